@@ -1,0 +1,27 @@
+//! A per-container resource monitor.
+//!
+//! ```text
+//!   kernel        monitor-ebpf/src/*/*.rs             one file per hook
+//!      | increments
+//!   maps          monitor-ebpf/src/*/main.rs          values typed in monitor-common
+//!      | read                        cgroup files, /proc, statfs
+//!   sources       sources/*
+//!      | fill in
+//!   snapshot      snapshot.rs                         plain values; absence is a value
+//!      | + the previous one
+//!   report        report.rs                           rates, derived numbers; pure
+//!      | Arc, latest wins
+//!   sinks         sinks/*                             one task each
+//!
+//!   metrics.rs    the table that all of the above read: one row per number
+//!   agent.rs      the loop that turns the crank
+//!   main.rs       the only place with argv, env, signals, exit codes
+//! ```
+#![deny(unsafe_code)]
+
+pub mod metrics;
+pub mod readings;
+pub mod report;
+pub mod sinks;
+pub mod snapshot;
+pub mod sources;

@@ -1,0 +1,444 @@
+//! The table: every number the agent reports, one row each.
+//!
+//! Reading, JSON, the terminal tables and `docs/metrics.md` are loops over it. A number that a kernel file already
+//! has is added by adding its row; one that eBPF counts needs the field and the increment as well.
+
+use monitor_common::{Network, Processes};
+
+use crate::readings::{Disk, Filesystem, Interfaces, Machine, Read, Tasks};
+use crate::report::{Derived, View};
+use crate::snapshot::NO_LIMIT;
+
+/// Whether a number only ever grows within a container's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Cumulative: differences mean something.
+    Counter,
+    /// A level.
+    Gauge,
+}
+
+/// What a number counts, and so how its raw integer is scaled when shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Whole seconds.
+    Seconds,
+    /// Percent; raw values are hundredths of a percent.
+    Percent,
+    /// CPUs; raw values are millionths.
+    Cores,
+    /// A load average; raw values are hundredths.
+    Load,
+    /// Things per second.
+    PerSecond,
+    /// Bytes per second.
+    BytesPerSecond,
+}
+
+impl Unit {
+    /// What the raw integer is divided by, where that makes it a real number.
+    pub fn divisor(self) -> Option<f64> {
+        match self {
+            Self::Percent | Self::Load => Some(100.0),
+            Self::Cores => Some(1e6),
+            _ => None,
+        }
+    }
+
+    /// The word for documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Bytes => "bytes",
+            Self::Nanoseconds => "nanoseconds",
+            Self::Seconds => "seconds",
+            Self::Percent => "percent",
+            Self::Cores => "cores",
+            Self::Load => "load",
+            Self::PerSecond => "per second",
+            Self::BytesPerSecond => "bytes per second",
+        }
+    }
+}
+
+/// How the kernel writes a number into a file (`Documentation/admin-guide/cgroup-v2.rst`, "Format").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One number, or `max`.
+    Single,
+    /// `KEY value` lines.
+    Flat(&'static str),
+    /// `WORD KEY=value …` lines; the word `*` sums the key over all lines.
+    Nested(&'static str, &'static str),
+    /// `QUOTA PERIOD`, the quota possibly `max` or -1: millionths of a CPU.
+    Quota,
+    /// `0-3,7`: how many.
+    List,
+    /// `MAJ:MIN OPERATION value` lines of the v1 blkio controller, summed over devices.
+    Operation(&'static str),
+    /// One word: 1 if it is this one, else 0.
+    Word(&'static str),
+}
+
+/// A file in a cgroup's directory, and where in it the number stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name.
+    pub name: &'static str,
+    /// A second file whose text is put behind the first's before parsing (v1 quota and period).
+    pub companion: Option<&'static str>,
+    /// How it is written.
+    pub format: Format,
+    /// What the number is multiplied by to be in the row's unit.
+    pub scale: u64,
+    /// Whether the smallest value on the way to the root counts.
+    pub smallest_upwards: bool,
+}
+
+impl File {
+    const fn new(name: &'static str, format: Format) -> Self {
+        Self { name, companion: None, format, scale: 1, smallest_upwards: false }
+    }
+
+    const fn times(mut self, scale: u64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    const fn upwards(mut self) -> Self {
+        self.smallest_upwards = true;
+        self
+    }
+
+    const fn with(mut self, companion: &'static str) -> Self {
+        self.companion = Some(companion);
+        self
+    }
+}
+
+/// Where a number can come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// A file of the cgroup v2 directory.
+    V2(File),
+    /// A file of the cgroup's directory in the hierarchy of one v1 controller.
+    V1(&'static str, File),
+    /// eBPF: the programs that must be attached, and the field of what `cgroup_skb` counts.
+    Network(&'static [&'static str], fn(&Network) -> u64),
+    /// eBPF: the programs that must be attached, and the field of what the process tracepoints count.
+    Processes(&'static [&'static str], fn(&Processes) -> u64),
+    /// The processes of the cgroup.
+    Tasks(fn(&Tasks) -> Read),
+    /// The interfaces of the container's network namespace.
+    Interfaces(fn(&Interfaces) -> u64),
+    /// The machine; shared by all cgroups.
+    Machine(fn(&Machine) -> Read),
+    /// The machine, for the root cgroup alone, which has no files for it.
+    Root(fn(&Machine) -> Read),
+    /// The filesystem under the container's root.
+    Filesystem(fn(&Filesystem) -> u64),
+    /// A walk of the container's root filesystem.
+    Disk(fn(&Disk) -> Read),
+}
+
+impl Origin {
+    /// The word that readers see in `sources`.
+    pub fn backend(&self) -> &'static str {
+        match self {
+            Self::V2(_) => "cgroup2",
+            Self::V1(..) => "cgroup1",
+            Self::Network(..) | Self::Processes(..) => "ebpf",
+            Self::Tasks(_) | Self::Interfaces(_) | Self::Machine(_) | Self::Root(_) => "procfs",
+            Self::Filesystem(_) | Self::Disk(_) => "statfs",
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::V2(file) => write!(f, "{} (cgroup v2)", file.name),
+            Self::V1(_, file) => write!(f, "{} (cgroup v1)", file.name),
+            Self::Network(programs, _) | Self::Processes(programs, _) => write!(f, "eBPF {}", programs.join(", ")),
+            Self::Tasks(_) => f.write_str("/proc/PID"),
+            Self::Interfaces(_) => f.write_str("/proc/PID/net/dev"),
+            Self::Machine(_) => f.write_str("/proc"),
+            Self::Root(_) => f.write_str("/proc/meminfo (root cgroup)"),
+            Self::Filesystem(_) => f.write_str("statfs"),
+            Self::Disk(_) => f.write_str("walk of the root filesystem"),
+        }
+    }
+}
+
+/// How a row gets its number.
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    /// Read from the first origin that has it.
+    Read(&'static [Origin]),
+    /// Computed from other rows of this reading and the one before.
+    Derived(fn(&View<'_>) -> Derived),
+    /// Not to be had in this version or mode, for this reason.
+    Never(&'static str),
+}
+
+/// Where a number is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A field of the report: `field` or `group.field`.
+    Field(&'static str),
+    /// Only an ingredient of others.
+    Ingredient(&'static str),
+}
+
+/// A row.
+#[derive(Debug)]
+pub struct Spec {
+    /// Name and place.
+    pub shown: Shown,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// What it counts.
+    pub unit: Unit,
+    /// Where it comes from.
+    pub how: How,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+impl Spec {
+    /// The row's name: the path of its field in the report, where it has one.
+    pub fn name(&self) -> &'static str {
+        match self.shown {
+            Shown::Field(name) | Shown::Ingredient(name) => name,
+        }
+    }
+
+    /// Its origins, in order of preference; none for derived rows.
+    pub fn origins(&self) -> &'static [Origin] {
+        match self.how {
+            How::Read(origins) => origins,
+            How::Derived(_) | How::Never(_) => &[],
+        }
+    }
+}
+
+/// Makes `enum Metric`, `Metric::ALL` and `Metric::spec()` out of the rows. A row
+///
+/// ```text
+/// /// Processes.
+/// ProcessCount = Field("process_count"), Gauge, Count, Read(&[Tasks(|t| t.processes.clone())]);
+/// ```
+///
+/// becomes the variant `Metric::ProcessCount` and a `Spec` whose help is the doc line.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $id:ident = $shown:expr, $kind:ident, $unit:ident, $how:expr;)+) => {
+        /// The rows of the table, in the order of the report's fields.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Metric { $($(#[doc = $help])+ $id),+ }
+
+        impl Metric {
+            /// Every row.
+            pub const ALL: &'static [Self] = &[$(Self::$id),+];
+            /// How many rows there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The row.
+            pub fn spec(self) -> &'static Spec {
+                use {Format::*, How::*, Origin::*, Shown::*};
+                match self {
+                    $(Self::$id => const {
+                        &Spec { shown: $shown, kind: Kind::$kind, unit: Unit::$unit, how: $how, help: concat!($($help),+).trim_ascii() }
+                    }),+
+                }
+            }
+        }
+    };
+}
+
+/// The program pair behind each direction of network traffic.
+const INGRESS: &[&str] = &["ingress"];
+const EGRESS: &[&str] = &["egress"];
+
+metrics! {
+    /// Share of the CPU allowance in use, 100 being all of it: the tightest quota on the way to the root, else the
+    /// CPUs of the cpuset, else the machine's.
+    CpuPercent = Field("cpu_percent"), Gauge, Percent, Derived(|v| Ok((v.real(Metric::CpuUsageCores)? / v.cpu_allowance()? * 100.0).min(100.0)));
+    /// Memory charged to the container, page cache included.
+    MemoryUsage = Field("memory_usage_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.current", Single)), V1("memory", File::new("memory.usage_in_bytes", Single)), Root(|m| m.memory_used.clone())]);
+    /// Memory in percent of the smallest limit on the way to the root, else of the machine's memory.
+    MemoryPercent = Field("memory_percent"), Gauge, Percent, Derived(|v| Ok(v.real(Metric::MemoryUsage)? / v.memory_allowance()? * 100.0));
+    /// Bytes received: IP bytes of the container's own sockets, loopback included (eBPF), or all interfaces of its
+    /// network namespace but loopback.
+    NetworkRxBytes = Field("network_rx_bytes"), Counter, Bytes, Read(&[Network(INGRESS, |n| n.rx_bytes), Interfaces(|i| i.rx_bytes)]);
+    /// Bytes sent, likewise.
+    NetworkTxBytes = Field("network_tx_bytes"), Counter, Bytes, Read(&[Network(EGRESS, |n| n.tx_bytes), Interfaces(|i| i.tx_bytes)]);
+    /// Bytes read from block devices.
+    DiskReadBytes = Field("disk_read_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "rbytes"))), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Read"))), V1("blkio", File::new("blkio.throttle.io_service_bytes", Operation("Read")))]);
+    /// Bytes written to block devices.
+    DiskWriteBytes = Field("disk_write_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "wbytes"))), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Write"))), V1("blkio", File::new("blkio.throttle.io_service_bytes", Operation("Write")))]);
+    /// What the container's root filesystem holds: allocated blocks, mounts excluded, hard links once.
+    DiskUsage = Field("disk_usage_bytes"), Gauge, Bytes, Read(&[Disk(|d| d.used_bytes.clone())]);
+    /// Size of the filesystem that the container's root lies on.
+    DiskTotal = Field("disk_total_bytes"), Gauge, Bytes, Read(&[Filesystem(|f| f.total_bytes)]);
+    /// Disk usage in percent of that size.
+    DiskPercent = Field("disk_percent"), Gauge, Percent, Derived(|v| Ok((v.real(Metric::DiskUsage)? / v.nonzero(Metric::DiskTotal)? * 100.0).min(100.0)));
+    /// Processes, not threads.
+    ProcessCount = Field("process_count"), Gauge, Count, Read(&[Tasks(|t| t.processes.clone())]);
+    /// Open descriptors of all processes.
+    FileDescriptors = Field("file_descriptors"), Gauge, Count, Read(&[Tasks(|t| t.descriptors.clone())]);
+    /// The machine's load average over one minute.
+    Load1 = Field("load_average_1m"), Gauge, Load, Read(&[Machine(|m| m.load[0].clone())]);
+    /// The machine's load average over five minutes.
+    Load5 = Field("load_average_5m"), Gauge, Load, Read(&[Machine(|m| m.load[1].clone())]);
+    /// The machine's load average over fifteen minutes.
+    Load15 = Field("load_average_15m"), Gauge, Load, Read(&[Machine(|m| m.load[2].clone())]);
+    /// Seconds since the container's first process started.
+    Uptime = Field("uptime_seconds"), Gauge, Seconds, Read(&[Tasks(|t| t.uptime.clone())]);
+
+    /// CPUs in use, never clamped.
+    CpuUsageCores = Field("cpu.usage_cores"), Gauge, Cores, Derived(|v| Ok(v.rate(Metric::CpuUsage)? / 1e9));
+    /// The tightest CPU quota on the way to the root.
+    CpuLimit = Field("cpu.limit_cores"), Gauge, Cores, Read(&[V2(File::new("cpu.max", Quota).upwards()), V1("cpu", File::new("cpu.cfs_quota_us", Quota).with("cpu.cfs_period_us").upwards())]);
+    /// CPU time in user mode, 100 being one CPU.
+    CpuUserPercent = Field("cpu.user_percent"), Gauge, Percent, Derived(|v| Ok(v.rate(Metric::CpuUser)? / 1e7));
+    /// CPU time in the kernel, 100 being one CPU.
+    CpuSystemPercent = Field("cpu.system_percent"), Gauge, Percent, Derived(|v| Ok(v.rate(Metric::CpuSystem)? / 1e7));
+    /// Enforcement periods in which the quota ran out, in percent of those in the interval.
+    CpuThrottledPercent = Field("cpu.throttled_percent"), Gauge, Percent, Derived(|v| v.share(Metric::CpuThrottled, Metric::CpuPeriods));
+    /// Enforcement periods in which the quota ran out.
+    CpuThrottled = Field("cpu.throttled_periods"), Counter, Count, Read(&[V2(File::new("cpu.stat", Flat("nr_throttled"))), V1("cpu", File::new("cpu.stat", Flat("nr_throttled")))]);
+    /// Time in which some task waited for a CPU, percent of the last ten seconds.
+    CpuPressure = Field("cpu.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("cpu.pressure", Nested("some", "avg10")))]);
+
+    /// Memory that reclaim cannot take back easily: usage less inactive page cache.
+    MemoryWorkingSet = Field("memory.working_set_bytes"), Gauge, Bytes, Derived(|v| Ok((v.real(Metric::MemoryUsage)? - v.real(Metric::MemoryInactiveFile)?).max(0.0)));
+    /// The smallest memory limit on the way to the root.
+    MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards()), V1("memory", File::new("memory.limit_in_bytes", Single).upwards())]);
+    /// Anonymous memory.
+    MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("anon"))), V1("memory", File::new("memory.stat", Flat("total_rss")))]);
+    /// Page cache.
+    MemoryFile = Field("memory.file_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("file"))), V1("memory", File::new("memory.stat", Flat("total_cache")))]);
+    /// Swap in use.
+    MemorySwap = Field("memory.swap_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.swap.current", Single)), V1("memory", File::new("memory.stat", Flat("total_swap")))]);
+    /// The most memory ever charged.
+    MemoryPeak = Field("memory.peak_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.peak", Single)), V1("memory", File::new("memory.max_usage_in_bytes", Single))]);
+    /// Processes killed for want of memory.
+    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["mark_victim"], |p| p.oom_kills)]);
+    /// Time in which some task waited for memory, percent of the last ten seconds.
+    MemoryPressureSome = Field("memory.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("some", "avg10")))]);
+    /// Time in which all tasks waited for memory, percent of the last ten seconds.
+    MemoryPressureFull = Field("memory.pressure_full_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("full", "avg10")))]);
+
+    /// Packets received.
+    NetworkRxPackets = Field("network.rx_packets"), Counter, Count, Read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]);
+    /// Packets sent.
+    NetworkTxPackets = Field("network.tx_packets"), Counter, Count, Read(&[Network(EGRESS, |n| n.tx_packets), Interfaces(|i| i.tx_packets)]);
+    /// Bytes received per second.
+    NetworkRxRate = Field("network.rx_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::NetworkRxBytes));
+    /// Bytes sent per second.
+    NetworkTxRate = Field("network.tx_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::NetworkTxBytes));
+
+    /// Read operations on block devices.
+    IoReads = Field("io.read_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "rios"))), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Read"))), V1("blkio", File::new("blkio.throttle.io_serviced", Operation("Read")))]);
+    /// Write operations on block devices.
+    IoWrites = Field("io.write_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "wios"))), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Write"))), V1("blkio", File::new("blkio.throttle.io_serviced", Operation("Write")))]);
+    /// Bytes read per second.
+    IoReadRate = Field("io.read_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::DiskReadBytes));
+    /// Bytes written per second.
+    IoWriteRate = Field("io.write_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::DiskWriteBytes));
+    /// Time in which some task waited for a block device, percent of the last ten seconds.
+    IoPressure = Field("io.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("io.pressure", Nested("some", "avg10")))]);
+
+    /// Tasks: every thread of every process.
+    Threads = Field("processes.threads"), Gauge, Count, Read(&[V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), Tasks(|t| t.threads.clone())]);
+    /// The smallest limit of tasks on the way to the root.
+    PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards()), V1("pids", File::new("pids.max", Single).upwards())]);
+    /// Processes created, since counting began.
+    Forks = Field("processes.forks"), Counter, Count, Read(&[Processes(&["task_newtask"], |p| p.forks)]);
+    /// Threads created, since counting began.
+    ThreadStarts = Field("processes.thread_starts"), Counter, Count, Read(&[Processes(&["task_newtask"], |p| p.threads)]);
+    /// Programs started, since counting began.
+    Execs = Field("processes.execs"), Counter, Count, Read(&[Processes(&["sched_process_exec"], |p| p.execs)]);
+    /// Processes ended, since counting began.
+    Exits = Field("processes.exits"), Counter, Count, Read(&[Processes(&["sched_process_exit"], |p| p.exits)]);
+    /// Processes created per second.
+    ForkRate = Field("processes.forks_per_second"), Gauge, PerSecond, Derived(|v| v.rate(Metric::Forks));
+    /// Programs started per second.
+    ExecRate = Field("processes.execs_per_second"), Gauge, PerSecond, Derived(|v| v.rate(Metric::Execs));
+    /// Processes ended per second.
+    ExitRate = Field("processes.exits_per_second"), Gauge, PerSecond, Derived(|v| v.rate(Metric::Exits));
+
+    /// Descriptors opened, since counting began.
+    DescriptorsOpened = Field("descriptors.opened"), Counter, Count, Never("descriptor events are not counted in this version");
+    /// Descriptors closed, since counting began.
+    DescriptorsClosed = Field("descriptors.closed"), Counter, Count, Never("descriptor events are not counted in this version");
+    /// Descriptors of the process nearest its own limit, in percent of that limit.
+    DescriptorsNearest = Field("descriptors.limit_highest_percent"), Gauge, Percent, Read(&[Tasks(|t| t.nearest_limit.clone())]);
+
+    /// What the container itself wrote over its image.
+    DiskWritable = Field("disk.writable_bytes"), Gauge, Bytes, Never("the container's own layer can be told from its image only on the host");
+    /// Inodes in use on the filesystem of the container's root.
+    InodesUsed = Field("disk.inodes_used"), Gauge, Count, Read(&[Filesystem(|f| f.inodes_used)]);
+    /// Inodes which that filesystem can hold.
+    InodesTotal = Field("disk.inodes_total"), Gauge, Count, Read(&[Filesystem(|f| f.inodes_total)]);
+
+    /// CPU time used.
+    CpuUsage = Ingredient("cpu.usage"), Counter, Nanoseconds, Read(&[V2(File::new("cpu.stat", Flat("usage_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage", Single))]);
+    /// CPU time used in user mode.
+    CpuUser = Ingredient("cpu.user"), Counter, Nanoseconds, Read(&[V2(File::new("cpu.stat", Flat("user_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_user", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("user")).times(10_000_000))]);
+    /// CPU time used in the kernel.
+    CpuSystem = Ingredient("cpu.system"), Counter, Nanoseconds, Read(&[V2(File::new("cpu.stat", Flat("system_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_sys", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("system")).times(10_000_000))]);
+    /// Enforcement periods that had runnable tasks.
+    CpuPeriods = Ingredient("cpu.periods"), Counter, Count, Read(&[V2(File::new("cpu.stat", Flat("nr_periods"))), V1("cpu", File::new("cpu.stat", Flat("nr_periods")))]);
+    /// CPUs that the cpuset allows.
+    CpusetCount = Ingredient("cpu.cpuset"), Gauge, Count, Read(&[V2(File::new("cpuset.cpus.effective", List)), V1("cpuset", File::new("cpuset.effective_cpus", List)), V1("cpuset", File::new("cpuset.cpus", List))]);
+    /// Page cache not used of late.
+    MemoryInactiveFile = Ingredient("memory.inactive_file"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("inactive_file"))), V1("memory", File::new("memory.stat", Flat("total_inactive_file")))]);
+    /// Whether the container is frozen.
+    Frozen = Ingredient("frozen"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("frozen"))), V1("freezer", File::new("freezer.state", Word("FROZEN")))]);
+    /// CPUs of the machine.
+    MachineCpus = Ingredient("machine.cpus"), Gauge, Count, Read(&[Machine(|m| m.cpus.clone())]);
+    /// Memory of the machine.
+    MachineMemory = Ingredient("machine.memory"), Gauge, Bytes, Read(&[Machine(|m| m.memory_total.clone())]);
+}
+
+impl Metric {
+    /// Its position in the table.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether every cgroup shares the machine's value.
+    pub fn is_shared(self) -> bool {
+        matches!(self.spec().origins(), [Origin::Machine(_)])
+    }
+
+    /// Every origin of every row, with its rank in the row.
+    pub fn origins() -> impl Iterator<Item = (Self, u8, &'static Origin)> {
+        Self::ALL
+            .iter()
+            .flat_map(|&metric| (0u8..).zip(metric.spec().origins()).map(move |(rank, origin)| (metric, rank, origin)))
+    }
+
+    /// Whether a raw value means that no limit is set.
+    pub fn is_unlimited(value: u64) -> bool {
+        value == NO_LIMIT
+    }
+}
+
+/// The groups of `sources` in the report, each with the row that speaks for it.
+pub const GROUPS: &[(&str, Metric)] = &[
+    ("cpu", Metric::CpuUsage),
+    ("memory", Metric::MemoryUsage),
+    ("network", Metric::NetworkRxBytes),
+    ("disk_io", Metric::DiskReadBytes),
+    ("disk_usage", Metric::DiskUsage),
+    ("processes", Metric::ProcessCount),
+    ("file_descriptors", Metric::FileDescriptors),
+];

@@ -1,0 +1,231 @@
+//! What people see: the numbers of one reading, and what they say together with the one before. Pure, and total.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::metrics::{How, Metric};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Host, Identity, NO_LIMIT, Snapshot, Stamp, Status, Values};
+
+/// A number as shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// Exact.
+    Whole(u64),
+    /// Finite, never negative.
+    Real(f64),
+}
+
+/// A derived number, or why there is none.
+pub type Derived = Result<f64, Cause>;
+
+/// Everything that one tick tells.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When its reading began.
+    pub taken: Stamp,
+    /// The real time between the two readings behind the rates; `None` in a report without rates.
+    pub interval: Option<Duration>,
+    /// What the reading cost.
+    pub cost: Duration,
+    /// The machine's name.
+    pub host: String,
+    /// One entry per container, by cgroup id.
+    pub containers: Vec<Container>,
+}
+
+/// One container in a report.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its cgroup.
+    pub id: CgroupId,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// What it is doing.
+    pub status: Status,
+    /// Its readings, for where each came from.
+    pub values: Values,
+    numbers: Vec<Result<Number, Cause>>,
+}
+
+impl Container {
+    /// A row's number, or why there is none.
+    pub fn get(&self, metric: Metric) -> Result<Number, &Cause> {
+        self.numbers[metric.index()].as_ref().copied()
+    }
+
+    /// A row's number as a real, where it has one.
+    pub fn real(&self, metric: Metric) -> Option<f64> {
+        self.get(metric).ok().map(|number| match number {
+            #[expect(clippy::cast_precision_loss, reason = "shown, not counted with")]
+            Number::Whole(value) => value as f64,
+            Number::Real(value) => value,
+        })
+    }
+}
+
+impl Report {
+    /// Puts two readings together. `cost` is what the later one took.
+    pub fn new(prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
+        let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
+        let containers = now
+            .cgroups
+            .iter()
+            .map(|(id, cgroup)| {
+                let before = prev.and_then(|prev| prev.cgroups.get(id));
+                container(
+                    *id,
+                    cgroup,
+                    &View { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval },
+                )
+            })
+            .collect();
+        Self { taken: now.taken, interval, cost, host: now.host.name.clone(), containers }
+    }
+}
+
+fn container(id: CgroupId, cgroup: &Cgroup, view: &View<'_>) -> Container {
+    let frozen = view.raw(Metric::Frozen).is_ok_and(|frozen| frozen == 1);
+    Container {
+        id,
+        identity: Arc::clone(&cgroup.identity),
+        status: if frozen && cgroup.status == Status::Running { Status::Paused } else { cgroup.status },
+        values: cgroup.values.clone(),
+        numbers: Metric::ALL.iter().map(|&metric| number(metric, view)).collect(),
+    }
+}
+
+fn number(metric: Metric, view: &View<'_>) -> Result<Number, Cause> {
+    let spec = metric.spec();
+    match spec.how {
+        How::Derived(f) => real(f(view)?),
+        How::Never(why) => Err(Cause::new(why)),
+        How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
+            (NO_LIMIT, _) => Err(Cause::new("no limit is set")),
+            (value, None) => Ok(Number::Whole(value)),
+            #[expect(clippy::cast_precision_loss, reason = "the unit is a real number")]
+            (value, Some(divisor)) => real(value as f64 / divisor),
+        },
+    }
+}
+
+fn real(value: f64) -> Result<Number, Cause> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(Number::Real(value))
+    } else {
+        Err(Cause::new("its ingredients contradict each other"))
+    }
+}
+
+/// What a derived row may look at: this reading, the machine, and the reading before.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    now: &'a Values,
+    host: &'a Host,
+    prev: Option<&'a Values>,
+    interval: Option<Duration>,
+}
+
+impl View<'_> {
+    /// A row's raw value.
+    ///
+    /// # Errors
+    /// Why it is absent.
+    pub fn raw(&self, metric: Metric) -> Result<u64, Cause> {
+        let values = if metric.is_shared() { &self.host.values } else { self.now };
+        match values.get(metric) {
+            Some(reading) => reading.map_err(Cause::clone),
+            None => Err(Cause::new(format!("nothing on this host reads it: {}", wanted(metric)))),
+        }
+    }
+
+    /// A row's value as a real number: raw for read rows, computed for derived ones.
+    ///
+    /// # Errors
+    /// Why it is absent.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
+    pub fn real(&self, metric: Metric) -> Derived {
+        match metric.spec().how {
+            How::Derived(f) => f(self),
+            How::Read(_) | How::Never(_) => self.raw(metric).map(|value| value as f64),
+        }
+    }
+
+    /// A row's value, which must not be 0 because something is divided by it.
+    ///
+    /// # Errors
+    /// Why it is absent, or that it is 0.
+    pub fn nonzero(&self, metric: Metric) -> Derived {
+        match self.real(metric)? {
+            0.0 => Err(Cause::new(format!("{} is 0", metric.spec().name()))),
+            value => Ok(value),
+        }
+    }
+
+    /// How much a counter grew per second.
+    ///
+    /// # Errors
+    /// That there is no earlier reading, that the counter went back, or why it is absent.
+    pub fn rate(&self, metric: Metric) -> Derived {
+        let growth = self.growth(metric)?;
+        let seconds = self.interval.ok_or_else(first)?.as_secs_f64();
+        Ok(growth / seconds)
+    }
+
+    /// The growth of `part` in percent of the growth of `whole`; 0 while the whole stands still.
+    ///
+    /// # Errors
+    /// As [`View::rate`].
+    pub fn share(&self, part: Metric, whole: Metric) -> Derived {
+        let (part, whole) = (self.growth(part)?, self.growth(whole)?);
+        Ok(if whole == 0.0 { 0.0 } else { (part / whole * 100.0).min(100.0) })
+    }
+
+    /// CPUs that the container may use: the tightest quota, the cpuset, the machine, whichever is least.
+    ///
+    /// # Errors
+    /// When none of them can be read, or a quota may exist and cannot be read.
+    pub fn cpu_allowance(&self) -> Derived {
+        let cpus = self.nonzero(Metric::CpusetCount).or_else(|_| self.nonzero(Metric::MachineCpus));
+        match self.raw(Metric::CpuLimit) {
+            Ok(NO_LIMIT) => cpus,
+            Ok(0) => Err(Cause::new("the CPU quota is 0")),
+            #[expect(clippy::cast_precision_loss, reason = "millionths of a CPU")]
+            Ok(limit) => Ok(cpus.map_or(limit as f64 / 1e6, |cpus| cpus.min(limit as f64 / 1e6))),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Bytes that the container may use: the smallest limit, else the machine's memory.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    pub fn memory_allowance(&self) -> Derived {
+        match self.raw(Metric::MemoryLimit) {
+            Ok(NO_LIMIT) => self.nonzero(Metric::MachineMemory),
+            #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
+            Ok(limit) if limit > 0 => {
+                Ok(self.nonzero(Metric::MachineMemory).map_or(limit as f64, |all| all.min(limit as f64)))
+            }
+            Ok(_) => Err(Cause::new("the memory limit is 0")),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "growth within one interval")]
+    fn growth(&self, metric: Metric) -> Derived {
+        let now = self.raw(metric)?;
+        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(first)?.map_err(Cause::clone)?;
+        now.checked_sub(before)
+            .map(|grown| grown as f64)
+            .ok_or_else(|| Cause::new(format!("the counter {} went back", metric.spec().name())))
+    }
+}
+
+fn first() -> Cause {
+    Cause::new("first reading")
+}
+
+fn wanted(metric: Metric) -> String {
+    let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
+    origins.join(", ")
+}

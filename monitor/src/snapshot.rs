@@ -1,0 +1,198 @@
+//! One look at the kernel: plain values, and for each value that is not there, the reason.
+//!
+//! Nothing here reads, computes or knows a clock. Sources fill a [`Snapshot`]; [`crate::report`] turns two of them
+//! into what people see.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::metrics::{Metric, Origin};
+
+/// A cgroup: the inode of its directory in the v2 tree, which is what `bpf_get_current_cgroup_id()` returns.
+///
+/// On a host without a v2 tree it is the inode of the directory in one v1 hierarchy: unique there, and never joined
+/// with an id from eBPF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupId(pub u64);
+
+/// When something was read: monotonic (boot time, suspend included) for rates, wall clock for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Time since boot.
+    pub mono: Duration,
+    /// Time of day.
+    pub wall: SystemTime,
+}
+
+/// Why a number is not there. Made once when the reason appears, then shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(Arc<String>);
+
+impl Cause {
+    /// The reason in words that end up in front of an operator.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Arc::new(text.into()))
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The value of a limit that is not set (`max` in a cgroup file).
+pub const NO_LIMIT: u64 = u64::MAX;
+
+/// What is known of one number. `rank` is the position of the origin in the metric's row, 0 being preferred.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Unset,
+    Absent(Cause, u8),
+    Value(u64, u8),
+}
+
+/// One cell per metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values([Reading; Metric::COUNT]);
+
+impl Default for Values {
+    fn default() -> Self {
+        Self([const { Reading::Unset }; Metric::COUNT])
+    }
+}
+
+impl Values {
+    /// Records a value from the origin at `rank`, unless a more preferred origin gave one.
+    pub fn put(&mut self, metric: Metric, rank: u8, value: u64) {
+        let cell = &mut self.0[metric.index()];
+        match cell {
+            Reading::Value(_, held) if *held < rank => {}
+            _ => *cell = Reading::Value(value, rank),
+        }
+    }
+
+    /// Records why the origin at `rank` gave nothing. The last resort's reason is the one that is kept.
+    pub fn miss(&mut self, metric: Metric, rank: u8, cause: Cause) {
+        let cell = &mut self.0[metric.index()];
+        match cell {
+            Reading::Value(..) => {}
+            Reading::Absent(_, held) if *held > rank => {}
+            _ => *cell = Reading::Absent(cause, rank),
+        }
+    }
+
+    /// Whether an origin preferred to `rank` has given the value already, so that reading it again is waste.
+    pub fn served(&self, metric: Metric, rank: u8) -> bool {
+        matches!(self.0[metric.index()], Reading::Value(_, held) if held < rank)
+    }
+
+    /// The value, or the cause of its absence; `None` when no source of this host reads it.
+    pub fn get(&self, metric: Metric) -> Option<Result<u64, &Cause>> {
+        match &self.0[metric.index()] {
+            Reading::Unset => None,
+            Reading::Absent(cause, _) => Some(Err(cause)),
+            Reading::Value(value, _) => Some(Ok(*value)),
+        }
+    }
+
+    /// Where the value came from.
+    pub fn origin(&self, metric: Metric) -> Option<&'static Origin> {
+        match &self.0[metric.index()] {
+            Reading::Value(_, rank) => metric.spec().origins().get(usize::from(*rank)),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a cgroup besides numbers, and where its files are. Made once per cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The name under which it is reported.
+    pub name: String,
+    /// Path below the root of its cgroup tree, as the kernel shows it to this agent.
+    pub path: String,
+    /// Its directory in the v2 tree.
+    pub v2: Option<PathBuf>,
+    /// Its directories in the v1 hierarchies, by controller (`cpu`, `cpuacct`, `memory`, …).
+    pub v1: BTreeMap<String, PathBuf>,
+    /// How many directories from its own upwards can be read for limits: 0 is its own alone.
+    pub ancestors: usize,
+    /// The runtime's id of the container.
+    pub container_id: Option<String>,
+    /// `docker`, `containerd`, `podman`, …
+    pub runtime: Option<String>,
+    /// The container's image.
+    pub image: Option<String>,
+    /// The runtime's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a container is doing. The words are part of the contract with readers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Alive.
+    #[default]
+    Running,
+    /// Frozen by the freezer.
+    Paused,
+    /// Ended, or no longer watched because the agent stops.
+    Exited,
+}
+
+impl Status {
+    /// The word readers see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// One cgroup in a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// What it is doing.
+    pub status: Status,
+    /// Its numbers.
+    pub values: Values,
+}
+
+/// The machine: numbers that every cgroup shares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Load, memory size, CPUs.
+    pub values: Values,
+}
+
+/// Everything that one tick read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When the reading began.
+    pub taken: Stamp,
+    /// The machine.
+    pub host: Host,
+    /// The cgroups, by id.
+    pub cgroups: BTreeMap<CgroupId, Cgroup>,
+}
+
+impl Snapshot {
+    /// An empty snapshot, to be filled by the sources in order.
+    pub fn new(taken: Stamp) -> Self {
+        Self { taken, host: Host::default(), cgroups: BTreeMap::new() }
+    }
+}
