@@ -19,9 +19,12 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod agent;
+pub mod health;
 pub mod metrics;
 pub mod readings;
 pub mod report;
+pub mod settings;
 pub mod sinks;
 pub mod snapshot;
 pub mod sources;

@@ -1,0 +1,261 @@
+//! The loop that turns the crank: tick, read, put together, publish.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::health::Health;
+use crate::report::Report;
+use crate::snapshot::{Snapshot, Stamp, Status};
+use crate::sources::Source;
+
+/// How long the last reading may take when the agent is told to stop.
+const LAST_READING: Duration = Duration::from_millis(250);
+
+/// The longest wait for the first report: rates over less than the whole interval, but early.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
+
+/// Owns the sources, and publishes what they read.
+pub struct Agent {
+    /// Where numbers come from, in the order in which they run.
+    pub sources: Vec<Box<dyn Source>>,
+    /// Time between two reports.
+    pub interval: Duration,
+    /// Where reports go; the latest wins.
+    pub reports: watch::Sender<Option<Arc<Report>>>,
+}
+
+/// What a reading on the blocking pool gives back.
+type Sampled = (Vec<Box<dyn Source>>, Snapshot, Duration, Vec<(&'static str, Option<String>)>);
+
+impl Agent {
+    /// Reads and publishes until `shutdown` completes; then publishes a last report in which everything has
+    /// `exited`, and drops the channel.
+    ///
+    /// Ticks stand on a grid of the interval. A reading that takes longer than an interval makes the ticks in between
+    /// disappear: late is reported late, never twice.
+    pub async fn run(self, clock: impl Fn() -> Stamp + Copy + Send + 'static, shutdown: impl Future<Output = ()>) {
+        let Self { mut sources, interval, reports } = self;
+        let mut health = Health::default();
+        let mut prev: Option<Snapshot> = None;
+        let mut due = Instant::now() + FIRST_REPORT.min(interval / 2);
+        tokio::pin!(shutdown);
+
+        loop {
+            let sampling = tokio::task::spawn_blocking(move || sample(sources, clock));
+            let sampled: Option<Sampled> = tokio::select! {
+                sampled = sampling => sampled.ok(),
+                () = &mut shutdown => None,
+            };
+            let Some((back, now, cost, states)) = sampled else {
+                return publish(&reports, last_of(prev));
+            };
+            sources = back;
+            for (name, state) in states {
+                health.source(name, state);
+            }
+            if prev.is_some() {
+                let report = Report::new(prev.as_ref(), &now, cost);
+                health.report(&report);
+                publish(&reports, Some(report));
+            }
+            prev = Some(now);
+            due = next_on_grid(due, interval, Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = &mut shutdown => break,
+            }
+        }
+        let sampling = tokio::task::spawn_blocking(move || sample(sources, clock));
+        let last = match tokio::time::timeout(LAST_READING, sampling).await {
+            Ok(Ok((_, mut now, cost, _))) => {
+                exit(&mut now);
+                Some(Report::new(prev.as_ref(), &now, cost))
+            }
+            _ => last_of(prev),
+        };
+        publish(&reports, last);
+    }
+}
+
+/// The first tick of the grid that is still to come.
+fn next_on_grid(due: Instant, interval: Duration, now: Instant) -> Instant {
+    match now.checked_duration_since(due) {
+        None => due,
+        Some(late) => {
+            let passed = late.as_nanos() / interval.as_nanos().max(1) + 1;
+            due + interval * u32::try_from(passed).unwrap_or(u32::MAX)
+        }
+    }
+}
+
+/// The goodbye out of what was read before, when reading again is impossible.
+fn last_of(prev: Option<Snapshot>) -> Option<Report> {
+    prev.map(|mut now| {
+        exit(&mut now);
+        Report::new(None, &now, Duration::ZERO)
+    })
+}
+
+fn exit(now: &mut Snapshot) {
+    for cgroup in now.cgroups.values_mut() {
+        cgroup.status = Status::Exited;
+    }
+}
+
+fn publish(reports: &watch::Sender<Option<Arc<Report>>>, report: Option<Report>) {
+    if let Some(report) = report {
+        reports.send_replace(Some(Arc::new(report)));
+    }
+}
+
+/// One reading. A source that fails costs its own numbers alone, and so does one with a bug: where this agent's death
+/// would take a container's main service with it, a panic must not end it.
+fn sample(mut sources: Vec<Box<dyn Source>>, clock: impl Fn() -> Stamp) -> Sampled {
+    let taken = clock();
+    let mut now = Snapshot::new(taken);
+    let states = sources
+        .iter_mut()
+        .map(|source| {
+            let read = catch_unwind(AssertUnwindSafe(|| source.sample(&mut now)));
+            let error = match read {
+                Ok(read) => read.err().map(|error| error.to_string()),
+                Err(_) => Some("a bug in this source; please report it".to_owned()),
+            };
+            (source.name(), error)
+        })
+        .collect();
+    let cost = clock().mono.saturating_sub(taken.mono);
+    (sources, now, cost, states)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::SystemTime;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::metrics::Metric;
+    use crate::snapshot::CgroupId;
+    use crate::sources::SourceError;
+
+    /// A container that uses one CPU, as the clock of the test sees it.
+    struct Burner {
+        readings: Arc<AtomicU64>,
+        mishap: fn(u64) -> Result<(), SourceError>,
+    }
+
+    impl Source for Burner {
+        fn name(&self) -> &'static str {
+            "burner"
+        }
+
+        fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+            let nanos = u64::try_from(into.taken.mono.as_nanos()).unwrap();
+            into.cgroups.entry(CgroupId(1)).or_default().values.put(Metric::CpuUsage, 0, nanos);
+            (self.mishap)(self.readings.fetch_add(1, Ordering::SeqCst))
+        }
+    }
+
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+
+    fn clock() -> Stamp {
+        let mono = START.get_or_init(Instant::now).elapsed();
+        Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }
+    }
+
+    type Running =
+        (watch::Receiver<Option<Arc<Report>>>, oneshot::Sender<()>, tokio::task::JoinHandle<()>, Arc<AtomicU64>);
+
+    fn start(interval: Duration, mishap: fn(u64) -> Result<(), SourceError>) -> Running {
+        let (reports, receiver) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel();
+        let readings = Arc::<AtomicU64>::default();
+        let agent =
+            Agent { sources: vec![Box::new(Burner { readings: Arc::clone(&readings), mishap })], interval, reports };
+        let task = tokio::spawn(agent.run(clock, async move { _ = stopped.await }));
+        (receiver, stop, task, readings)
+    }
+
+    async fn next(reports: &mut watch::Receiver<Option<Arc<Report>>>) -> Arc<Report> {
+        reports.changed().await.unwrap();
+        reports.borrow_and_update().clone().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_report_comes_within_one_interval_and_has_real_rates() {
+        let interval = Duration::from_millis(200);
+        let began = clock().mono;
+        let (mut reports, _stop, _task, _) = start(interval, |_| Ok(()));
+        let report = next(&mut reports).await;
+        assert!(clock().mono - began < interval);
+        let cores = report.containers[0].real(Metric::CpuUsageCores).unwrap();
+        assert!((cores - 1.0).abs() < 1e-6, "{cores}");
+    }
+
+    #[tokio::test]
+    async fn a_late_reading_is_reported_late_and_not_twice() {
+        let interval = Duration::from_millis(100);
+        let (mut reports, _stop, _task, _) = start(interval, |reading| {
+            if reading == 2 {
+                std::thread::sleep(Duration::from_millis(350));
+            }
+            Ok(())
+        });
+        let (_, late, after) = (next(&mut reports).await, next(&mut reports).await, next(&mut reports).await);
+        let gap = after.taken.mono - late.taken.mono;
+        assert!(gap >= Duration::from_millis(350), "ticks piled up: {gap:?}");
+        assert_eq!(after.interval, Some(gap));
+    }
+
+    #[test]
+    fn the_next_tick_is_on_the_grid_and_always_to_come() {
+        let (due, second) = (Instant::now(), Duration::from_secs(1));
+        assert_eq!(next_on_grid(due + second, second, due), due + second);
+        assert_eq!(next_on_grid(due, second, due), due + second);
+        assert_eq!(next_on_grid(due, second, due + second * 7 / 2), due + second * 4);
+    }
+
+    #[tokio::test]
+    async fn the_last_report_says_exited_and_the_channel_closes() {
+        let (mut reports, stop, task, _) = start(Duration::from_millis(50), |_| Ok(()));
+        assert_eq!(next(&mut reports).await.containers[0].status, Status::Running);
+        stop.send(()).unwrap();
+        task.await.unwrap();
+        assert_eq!(reports.borrow_and_update().clone().unwrap().containers[0].status, Status::Exited);
+        assert!(reports.changed().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_reading_that_hangs_does_not_delay_the_end() {
+        let (mut reports, stop, task, _) = start(Duration::from_millis(50), |reading| {
+            if reading > 2 {
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            Ok(())
+        });
+        next(&mut reports).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        stop.send(()).unwrap();
+        tokio::time::timeout(Duration::from_millis(900), task).await.expect("ends within a second").unwrap();
+        assert_eq!(reports.borrow().clone().unwrap().containers[0].status, Status::Exited);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_or_panics_does_not_end_the_agent() {
+        let (mut reports, _stop, _task, readings) = start(Duration::from_millis(20), |reading| match reading {
+            1 => Err(SourceError("gone".into())),
+            2 => panic!("a bug"),
+            _ => Ok(()),
+        });
+        while readings.load(Ordering::SeqCst) < 6 {
+            next(&mut reports).await;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Says on stderr what has changed about the agent's eyesight: once when it changes, not at every tick.
+
+use std::collections::BTreeMap;
+
+use crate::metrics::{How, Metric, Origin, Shown};
+use crate::report::{Container, Report};
+use crate::snapshot::CgroupId;
+
+/// What was said last.
+#[derive(Debug, Default)]
+pub struct Health {
+    failing: BTreeMap<&'static str, String>,
+    absent: BTreeMap<(CgroupId, Metric), String>,
+}
+
+impl Health {
+    /// Takes note of a source's state: what it failed with, if it failed.
+    pub fn source(&mut self, name: &'static str, error: Option<String>) {
+        match error {
+            Some(error) if self.failing.get(name) != Some(&error) => {
+                tracing::warn!("Error reading {name}: {error}");
+                self.failing.insert(name, error);
+            }
+            None if self.failing.remove(name).is_some() => tracing::info!("{name} can be read again"),
+            _ => {}
+        }
+    }
+
+    /// Takes note of the numbers that appeared or disappeared.
+    pub fn report(&mut self, report: &Report) {
+        self.absent.retain(|(id, _), _| report.containers.iter().any(|container| container.id == *id));
+        for container in &report.containers {
+            for &metric in Metric::ALL.iter().filter(|metric| is_watched(**metric)) {
+                self.number(container, metric);
+            }
+        }
+    }
+
+    fn number(&mut self, container: &Container, metric: Metric) {
+        let key = (container.id, metric);
+        match container.get(metric) {
+            Err(cause) if self.absent.get(&key).is_none_or(|said| said != cause.as_str()) => {
+                tracing::warn!(container = container.identity.name, "Error reading {}: {cause}", what(metric));
+                self.absent.insert(key, cause.to_string());
+            }
+            Ok(_) if self.absent.remove(&key).is_some() => {
+                tracing::info!(container = container.identity.name, "{} can be read again", what(metric));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The numbers that readers have relied on from the first version: their loss is worth a line each. The others stand
+/// in the report's `absent` and in `doctor`.
+fn is_watched(metric: Metric) -> bool {
+    let contract = matches!(metric.spec().shown, Shown::Field(name) if !name.contains('.'));
+    let read = matches!(metric.spec().how, How::Read(_)) && metric != Metric::DiskUsage;
+    (contract && read) || metric == Metric::CpuUsage
+}
+
+/// The words operators look for: the file where there is one, else the number's name.
+fn what(metric: Metric) -> &'static str {
+    match metric {
+        Metric::NetworkRxBytes => "network rx_bytes",
+        Metric::NetworkTxBytes => "network tx_bytes",
+        _ => match metric.spec().origins().first() {
+            Some(Origin::V2(file) | Origin::V1(_, file)) => file.name,
+            _ => metric.spec().name(),
+        },
+    }
+}
