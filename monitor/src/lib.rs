@@ -28,3 +28,4 @@ pub mod settings;
 pub mod sinks;
 pub mod snapshot;
 pub mod sources;
+pub mod views;

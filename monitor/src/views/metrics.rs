@@ -15,7 +15,8 @@ pub fn markdown() -> String {
             Shown::Field(name) => format!("`{name}`"),
             Shown::Ingredient(name) => format!("({name})"),
         };
-        let _infallible = writeln!(text, "| {name} | {} | {} | {} | {} |", kind(spec), spec.unit.as_str(), from(spec), spec.help);
+        let _infallible =
+            writeln!(text, "| {name} | {} | {} | {} | {} |", kind(spec), spec.unit.as_str(), from(spec), spec.help);
     }
     text.push_str("\nNames in parentheses are not fields: other numbers are made of them.\n");
     text
@@ -25,7 +26,8 @@ pub fn markdown() -> String {
 pub fn text() -> String {
     let width = rows().map(|spec| spec.name().len()).max().unwrap_or(0);
     rows().fold(String::new(), |mut text, spec| {
-        let _infallible = writeln!(text, "{:width$}  {:7}  {:16}  {}", spec.name(), kind(spec), spec.unit.as_str(), spec.help);
+        let _infallible =
+            writeln!(text, "{:width$}  {:7}  {:16}  {}", spec.name(), kind(spec), spec.unit.as_str(), spec.help);
         text
     })
 }

@@ -41,8 +41,14 @@ fn one(report: &Report, container: &Container, style: Style) -> String {
             let _infallible = writeln!(text, "{bold}{group}{reset}");
         }
         let line = match container.get(metric) {
-            Ok(number) => format!("{:>12}  {dim}{}{reset}", show(number, metric.spec().unit), container.values.origin(metric).map_or("computed", Origin::backend)),
-            Err(cause) => format!("{dim}{:>12}  {}{reset}", "-", printable(&cut(cause.as_str(), style.width.saturating_sub(50)))),
+            Ok(number) => format!(
+                "{:>12}  {dim}{}{reset}",
+                show(number, metric.spec().unit),
+                container.values.origin(metric).map_or("computed", Origin::backend)
+            ),
+            Err(cause) => {
+                format!("{dim}{:>12}  {}{reset}", "-", printable(&cut(cause.as_str(), style.width.saturating_sub(50))))
+            }
         };
         let _infallible = writeln!(text, "  {field:34}{line}");
     }
@@ -50,7 +56,11 @@ fn one(report: &Report, container: &Container, style: Style) -> String {
 }
 
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width { text.to_owned() } else { text.chars().take(width.saturating_sub(1)).chain(['…']).collect() }
+    if text.chars().count() <= width {
+        text.to_owned()
+    } else {
+        text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    }
 }
 
 /// Text from outside, without anything that could steer a terminal.
@@ -69,7 +79,12 @@ fn show(number: Number, unit: Unit) -> String {
         (Unit::BytesPerSecond, _) => bytes(value) + "/s",
         (Unit::Percent, _) => format!("{value:.1} %"),
         (Unit::PerSecond, _) => format!("{value:.1} /s"),
-        (Unit::Seconds, Number::Whole(seconds)) => humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string().split(' ').take(2).collect::<Vec<_>>().join(" "),
+        (Unit::Seconds, Number::Whole(seconds)) => humantime::format_duration(std::time::Duration::from_secs(seconds))
+            .to_string()
+            .split(' ')
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" "),
         (_, Number::Whole(value)) => value.to_string(),
         _ => format!("{value:.3}"),
     }

@@ -1,0 +1,152 @@
+//! What the agent can see here, what it cannot, why, and what would change that.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::table::{Style, printable};
+use crate::metrics::{How, Metric, Origin, Shown};
+use crate::report::{Container, Report};
+
+/// How a capability stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It works.
+    Available,
+    /// The host or its configuration refuses it.
+    Refused,
+    /// Something better is there, or it was switched off.
+    NotNeeded,
+}
+
+/// One capability.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is.
+    pub name: String,
+    /// How it stands.
+    pub state: State,
+    /// Why.
+    pub why: String,
+    /// The numbers that it feeds.
+    pub feeds: Vec<&'static str>,
+    /// What to do to have it, where something can be done.
+    pub cure: Option<String>,
+}
+
+impl Check {
+    /// A capability that feeds no number of its own.
+    pub fn new(name: impl Into<String>, state: State, why: impl Into<String>, cure: Option<String>) -> Self {
+        Self { name: name.into(), state, why: why.into(), feeds: Vec::new(), cure }
+    }
+}
+
+/// The numbers that an eBPF program feeds.
+pub fn fed_by(program: &str) -> Vec<&'static str> {
+    fields()
+        .filter(|(metric, _)| {
+            metric.spec().origins().iter().any(|origin| match origin {
+                Origin::Network(programs, _) | Origin::Processes(programs, _) => programs.contains(&program),
+                _ => false,
+            })
+        })
+        .map(|(_, field)| field)
+        .collect()
+}
+
+/// One check per number that a container's report lacks, and one per backend that feeds the others.
+pub fn numbers(report: &Report) -> Vec<Check> {
+    report.containers.iter().flat_map(|container| backends(container).into_iter().chain(missing(container))).collect()
+}
+
+fn backends(container: &Container) -> Vec<Check> {
+    let mut checks: Vec<Check> = Vec::new();
+    for (metric, field) in fields() {
+        let Some(origin) = container.values.origin(metric) else { continue };
+        let name = format!("source {}", origin.backend());
+        match checks.iter_mut().find(|check| check.name == name) {
+            Some(check) => check.feeds.push(field),
+            None => checks.push(Check { feeds: vec![field], ..Check::new(name, State::Available, "it is read", None) }),
+        }
+    }
+    checks
+}
+
+fn missing(container: &Container) -> Vec<Check> {
+    let mut checks: Vec<Check> = Vec::new();
+    for (metric, field) in fields() {
+        let Err(cause) = container.get(metric) else { continue };
+        if is_no_lack(metric, cause.as_str()) {
+            continue;
+        }
+        match checks.iter_mut().find(|check| check.why == cause.as_str()) {
+            Some(check) => check.feeds.push(field),
+            None => checks.push(Check {
+                feeds: vec![field],
+                ..Check::new("number absent", State::Refused, cause.as_str(), None)
+            }),
+        }
+    }
+    checks
+}
+
+/// A limit that nobody set and a number that this version never has are no lack of this host.
+fn is_no_lack(metric: Metric, cause: &str) -> bool {
+    matches!(metric.spec().how, How::Never(_)) || cause == "no limit is set"
+}
+
+fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
+    Metric::ALL.iter().filter_map(|&metric| match metric.spec().shown {
+        Shown::Field(field) => Some((metric, field)),
+        Shown::Ingredient(_) => None,
+    })
+}
+
+/// Whether nothing is refused.
+pub fn is_well(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.state != State::Refused)
+}
+
+/// The checks for a terminal.
+pub fn render(checks: &[Check], style: Style) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let (mark, color) = match check.state {
+            State::Available => ("available ", "\x1b[32m"),
+            State::Refused => ("refused   ", "\x1b[31m"),
+            State::NotNeeded => ("not needed", "\x1b[2m"),
+        };
+        let (color, reset) = if style.color { (color, "\x1b[0m") } else { ("", "") };
+        let _infallible = writeln!(text, "{color}{mark}{reset}  {}: {}", printable(&check.name), printable(&check.why));
+        if !check.feeds.is_empty() {
+            let _infallible = writeln!(text, "            feeds {}", check.feeds.join(", "));
+        }
+        if let Some(cure) = &check.cure {
+            let _infallible = writeln!(text, "            cure: {}", printable(cure));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_knows_its_numbers_from_the_table() {
+        assert_eq!(fed_by("ingress"), ["network_rx_bytes", "network.rx_packets"]);
+        assert_eq!(fed_by("sched_process_exec"), ["processes.execs"]);
+        assert!(fed_by("no such program").is_empty());
+    }
+
+    #[test]
+    fn a_refusal_shows_its_cure() {
+        let checks = [Check::new("ingress", State::Refused, "EPERM", Some("add CAP_NET_ADMIN".into()))];
+        assert!(!is_well(&checks));
+        assert_eq!(
+            render(&checks, Style { color: false, width: 80 }),
+            "refused     ingress: EPERM\n            cure: add CAP_NET_ADMIN\n"
+        );
+    }
+}
