@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod containers;
 pub mod health;
 pub mod metrics;
 pub mod readings;

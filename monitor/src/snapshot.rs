@@ -124,8 +124,10 @@ pub struct Identity {
     pub v2: Option<PathBuf>,
     /// Its directories in the v1 hierarchies, by controller (`cpu`, `cpuacct`, `memory`, …).
     pub v1: BTreeMap<String, PathBuf>,
-    /// How many directories from its own upwards can be read for limits: 0 is its own alone.
-    pub ancestors: usize,
+    /// How many directories of the v2 tree are above its own, as far as they can be seen from here.
+    pub v2_level: usize,
+    /// Whether it is the root of the machine's v2 tree, which has no files of its own for memory and limits.
+    pub is_root: bool,
     /// The runtime's id of the container.
     pub container_id: Option<String>,
     /// `docker`, `containerd`, `podman`, …

@@ -1,5 +1,8 @@
 //! Where numbers come from. Each source reads one kind of thing and fills the cells that the table says it feeds.
 
+pub mod cgroup;
+pub mod parse;
+
 use crate::snapshot::Snapshot;
 
 /// Something that reads the kernel.

@@ -1,0 +1,293 @@
+//! The container that the agent itself is in.
+//!
+//! `/proc/self/cgroup` says which cgroup that is, in each tree; the mount table says where it can be seen. Both depend
+//! on the cgroup namespace and on what the runtime mounted, so neither is enough alone
+//! (`Documentation/admin-guide/cgroup-v2.rst`, "Namespace").
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::Roots;
+use super::mounts::{self, Mount};
+use crate::metrics::{Metric, Origin};
+use crate::snapshot::{CgroupId, Identity, Snapshot};
+use crate::sources::{Source, SourceError};
+
+/// The id of a cgroup of which no directory can be seen.
+const NOWHERE: CgroupId = CgroupId(0);
+
+/// The own container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Its cgroup.
+    pub id: CgroupId,
+    /// What it is called and where its files are.
+    pub identity: Identity,
+}
+
+/// Finds the own container. What cannot be found stays empty: the numbers that depend on it are absent with a cause.
+pub fn find(roots: &Roots, name: &str) -> Own {
+    let cgroups = fs::read(roots.proc.join("self/cgroup")).unwrap_or_default();
+    let table = fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default();
+    let mounts = match &roots.cgroup {
+        Some(root) => beneath(root),
+        None => mounts::parse(&table),
+    };
+    let own = parse(&cgroups);
+    let v2 = own.v2.as_deref().and_then(|path| directory(mounts.iter().filter(|mount| mount.is_v2()), path));
+    let v1: BTreeMap<String, PathBuf> = controllers()
+        .filter_map(|controller| {
+            let path = own.v1.get(controller)?;
+            let found = directory(mounts.iter().filter(|mount| mount.has_controller(controller)), path)?;
+            Some((controller.to_owned(), found.path))
+        })
+        .collect();
+    let path = own.deepest();
+    let id = v2
+        .iter()
+        .map(|found| &found.path)
+        .chain(v1.values())
+        .find_map(|dir| Some(CgroupId(fs::metadata(dir).ok()?.ino())))
+        .unwrap_or(NOWHERE);
+    Own {
+        id,
+        identity: Identity {
+            name: name.to_owned(),
+            container_id: container_id(&path).or_else(|| container_id(&String::from_utf8_lossy(&table))),
+            runtime: runtime(&path).map(str::to_owned),
+            path,
+            v2_level: v2.as_ref().map_or(0, |found| found.level),
+            is_root: v2.as_ref().is_some_and(|found| {
+                !found.path.join("cgroup.events").exists() && found.path.join("cgroup.procs").exists()
+            }),
+            v2: v2.map(|found| found.path),
+            v1,
+            ..Identity::default()
+        },
+    }
+}
+
+/// The v1 controllers that the table reads.
+fn controllers() -> impl Iterator<Item = &'static str> {
+    let all = Metric::origins().filter_map(|(_, _, origin)| match origin {
+        Origin::V1(controller, _) => Some(*controller),
+        _ => None,
+    });
+    all.collect::<std::collections::BTreeSet<_>>().into_iter()
+}
+
+/// The trees below a directory that is given instead of the mount table: the v2 tree itself, or the customary layout.
+fn beneath(root: &Path) -> Vec<Mount> {
+    let mount = |point: PathBuf, kind: &str, controller: Option<&str>| Mount {
+        root: "/".into(),
+        point,
+        kind: kind.to_owned(),
+        options: controller.map(str::to_owned).into_iter().collect(),
+    };
+    let v2 = [root.to_path_buf(), root.join("unified")]
+        .into_iter()
+        .filter(|dir| dir.join("cgroup.procs").exists())
+        .map(|dir| mount(dir, "cgroup2", None));
+    let v1 = controllers()
+        .filter(|controller| root.join(controller).is_dir())
+        .map(|controller| mount(root.join(controller), "cgroup", Some(controller)));
+    v2.chain(v1).collect()
+}
+
+/// `/proc/self/cgroup`: the path in the v2 tree and, by controller, in the v1 hierarchies.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Paths {
+    v2: Option<PathBuf>,
+    v1: BTreeMap<String, PathBuf>,
+}
+
+impl Paths {
+    /// The path with the most components: on a hybrid host the trees need not agree, and the root says nothing.
+    fn deepest(&self) -> String {
+        let deepest = self.v2.iter().chain(self.v1.values()).max_by_key(|path| path.components().count());
+        deepest.map_or_else(|| "/".to_owned(), |path| path.to_string_lossy().into_owned())
+    }
+}
+
+fn parse(text: &[u8]) -> Paths {
+    let text = String::from_utf8_lossy(text);
+    let mut paths = Paths::default();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(id), Some(names), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        if id == "0" && names.is_empty() {
+            paths.v2 = Some(path.into());
+        } else {
+            paths.v1.extend(names.split(',').map(|name| (name.to_owned(), PathBuf::from(path))));
+        }
+    }
+    paths
+}
+
+struct Found {
+    path: PathBuf,
+    /// How many directories of the tree are above it, as far as this mount shows them.
+    level: usize,
+}
+
+/// The directory of a cgroup, through the mount that shows the most of the way to the root.
+///
+/// With a cgroup namespace the path is relative to the namespace's root, and begins with `/..` for what is outside of
+/// it; a mount made before the namespace still has the host's root. What fits no mount is then the mount itself: the
+/// runtime mounted the own cgroup.
+fn directory<'a>(mounts: impl Iterator<Item = &'a Mount>, path: &Path) -> Option<Found> {
+    let mounts: Vec<&Mount> = mounts.collect();
+    let located = mounts.iter().filter_map(|mount| {
+        let dir = mount.locate(path)?;
+        let plain = !dir.components().any(|component| component == Component::ParentDir);
+        (plain && dir.is_dir()).then(|| Found { level: levels(&mount.point, &dir), path: dir })
+    });
+    located.max_by_key(|found| found.level).or_else(|| {
+        let point = &mounts.iter().find(|mount| mount.root != Path::new("/") || path.starts_with("/.."))?.point;
+        point.is_dir().then(|| Found { path: point.clone(), level: 0 })
+    })
+}
+
+fn levels(root: &Path, dir: &Path) -> usize {
+    dir.strip_prefix(root).map_or(0, |below| below.components().count())
+}
+
+/// 64 hexadecimal digits, as all runtimes name their containers.
+fn container_id(text: &str) -> Option<String> {
+    let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split(|c: char| !c.is_ascii_alphanumeric()).find(is_id).map(str::to_owned)
+}
+
+fn runtime(path: &str) -> Option<&'static str> {
+    const MARKS: &[(&str, &str)] = &[
+        ("cri-containerd-", "containerd"),
+        ("crio-", "cri-o"),
+        ("libpod-", "podman"),
+        ("libpod_parent", "podman"),
+        ("docker", "docker"),
+        ("lxc.payload", "lxc"),
+        ("/lxc/", "lxc"),
+        ("machine.slice", "systemd-nspawn"),
+        ("kubepods", "kubernetes"),
+    ];
+    MARKS.iter().find(|(mark, _)| path.contains(mark)).map(|(_, runtime)| *runtime)
+}
+
+/// The first source of scope `self`: it creates the one entry that the others fill.
+#[derive(Debug)]
+pub struct OwnContainer {
+    id: CgroupId,
+    identity: Arc<Identity>,
+    host: String,
+}
+
+impl OwnContainer {
+    /// Watches `own`.
+    pub fn new(own: Own, roots: &Roots) -> Self {
+        let host = fs::read_to_string(roots.proc.join("sys/kernel/hostname")).unwrap_or_default().trim().to_owned();
+        Self { id: own.id, identity: Arc::new(own.identity), host }
+    }
+}
+
+impl Source for OwnContainer {
+    fn name(&self) -> &'static str {
+        "own container"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        into.host.name.clone_from(&self.host);
+        into.cgroups.entry(self.id).or_default().identity = Arc::clone(&self.identity);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host out of files: `/proc/self/{cgroup,mountinfo}` and the directories.
+    fn host(cgroup: &str, mountinfo: &str, dirs: &[&str]) -> (tempfile::TempDir, Roots) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        fs::write(root.join("proc/self/cgroup"), cgroup).unwrap();
+        fs::write(root.join("proc/self/mountinfo"), mountinfo.replace("@", root.to_str().unwrap())).unwrap();
+        for dir in dirs {
+            fs::create_dir_all(root.join(dir)).unwrap();
+            fs::write(root.join(dir).join("cgroup.procs"), "").unwrap();
+        }
+        let roots = Roots { proc: root.join("proc"), ..Roots::default() };
+        (dir, roots)
+    }
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn with_a_cgroup_namespace_the_mount_is_the_container() {
+        let (dir, roots) = host("0::/\n", "1 2 0:3 / @/cg ro - cgroup2 cgroup rw\n", &["cg"]);
+        let own = find(&roots, "web");
+        assert_eq!(own.identity.v2, Some(dir.path().join("cg")));
+        assert_eq!(own.id, CgroupId(fs::metadata(dir.path().join("cg")).unwrap().ino()));
+        assert_eq!(own.identity.name, "web");
+    }
+
+    #[test]
+    fn without_one_the_path_is_found_below_the_hosts_root() {
+        let path = format!("system.slice/docker-{ID}.scope");
+        let (dir, roots) =
+            host(&format!("0::/{path}\n"), "1 2 0:3 / @/cg ro - cgroup2 cgroup rw\n", &[&format!("cg/{path}")]);
+        let own = find(&roots, "web").identity;
+        assert_eq!(own.v2, Some(dir.path().join("cg").join(&path)));
+        assert_eq!((own.container_id.as_deref(), own.runtime.as_deref(), own.v2_level), (Some(ID), Some("docker"), 2));
+    }
+
+    #[test]
+    fn v1_hierarchies_are_found_by_controller_through_the_runtimes_bind_mounts() {
+        let table = format!(
+            "1 2 0:3 /docker/{ID} @/memory ro - cgroup cgroup rw,memory\n3 4 0:5 /docker/{ID} @/cpu ro - cgroup cgroup rw,cpu,cpuacct\n"
+        );
+        let (dir, roots) = host(
+            &format!("5:memory:/docker/{ID}\n4:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/\n"),
+            &table,
+            &["memory", "cpu"],
+        );
+        let own = find(&roots, "web").identity;
+        assert_eq!(own.v2, None);
+        assert_eq!(own.v1["memory"], dir.path().join("memory"));
+        assert_eq!((&own.v1["cpu"], &own.v1["cpuacct"]), (&dir.path().join("cpu"), &dir.path().join("cpu")));
+    }
+
+    #[test]
+    fn a_hybrid_host_has_both_and_the_id_is_the_v2_one() {
+        let table = "1 2 0:3 / @/unified rw - cgroup2 cgroup2 rw\n3 4 0:5 / @/memory rw - cgroup cgroup rw,memory\n";
+        let (dir, roots) = host("4:memory:/docker/a\n0::/docker/a\n", table, &["unified/docker/a", "memory/docker/a"]);
+        let own = find(&roots, "web");
+        assert_eq!(own.identity.v1["memory"], dir.path().join("memory/docker/a"));
+        assert_eq!(own.id.0, fs::metadata(dir.path().join("unified/docker/a")).unwrap().ino());
+    }
+
+    #[test]
+    fn a_path_from_outside_of_the_namespace_is_the_mount_itself() {
+        let (dir, roots) = host("0::/../../a\n", "1 2 0:3 /../.. @/cg rw - cgroup2 cgroup rw\n", &["cg"]);
+        assert_eq!(find(&roots, "web").identity.v2, Some(dir.path().join("cg")));
+    }
+
+    #[test]
+    fn without_proc_there_is_a_container_without_directories() {
+        let roots = Roots { proc: "/nonexistent".into(), ..Roots::default() };
+        let own = find(&roots, "web");
+        assert_eq!((own.id, own.identity.v2, own.identity.name.as_str()), (NOWHERE, None, "web"));
+    }
+
+    #[test]
+    fn a_given_root_replaces_the_mount_table() {
+        let (dir, roots) = host("0::/a\n5:memory:/a\n", "", &["given/unified/a", "given/memory/a"]);
+        fs::write(dir.path().join("given/unified/cgroup.procs"), "").unwrap();
+        let own = find(&Roots { cgroup: Some(dir.path().join("given")), ..roots }, "web").identity;
+        assert_eq!(own.v2, Some(dir.path().join("given/unified/a")));
+        assert_eq!(own.v1["memory"], dir.path().join("given/memory/a"));
+    }
+}

@@ -1,0 +1,430 @@
+//! The files of cgroup directories, v2 and v1 (`Documentation/admin-guide/cgroup-v2.rst`, `…/cgroup-v1/*.rst`).
+//!
+//! Each file that the table names is opened once per cgroup and kept open: a `pread` costs a third of open, read and
+//! close. Nothing is allocated while the same things are there, or missing, as last time.
+
+use std::collections::HashMap;
+use std::fs::File as Handle;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::parse::{self, ParseError};
+use super::{Source, SourceError};
+use crate::metrics::{File, Metric, Origin};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Identity, NO_LIMIT, Snapshot, Values};
+
+/// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
+const RETRY: u64 = 12;
+
+/// No file of a cgroup is longer; what is, is not read to its end.
+const LONGEST: usize = 1 << 20;
+
+/// In which tree a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tree {
+    V2,
+    V1(&'static str),
+}
+
+/// A file of the table, with the rows that it feeds.
+#[derive(Debug)]
+struct Plan {
+    tree: Tree,
+    file: File,
+    rows: Vec<(Metric, u8, File)>,
+}
+
+/// The files that the table names, each once.
+fn plans() -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for (metric, rank, origin) in Metric::origins() {
+        let (tree, file) = match origin {
+            Origin::V2(file) => (Tree::V2, *file),
+            Origin::V1(controller, file) => (Tree::V1(controller), *file),
+            _ => continue,
+        };
+        match plans.iter_mut().find(|plan| plan.tree == tree && plan.file.name == file.name) {
+            Some(plan) => plan.rows.push((metric, rank, file)),
+            None => plans.push(Plan { tree, file, rows: vec![(metric, rank, file)] }),
+        }
+    }
+    plans
+}
+
+/// Reads the cgroups of a snapshot.
+#[derive(Debug)]
+pub struct CgroupFiles {
+    plans: Vec<Plan>,
+    open: HashMap<CgroupId, Vec<Option<Kept>>>,
+    buffer: Vec<u8>,
+    readings: u64,
+}
+
+impl Default for CgroupFiles {
+    fn default() -> Self {
+        Self { plans: plans(), open: HashMap::new(), buffer: vec![0; 8192], readings: 0 }
+    }
+}
+
+impl Source for CgroupFiles {
+    fn name(&self) -> &'static str {
+        "cgroup files"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        self.open.retain(|id, _| into.cgroups.contains_key(id));
+        for (id, cgroup) in &mut into.cgroups {
+            let Cgroup { identity, values, .. } = cgroup;
+            let kept = self
+                .open
+                .entry(*id)
+                .or_insert_with(|| self.plans.iter().map(|plan| Kept::find(plan, identity)).collect());
+            let retry = self.readings.is_multiple_of(RETRY);
+            for (plan, kept) in self.plans.iter().zip(kept) {
+                let served = plan.rows.iter().all(|(metric, rank, _)| values.served(*metric, *rank));
+                if let (false, Some(kept)) = (served, kept) {
+                    kept.read(plan, retry, &mut self.buffer, values);
+                }
+            }
+            unlimited(&self.plans, identity, values);
+        }
+        self.readings += 1;
+        Ok(())
+    }
+}
+
+fn directory<'a>(tree: Tree, identity: &'a Identity) -> Option<&'a Path> {
+    match tree {
+        Tree::V2 => identity.v2.as_deref(),
+        Tree::V1(controller) => identity.v1.get(controller).map(PathBuf::as_path),
+    }
+}
+
+/// Where no tree has a file for a limit, at no level, no limit can have been set: the root, or a controller that is
+/// off. A file that is there and cannot be read has left its cause instead.
+fn unlimited(plans: &[Plan], identity: &Identity, values: &mut Values) {
+    for plan in plans.iter().filter(|plan| plan.file.smallest_upwards && directory(plan.tree, identity).is_some()) {
+        for (metric, rank, _) in &plan.rows {
+            if values.get(*metric).is_none() {
+                values.put(*metric, *rank, NO_LIMIT);
+            }
+        }
+    }
+}
+
+/// A file of one cgroup, and where it counts those of the cgroup's ancestors, kept open.
+#[derive(Debug)]
+struct Kept {
+    levels: Vec<Level>,
+    said: Option<(Trouble, Cause)>,
+}
+
+impl Kept {
+    fn find(plan: &Plan, identity: &Identity) -> Option<Self> {
+        let dir = directory(plan.tree, identity)?;
+        let level = |dir: &Path| Level {
+            file: OpenFile::new(dir.join(plan.file.name)),
+            companion: plan.file.companion.map(|name| OpenFile::new(dir.join(name))),
+        };
+        let levels = if plan.file.smallest_upwards {
+            dir.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()).map(level).collect()
+        } else {
+            vec![level(dir)]
+        };
+        Some(Self { levels, said: None })
+    }
+
+    fn read(&mut self, plan: &Plan, retry: bool, buffer: &mut Vec<u8>, values: &mut Values) {
+        if plan.file.smallest_upwards {
+            self.smallest(plan, retry, buffer, values);
+        } else if let Some(level) = self.levels.first_mut() {
+            match level.text(retry, buffer) {
+                Ok(length) => {
+                    for (metric, rank, file) in &plan.rows {
+                        match parse::number(file.format, &buffer[..length]) {
+                            Ok(value) => values.put(*metric, *rank, scaled(value, file.scale)),
+                            Err(error) => values.miss(*metric, *rank, self.cause(plan, Trouble::Parse(error))),
+                        }
+                    }
+                }
+                Err(trouble) => self.miss(plan, trouble, values),
+            }
+        }
+    }
+
+    fn smallest(&mut self, plan: &Plan, retry: bool, buffer: &mut Vec<u8>, values: &mut Values) {
+        let mut smallest = None;
+        for at in 0..self.levels.len() {
+            let format = plan.file.format;
+            let read = self.levels[at]
+                .text(retry, buffer)
+                .and_then(|length| parse::number(format, &buffer[..length]).map_err(Trouble::Parse));
+            match read {
+                Ok(value) => smallest = Some(smallest.map_or(value, |smallest: u64| smallest.min(value))),
+                Err(Trouble::Os(Errno::NOENT)) => {}
+                Err(trouble) => return self.miss(plan, trouble, values),
+            }
+        }
+        for (metric, rank, file) in &plan.rows {
+            if let Some(value) = smallest {
+                values.put(*metric, *rank, scaled(value, file.scale));
+            }
+        }
+    }
+
+    fn miss(&mut self, plan: &Plan, trouble: Trouble, values: &mut Values) {
+        for (metric, rank, _) in &plan.rows {
+            values.miss(*metric, *rank, self.cause(plan, trouble));
+        }
+    }
+
+    /// The words for a trouble, made when it is a new one.
+    fn cause(&mut self, plan: &Plan, trouble: Trouble) -> Cause {
+        match &self.said {
+            Some((said, cause)) if *said == trouble => cause.clone(),
+            _ => {
+                let cause = Cause::new(trouble.describe(plan.file.name));
+                self.said = Some((trouble, cause.clone()));
+                cause
+            }
+        }
+    }
+}
+
+fn scaled(value: u64, scale: u64) -> u64 {
+    if value == NO_LIMIT { NO_LIMIT } else { value.saturating_mul(scale) }
+}
+
+/// What can be wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Os(Errno),
+    Parse(ParseError),
+}
+
+impl Trouble {
+    fn describe(self, file: &str) -> String {
+        match self {
+            Self::Os(Errno::NOENT) => {
+                format!("{file}: not there (an older kernel, or the controller is off for this cgroup)")
+            }
+            Self::Os(Errno::NODEV) => format!("{file}: the cgroup has ended"),
+            Self::Os(Errno::OPNOTSUPP) => {
+                format!("{file}: switched off in this kernel (for pressure: boot with psi=1)")
+            }
+            Self::Os(errno) => format!("{file}: {}", io::Error::from(errno)),
+            Self::Parse(error) => format!("{file} {error}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Level {
+    file: OpenFile,
+    companion: Option<OpenFile>,
+}
+
+impl Level {
+    /// The text of the file, and of its companion behind a space; its length in `buffer`.
+    fn text(&mut self, retry: bool, buffer: &mut Vec<u8>) -> Result<usize, Trouble> {
+        let length = self.file.read(retry, buffer, 0).map_err(Trouble::Os)?;
+        let Some(companion) = &mut self.companion else { return Ok(length) };
+        buffer[length] = b' ';
+        companion.read(retry, buffer, length + 1).map_err(Trouble::Os)
+    }
+}
+
+/// A file that is opened at its first reading.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    handle: Result<Handle, Errno>,
+    tried: bool,
+}
+
+impl OpenFile {
+    fn new(path: PathBuf) -> Self {
+        Self { path, handle: Err(Errno::NOENT), tried: false }
+    }
+
+    /// Reads all of it into `buffer` from `at` on; returns where it ends. There is room for one more byte behind it.
+    fn read(&mut self, retry: bool, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Errno> {
+        if self.handle.is_err() && (retry || !self.tried) {
+            self.tried = true;
+            self.handle = Handle::open(&self.path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
+        let handle = self.handle.as_ref().map_err(|errno| *errno)?;
+        let mut end = at;
+        loop {
+            if buffer.len() < end + 4096 {
+                buffer.resize(end + 8192, 0);
+            }
+            let room = buffer.len() - 1;
+            match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
+                Ok(0) => return Ok(end),
+                Ok(read) => end += read,
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    self.handle = Err(errno);
+                    return Err(errno);
+                }
+            }
+            if end - at >= LONGEST {
+                return Err(Errno::FBIG);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::snapshot::Stamp;
+
+    struct Fake {
+        dir: tempfile::TempDir,
+        identity: Arc<Identity>,
+        source: CgroupFiles,
+    }
+
+    /// A v2 tree `top/own` or v1 trees `memory/top/own`, …, out of files.
+    fn fake(trees: &[&str], files: &[(&str, &str)]) -> Fake {
+        let dir = tempfile::tempdir().unwrap();
+        let own = |tree: &str| {
+            let own = dir.path().join(tree).join("top/own");
+            std::fs::create_dir_all(&own).unwrap();
+            for level in own.ancestors().take(3) {
+                std::fs::write(level.join("cgroup.procs"), "").unwrap();
+            }
+            own
+        };
+        let v2 = trees.contains(&"v2").then(|| own("v2"));
+        let v1 = trees.iter().filter(|tree| **tree != "v2").map(|tree| ((*tree).to_owned(), own(tree))).collect();
+        for (path, text) in files {
+            std::fs::write(dir.path().join(path), text).unwrap();
+        }
+        let identity = Arc::new(Identity { v2, v1, ..Identity::default() });
+        Fake { dir, identity, source: CgroupFiles::default() }
+    }
+
+    impl Fake {
+        fn sample(&mut self) -> Values {
+            let mut into = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+            into.cgroups.entry(CgroupId(1)).or_default().identity = Arc::clone(&self.identity);
+            self.source.sample(&mut into).unwrap();
+            into.cgroups.remove(&CgroupId(1)).unwrap().values
+        }
+    }
+
+    fn cause(values: &Values, metric: Metric) -> String {
+        values.get(metric).unwrap().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_v2_tree_is_read_and_read_again() {
+        let mut fake = fake(
+            &["v2"],
+            &[("v2/top/own/cpu.stat", "usage_usec 7\nuser_usec 4\n"), ("v2/top/own/memory.current", "4096\n")],
+        );
+        let values = fake.sample();
+        assert_eq!(values.get(Metric::CpuUsage), Some(Ok(7_000)));
+        assert_eq!(values.get(Metric::MemoryUsage), Some(Ok(4096)));
+        std::fs::write(fake.dir.path().join("v2/top/own/memory.current"), "8192\n").unwrap();
+        assert_eq!(fake.sample().get(Metric::MemoryUsage), Some(Ok(8192)));
+    }
+
+    #[test]
+    fn v1_quota_and_period_are_two_files() {
+        let mut fake = fake(
+            &["cpu"],
+            &[("cpu/top/own/cpu.cfs_quota_us", "25000\n"), ("cpu/top/own/cpu.cfs_period_us", "100000\n")],
+        );
+        assert_eq!(fake.sample().get(Metric::CpuLimit), Some(Ok(250_000)));
+    }
+
+    #[test]
+    fn the_tightest_limit_on_the_way_up_counts() {
+        let files = [
+            ("v2/top/own/memory.max", "max\n"),
+            ("v2/top/memory.max", "1000\n"),
+            ("v2/memory.max", "2000\n"),
+            ("v2/top/own/cpu.max", "max 100000\n"),
+        ];
+        let values = fake(&["v2"], &files).sample();
+        assert_eq!(values.get(Metric::MemoryLimit), Some(Ok(1000)));
+        assert_eq!(values.get(Metric::CpuLimit), Some(Ok(NO_LIMIT)));
+    }
+
+    #[test]
+    fn a_hybrid_tree_takes_the_limit_from_v1_and_not_its_absence_from_v2() {
+        let mut fake = fake(
+            &["v2", "memory"],
+            &[("memory/top/own/memory.limit_in_bytes", "1000\n"), ("memory/top/own/memory.usage_in_bytes", "10\n")],
+        );
+        let values = fake.sample();
+        assert_eq!(values.get(Metric::MemoryLimit), Some(Ok(1000)));
+        assert_eq!(values.get(Metric::MemoryUsage), Some(Ok(10)));
+        assert_eq!(values.origin(Metric::MemoryUsage).unwrap().backend(), "cgroup1");
+    }
+
+    #[test]
+    fn where_no_tree_has_a_file_for_it_no_limit_is_set() {
+        assert_eq!(fake(&["v2"], &[]).sample().get(Metric::MemoryLimit), Some(Ok(NO_LIMIT)));
+        assert_eq!(fake(&[], &[]).sample().get(Metric::MemoryLimit), None);
+    }
+
+    #[test]
+    fn a_missing_file_is_absent_with_its_name_and_found_when_it_comes() {
+        let mut fake = fake(&["v2"], &[]);
+        let first = fake.sample();
+        assert!(cause(&first, Metric::MemoryUsage).starts_with("memory.current: not there"));
+        std::fs::write(fake.dir.path().join("v2/top/own/memory.current"), "1\n").unwrap();
+        let found = (0..=RETRY).map(|_| fake.sample()).find(|values| values.get(Metric::MemoryUsage) == Some(Ok(1)));
+        assert!(found.is_some());
+    }
+
+    #[test]
+    fn garbage_costs_its_own_number_alone() {
+        let mut fake = fake(
+            &["v2"],
+            &[("v2/top/own/cpu.stat", "usage_usec soon\nuser_usec 4\n"), ("v2/top/own/memory.current", "")],
+        );
+        std::fs::write(fake.dir.path().join("v2/top/own/memory.stat"), b"\xff\xfe\0").unwrap();
+        let values = fake.sample();
+        assert_eq!(cause(&values, Metric::CpuUsage), "cpu.stat has something else where a number should be");
+        assert_eq!(values.get(Metric::CpuUser), Some(Ok(4_000)));
+        assert_eq!(cause(&values, Metric::MemoryUsage), "memory.current is empty");
+        assert_eq!(cause(&values, Metric::MemoryAnon), "memory.stat has no `anon`");
+    }
+
+    #[test]
+    fn a_huge_file_is_refused() {
+        let mut fake = fake(&["v2"], &[]);
+        std::fs::write(fake.dir.path().join("v2/top/own/memory.current"), vec![b'1'; LONGEST * 2]).unwrap();
+        assert!(cause(&fake.sample(), Metric::MemoryUsage).contains("memory.current"));
+    }
+
+    #[test]
+    fn a_lasting_cause_is_made_once() {
+        let mut fake = fake(&["v2"], &[]);
+        let address = |values: &Values| {
+            std::ptr::from_ref(values.get(Metric::MemoryUsage).unwrap().unwrap_err().as_str()).cast::<u8>()
+        };
+        let (first, second) = (fake.sample(), fake.sample());
+        assert_eq!(address(&first), address(&second));
+    }
+
+    #[test]
+    fn descriptors_of_a_cgroup_that_left_are_closed() {
+        let mut fake = fake(&["v2"], &[("v2/top/own/memory.current", "1\n")]);
+        fake.sample();
+        assert_eq!(fake.source.open.len(), 1);
+        fake.source.sample(&mut Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH })).unwrap();
+        assert!(fake.source.open.is_empty());
+    }
+}

@@ -1,0 +1,255 @@
+//! The kernel's file formats: bytes in, numbers out. Total: any input gives a number or an error, never a panic.
+
+use crate::metrics::Format;
+use crate::snapshot::NO_LIMIT;
+
+/// From here on a v1 limit means that none is set: `PAGE_COUNTER_MAX` pages, in bytes, for any page size up to 64 KiB
+/// (`include/linux/page_counter.h`).
+const V1_NO_LIMIT: u64 = 0x7FFF_FFFF_FFFF_0000;
+
+/// The text is not what the format promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// There is nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// The key or line that the number stands behind is not there.
+    #[error("has no `{0}`")]
+    Missing(&'static str),
+    /// A number was expected.
+    #[error("has something else where a number should be")]
+    NotANumber,
+}
+
+/// Finds the number that `format` describes in a file's text. Sums and products saturate.
+///
+/// # Errors
+/// When it is not there, or not a number.
+pub fn number(format: Format, text: &[u8]) -> Result<u64, ParseError> {
+    match format {
+        Format::Single => first_word(text).and_then(limit),
+        Format::Flat(key) => flat(text, key),
+        Format::Nested("*", key) => nested_sum(text, key),
+        Format::Nested(line, key) => nested(text, line, key),
+        Format::Quota => quota(text),
+        Format::List => list(first_word(text)?),
+        Format::Operation(operation) => Ok(operation_sum(text, operation)?),
+        Format::Word(word) => Ok(u64::from(first_word(text)? == word.as_bytes())),
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+fn first_word(text: &[u8]) -> Result<&[u8], ParseError> {
+    words(text).next().ok_or(ParseError::Empty)
+}
+
+/// Digits only; saturates.
+fn digits(word: &[u8]) -> Result<u64, ParseError> {
+    if word.is_empty() {
+        return Err(ParseError::NotANumber);
+    }
+    word.iter().try_fold(0u64, |value, byte| match byte {
+        b'0'..=b'9' => Ok(value.saturating_mul(10).saturating_add(u64::from(byte - b'0'))),
+        _ => Err(ParseError::NotANumber),
+    })
+}
+
+/// A number, or one of the ways to say that there is no limit.
+fn limit(word: &[u8]) -> Result<u64, ParseError> {
+    match word {
+        b"max" | b"-1" => Ok(NO_LIMIT),
+        _ => digits(word).map(|value| if value >= V1_NO_LIMIT { NO_LIMIT } else { value }),
+    }
+}
+
+/// `1.53` as 153; whole numbers as they are.
+fn decimal(word: &[u8]) -> Result<u64, ParseError> {
+    let Some(dot) = word.iter().position(|&byte| byte == b'.') else { return digits(word) };
+    let (whole, fraction) = (digits(&word[..dot])?, &word[dot + 1..]);
+    digits(fraction)?;
+    let tenths = |at: usize| u64::from(fraction.get(at).map_or(0, |byte| byte - b'0'));
+    Ok(whole.saturating_mul(100).saturating_add(tenths(0) * 10 + tenths(1)))
+}
+
+fn flat(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
+    if text.is_empty() {
+        return Err(ParseError::Empty);
+    }
+    lines(text)
+        .find_map(|line| {
+            let mut words = words(line);
+            (words.next() == Some(key.as_bytes())).then(|| words.next().ok_or(ParseError::NotANumber).and_then(digits))
+        })
+        .unwrap_or(Err(ParseError::Missing(key)))
+}
+
+/// The value behind `key=` in a line.
+fn value_of<'a>(line: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    words(line).find_map(|word| word.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
+}
+
+fn nested(text: &[u8], line: &'static str, key: &'static str) -> Result<u64, ParseError> {
+    let line = lines(text)
+        .find(|candidate| words(candidate).next() == Some(line.as_bytes()))
+        .ok_or(ParseError::Missing(line))?;
+    value_of(line, key).ok_or(ParseError::Missing(key)).and_then(decimal)
+}
+
+/// A cgroup that did no I/O has no line at all: that is 0. A line without the key is a device that the kernel knows
+/// but has not counted for.
+fn nested_sum(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
+    lines(text)
+        .filter_map(|line| value_of(line, key))
+        .try_fold(0u64, |sum, value| Ok(sum.saturating_add(digits(value)?)))
+}
+
+fn operation_sum(text: &[u8], operation: &'static str) -> Result<u64, ParseError> {
+    lines(text)
+        .filter_map(|line| {
+            let mut words = words(line).skip(1);
+            (words.next() == Some(operation.as_bytes()))
+                .then(|| words.next().ok_or(ParseError::NotANumber).and_then(digits))
+        })
+        .try_fold(0u64, |sum, value| Ok(sum.saturating_add(value?)))
+}
+
+/// Millionths of a CPU.
+fn quota(text: &[u8]) -> Result<u64, ParseError> {
+    let mut words = words(text);
+    let quota = limit(words.next().ok_or(ParseError::Empty)?)?;
+    let period = digits(words.next().ok_or(ParseError::Missing("period"))?)?;
+    match (quota, period) {
+        (NO_LIMIT, _) => Ok(NO_LIMIT),
+        (_, 0) => Err(ParseError::NotANumber),
+        (quota, period) => {
+            let cores = u128::from(quota) * 1_000_000 / u128::from(period);
+            Ok(u64::try_from(cores).unwrap_or(NO_LIMIT))
+        }
+    }
+}
+
+/// `0-3,7`: five.
+fn list(word: &[u8]) -> Result<u64, ParseError> {
+    word.split(|&byte| byte == b',').try_fold(0u64, |sum, range| {
+        let count = match range.iter().position(|&byte| byte == b'-') {
+            None => digits(range).map(|_| 1)?,
+            Some(dash) => {
+                let (first, last) = (digits(&range[..dash])?, digits(&range[dash + 1..])?);
+                last.checked_sub(first).ok_or(ParseError::NotANumber)?.saturating_add(1)
+            }
+        };
+        Ok(sum.saturating_add(count))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FORMATS: &[Format] = &[
+        Format::Single,
+        Format::Flat("anon"),
+        Format::Nested("some", "avg10"),
+        Format::Nested("*", "rbytes"),
+        Format::Quota,
+        Format::List,
+        Format::Operation("Read"),
+        Format::Word("FROZEN"),
+    ];
+
+    #[test]
+    fn single_numbers_and_the_ways_to_say_no_limit() {
+        assert_eq!(number(Format::Single, b"4096\n"), Ok(4096));
+        for unlimited in ["max\n", "-1\n", "9223372036854771712\n", "9223372036854710272\n"] {
+            assert_eq!(number(Format::Single, unlimited.as_bytes()), Ok(NO_LIMIT), "{unlimited}");
+        }
+        assert_eq!(number(Format::Single, b""), Err(ParseError::Empty));
+        assert_eq!(number(Format::Single, b"12abc"), Err(ParseError::NotANumber));
+    }
+
+    #[test]
+    fn flat_keys_are_whole_words() {
+        let text = b"inactive_anon 5\nanon 7\nanon_thp 9\n";
+        assert_eq!(number(Format::Flat("anon"), text), Ok(7));
+        assert_eq!(number(Format::Flat("file"), text), Err(ParseError::Missing("file")));
+        assert_eq!(number(Format::Flat("anon"), b"anon"), Err(ParseError::NotANumber));
+        assert_eq!(number(Format::Flat("anon"), b""), Err(ParseError::Empty));
+    }
+
+    #[test]
+    fn pressure_is_in_hundredths() {
+        let text = b"some avg10=1.53 avg60=0.20 avg300=0.00 total=55\nfull avg10=0.07 avg60=0.00 avg300=0.00 total=1\n";
+        assert_eq!(number(Format::Nested("some", "avg10"), text), Ok(153));
+        assert_eq!(number(Format::Nested("full", "avg10"), text), Ok(7));
+        assert_eq!(number(Format::Nested("full", "avg9"), text), Err(ParseError::Missing("avg9")));
+    }
+
+    #[test]
+    fn devices_are_summed_and_no_device_is_nothing() {
+        let text =
+            b"8:0 rbytes=100 wbytes=7 rios=1 wios=1 dbytes=0 dios=0\n253:0 rbytes=23 wbytes=0 rios=1 wios=0\n7:0 \n";
+        assert_eq!(number(Format::Nested("*", "rbytes"), text), Ok(123));
+        assert_eq!(number(Format::Nested("*", "rbytes"), b""), Ok(0));
+        let v1 = b"8:0 Read 10\n8:0 Write 5\n8:0 Sync 2\n8:16 Read 1\nTotal 18\n";
+        assert_eq!(number(Format::Operation("Read"), v1), Ok(11));
+        assert_eq!(number(Format::Operation("Read"), b"Total 0\n"), Ok(0));
+    }
+
+    #[test]
+    fn a_quota_is_a_real_number_of_cpus() {
+        assert_eq!(number(Format::Quota, b"25000 100000\n"), Ok(250_000));
+        assert_eq!(number(Format::Quota, b"max 100000\n"), Ok(NO_LIMIT));
+        assert_eq!(number(Format::Quota, b"-1\n 100000\n"), Ok(NO_LIMIT));
+        assert_eq!(number(Format::Quota, b"150000\n 100000\n"), Ok(1_500_000));
+        assert_eq!(number(Format::Quota, b"5 0"), Err(ParseError::NotANumber));
+        assert_eq!(number(Format::Quota, b"5"), Err(ParseError::Missing("period")));
+    }
+
+    #[test]
+    fn lists_are_counted() {
+        assert_eq!(number(Format::List, b"0-3,7\n"), Ok(5));
+        assert_eq!(number(Format::List, b"0\n"), Ok(1));
+        assert_eq!(number(Format::List, b"\n"), Err(ParseError::Empty));
+        assert_eq!(number(Format::List, b"3-1"), Err(ParseError::NotANumber));
+    }
+
+    #[test]
+    fn a_word_is_the_one_or_not() {
+        assert_eq!(number(Format::Word("FROZEN"), b"FROZEN\n"), Ok(1));
+        assert_eq!(number(Format::Word("FROZEN"), b"THAWED\n"), Ok(0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_number_or_an_error(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for &format in FORMATS {
+                let _total = number(format, &text);
+            }
+        }
+
+        #[test]
+        fn almost_right_texts_do_too(text in "(some |anon |8:0 |Read |avg10=|rbytes=|max|-1|[0-9.,-]{0,25}|\n| ){0,20}") {
+            for &format in FORMATS {
+                let _total = number(format, text.as_bytes());
+            }
+        }
+
+        #[test]
+        fn what_is_rendered_is_read_back(value in 0..V1_NO_LIMIT, other: u64, hundredths in 0u64..10_000) {
+            prop_assert_eq!(number(Format::Single, format!("{value}\n").as_bytes()), Ok(value));
+            prop_assert_eq!(number(Format::Flat("b"), format!("a {other}\nb {value}\n").as_bytes()), Ok(value));
+            prop_assert_eq!(number(Format::Nested("*", "rios"), format!("8:0 rios={value}\n8:1 rios={other}\n").as_bytes()), Ok(value.saturating_add(other)));
+            let pressure = format!("some avg10={}.{:02} total={other}\n", hundredths / 100, hundredths % 100);
+            prop_assert_eq!(number(Format::Nested("some", "avg10"), pressure.as_bytes()), Ok(hundredths));
+        }
+    }
+}
