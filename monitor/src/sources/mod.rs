@@ -2,6 +2,8 @@
 
 pub mod cgroup;
 pub mod parse;
+pub mod proc_text;
+pub mod procfs;
 
 use crate::snapshot::Snapshot;
 

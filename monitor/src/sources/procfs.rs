@@ -1,0 +1,394 @@
+//! `/proc` (`Documentation/filesystems/proc.rst`): the processes of a cgroup, its interfaces, the machine.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Source, SourceError};
+use crate::containers::Roots;
+use crate::metrics::{Metric, Origin};
+use crate::readings::{Interfaces, Machine, Read, Tasks};
+use crate::snapshot::{Cause, Cgroup, Identity, NO_LIMIT, Snapshot, Values};
+use crate::sources::proc_text::{self, Stat};
+
+/// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`: the inode of the machine's first pid namespace.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// A process' limit of descriptors is read again after so many readings.
+const LIMITS: u64 = 12;
+
+/// Reads `/proc`.
+#[derive(Debug)]
+pub struct Procfs {
+    roots: Roots,
+    own_pid_namespace: bool,
+    sizes: bool,
+    ticks_per_second: u64,
+    limits: HashMap<(u32, u64), (u64, u64)>,
+    readings: u64,
+}
+
+impl Procfs {
+    /// Looks at what this kernel's `/proc` can do.
+    pub fn new(roots: &Roots) -> Self {
+        let own = roots.proc.join("self");
+        Self {
+            own_pid_namespace: fs::metadata(own.join("ns/pid")).is_ok_and(|ns| ns.ino() != FIRST_PID_NAMESPACE),
+            // Linux 6.2 and later: the size of the directory is the number of descriptors. Before, it is 0.
+            sizes: fs::metadata(own.join("fd")).is_ok_and(|dir| dir.size() > 0),
+            ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
+            roots: roots.clone(),
+            limits: HashMap::new(),
+            readings: 0,
+        }
+    }
+
+    /// The processes of a cgroup: in an own pid namespace all that `ps` would show, else what the cgroup's directories
+    /// list, from itself downwards.
+    fn pids(&self, identity: &Identity) -> Result<Vec<u32>, Cause> {
+        let dir = directory(identity).filter(|_| !self.own_pid_namespace);
+        let mut pids = BTreeSet::new();
+        match dir {
+            Some(dir) => members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?,
+            None => {
+                let entries = fs::read_dir(&self.roots.proc)
+                    .map_err(|error| Cause::new(format!("{}: {error}", self.roots.proc.display())))?;
+                pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
+            }
+        }
+        // 0 stands for a process outside of the pid namespace of the reader.
+        pids.remove(&0);
+        Ok(pids.into_iter().collect())
+    }
+
+    fn tasks(&mut self, identity: &Identity, now: Duration) -> Tasks {
+        let pids = match self.pids(identity) {
+            Ok(pids) => pids,
+            Err(cause) => {
+                return Tasks {
+                    processes: Err(cause.clone()),
+                    threads: Err(cause.clone()),
+                    descriptors: Err(cause.clone()),
+                    nearest_limit: Err(cause.clone()),
+                    uptime: Err(cause),
+                };
+            }
+        };
+        let mut sum = Sum::default();
+        for pid in pids {
+            let dir = self.roots.proc.join(pid.to_string());
+            // A process that ended since it was listed is not counted.
+            let Ok(text) = fs::read(dir.join("stat")) else { continue };
+            match proc_text::stat(&text) {
+                Some(stat) if stat.is_alive() => self.process(pid, &dir, stat, &mut sum),
+                _ => {}
+            }
+        }
+        sum.into_tasks(now, self.ticks_per_second, self.own_pid_namespace)
+    }
+
+    fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Sum) {
+        sum.processes += 1;
+        sum.threads += stat.threads;
+        if sum.first.is_none_or(|first| stat.started < first) {
+            sum.first = Some(stat.started);
+        }
+        if pid == 1 {
+            sum.init = Some(stat.started);
+        }
+        let open = match self.descriptors(dir) {
+            Ok(open) => open,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return sum.refuse(pid, &error),
+        };
+        sum.descriptors += open;
+        if let Some(limit) = self.limit(pid, dir, stat.started) {
+            let share = if limit == NO_LIMIT { 0 } else { open.saturating_mul(10_000) / limit.max(1) };
+            sum.nearest = sum.nearest.max(Some(share.min(10_000)));
+        }
+    }
+
+    fn descriptors(&self, dir: &Path) -> io::Result<u64> {
+        if self.sizes {
+            return fs::metadata(dir.join("fd")).map(|dir| dir.size());
+        }
+        Ok(fs::read_dir(dir.join("fd"))?.flatten().count() as u64)
+    }
+
+    fn limit(&mut self, pid: u32, dir: &Path, started: u64) -> Option<u64> {
+        let now = self.readings;
+        if let Some((limit, read)) = self.limits.get(&(pid, started))
+            && now - read < LIMITS
+        {
+            return Some(*limit);
+        }
+        let limit = proc_text::descriptor_limit(&fs::read(dir.join("limits")).ok()?)?;
+        self.limits.insert((pid, started), (limit, now));
+        Some(limit)
+    }
+
+    fn machine(&self) -> Machine {
+        let read = |path: PathBuf| fs::read(&path).map_err(|error| Cause::new(format!("{}: {error}", path.display())));
+        let memory = read(self.roots.proc.join("meminfo"));
+        let memory = |key| {
+            memory.clone().and_then(|text| {
+                proc_text::meminfo(&text, key).ok_or_else(|| Cause::new(format!("meminfo has no {key}")))
+            })
+        };
+        let load = read(self.roots.proc.join("loadavg"));
+        let load = |at| {
+            load.clone()
+                .and_then(|text| proc_text::load(&text, at).ok_or_else(|| Cause::new("loadavg is no list of loads")))
+        };
+        let cpus = read(self.roots.sys.join("devices/system/cpu/online"));
+        Machine {
+            memory_total: memory("MemTotal"),
+            memory_used: memory("MemTotal").and_then(|total| Ok(total.saturating_sub(memory("MemAvailable")?))),
+            cpus: cpus.and_then(|text| {
+                super::parse::number(crate::metrics::Format::List, &text)
+                    .map_err(|error| Cause::new(format!("cpu/online {error}")))
+            }),
+            load: [load(0), load(1), load(2)],
+        }
+    }
+}
+
+impl Source for Procfs {
+    fn name(&self) -> &'static str {
+        "procfs"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        let now = into.taken.mono;
+        let machine = self.machine();
+        for (metric, rank, origin) in Metric::origins() {
+            if let Origin::Machine(pick) = origin {
+                record(&mut into.host.values, metric, rank, pick(&machine));
+            }
+        }
+        for cgroup in into.cgroups.values_mut() {
+            let Cgroup { identity, values, .. } = cgroup;
+            let tasks = self.tasks(identity, now);
+            let interfaces = fs::read(self.roots.proc.join("self/net/dev"))
+                .map_err(|error| Cause::new(format!("/proc/self/net/dev: {error}")))
+                .and_then(|text| {
+                    proc_text::interfaces(&text)
+                        .ok_or_else(|| Cause::new("/proc/self/net/dev is no table of interfaces"))
+                });
+            fill(values, &tasks, &interfaces, identity.is_root.then_some(&machine));
+        }
+        self.readings += 1;
+        if self.readings.is_multiple_of(LIMITS) {
+            let now = self.readings;
+            self.limits.retain(|_, (_, read)| now - *read <= LIMITS);
+        }
+        Ok(())
+    }
+}
+
+fn fill(values: &mut Values, tasks: &Tasks, interfaces: &Result<Interfaces, Cause>, root: Option<&Machine>) {
+    for (metric, rank, origin) in Metric::origins() {
+        match origin {
+            Origin::Tasks(pick) => record(values, metric, rank, pick(tasks)),
+            Origin::Interfaces(pick) => {
+                record(values, metric, rank, interfaces.as_ref().map(pick).map_err(Cause::clone))
+            }
+            Origin::Root(pick) => {
+                if let Some(machine) = root {
+                    record(values, metric, rank, pick(machine));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn record(values: &mut Values, metric: Metric, rank: u8, read: Read) {
+    match read {
+        Ok(value) => values.put(metric, rank, value),
+        Err(cause) => values.miss(metric, rank, cause),
+    }
+}
+
+/// The directory that lists the processes: of all trees the one in which the container is deepest, for on a hybrid
+/// host it can be at the root of the others.
+fn directory(identity: &Identity) -> Option<&Path> {
+    identity
+        .v2
+        .iter()
+        .chain(identity.v1.values())
+        .map(PathBuf::as_path)
+        .filter(|dir| dir.join("cgroup.procs").exists())
+        .max_by_key(|dir| {
+            let below = |tree: &Path| tree.join("cgroup.procs").exists();
+            dir.ancestors().take_while(|dir| below(dir)).count()
+        })
+}
+
+/// The members of a cgroup and of those below it. One that vanishes on the way has none.
+fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
+    let vanished = |error: &io::Error| {
+        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+    };
+    match fs::read_to_string(dir.join("cgroup.procs")) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
+        Err(error) if vanished(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if vanished(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            members(&entry.path(), pids)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    processes: u64,
+    threads: u64,
+    descriptors: u64,
+    nearest: Option<u64>,
+    first: Option<u64>,
+    init: Option<u64>,
+    refused: Option<Cause>,
+}
+
+impl Sum {
+    /// A sum without one of its parts is no sum.
+    fn refuse(&mut self, pid: u32, error: &io::Error) {
+        if self.refused.is_none() {
+            self.refused = Some(Cause::new(format!(
+                "/proc/{pid}/fd: {error}; run as the container's user, as root, or on Linux 6.2 or later"
+            )));
+        }
+    }
+
+    fn into_tasks(self, now: Duration, ticks_per_second: u64, own_pid_namespace: bool) -> Tasks {
+        let nothing = || Cause::new("no process of the container can be seen; is /proc mounted with hidepid?");
+        let seen = |value: u64| if self.processes == 0 { Err(nothing()) } else { Ok(value) };
+        let first = if own_pid_namespace { self.init.or(self.first) } else { self.first };
+        let uptime = first.map(|started| now.as_secs().saturating_sub(started / ticks_per_second)).ok_or_else(nothing);
+        let descriptors = match &self.refused {
+            Some(cause) => Err(cause.clone()),
+            None => seen(self.descriptors),
+        };
+        Tasks {
+            processes: seen(self.processes),
+            threads: seen(self.threads),
+            nearest_limit: descriptors
+                .clone()
+                .and_then(|_| self.nearest.ok_or_else(|| Cause::new("/proc/PID/limits cannot be read"))),
+            descriptors,
+            uptime,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::snapshot::{CgroupId, Stamp};
+
+    fn proc(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let roots = Roots { cgroup: None, proc: dir.path().join("proc"), sys: dir.path().join("sys") };
+        (dir, roots)
+    }
+
+    fn sample(roots: &Roots, identity: Identity) -> Snapshot {
+        let mut into = Snapshot::new(Stamp { mono: Duration::from_secs(100), wall: SystemTime::UNIX_EPOCH });
+        into.cgroups.entry(CgroupId(1)).or_default().identity = identity.into();
+        Procfs::new(roots).sample(&mut into).unwrap();
+        into
+    }
+
+    fn stat(comm: &str, threads: u64, seconds: u64) -> String {
+        format!(
+            "7 ({comm}) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 {} 0 0",
+            seconds * rustix::param::clock_ticks_per_second()
+        )
+    }
+
+    #[test]
+    fn the_members_of_a_cgroup_and_of_those_below_are_counted_once() {
+        let (dir, roots) = proc(&[
+            ("cg/cgroup.procs", "7\n8\n"),
+            ("cg/inner/cgroup.procs", "8\n9\n0\n"),
+            ("proc/7/stat", &stat("a b) S (", 2, 40)),
+            ("proc/8/stat", &stat("x", 3, 50)),
+            (
+                "proc/7/limits",
+                "Limit Soft Limit Hard Limit Units\nMax open files            4                    8                    files\n",
+            ),
+            ("proc/7/fd/0", ""),
+            ("proc/8/fd/0", ""),
+            ("proc/10/stat", &stat("other", 9, 1)),
+        ]);
+        let into = sample(&roots, Identity { v2: Some(dir.path().join("cg")), ..Identity::default() });
+        let values = &into.cgroups[&CgroupId(1)].values;
+        assert_eq!(values.get(Metric::ProcessCount), Some(Ok(2)), "9 has ended, 10 is another's");
+        assert_eq!(values.get(Metric::Threads), Some(Ok(5)));
+        assert_eq!(values.get(Metric::Uptime), Some(Ok(60)));
+        assert_eq!(values.get(Metric::FileDescriptors), Some(Ok(2)));
+        assert_eq!(values.get(Metric::DescriptorsNearest), Some(Ok(2_500)));
+    }
+
+    #[test]
+    fn where_no_process_is_visible_nothing_is_counted_as_zero() {
+        let (dir, roots) = proc(&[("cg/cgroup.procs", "7\n")]);
+        let into = sample(&roots, Identity { v2: Some(dir.path().join("cg")), ..Identity::default() });
+        let values = &into.cgroups[&CgroupId(1)].values;
+        for metric in [Metric::ProcessCount, Metric::FileDescriptors, Metric::Uptime] {
+            assert!(values.get(metric).unwrap().unwrap_err().as_str().contains("hidepid"));
+        }
+    }
+
+    #[test]
+    fn the_machine_is_read_and_its_missing_files_are_named() {
+        let (_dir, roots) = proc(&[
+            ("proc/meminfo", "MemTotal: 4 kB\nMemAvailable: 1 kB\n"),
+            ("sys/devices/system/cpu/online", "0-3\n"),
+        ]);
+        let host = sample(&roots, Identity::default()).host.values;
+        assert_eq!(host.get(Metric::MachineMemory), Some(Ok(4096)));
+        assert_eq!(host.get(Metric::MachineCpus), Some(Ok(4)));
+        assert!(host.get(Metric::Load1).unwrap().unwrap_err().as_str().contains("loadavg"));
+    }
+
+    #[test]
+    fn without_proc_everything_is_absent_with_a_cause() {
+        let roots = Roots { cgroup: None, proc: "/nonexistent".into(), sys: "/nonexistent".into() };
+        let into = sample(&roots, Identity::default());
+        let values = &into.cgroups[&CgroupId(1)].values;
+        assert!(values.get(Metric::ProcessCount).unwrap().is_err());
+        assert!(values.get(Metric::NetworkRxBytes).unwrap().is_err());
+    }
+
+    #[test]
+    fn this_process_is_seen_as_the_kernel_sees_it() {
+        let roots = Roots::default();
+        let mut procfs = Procfs::new(&roots);
+        procfs.own_pid_namespace = true;
+        let tasks = procfs.tasks(&Identity::default(), Duration::from_secs(u32::MAX.into()));
+        assert!(tasks.processes.unwrap() >= 1);
+        let open = procfs.descriptors(Path::new("/proc/self")).unwrap();
+        let listed = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        assert!(open.abs_diff(listed) <= 8, "{open} {listed}: other tests open files meanwhile");
+    }
+}
