@@ -1,6 +1,7 @@
 //! Where numbers come from. Each source reads one kind of thing and fills the cells that the table says it feeds.
 
 pub mod cgroup;
+pub mod disk;
 pub mod parse;
 pub mod proc_text;
 pub mod procfs;
