@@ -1,7 +1,7 @@
 //! What people see: the numbers of one reading, and what they say together with the one before. Pure, and total.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::metrics::{How, Metric};
 use crate::snapshot::{Cause, Cgroup, CgroupId, Host, Identity, NO_LIMIT, Snapshot, Stamp, Status, Values};
@@ -27,6 +27,8 @@ pub struct Report {
     pub interval: Option<Duration>,
     /// What the reading cost.
     pub cost: Duration,
+    /// Since when eBPF has counted, if it does.
+    pub counting_since: Option<SystemTime>,
     /// The machine's name.
     pub host: String,
     /// One entry per container, by cgroup id.
@@ -79,7 +81,14 @@ impl Report {
                 )
             })
             .collect();
-        Self { taken: now.taken, interval, cost, host: now.host.name.clone(), containers }
+        Self {
+            taken: now.taken,
+            interval,
+            cost,
+            counting_since: now.counting_since,
+            host: now.host.name.clone(),
+            containers,
+        }
     }
 }
 
@@ -232,8 +241,6 @@ fn wanted(metric: Metric) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use proptest::prelude::*;
 
     use super::*;

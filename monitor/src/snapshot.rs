@@ -186,6 +186,8 @@ pub struct Host {
 pub struct Snapshot {
     /// When the reading began.
     pub taken: Stamp,
+    /// Since when eBPF has counted, if it does.
+    pub counting_since: Option<SystemTime>,
     /// The machine.
     pub host: Host,
     /// The cgroups, by id.
@@ -195,6 +197,6 @@ pub struct Snapshot {
 impl Snapshot {
     /// An empty snapshot, to be filled by the sources in order.
     pub fn new(taken: Stamp) -> Self {
-        Self { taken, host: Host::default(), cgroups: BTreeMap::new() }
+        Self { taken, counting_since: None, host: Host::default(), cgroups: BTreeMap::new() }
     }
 }

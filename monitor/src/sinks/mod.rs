@@ -1,6 +1,7 @@
 //! Where reports go. One task per sink; a slow one misses reports and never delays sampling.
 
 pub mod terminal;
+pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;

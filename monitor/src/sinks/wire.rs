@@ -1,0 +1,326 @@
+//! The JSON that leaves the process: the only shapes that readers know.
+//!
+//! The first nineteen fields of a report are a contract with readers that decode them strictly: integers are digits
+//! only and fit `i64`, reals are finite, what is absent is `null`, and no two names are equal when case is ignored.
+
+use std::time::SystemTime;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
+use crate::report::{Container, Number, Report};
+
+/// Version of the report's shape.
+const SCHEMA: u32 = 2;
+
+/// The contract's fields that are not numbers; the names in the order of the document.
+const IDENTITY: [&str; 2] = ["container_name", "timestamp"];
+
+/// RFC 3339 in UTC with nine digits of a second, always of one length, so that readers may sort it as text.
+pub fn timestamp(wall: SystemTime) -> String {
+    humantime::format_rfc3339_nanos(wall).to_string()
+}
+
+/// One container's report as JSON.
+pub fn report(report: &Report, container: &Container) -> String {
+    // Every map has text for keys, so this cannot fail.
+    serde_json::to_string(&Document { report, container }).unwrap_or_default()
+}
+
+struct Document<'a> {
+    report: &'a Report,
+    container: &'a Container,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { report, container } = self;
+        let identity = &container.identity;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(IDENTITY[0], &identity.name)?;
+        map.serialize_entry(IDENTITY[1], &timestamp(report.taken.wall))?;
+        for (metric, field) in fields().filter(|(_, field)| !field.contains('.')) {
+            map.serialize_entry(field, &shown(container, metric))?;
+        }
+        map.serialize_entry("status", container.status.as_str())?;
+
+        map.serialize_entry("schema", &SCHEMA)?;
+        map.serialize_entry("host", &report.host)?;
+        map.serialize_entry("scope", "self")?;
+        map.serialize_entry("cgroup", &identity.path)?;
+        map.serialize_entry("cgroup_id", &container.id.0)?;
+        for (field, value) in
+            [("container_id", &identity.container_id), ("runtime", &identity.runtime), ("image", &identity.image)]
+        {
+            if let Some(value) = value {
+                map.serialize_entry(field, value)?;
+            }
+        }
+        if !identity.labels.is_empty() {
+            map.serialize_entry("labels", &identity.labels)?;
+        }
+        map.serialize_entry("interval_seconds", &report.interval.map(|interval| rounded(interval.as_secs_f64(), 1e3)))?;
+        map.serialize_entry("collect_micros", &u64::try_from(report.cost.as_micros()).unwrap_or(u64::MAX))?;
+        map.serialize_entry("sources", &Sources(container))?;
+        map.serialize_entry("absent", &Absent(container))?;
+        for group in groups() {
+            map.serialize_entry(group, &Group { group, report, container })?;
+        }
+        map.end()
+    }
+}
+
+/// The rows that are fields, with their paths.
+fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
+    Metric::ALL.iter().filter_map(|&metric| match metric.spec().shown {
+        Shown::Field(field) => Some((metric, field)),
+        Shown::Ingredient(_) => None,
+    })
+}
+
+/// The groups of the report, in the order of the table.
+fn groups() -> impl Iterator<Item = &'static str> {
+    let mut last = "";
+    fields()
+        .filter_map(|(_, field)| field.split_once('.'))
+        .filter_map(move |(group, _)| (std::mem::replace(&mut last, group) != group).then_some(group))
+}
+
+/// A number as readers may have it, or `None` for `null`.
+fn shown(container: &Container, metric: Metric) -> Option<Shape> {
+    let unit = metric.spec().unit;
+    match container.get(metric).ok()? {
+        Number::Whole(value) => Some(Shape::Whole(value.min(i64::MAX as u64))),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "finite, not negative, and saturating is meant"
+        )]
+        Number::Real(value) if unit == Unit::Bytes => Some(Shape::Whole((value as u64).min(i64::MAX as u64))),
+        Number::Real(value) => Some(Shape::Real(rounded(value, if unit == Unit::Cores { 1e6 } else { 1e3 }))),
+    }
+}
+
+/// Without digits that say nothing; they are most of a document's length.
+fn rounded(value: f64, steps: f64) -> f64 {
+    let scaled = (value * steps).round();
+    if scaled.is_finite() { scaled / steps } else { value }
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Shape {
+    Whole(u64),
+    Real(f64),
+}
+
+struct Group<'a> {
+    group: &'static str,
+    report: &'a Report,
+    container: &'a Container,
+}
+
+impl Serialize for Group<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (metric, field) in fields() {
+            if let Some((group, field)) = field.split_once('.')
+                && group == self.group
+            {
+                map.serialize_entry(field, &shown(self.container, metric))?;
+            }
+        }
+        if self.group == "network" {
+            map.serialize_entry("since", &self.since())?;
+        }
+        map.end()
+    }
+}
+
+impl Group<'_> {
+    /// Since when eBPF has counted; what interfaces count began with them.
+    fn since(&self) -> Option<String> {
+        let counted = self
+            .container
+            .values
+            .origin(Metric::NetworkRxBytes)
+            .is_some_and(|origin| matches!(origin, Origin::Network(..)));
+        self.report.counting_since.filter(|_| counted).map(timestamp)
+    }
+}
+
+struct Sources<'a>(&'a Container);
+
+impl Serialize for Sources<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            GROUPS.iter().filter_map(|(group, metric)| Some((group, self.0.values.origin(*metric)?.backend()))),
+        )
+    }
+}
+
+struct Absent<'a>(&'a Container);
+
+impl Serialize for Absent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(fields().filter_map(|(metric, field)| Some((field, self.0.get(metric).err()?.as_str()))))
+    }
+}
+
+/// Severity of a log entry; readers test for the exact words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something works as it should.
+    Info,
+    /// Someone should look.
+    Warn,
+    /// Something is broken or was killed.
+    Error,
+}
+
+impl Level {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// A log entry as JSON: four texts, none of them null.
+pub fn entry(container: &str, wall: SystemTime, level: Level, message: &str) -> String {
+    #[derive(serde::Serialize)]
+    struct Entry<'a> {
+        container_name: &'a str,
+        timestamp: String,
+        level: &'a str,
+        message: &'a str,
+    }
+    serde_json::to_string(&Entry {
+        container_name: container,
+        timestamp: timestamp(wall),
+        level: level.as_str(),
+        message,
+    })
+    .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::How;
+    use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
+
+    /// The contract, in its order, with the fields that must be integers.
+    const CONTRACT: &[(&str, bool)] = &[
+        ("container_name", false),
+        ("timestamp", false),
+        ("cpu_percent", false),
+        ("memory_usage_bytes", true),
+        ("memory_percent", false),
+        ("network_rx_bytes", true),
+        ("network_tx_bytes", true),
+        ("disk_read_bytes", true),
+        ("disk_write_bytes", true),
+        ("disk_usage_bytes", true),
+        ("disk_total_bytes", true),
+        ("disk_percent", false),
+        ("process_count", true),
+        ("file_descriptors", true),
+        ("load_average_1m", false),
+        ("load_average_5m", false),
+        ("load_average_15m", false),
+        ("uptime_seconds", true),
+        ("status", false),
+    ];
+
+    fn document(name: &str, values: &[(Metric, u64)]) -> String {
+        let mut now = Snapshot::new(Stamp {
+            mono: Duration::from_secs(5),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_000_000_120),
+        });
+        let cgroup = now.cgroups.entry(CgroupId(3)).or_default();
+        cgroup.identity = Identity { name: name.to_owned(), ..Identity::default() }.into();
+        for &(metric, value) in values {
+            if metric.is_shared() { &mut now.host.values } else { &mut cgroup.values }.put(metric, 0, value);
+        }
+        let all = Report::new(None, &now, Duration::from_micros(77));
+        report(&all, &all.containers[0])
+    }
+
+    #[test]
+    fn the_contracts_fields_come_first_and_in_order() {
+        let text = document("web", &[]);
+        let mut at = 0;
+        for (field, _) in CONTRACT {
+            let found = text.find(&format!("\"{field}\":")).unwrap_or_else(|| panic!("{field} in {text}"));
+            assert!(at <= found, "{field} is out of order");
+            at = found;
+        }
+        assert!(text.find("\"schema\":2").unwrap() > at);
+    }
+
+    #[test]
+    fn the_timestamp_has_nine_digits_and_is_utc() {
+        assert!(document("web", &[]).contains(r#""timestamp":"1970-01-01T00:00:01.000000120Z""#));
+    }
+
+    #[test]
+    fn what_is_absent_is_null_and_says_why() {
+        let json: serde_json::Value = serde_json::from_str(&document("web", &[(Metric::ProcessCount, 3)])).unwrap();
+        assert_eq!(json["process_count"], 3);
+        assert!(json["memory_usage_bytes"].is_null());
+        assert!(json["absent"]["memory_usage_bytes"].as_str().unwrap().contains("memory.current"));
+        assert!(json["absent"]["process_count"].is_null());
+        assert_eq!(
+            json["absent"]["memory.peak_bytes"],
+            "nothing on this host reads it: memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1)"
+        );
+    }
+
+    #[test]
+    fn sources_name_the_backend_of_each_group_that_is_there() {
+        let json: serde_json::Value = serde_json::from_str(&document("web", &[(Metric::CpuUsage, 3)])).unwrap();
+        assert_eq!(json["sources"], serde_json::json!({ "cpu": "cgroup2" }));
+    }
+
+    #[test]
+    fn an_entry_is_four_texts() {
+        let json: serde_json::Value =
+            serde_json::from_str(&entry("a\"b", SystemTime::UNIX_EPOCH, Level::Warn, "x\ny")).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({ "container_name": "a\"b", "timestamp": "1970-01-01T00:00:00.000000000Z", "level": "WARN", "message": "x\ny" })
+        );
+    }
+
+    #[test]
+    fn no_two_names_are_equal_when_case_is_ignored() {
+        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&document("web", &[])).unwrap();
+        let names: BTreeSet<String> = json.keys().map(|name| name.to_ascii_lowercase()).collect();
+        assert_eq!(names.len(), json.len());
+        let text = document("web", &[]);
+        assert!(json.keys().all(|name| name.starts_with("disk") || text.matches(&format!("\"{name}\":")).count() >= 1));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_integers_are_digits_and_reals_are_finite(values in proptest::collection::vec(any::<u64>(), Metric::COUNT), name in ".*") {
+            let rows: Vec<_> = Metric::ALL.iter().copied().zip(values).filter(|(metric, _)| matches!(metric.spec().how, How::Read(_))).collect();
+            let text = document(&name, &rows);
+            let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(json["container_name"].as_str(), Some(name.as_str()));
+            for (field, whole) in CONTRACT.iter().filter(|(field, _)| !["container_name", "timestamp", "status"].contains(field)) {
+                let value = &json[*field];
+                prop_assert!(value.is_null() || if *whole { value.as_i64().is_some_and(|value| value >= 0) } else { value.as_f64().is_some_and(|value| value >= 0.0) }, "{} {}", field, value);
+            }
+        }
+    }
+}
