@@ -1,1 +1,125 @@
+//! What the programs share: constants that the agent sets at load time, counting, and the scope.
+//!
+//! The programs use tracepoint arguments and direct loads of typed kernel memory only, no `bpf_probe_read`: so they load
+//! under confidentiality lockdown too.
 #![no_std]
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "the BPF target has no other way to an atomic add without its result")]
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
+use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap};
+
+/// The deepest cgroup that is searched for its ancestors.
+const DEEPEST: i32 = 32;
+
+/// A constant that the agent overwrites before it loads the object.
+///
+/// Not `aya_ebpf::Global`, whose type is a union with a name that the kernel's BTF check refuses.
+#[repr(transparent)]
+pub struct Constant<T>(T);
+
+impl<T: Copy> Constant<T> {
+    /// A constant with the value that holds if the agent says nothing.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value. Volatile, so that the compiler does not put the initial one in its place.
+    #[inline(always)]
+    pub fn get(&self) -> T {
+        // SAFETY: `self` is a valid reference.
+        unsafe { core::ptr::read_volatile(&raw const self.0) }
+    }
+}
+
+/// Adds to a counter in a map. Atomic, because a softirq may interrupt the same program on the same CPU.
+///
+/// # Safety
+/// `counter` must point into a map value, or be null-checked memory that the program may write.
+#[inline(always)]
+pub unsafe fn add(counter: *mut u64, by: u64) {
+    // SAFETY: as required of the caller.
+    unsafe {
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, by);
+    }
+}
+
+/// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as lost.
+#[inline(always)]
+pub fn count<V: Default>(
+    map: &PerCpuHashMap<u64, V>,
+    lost: &PerCpuArray<u64>,
+    cgroup: u64,
+    update: impl FnOnce(*mut V),
+) -> Result<(), Full> {
+    if let Some(value) = map.get_ptr_mut(cgroup) {
+        update(value);
+        return Ok(());
+    }
+    // Another CPU may be first, which is as good.
+    let _first = map.insert(cgroup, V::default(), u64::from(BPF_NOEXIST));
+    if let Some(value) = map.get_ptr_mut(cgroup) {
+        update(value);
+        return Ok(());
+    }
+    let Some(counter) = lost.get_ptr_mut(0) else { return Ok(()) };
+    // SAFETY: the pointer is into a map value.
+    unsafe {
+        let is_first = core::ptr::read_volatile(counter) == 0;
+        add(counter, 1);
+        if is_first { Err(Full) } else { Ok(()) }
+    }
+}
+
+/// The map had no room for another cgroup, for the first time on this CPU: worth a message, where the next are not.
+#[derive(Clone, Copy, Debug)]
+pub struct Full;
+
+/// The cgroup of the current task, if it lies in the cgroup `scope` or below it; 0 is the whole machine.
+#[inline(always)]
+pub fn current_cgroup(scope: u64) -> Option<u64> {
+    // SAFETY: the helpers take no pointers.
+    unsafe {
+        if scope != 0 && !is_below(scope) {
+            return None;
+        }
+        Some(bpf_get_current_cgroup_id())
+    }
+}
+
+/// Walks down from the root: an agent in a cgroup namespace cannot know how deep its own cgroup lies.
+#[inline(always)]
+unsafe fn is_below(scope: u64) -> bool {
+    let mut level = 0;
+    while level < DEEPEST {
+        // SAFETY: the helper takes no pointers.
+        let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if ancestor == scope {
+            return true;
+        }
+        if ancestor == 0 {
+            return false;
+        }
+        level += 1;
+    }
+    false
+}
+
+/// What every object needs: a panic handler, which the compiler never keeps, and a licence that the kernel's helpers
+/// accept.
+#[macro_export]
+macro_rules! object {
+    () => {
+        #[panic_handler]
+        fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+            loop {}
+        }
+
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+    };
+}

@@ -1,7 +1,6 @@
 //! The loop that turns the crank: tick, read, put together, publish.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 use crate::health::Health;
 use crate::report::Report;
 use crate::snapshot::{Snapshot, Stamp, Status};
-use crate::sources::Source;
+use crate::sources::{Sampled, Source, sample};
 
 /// How long the last reading may take when the agent is told to stop.
 const LAST_READING: Duration = Duration::from_millis(250);
@@ -29,9 +28,6 @@ pub struct Agent {
     pub reports: watch::Sender<Option<Arc<Report>>>,
 }
 
-/// What a reading on the blocking pool gives back.
-type Sampled = (Vec<Box<dyn Source>>, Snapshot, Duration, Vec<(&'static str, Option<String>)>);
-
 impl Agent {
     /// Reads and publishes until `shutdown` completes; then publishes a last report in which everything has
     /// `exited`, and drops the channel.
@@ -46,18 +42,15 @@ impl Agent {
         tokio::pin!(shutdown);
 
         loop {
-            let sampling = tokio::task::spawn_blocking(move || sample(sources, clock));
-            let sampled: Option<Sampled> = tokio::select! {
-                sampled = sampling => sampled.ok(),
+            let sampled = tokio::select! {
+                sampled = on_the_blocking_pool(sources, clock) => sampled,
                 () = &mut shutdown => None,
             };
-            let Some((back, now, cost, states)) = sampled else {
+            let Some((back, Sampled { snapshot: now, cost, errors })) = sampled else {
                 return publish(&reports, last_of(prev));
             };
             sources = back;
-            for (name, state) in states {
-                health.source(name, state);
-            }
+            health.sources(errors);
             if prev.is_some() {
                 let report = Report::new(prev.as_ref(), &now, cost);
                 health.report(&report);
@@ -70,9 +63,8 @@ impl Agent {
                 () = &mut shutdown => break,
             }
         }
-        let sampling = tokio::task::spawn_blocking(move || sample(sources, clock));
-        let last = match tokio::time::timeout(LAST_READING, sampling).await {
-            Ok(Ok((_, mut now, cost, _))) => {
+        let last = match tokio::time::timeout(LAST_READING, on_the_blocking_pool(sources, clock)).await {
+            Ok(Some((_, Sampled { snapshot: mut now, cost, .. }))) => {
                 exit(&mut now);
                 Some(Report::new(prev.as_ref(), &now, cost))
             }
@@ -80,6 +72,18 @@ impl Agent {
         };
         publish(&reports, last);
     }
+}
+
+/// One reading, where it may block. The sources go there and come back.
+async fn on_the_blocking_pool(
+    mut sources: Vec<Box<dyn Source>>,
+    clock: impl Fn() -> Stamp + Send + 'static,
+) -> Option<(Vec<Box<dyn Source>>, Sampled)> {
+    let reading = move || {
+        let sampled = sample(&mut sources, clock);
+        (sources, sampled)
+    };
+    tokio::task::spawn_blocking(reading).await.ok()
 }
 
 /// The first tick of the grid that is still to come.
@@ -111,26 +115,6 @@ fn publish(reports: &watch::Sender<Option<Arc<Report>>>, report: Option<Report>)
     if let Some(report) = report {
         reports.send_replace(Some(Arc::new(report)));
     }
-}
-
-/// One reading. A source that fails costs its own numbers alone, and so does one with a bug: where this agent's death
-/// would take a container's main service with it, a panic must not end it.
-fn sample(mut sources: Vec<Box<dyn Source>>, clock: impl Fn() -> Stamp) -> Sampled {
-    let taken = clock();
-    let mut now = Snapshot::new(taken);
-    let states = sources
-        .iter_mut()
-        .map(|source| {
-            let read = catch_unwind(AssertUnwindSafe(|| source.sample(&mut now)));
-            let error = match read {
-                Ok(read) => read.err().map(|error| error.to_string()),
-                Err(_) => Some("a bug in this source; please report it".to_owned()),
-            };
-            (source.name(), error)
-        })
-        .collect();
-    let cost = clock().mono.saturating_sub(taken.mono);
-    (sources, now, cost, states)
 }
 
 #[cfg(test)]

@@ -14,15 +14,20 @@ pub struct Health {
 }
 
 impl Health {
-    /// Takes note of a source's state: what it failed with, if it failed.
-    pub fn source(&mut self, name: &'static str, error: Option<String>) {
-        match error {
-            Some(error) if self.failing.get(name) != Some(&error) => {
+    /// Takes note of the sources that failed.
+    pub fn sources(&mut self, errors: Vec<(&'static str, String)>) {
+        self.failing.retain(|name, _| {
+            let failing = errors.iter().any(|(failed, _)| failed == name);
+            if !failing {
+                tracing::info!("{name} can be read again");
+            }
+            failing
+        });
+        for (name, error) in errors {
+            if self.failing.get(name) != Some(&error) {
                 tracing::warn!("Error reading {name}: {error}");
                 self.failing.insert(name, error);
             }
-            None if self.failing.remove(name).is_some() => tracing::info!("{name} can be read again"),
-            _ => {}
         }
     }
 

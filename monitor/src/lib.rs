@@ -20,7 +20,9 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod config;
 pub mod containers;
+pub mod events;
 pub mod health;
 pub mod metrics;
 pub mod readings;

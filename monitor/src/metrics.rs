@@ -329,7 +329,7 @@ metrics! {
     /// The most memory ever charged.
     MemoryPeak = Field("memory.peak_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.peak", Single)), V1("memory", File::new("memory.max_usage_in_bytes", Single))]);
     /// Processes killed for want of memory.
-    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["mark_victim"], |p| p.oom_kills)]);
+    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["mark_victim", "sched_process_exit"], |p| p.oom_kills)]);
     /// Time in which some task waited for memory, percent of the last ten seconds.
     MemoryPressureSome = Field("memory.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("some", "avg10")))]);
     /// Time in which all tasks waited for memory, percent of the last ten seconds.

@@ -65,6 +65,7 @@ settings! {
     LogInterval = Some("log-interval"), "MONITOR_LOG_INTERVAL", Some("30s"), "DURATION", "Time between two heartbeat log entries";
     LogKeys = Some("log-keys"), "MONITOR_LOG_KEYS", Some("3"), "NUMBER", "Newest log entries kept as keys";
     LogTtl = Some("log-ttl"), "MONITOR_LOG_TTL", Some("24h"), "DURATION", "Expiry of log entries, at most 7d";
+    LogCleanup = Some("log-cleanup"), "MONITOR_LOG_CLEANUP", Some("true"), "BOOL", "Whether log entries that earlier runs left under the own name are removed, in small steps: true or false";
     DiskInterval = Some("disk-interval"), "MONITOR_DISK_INTERVAL", Some("60s"), "DURATION", "Time between two walks of the root filesystem; 0s for none";
     DiskExclude = Some("disk-exclude"), "MONITOR_DISK_EXCLUDE", None, "PATHS", "Directories that the walk leaves out, separated by commas";
     CgroupRoot = Some("cgroup-root"), "MONITOR_CGROUP_ROOT", None, "DIR", "Where the cgroup trees are mounted [default: from the mount table]";

@@ -1,12 +1,59 @@
-//! Everything one does with this repository.
+//! Everything one does with this repository: `cargo xtask build-ebpf | run | test | bench | ci`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a tool for a person at a terminal"
+)]
 
-use std::process::{Command, ExitCode};
+mod docs;
+mod ebpf;
+mod install;
+mod run;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  build-ebpf        compile the eBPF programs, installing the toolchain for it where need be
+  run [ARGUMENT…]   build the agent and run it on this machine; to Valkey if one answers, else on the terminal
+  test              install what the tests need, and run everything that this machine can run
+  ci                the same, where a test that cannot run is a failure
+  bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
+  build-static      the release binary: static, stripped, with the eBPF objects inside
+  docs              write the documents that are made from the tables";
 
 fn main() -> ExitCode {
-    let run = |args: &[&str]| Command::new("cargo").args(args).status().is_ok_and(|status| status.success());
-    let passed = match std::env::args().nth(1).as_deref() {
-        Some("test") => run(&["test"]),
-        _ => false,
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = arguments.split_first().map_or(("", &[][..]), |(command, rest)| (command.as_str(), rest));
+    let done = match command {
+        "build-ebpf" => ebpf::build().map(drop),
+        "run" => run::run(rest),
+        "test" => test::test(std::env::var_os("CI").is_some_and(|value| !value.is_empty())),
+        "ci" => test::test(true),
+        "bench" => test::bench(rest),
+        "build-static" => test::build_static().map(|binary| println!("{}", binary.display())),
+        "docs" => docs::write(),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => fail(command),
     };
-    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fail(command: &str) -> anyhow::Result<()> {
+    bail!("{command:?} is no command\n\n{USAGE}")
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Sink, SinkError, SinkFuture};
+use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::views::table::{Style, render};
 
@@ -26,13 +26,11 @@ impl<W: Write + Send> Terminal<W> {
 }
 
 impl<W: Write + Send> Sink for Terminal<W> {
-    fn name(&self) -> &'static str {
-        "terminal"
-    }
-
     fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
         let text = render(report, self.style).replace('\n', ERASE_LINE);
         let drawn = write!(self.out, "{HOME}{text}{ERASE_BELOW}").and_then(|()| self.out.flush());
-        Box::pin(std::future::ready(drawn.map_err(|error| SinkError(error.to_string()))))
+        Box::pin(std::future::ready(
+            drawn.map_err(|error| SinkError { text: format!("Error drawing: {error}"), retry: Retry::Slowly }),
+        ))
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::events::Level;
 use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Number, Report};
 
@@ -164,28 +165,6 @@ struct Absent<'a>(&'a Container);
 impl Serialize for Absent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(fields().filter_map(|(metric, field)| Some((field, self.0.get(metric).err()?.as_str()))))
-    }
-}
-
-/// Severity of a log entry; readers test for the exact words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Something works as it should.
-    Info,
-    /// Someone should look.
-    Warn,
-    /// Something is broken or was killed.
-    Error,
-}
-
-impl Level {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "INFO",
-            Self::Warn => "WARN",
-            Self::Error => "ERROR",
-        }
     }
 }
 

@@ -95,7 +95,7 @@ impl Source for CgroupFiles {
     }
 }
 
-fn directory<'a>(tree: Tree, identity: &'a Identity) -> Option<&'a Path> {
+fn directory(tree: Tree, identity: &Identity) -> Option<&Path> {
     match tree {
         Tree::V2 => identity.v2.as_deref(),
         Tree::V1(controller) => identity.v1.get(controller).map(PathBuf::as_path),

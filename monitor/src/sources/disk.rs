@@ -29,6 +29,9 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// More hard-linked files than this are not remembered; the walk then gives no number rather than a wrong one.
 const MOST_LINKS: usize = 200_000;
 
+/// Why there is no number yet.
+pub const UNDER_WAY: &str = "the first walk of the root filesystem is under way";
+
 /// What to walk.
 #[derive(Clone, Debug)]
 pub struct DiskPlan {
@@ -52,11 +55,7 @@ pub struct Disk {
 impl Disk {
     /// Starts the walks.
     pub fn new(plan: DiskPlan, clock: fn() -> Stamp) -> Self {
-        let first = if plan.interval.is_some() {
-            "the first walk of the root filesystem is under way"
-        } else {
-            "switched off by --disk-interval 0s"
-        };
+        let first = if plan.interval.is_some() { UNDER_WAY } else { "switched off by --disk-interval 0s" };
         let latest = Arc::new(Mutex::new(Walked { used_bytes: Err(Cause::new(first)) }));
         let (stop, stopped) = mpsc::channel();
         let root = plan.root.clone();

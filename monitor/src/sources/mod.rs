@@ -1,12 +1,22 @@
 //! Where numbers come from. Each source reads one kind of thing and fills the cells that the table says it feeds.
 
+pub mod bpf;
 pub mod cgroup;
 pub mod disk;
 pub mod parse;
 pub mod proc_text;
 pub mod procfs;
 
-use crate::snapshot::Snapshot;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use self::bpf::ProgramState;
+use self::cgroup::CgroupFiles;
+use self::disk::{Disk, DiskPlan};
+use self::procfs::Procfs;
+use crate::config::Config;
+use crate::containers::own::{self, OwnContainer};
+use crate::snapshot::{Snapshot, Stamp};
 
 /// Something that reads the kernel.
 pub trait Source: Send {
@@ -24,3 +34,55 @@ pub trait Source: Send {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SourceError(pub String);
+
+/// The sources, ready to be read, and what became of the eBPF programs.
+pub struct Opened {
+    /// In the order in which they run: the first one says which cgroups there are.
+    pub sources: Vec<Box<dyn Source>>,
+    /// Each eBPF program, attached or not.
+    pub programs: Vec<ProgramState>,
+}
+
+/// Opens what the configuration asks for. What the host refuses is left out, with its cause.
+pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
+    let roots = &config.roots;
+    let own = own::find(roots, &config.container_name);
+    let (bpf, programs) = bpf::open(config.ebpf, &own.identity, own.id.0, roots, clock);
+    let disk = DiskPlan { root: "/".into(), exclude: config.disk.exclude.clone(), interval: config.disk.interval };
+    let sources: Vec<Box<dyn Source>> = vec![
+        Box::new(OwnContainer::new(own, roots)),
+        Box::new(bpf),
+        Box::new(CgroupFiles::default()),
+        Box::new(Procfs::new(roots)),
+        Box::new(Disk::new(disk, clock)),
+    ];
+    Opened { sources, programs }
+}
+
+/// One reading.
+#[derive(Debug)]
+pub struct Sampled {
+    /// What was read.
+    pub snapshot: Snapshot,
+    /// How long it took.
+    pub cost: Duration,
+    /// The sources that failed, with what they said.
+    pub errors: Vec<(&'static str, String)>,
+}
+
+/// Reads all sources once. One that fails costs its own numbers alone, and so does one with a bug: where this agent's
+/// death would take a container's main service with it, a panic must not end it.
+pub fn sample(sources: &mut [Box<dyn Source>], clock: impl Fn() -> Stamp) -> Sampled {
+    let taken = clock();
+    let mut snapshot = Snapshot::new(taken);
+    let mut errors = Vec::new();
+    for source in sources {
+        let error = match catch_unwind(AssertUnwindSafe(|| source.sample(&mut snapshot))) {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a bug in this source; please report it".to_owned(),
+        };
+        errors.push((source.name(), error));
+    }
+    Sampled { snapshot, cost: clock().mono.saturating_sub(taken.mono), errors }
+}

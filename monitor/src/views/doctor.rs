@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::table::{Style, printable};
 use crate::metrics::{How, Metric, Origin, Shown};
 use crate::report::{Container, Report};
+use crate::sources::bpf::{ProgramState, State as Attachment};
 
 /// How a capability stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +41,16 @@ impl Check {
     pub fn new(name: impl Into<String>, state: State, why: impl Into<String>, cure: Option<String>) -> Self {
         Self { name: name.into(), state, why: why.into(), feeds: Vec::new(), cure }
     }
+}
+
+/// What became of an eBPF program.
+pub fn program(program: &ProgramState) -> Check {
+    let (state, why, cure) = match &program.state {
+        Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
+        Attachment::Off => (State::NotNeeded, "switched off by --ebpf off".to_owned(), None),
+        Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.cure.clone()),
+    };
+    Check { feeds: fed_by(program.name), ..Check::new(format!("eBPF {}", program.name), state, why, cure) }
 }
 
 /// The numbers that an eBPF program feeds.
@@ -91,9 +102,12 @@ fn missing(container: &Container) -> Vec<Check> {
     checks
 }
 
-/// A limit that nobody set and a number that this version never has are no lack of this host.
+/// No lack of this host: a limit that nobody set, a number that this version never has, a walk that goes on. What an
+/// eBPF program would feed is told beside the program.
 fn is_no_lack(metric: Metric, cause: &str) -> bool {
-    matches!(metric.spec().how, How::Never(_)) || cause == "no limit is set"
+    matches!(metric.spec().how, How::Never(_))
+        || ["no limit is set", crate::sources::disk::UNDER_WAY].contains(&cause)
+        || cause.starts_with(crate::sources::bpf::PREFIX)
 }
 
 fn fields() -> impl Iterator<Item = (Metric, &'static str)> {

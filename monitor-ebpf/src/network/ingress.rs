@@ -1,0 +1,20 @@
+//! What a cgroup's sockets receive.
+
+use aya_ebpf::macros::cgroup_skb;
+use aya_ebpf::programs::SkBuffContext;
+use monitor_ebpf::add;
+
+use crate::{charge, wire};
+
+/// Counts one packet on its way in.
+#[cgroup_skb(ingress)]
+fn ingress(ctx: SkBuffContext) -> i32 {
+    let (bytes, packets) = wire::size(&ctx);
+    charge(&ctx, |network| {
+        // SAFETY: the pointer is into a map value.
+        unsafe {
+            add(&raw mut (*network).rx_bytes, bytes);
+            add(&raw mut (*network).rx_packets, packets);
+        }
+    })
+}

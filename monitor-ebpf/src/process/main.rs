@@ -1,0 +1,44 @@
+//! Process events per cgroup: of the cgroup that the acting task is in.
+#![no_std]
+#![no_main]
+
+mod mark_victim;
+mod sched_process_exec;
+mod sched_process_exit;
+mod task_newtask;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap};
+use aya_log_ebpf::warn;
+use monitor_common::Processes;
+use monitor_ebpf::{Constant, count, current_cgroup};
+
+monitor_ebpf::object!();
+
+/// By cgroup id.
+#[map]
+static PROCESSES: PerCpuHashMap<u64, Processes> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// Events that had no room.
+#[map]
+static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Processes that the out-of-memory killer chose and that have not ended yet, by process id.
+#[map]
+static VICTIMS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+
+/// The cgroup whose events are counted, with those below it; 0 counts all.
+#[unsafe(no_mangle)]
+static SCOPE: Constant<u64> = Constant::new(0);
+
+/// Counts an event of the current task, if it is in the scope.
+#[inline(always)]
+fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
+    if let Some(cgroup) = current_cgroup(SCOPE.get())
+        && count(&PROCESSES, &LOST, cgroup, update).is_err()
+    {
+        warn!(ctx, "process events of cgroup {} are not counted: the map PROCESSES is full", cgroup);
+    }
+    0
+}

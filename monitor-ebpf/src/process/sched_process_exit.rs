@@ -1,0 +1,71 @@
+//! Processes of a cgroup that end.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::programs::BtfTracePointContext;
+use monitor_ebpf::{Constant, add};
+
+use crate::{VICTIMS, charge};
+
+/// `offsetof(struct task_struct, signal)`.
+#[unsafe(no_mangle)]
+static TASK_SIGNAL: Constant<u64> = Constant::new(0);
+
+/// `offsetof(struct task_struct, group_leader)`.
+#[unsafe(no_mangle)]
+static TASK_GROUP_LEADER: Constant<u64> = Constant::new(0);
+
+/// `offsetof(struct task_struct, start_time)`.
+#[unsafe(no_mangle)]
+static TASK_START_TIME: Constant<u64> = Constant::new(0);
+
+/// `offsetof(struct signal_struct, live)`: the threads that have not begun to end.
+#[unsafe(no_mangle)]
+static SIGNAL_LIVE: Constant<u64> = Constant::new(0);
+
+/// A process, told from a later one with the same id.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Process {
+    tgid: u64,
+    start_time: u64,
+}
+
+/// The processes that ended of late.
+#[map]
+static ENDED: LruHashMap<Process, u8> = LruHashMap::with_max_entries(4096, 0);
+
+/// Runs in each thread that ends, after it has been subtracted from the live ones. Threads that end at the same moment may
+/// all find that none is left: the first one of them counts.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: *const u8 = ctx.arg(0);
+    // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
+    let (live, start_time) = unsafe {
+        let signal = pointer(task, TASK_SIGNAL.get());
+        let leader = pointer(task, TASK_GROUP_LEADER.get());
+        let live = core::ptr::read_volatile(signal.add(SIGNAL_LIVE.get() as usize).cast::<u32>());
+        let start = core::ptr::read_volatile(leader.add(TASK_START_TIME.get() as usize).cast::<u64>());
+        (live, start)
+    };
+    let tgid = bpf_get_current_pid_tgid() >> 32;
+    if live != 0 || ENDED.insert(Process { tgid, start_time }, 1, u64::from(BPF_NOEXIST)).is_err() {
+        return 0;
+    }
+    let killed = u64::from(VICTIMS.remove(tgid as u32).is_ok());
+    charge(&ctx, |processes| {
+        // SAFETY: the pointer is into a map value.
+        unsafe {
+            add(&raw mut (*processes).exits, 1);
+            add(&raw mut (*processes).oom_kills, killed);
+        }
+    })
+}
+
+#[inline(always)]
+unsafe fn pointer(base: *const u8, offset: u64) -> *const u8 {
+    // SAFETY: as the caller's.
+    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<*const u8>()) }
+}

@@ -1,0 +1,24 @@
+//! Processes and threads that a cgroup's tasks create.
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use monitor_common::CLONE_THREAD;
+use monitor_ebpf::add;
+
+use crate::charge;
+
+/// Runs in the creator: `task_newtask(struct task_struct *task, u64 clone_flags)`.
+#[raw_tracepoint(tracepoint = "task_newtask")]
+fn task_newtask(ctx: RawTracePointContext) -> i32 {
+    let flags: u64 = ctx.arg(1);
+    charge(&ctx, |processes| {
+        // SAFETY: the pointer is into a map value.
+        unsafe {
+            if flags & CLONE_THREAD == 0 {
+                add(&raw mut (*processes).forks, 1);
+            } else {
+                add(&raw mut (*processes).threads, 1);
+            }
+        }
+    })
+}

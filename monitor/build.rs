@@ -1,0 +1,24 @@
+//! Puts the compiled eBPF objects where the source can include them. `cargo xtask build-ebpf` makes them; without them the
+//! agent still builds, and reads files only.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+const OBJECTS: [&str; 2] = ["network", "process"];
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=SYSTEM_MONITOR_EBPF_OBJECTS");
+    let built = env::var_os("SYSTEM_MONITOR_EBPF_OBJECTS").map_or_else(
+        || Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../target/ebpf/objects"),
+        PathBuf::from,
+    );
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    for name in OBJECTS {
+        let object = built.join(format!("{name}.o"));
+        println!("cargo::rerun-if-changed={}", object.display());
+        let bytes = fs::read(&object).unwrap_or_default();
+        if let Err(error) = fs::write(out.join(format!("{name}.o")), bytes) {
+            println!("cargo::error={}: {error}", out.display());
+        }
+    }
+}

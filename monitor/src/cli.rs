@@ -1,0 +1,100 @@
+//! The command line.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap_complete::Shell;
+use monitor::settings::Settings;
+use monitor::views;
+
+const EXAMPLES: &str = "\
+Examples:
+  CONTAINER_NAME=web system-monitor            run the agent for this container
+  system-monitor once                          one report, on the terminal
+  system-monitor doctor                        what can be measured here, and what would change that
+  system-monitor --valkey-url valkeys://v:6380 write to a Valkey that speaks TLS
+
+Exit status: 0 done, 1 failed, 2 usage.";
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
+    Command::new("system-monitor")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Watches the resources of a container and writes them to Valkey")
+        .after_help(EXAMPLES)
+        .args(Settings::flags())
+        .subcommand(Command::new("agent").about("Run the agent in the foreground (what happens without a command)"))
+        .subcommand(
+            Command::new("once").about("Take two readings and print one report").arg(json.clone()).arg(
+                Arg::new("wait")
+                    .long("wait")
+                    .value_name("DURATION")
+                    .default_value("1s")
+                    .value_parser(wait)
+                    .help("Time between the two readings"),
+            ),
+        )
+        .subcommand(
+            Command::new("doctor").about("Say what can be measured here, what cannot, why, and the cure").arg(json),
+        )
+        .subcommand(
+            Command::new("metrics")
+                .about("Print the table of numbers")
+                .arg(Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print it as Markdown")),
+        )
+        .subcommand(
+            Command::new("healthcheck")
+                .about("Succeed while the agent of this container has written within three intervals"),
+        )
+        .subcommand(
+            Command::new("completions")
+                .about("Print a shell completion script")
+                .arg(Arg::new("shell").required(true).value_parser(clap::value_parser!(Shell))),
+        )
+        .subcommand(Command::new("man").about("Print the manual page"))
+}
+
+fn wait(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write for example 500ms or 2s".to_owned())
+}
+
+/// The commands that need no settings; `None` for the others.
+pub(crate) fn without_settings(name: &str, flags: &ArgMatches) -> Option<ExitCode> {
+    let mut text = Vec::new();
+    match name {
+        "metrics" if flags.get_flag("markdown") => text = views::metrics::markdown().into_bytes(),
+        "metrics" => text = views::metrics::text().into_bytes(),
+        "completions" => {
+            clap_complete::generate(*flags.get_one::<Shell>("shell")?, &mut command(), "system-monitor", &mut text)
+        }
+        "man" => clap_mangen::Man::new(command()).render(&mut text).ok()?,
+        _ => return None,
+    }
+    Some(print(&text))
+}
+
+/// Writes to stdout. A reader that has gone away (`| head`) is no failure.
+pub(crate) fn print(text: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(format_args!("stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes an error for a person to stderr.
+pub(crate) fn complain(error: impl Display) {
+    // Nobody is left to be told when stderr is closed.
+    let _closed = writeln!(std::io::stderr(), "system-monitor: {error}");
+}
+
+/// Whether escape sequences are welcome (<https://no-color.org>).
+pub(crate) fn wants_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,165 @@
+//! What each command does.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ArgMatches;
+use monitor::agent::Agent;
+use monitor::config::{Config, Ebpf};
+use monitor::report::Report;
+use monitor::sinks::terminal::Terminal;
+use monitor::sinks::valkey::{self, Valkey};
+use monitor::sinks::{self, Sink, stdout};
+use monitor::sources::{self, Opened};
+use monitor::views::doctor::{self, Check, State};
+use monitor::views::table::{self, Style};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::{cli, now};
+
+/// How long the sinks have for the last report.
+const GOODBYE: Duration = Duration::from_millis(600);
+
+/// Runs the command that needs settings.
+pub(crate) fn run(name: &str, flags: &ArgMatches, config: Config) -> anyhow::Result<ExitCode> {
+    match name {
+        "once" => once(flags, &config),
+        "doctor" => diagnose(flags, &config),
+        "healthcheck" => healthcheck(&config),
+        _ => agent(config),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the asynchronous runtime cannot start")
+}
+
+fn agent(config: Config) -> anyhow::Result<ExitCode> {
+    tracing::info!("Starting system monitor for container: {}", config.container_name);
+    let opened = sources::open(&config, now);
+    require_ebpf(&config, &opened)?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let shutdown = shutdown()?;
+        let (reports, receiver) = watch::channel(None);
+        let sinks: Vec<_> =
+            sinks(&config).into_iter().map(|sink| tokio::spawn(sinks::drive(sink, receiver.clone()))).collect();
+        drop(receiver);
+        let name = config.container_name;
+        let stop = async {
+            shutdown.await;
+            tracing::info!("Received shutdown signal");
+            tracing::info!("System monitor stopping for container: {name}");
+        };
+        Agent { sources: opened.sources, interval: config.interval, reports }.run(now, stop).await;
+        let goodbye = async {
+            for sink in sinks {
+                // A sink that panicked has said so already.
+                _ = sink.await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+            tracing::warn!("the last report was not written in time");
+        }
+        tracing::info!("System monitor stopped");
+        anyhow::Ok(())
+    })?;
+    // A reading that hangs in the kernel must not hold the process.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {
+    if config.ebpf == Ebpf::On && !opened.programs.iter().any(|program| program.state.is_attached()) {
+        bail!("--ebpf on, but no eBPF program could be loaded; `system-monitor doctor` says why");
+    }
+    Ok(())
+}
+
+/// The sinks that the configuration asks for: Valkey, or a terminal if there is one to look at.
+fn sinks(config: &Config) -> Vec<Box<dyn Sink>> {
+    match &config.valkey {
+        Some(options) => vec![Box::new(Valkey::new(options.clone(), now))],
+        None if std::io::stdout().is_terminal() => vec![Box::new(Terminal::new(std::io::stdout(), style()))],
+        None => Vec::new(),
+    }
+}
+
+/// Completes at the first SIGTERM or SIGINT.
+fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn style() -> Style {
+    let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(60));
+    Style { color: std::io::stdout().is_terminal() && cli::wants_color(), width }
+}
+
+/// Two readings, `wait` apart.
+fn look(opened: &mut Opened, wait: Duration) -> Report {
+    let before = sources::sample(&mut opened.sources, now).snapshot;
+    std::thread::sleep(wait);
+    let after = sources::sample(&mut opened.sources, now);
+    Report::new(Some(&before), &after.snapshot, after.cost)
+}
+
+fn once(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
+    let wait = flags.get_one::<Duration>("wait").copied().unwrap_or(Duration::from_secs(1));
+    let mut opened = sources::open(config, now);
+    require_ebpf(config, &opened)?;
+    let report = look(&mut opened, wait);
+    let text = if flags.get_flag("json") || !std::io::stdout().is_terminal() {
+        stdout::lines(&report)
+    } else {
+        table::render(&report, style())
+    };
+    Ok(cli::print(text.as_bytes()))
+}
+
+fn diagnose(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut opened = sources::open(config, now);
+    let report = look(&mut opened, Duration::from_secs(1));
+    let mut checks: Vec<Check> = opened.programs.iter().map(doctor::program).collect();
+    checks.extend(doctor::numbers(&report));
+    checks.push(valkey(config)?);
+    let text = if flags.get_flag("json") {
+        serde_json::to_string_pretty(&checks)? + "\n"
+    } else {
+        doctor::render(&checks, style())
+    };
+    cli::print(text.as_bytes());
+    Ok(if doctor::is_well(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn valkey(config: &Config) -> anyhow::Result<Check> {
+    let Some(options) = &config.valkey else {
+        return Ok(Check::new("valkey", State::NotNeeded, "--valkey-url none", None));
+    };
+    Ok(match runtime()?.block_on(valkey::probe(options)) {
+        Ok(()) => Check::new("valkey", State::Available, format!("{} answers", options.target), None),
+        Err(error) => Check::new(
+            "valkey",
+            State::Refused,
+            format!("{}: {error}", options.target),
+            Some("check VALKEY_HOST, VALKEY_PORT or --valkey-url, and that the server runs".to_owned()),
+        ),
+    })
+}
+
+fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
+    let options = config.valkey.as_ref().context("--valkey-url none: nothing is written, so nothing can be checked")?;
+    let age =
+        runtime()?.block_on(valkey::health::check(options, &config.container_name, config.interval, now().wall))?;
+    Ok(cli::print(format!("healthy: written {:.1} s ago\n", age.as_secs_f64()).as_bytes()))
+}

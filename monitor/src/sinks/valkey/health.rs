@@ -1,0 +1,90 @@
+//! Whether the agent of a container writes: what a health check asks, without a listener in the agent.
+
+use std::time::{Duration, SystemTime};
+
+use super::connection::connect;
+use super::{Fault, ValkeyOptions, commands};
+
+/// A report is stale after so many intervals.
+const STALE: u32 = 3;
+
+/// Why an agent does not count as healthy.
+#[derive(Debug, thiserror::Error)]
+pub enum Unhealthy {
+    /// Nobody could be asked.
+    #[error("Valkey at {0}: {1}")]
+    Valkey(String, Fault),
+    /// There is no report.
+    #[error("there is no report under {0}: the agent is not running, or writes elsewhere")]
+    Missing(String),
+    /// What is there is no report.
+    #[error("{0} holds no report of this agent")]
+    Nonsense(String),
+    /// The agent has said goodbye.
+    #[error("{0}: the agent has stopped")]
+    Exited(String),
+    /// The report is too old.
+    #[error("{0} was written {1:.1} s ago, more than three intervals")]
+    Stale(String, f64),
+}
+
+/// The age of the latest report of `name`.
+///
+/// # Errors
+/// Why the agent does not count as healthy.
+pub async fn check(
+    options: &ValkeyOptions,
+    name: &str,
+    interval: Duration,
+    wall: SystemTime,
+) -> Result<Duration, Unhealthy> {
+    let failed = |fault: Fault| Unhealthy::Valkey(options.target.to_string(), fault);
+    let key = commands::metrics_key(name);
+    let mut connection = connect(options).await.map_err(failed)?;
+    let text: Option<String> =
+        redis::cmd("GET").arg(&key).query_async(&mut connection).await.map_err(|error| failed(error.into()))?;
+    judge(&key, text.as_deref(), interval, wall)
+}
+
+fn judge(key: &str, text: Option<&str>, interval: Duration, wall: SystemTime) -> Result<Duration, Unhealthy> {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        timestamp: String,
+        status: String,
+    }
+    let text = text.ok_or_else(|| Unhealthy::Missing(key.to_owned()))?;
+    let nonsense = || Unhealthy::Nonsense(key.to_owned());
+    let written: Written = serde_json::from_str(text).map_err(|_| nonsense())?;
+    if written.status == "exited" {
+        return Err(Unhealthy::Exited(key.to_owned()));
+    }
+    let at = humantime::parse_rfc3339(&written.timestamp).map_err(|_| nonsense())?;
+    // A report from the future (another machine's clock) is fresh.
+    let age = wall.duration_since(at).unwrap_or_default();
+    if age > interval * STALE { Err(Unhealthy::Stale(key.to_owned(), age.as_secs_f64())) } else { Ok(age) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: Option<&str>, seconds: u64) -> String {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        match judge("k", text, Duration::from_secs(5), wall) {
+            Ok(age) => format!("{age:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn healthy_is_a_report_of_the_last_three_intervals() {
+        let report = r#"{"timestamp":"1970-01-01T00:01:40.000000000Z","status":"running","cpu_percent":null}"#;
+        assert_eq!(judged(Some(report), 102), "2s");
+        assert_eq!(judged(Some(report), 99), "0ns");
+        assert!(judged(Some(report), 116).contains("16.0 s ago"));
+        assert!(judged(Some(&report.replace("running", "exited")), 102).contains("has stopped"));
+        assert!(judged(Some("7"), 102).contains("holds no report"));
+        assert!(judged(Some(&report.replace("1970", "yore")), 102).contains("holds no report"));
+        assert!(judged(None, 102).contains("no report under k"));
+    }
+}

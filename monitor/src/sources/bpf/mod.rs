@@ -1,0 +1,257 @@
+//! eBPF: programs in the kernel that count, and their maps.
+
+mod btf;
+mod load;
+mod objects;
+mod refusal;
+mod sys;
+
+use std::time::SystemTime;
+
+use aya::Ebpf;
+use aya::maps::{Map, PerCpuArray};
+use aya_log::EbpfLogger;
+use bytemuck::Pod;
+use monitor_common::{Network, Processes};
+use rustix::thread::CapabilitySet;
+
+pub use self::btf::Layouts;
+use self::load::{Host, Loaded, Types};
+use self::objects::{NETWORK, Object, PROCESS};
+pub use self::refusal::Refusal;
+use self::sys::PerCpuHash;
+use super::{Source, SourceError};
+use crate::config::Ebpf as Mode;
+use crate::containers::Roots;
+use crate::metrics::{Metric, Origin};
+use crate::snapshot::{Cause, Identity, Snapshot, Stamp, Values};
+
+/// Begins each cause that is a program's.
+pub const PREFIX: &str = "eBPF ";
+
+/// A program and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramState {
+    /// Its name: that of its hook.
+    pub name: &'static str,
+    /// Attached, or why not.
+    pub state: State,
+}
+
+/// What became of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It counts.
+    Attached,
+    /// Nobody wanted it.
+    Off,
+    /// The host refused it.
+    Refused(Refusal),
+}
+
+impl State {
+    /// Whether it counts.
+    pub fn is_attached(&self) -> bool {
+        *self == Self::Attached
+    }
+
+    fn why(&self) -> Option<String> {
+        match self {
+            Self::Attached => None,
+            Self::Off => Some("switched off by --ebpf off".to_owned()),
+            Self::Refused(refusal) => Some(refusal.cause.clone()),
+        }
+    }
+}
+
+/// The counters of one object, while they are attached.
+struct Counters<V> {
+    /// Keeps programs and links alive.
+    _ebpf: Ebpf,
+    map: PerCpuHash<V>,
+    lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
+    log: Option<EbpfLogger<ToTracing>>,
+}
+
+/// Reads what the programs of the own cgroup count.
+pub struct Bpf {
+    network: Option<Counters<Network>>,
+    processes: Option<Counters<Processes>>,
+    programs: Vec<ProgramState>,
+    since: SystemTime,
+    lost: u64,
+}
+
+/// Loads and attaches what the host allows, for one cgroup and those below it.
+pub fn open(mode: Mode, own: &Identity, id: u64, roots: &Roots, clock: fn() -> Stamp) -> (Bpf, Vec<ProgramState>) {
+    let mut programs = Vec::new();
+    let (network, processes) = match (mode, &own.v2) {
+        (Mode::Off, _) => {
+            programs.extend(all().map(|name| ProgramState { name, state: State::Off }));
+            (None, None)
+        }
+        (_, None) => {
+            let refusal = Refusal::new(
+                "no cgroup v2 tree can be seen, and eBPF knows only that one",
+                "mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+            );
+            programs.extend(all().map(|name| ProgramState { name, state: State::Refused(refusal.clone()) }));
+            (None, None)
+        }
+        (_, Some(cgroup)) => {
+            let host = Host { capabilities: capabilities(), types: Types::read(&roots.sys) };
+            let scope = if own.is_root { 0 } else { id };
+            let network = counters(&NETWORK, load::load(&NETWORK, &host, cgroup, scope), &mut programs);
+            let processes = counters(&PROCESS, load::load(&PROCESS, &host, cgroup, scope), &mut programs);
+            drop(host);
+            sys::release_memory();
+            (network, processes)
+        }
+    };
+    let bpf = Bpf { network, processes, programs: programs.clone(), since: clock().wall, lost: 0 };
+    (bpf, programs)
+}
+
+fn all() -> impl Iterator<Item = &'static str> {
+    [&NETWORK, &PROCESS].into_iter().flat_map(|object| object.programs).map(|(name, _)| *name)
+}
+
+fn capabilities() -> CapabilitySet {
+    rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
+}
+
+/// Takes hold of the maps, if some program fills them.
+fn counters<V: Pod>(object: &Object, loaded: Loaded, programs: &mut Vec<ProgramState>) -> Option<Counters<V>> {
+    let attached = loaded.programs.iter().any(|(_, result)| result.is_ok());
+    let opened = loaded.ebpf.filter(|_| attached).map(|ebpf| take(object, ebpf)).transpose();
+    let broken =
+        opened.as_ref().err().map(|error| Refusal { cause: format!("its map cannot be read: {error}"), cure: None });
+    for (name, result) in loaded.programs {
+        let state = match (result, &broken) {
+            (Err(refusal), _) => State::Refused(refusal),
+            (Ok(()), Some(refusal)) => State::Refused(refusal.clone()),
+            (Ok(()), None) => State::Attached,
+        };
+        programs.push(ProgramState { name, state });
+    }
+    opened.ok().flatten()
+}
+
+fn take<V: Pod>(object: &Object, mut ebpf: Ebpf) -> std::io::Result<Counters<V>> {
+    let map = match ebpf.map(object.counters) {
+        Some(Map::PerCpuHashMap(map)) => PerCpuHash::new(map)?,
+        _ => return Err(std::io::Error::other(format!("the object has no map {}", object.counters))),
+    };
+    let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
+    let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
+    Ok(Counters { _ebpf: ebpf, map, lost, log })
+}
+
+impl<V: Pod> Counters<V> {
+    /// The sum over all CPUs and all cgroups of the scope.
+    fn sum(&mut self, add: impl Fn(&mut V, &V)) -> std::io::Result<V> {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        let mut sum = V::zeroed();
+        self.map.for_each(|_, values| values.iter().for_each(|value| add(&mut sum, value)))?;
+        Ok(sum)
+    }
+
+    fn lost(&self) -> u64 {
+        let values = self.lost.as_ref().and_then(|lost| lost.get(&0, 0).ok());
+        values.map_or(0, |values| values.iter().sum())
+    }
+}
+
+impl Source for Bpf {
+    fn name(&self) -> &'static str {
+        "eBPF maps"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        let network = self.network.as_mut().map(|counters| counters.sum(Network::add)).transpose();
+        let processes = self.processes.as_mut().map(|counters| counters.sum(Processes::add)).transpose();
+        let read = Sums {
+            network: network.as_ref().map_or(None, |sum| *sum),
+            processes: processes.as_ref().map_or(None, |sum| *sum),
+            programs: &self.programs,
+        };
+        if self.network.is_some() || self.processes.is_some() {
+            into.counting_since = Some(self.since);
+        }
+        for cgroup in into.cgroups.values_mut() {
+            read.fill(&mut cgroup.values);
+        }
+        if let Some(error) = network.err().or(processes.err()) {
+            return Err(SourceError(error.to_string()));
+        }
+        self.complain_of_losses()
+    }
+}
+
+impl Bpf {
+    fn complain_of_losses(&mut self) -> Result<(), SourceError> {
+        let lost = self.network.as_ref().map_or(0, Counters::lost) + self.processes.as_ref().map_or(0, Counters::lost);
+        let more = lost > std::mem::replace(&mut self.lost, lost);
+        if more {
+            Err(SourceError("a map is full; events of some cgroups below this one are not counted".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What one reading found.
+struct Sums<'a> {
+    network: Option<Network>,
+    processes: Option<Processes>,
+    programs: &'a [ProgramState],
+}
+
+impl Sums<'_> {
+    fn fill(&self, values: &mut Values) {
+        for (metric, rank, origin) in Metric::origins() {
+            let (programs, value) = match origin {
+                Origin::Network(programs, field) => (programs, self.network.as_ref().map(field)),
+                Origin::Processes(programs, field) => (programs, self.processes.as_ref().map(field)),
+                _ => continue,
+            };
+            match (self.lacking(programs), value) {
+                (None, Some(value)) => values.put(metric, rank, value),
+                (None, None) => values.miss(metric, rank, Cause::new("the eBPF map cannot be read")),
+                (Some(cause), _) => values.miss(metric, rank, cause),
+            }
+        }
+    }
+
+    /// Why the first of these programs that does not count does not.
+    fn lacking(&self, names: &[&str]) -> Option<Cause> {
+        let states = self.programs.iter().filter(|program| names.contains(&program.name));
+        states
+            .filter_map(|program| Some(format!("{PREFIX}{}: {}", program.name, program.state.why()?)))
+            .map(Cause::new)
+            .next()
+    }
+}
+
+/// Brings what the programs say to the agent's own messages.
+struct ToTracing;
+
+impl log::Log for ToTracing {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        match record.level() {
+            log::Level::Error => tracing::error!(target: "ebpf", "{}", record.args()),
+            log::Level::Warn => tracing::warn!(target: "ebpf", "{}", record.args()),
+            log::Level::Info => tracing::info!(target: "ebpf", "{}", record.args()),
+            log::Level::Debug => tracing::debug!(target: "ebpf", "{}", record.args()),
+            log::Level::Trace => tracing::trace!(target: "ebpf", "{}", record.args()),
+        }
+    }
+
+    fn flush(&self) {}
+}

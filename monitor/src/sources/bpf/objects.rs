@@ -1,0 +1,46 @@
+//! The compiled objects inside this binary, and what each program of theirs is attached to.
+
+use aya::include_bytes_aligned;
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// To the packets that come into a cgroup.
+    Ingress,
+    /// To the packets that leave a cgroup.
+    Egress,
+    /// To the tracepoint of the program's name, by number of argument alone.
+    RawTracepoint,
+    /// To the tracepoint of the program's name, with the types of the kernel.
+    BtfTracepoint,
+}
+
+/// An ELF object.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// Empty when the objects were not there as this binary was built.
+    pub(super) elf: &'static [u8],
+    /// The map that holds its counters.
+    pub(super) counters: &'static str,
+    /// Its programs.
+    pub(super) programs: &'static [(&'static str, Hook)],
+}
+
+/// Counts packets.
+pub(super) const NETWORK: Object = Object {
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/network.o")),
+    counters: "NETWORK",
+    programs: &[("ingress", Hook::Ingress), ("egress", Hook::Egress)],
+};
+
+/// Counts process events. The victims' program comes before the one that counts them when they end.
+pub(super) const PROCESS: Object = Object {
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process.o")),
+    counters: "PROCESSES",
+    programs: &[
+        ("task_newtask", Hook::RawTracepoint),
+        ("sched_process_exec", Hook::RawTracepoint),
+        ("mark_victim", Hook::BtfTracepoint),
+        ("sched_process_exit", Hook::BtfTracepoint),
+    ],
+};

@@ -1,0 +1,165 @@
+//! Why the kernel refuses a program, in words that name the cure. Pure: facts in, words out.
+
+use std::error::Error;
+use std::io;
+
+use rustix::thread::CapabilitySet;
+
+/// A verifier's log would fill pages.
+const LONGEST_TEXT: usize = 300;
+
+/// Why something is not attached, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The cause, with what the kernel answered.
+    pub cause: String,
+    /// What to do.
+    pub cure: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with a cure.
+    pub(super) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { cause: cause.into(), cure: Some(cure.into()) }
+    }
+}
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// To create the maps.
+    Maps,
+    /// To load a program that counts packets.
+    LoadNetwork,
+    /// To load a program that traces.
+    LoadTracing,
+    /// To attach a program to a cgroup.
+    AttachCgroup,
+    /// To attach a program to a tracepoint.
+    AttachTracepoint,
+}
+
+impl Step {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Maps => "creating the maps",
+            Self::LoadNetwork | Self::LoadTracing => "loading the program",
+            Self::AttachCgroup => "attaching the program to the cgroup",
+            Self::AttachTracepoint => "attaching the program to its tracepoint",
+        }
+    }
+
+    /// The capabilities that the step takes, each of which `CAP_SYS_ADMIN` replaces
+    /// (`include/uapi/linux/capability.h`, Linux 5.8).
+    fn takes(self) -> &'static [(CapabilitySet, &'static str)] {
+        const BPF: (CapabilitySet, &str) = (CapabilitySet::BPF, "CAP_BPF");
+        const PERFMON: (CapabilitySet, &str) = (CapabilitySet::PERFMON, "CAP_PERFMON");
+        const NET_ADMIN: (CapabilitySet, &str) = (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN");
+        match self {
+            Self::Maps | Self::LoadNetwork => &[BPF],
+            Self::LoadTracing | Self::AttachTracepoint => &[BPF, PERFMON],
+            Self::AttachCgroup => &[NET_ADMIN],
+        }
+    }
+}
+
+/// Puts an error into words.
+pub(super) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: CapabilitySet) -> Refusal {
+    let errno = errno(error);
+    let said = message(error);
+    let cause = |why: &str| format!("{}: {said}: {why}", step.what());
+    let lacking: Vec<&str> = step
+        .takes()
+        .iter()
+        .filter(|(needed, _)| !capabilities.intersects(*needed | CapabilitySet::SYS_ADMIN))
+        .map(|(_, name)| *name)
+        .collect();
+    match errno {
+        Some(libc::EPERM | libc::EACCES) if !lacking.is_empty() => {
+            let lacking = lacking.join(" and ");
+            Refusal::new(
+                cause(&format!("{lacking} is missing")),
+                "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN)",
+            )
+        }
+        Some(libc::EPERM) if step == Step::AttachCgroup => Refusal::new(
+            cause("another program holds this cgroup exclusively"),
+            "bpftool cgroup tree shows which one; it has to be attached with the flag multi",
+        ),
+        Some(libc::EPERM) => Refusal::new(
+            cause("a seccomp filter or the kernel's lockdown forbids it"),
+            "check /sys/kernel/security/lockdown, and the container's seccomp profile (docker run --security-opt seccomp=…)",
+        ),
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => Refusal::new(
+            cause("this kernel does not know what it takes"),
+            "run Linux 5.8 or later; uname -r says which this is",
+        ),
+        Some(libc::ENOSYS) => Refusal::new(cause("this kernel has no eBPF"), "run a kernel with CONFIG_BPF_SYSCALL"),
+        Some(libc::EROFS) => {
+            Refusal::new(cause("the cgroup tree is mounted read-only"), "mount it anew; eBPF itself needs no write")
+        }
+        _ => Refusal { cause: format!("{}: {said}", step.what()), cure: None },
+    }
+}
+
+/// The kernel's answer, wherever in the chain of causes it is.
+fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(errno);
+        }
+        link = error.source();
+    }
+    None
+}
+
+/// The chain of causes in one line, without what a cause repeats.
+fn message(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut link = Some(error);
+    while let Some(error) = link {
+        let said = error.to_string();
+        let line = said.lines().next().unwrap_or_default();
+        if !text.contains(line) {
+            text = if text.is_empty() { line.to_owned() } else { format!("{text}: {line}") };
+        }
+        link = error.source();
+    }
+    text.chars().take(LONGEST_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(step: Step, errno: i32, capabilities: CapabilitySet) -> String {
+        let refusal = explain(step, &io::Error::from_raw_os_error(errno), capabilities);
+        format!("{} | {}", refusal.cause, refusal.cure.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_missing_capability_is_named_by_the_step_that_takes_it() {
+        let none = CapabilitySet::empty();
+        assert!(told(Step::Maps, libc::EPERM, none).contains("CAP_BPF is missing"));
+        assert!(told(Step::LoadTracing, libc::EPERM, CapabilitySet::BPF).contains(": CAP_PERFMON is missing"));
+        assert!(told(Step::AttachCgroup, libc::EPERM, CapabilitySet::BPF).contains("CAP_NET_ADMIN is missing"));
+        assert!(told(Step::LoadTracing, libc::EPERM, none).contains("--cap-add PERFMON"));
+    }
+
+    #[test]
+    fn with_every_capability_something_else_forbids_it() {
+        let all = CapabilitySet::all();
+        assert!(told(Step::AttachCgroup, libc::EPERM, all).contains("bpftool cgroup tree"));
+        assert!(told(Step::LoadTracing, libc::EPERM, all).contains("lockdown"));
+        assert!(told(Step::Maps, libc::EPERM, CapabilitySet::SYS_ADMIN).contains("seccomp"));
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_from_one_without_ebpf() {
+        let all = CapabilitySet::all();
+        assert!(told(Step::Maps, libc::EINVAL, all).contains("uname -r"));
+        assert!(told(Step::Maps, libc::ENOSYS, all).contains("CONFIG_BPF_SYSCALL"));
+        assert!(told(Step::Maps, libc::ENOMEM, all).contains("Cannot allocate memory"));
+    }
+}

@@ -1,0 +1,183 @@
+//! Compiles the eBPF programs, with the toolchain that is there or can be had.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use object::build::elf::{Builder, SectionData};
+
+use crate::install;
+use crate::shell::{cargo, command, output, root, run, target};
+
+/// The nightly compiler that is known to work with the linker below: both are LLVM 22.
+const NIGHTLY: &str = "nightly-2026-05-20";
+const LINKER: &str = "0.10.0";
+/// Debian's compiler comes with a `core` for the BPF target.
+const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
+
+const OBJECTS: [&str; 2] = ["network", "process"];
+
+/// A compiler for the BPF target.
+enum Compiler {
+    Rustup,
+    Debian,
+}
+
+/// Builds the objects into `target/ebpf/objects`. `false` when there is no toolchain and none can be had, which is said in
+/// one line: the agent then reads files only.
+pub(crate) fn build() -> anyhow::Result<bool> {
+    let Some(compiler) = compiler() else {
+        println!(
+            "eBPF: no compiler for the BPF target; install rustup (https://rustup.rs), or on Debian: apt-get install {}",
+            DEBIAN.join(" ")
+        );
+        remove_objects()?;
+        return Ok(false);
+    };
+    let Some(linker) = linker() else {
+        println!("eBPF: bpf-linker cannot be installed; try: cargo install bpf-linker --version {LINKER} --locked");
+        remove_objects()?;
+        return Ok(false);
+    };
+    run(&mut compile(&compiler, &linker)?)?;
+    let built = target().join("ebpf/bpfel-unknown-none/ebpf");
+    let objects = objects();
+    fs::create_dir_all(&objects).with_context(|| objects.display().to_string())?;
+    for name in OBJECTS {
+        let elf = fs::read(built.join(name)).with_context(|| built.join(name).display().to_string())?;
+        let bytes = finish(&elf).with_context(|| format!("the object {name}"))?;
+        write_if_changed(&objects.join(format!("{name}.o")), &bytes)?;
+    }
+    Ok(true)
+}
+
+fn objects() -> PathBuf {
+    root().join("target/ebpf/objects")
+}
+
+/// Stale objects must not find their way into a build that says it has none.
+fn remove_objects() -> anyhow::Result<()> {
+    match fs::remove_dir_all(objects()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn compiler() -> Option<Compiler> {
+    let has_source = || {
+        let sysroot = output("rustc", &[&format!("+{NIGHTLY}"), "--print", "sysroot"])?;
+        Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").exists().then_some(Compiler::Rustup)
+    };
+    if let Some(compiler) = has_source() {
+        return Some(compiler);
+    }
+    if Path::new(DEBIAN_CORE).exists() {
+        return Some(Compiler::Debian);
+    }
+    if output("rustup", &["--version"]).is_some() {
+        let arguments = ["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src"];
+        if run(&mut command("rustup", &arguments)).is_ok()
+            && let Some(compiler) = has_source()
+        {
+            return Some(compiler);
+        }
+        println!("eBPF: rustup cannot install {NIGHTLY}; trying Debian's packages");
+    }
+    install::packages(&DEBIAN).ok()?;
+    Path::new(DEBIAN_CORE).exists().then_some(Compiler::Debian)
+}
+
+fn linker() -> Option<PathBuf> {
+    let wanted = format!("bpf-linker {LINKER}");
+    let own = target().join("tools/bin/bpf-linker");
+    for candidate in [PathBuf::from("bpf-linker"), own.clone()] {
+        if output(candidate.to_str()?, &["--version"]).is_some_and(|version| version == wanted) {
+            return Some(candidate);
+        }
+    }
+    let tools = target().join("tools");
+    let arguments = ["install", "bpf-linker", "--version", LINKER, "--locked", "--root", tools.to_str()?];
+    run(&mut cargo(&arguments)).ok()?;
+    Some(own)
+}
+
+fn compile(compiler: &Compiler, linker: &Path) -> anyhow::Result<Command> {
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))?;
+    // Paths of this machine have no business in the objects, and without them the bytes are the same everywhere.
+    let flags: Vec<String> = [
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        "-Dwarnings".to_owned(),
+        format!("--remap-path-prefix={}=.", root().display()),
+        format!("--remap-path-prefix={home}=cargo"),
+    ]
+    .iter()
+    .map(|flag| format!("{flag:?}"))
+    .collect();
+    let mut command = match compiler {
+        Compiler::Rustup => cargo(&[&format!("+{NIGHTLY}"), "build", "-Zbuild-std=core"]),
+        Compiler::Debian => {
+            let mut command = cargo(&["build"]);
+            command.env("RUSTC", "/usr/bin/rustc");
+            command
+        }
+    };
+    command.args(["--profile=ebpf", "--package=monitor-ebpf", "--target=bpfel-unknown-none"]);
+    command.arg("--config").arg(format!("target.bpfel-unknown-none.linker={:?}", linker.display().to_string()));
+    command.arg("--config").arg(format!("target.bpfel-unknown-none.rustflags=[{}]", flags.join(",")));
+    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target().join("ebpf")).env_remove("RUSTFLAGS");
+    Ok(command)
+}
+
+/// Takes away the debug information, which is nine tenths of the object, and mends names in the type information:
+/// the linker leaves unions their Rust names, which the kernel refuses together with everything else in the object.
+fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut builder = Builder::read(elf)?;
+    for section in &mut builder.sections {
+        let name = section.name.to_string();
+        section.delete |= name.starts_with(".debug") || name.starts_with(".rel.debug");
+        if let (".BTF", SectionData::Data(bytes)) = (name.as_str(), &mut section.data) {
+            let mut mended = bytes.to_vec();
+            mend(&mut mended)?;
+            *bytes = mended.into();
+        }
+    }
+    // The linker keeps all names in one table; the writer wants those of the sections apart.
+    if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = object::elf::SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    builder.delete_orphans();
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Replaces in the strings what the kernel takes in no name (`Documentation/bpf/btf.rst`).
+fn mend(btf: &mut [u8]) -> anyhow::Result<()> {
+    let word =
+        |at: usize| -> Option<usize> { Some(u32::from_le_bytes(btf.get(at..at + 4)?.try_into().ok()?) as usize) };
+    let begin = word(4)
+        .zip(word(16))
+        .map(|(header, strings)| header + strings)
+        .context("the type information has no header")?;
+    for byte in btf.get_mut(begin..).context("the type information has no strings")? {
+        if matches!(byte, b'<' | b'>') {
+            *byte = b'_';
+        }
+    }
+    Ok(())
+}
+
+/// A file that is not touched is not built in anew.
+fn write_if_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).ok().as_deref() != Some(bytes) {
+        fs::write(path, bytes).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
