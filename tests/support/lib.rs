@@ -1,1 +1,82 @@
-//! .
+//! What the tests from the outside share: the binary, a real Valkey, an oracle, and a loud way to skip.
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests: what goes wrong shall be seen at once, and clocks and environment are theirs"
+)]
+
+pub mod agent;
+pub mod oracle;
+pub mod valkey;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The binary under test: what `SYSTEM_MONITOR_BIN` names, else the one that cargo has built beside the tests.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("SYSTEM_MONITOR_BIN") {
+        return path.into();
+    }
+    let here = std::env::current_exe().unwrap();
+    let built = here.ancestors().nth(2).unwrap().join("system-monitor");
+    assert!(built.exists(), "{} is not there; run: cargo build --package monitor", built.display());
+    built
+}
+
+/// Whether this machine can run a test; if not, the test returns after [`skip!`].
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether a program can be started.
+pub fn has(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .any(|dir| dir.join(program).exists())
+}
+
+/// Says that a test does not run here, and why: on the terminal, and in the file that the summary is made from.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        $crate::skipped(module_path!(), line!(), &format!($($reason)*));
+        return;
+    }};
+}
+
+#[doc(hidden)]
+pub fn skipped(module: &str, line: u32, reason: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let text = format!("{module}::{test} (line {line}): {reason}");
+    eprintln!("SKIPPED: {text}");
+    if let Some(path) = std::env::var_os("SYSTEM_MONITOR_SKIPS") {
+        let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{text}").unwrap();
+    }
+}
+
+/// A TCP port on loopback that nobody uses.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until `ready` gives something; `None` when it never did within `patience`.
+pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(found) = ready() {
+            return Some(found);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

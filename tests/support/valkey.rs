@@ -1,0 +1,105 @@
+//! A real Valkey server of a test's own, on a port or socket of its own, ended with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{eventually, free_port};
+
+/// A running server.
+pub struct Valkey {
+    child: Option<Child>,
+    arguments: Vec<String>,
+    pub port: u16,
+    pub dir: TempDir,
+}
+
+impl Valkey {
+    /// Starts a server with these arguments besides the port. `None` where no server is installed.
+    pub fn start(arguments: &[&str]) -> Option<Self> {
+        let mut server = Self::prepare(arguments)?;
+        server.restart();
+        Some(server)
+    }
+
+    /// A server that does not run yet.
+    pub fn prepare(arguments: &[&str]) -> Option<Self> {
+        if !crate::has("valkey-server") {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = arguments.iter().map(|text| text.replace("{dir}", dir.path().to_str().unwrap())).collect();
+        Some(Self { child: None, arguments, port: free_port(), dir })
+    }
+
+    /// Starts it, empty, on the same port.
+    pub fn restart(&mut self) {
+        let child = Command::new("valkey-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--dir", self.dir.path().to_str().unwrap()])
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let listens = || std::net::TcpStream::connect(("127.0.0.1", self.port)).ok();
+        eventually(Duration::from_secs(10), listens).expect("valkey-server does not listen");
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.as_ref().unwrap().id()).unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the child is ours and has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    /// Kills it. Its data are gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
+
+    /// A connection without TLS, as the default user.
+    pub fn connection(&self) -> redis::Connection {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port)).unwrap();
+        client.get_connection_with_timeout(Duration::from_secs(5)).unwrap()
+    }
+
+    /// Runs one command.
+    pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let (name, arguments) = words.split_first().unwrap();
+        redis::cmd(name).arg(arguments).query(&mut self.connection()).unwrap()
+    }
+
+    /// The report under a name, as soon as there is one.
+    pub fn report(&self, name: &str, patience: Duration) -> Option<Vec<u8>> {
+        eventually(patience, || self.query::<Option<Vec<u8>>>(&["GET", &format!("system:metrics:{name}")]))
+    }
+
+    /// All keys that begin like this, sorted.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let mut keys: Vec<String> = self.query(&["KEYS", "*"]);
+        keys.retain(|key| key.starts_with(prefix));
+        keys.sort();
+        keys
+    }
+
+    /// A path in the server's own directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.dir.path()).join(name)
+    }
+}
+
+impl Drop for Valkey {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
