@@ -16,7 +16,7 @@ use crate::metrics::{File, Metric, Origin};
 use crate::snapshot::{Cause, Cgroup, CgroupId, Identity, NO_LIMIT, Snapshot, Values};
 
 /// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
-const RETRY: u64 = 12;
+const RETRY: u64 = 60;
 
 /// No file of a cgroup is longer; what is, is not read to its end.
 const LONGEST: usize = 1 << 20;
@@ -263,7 +263,8 @@ impl OpenFile {
             }
             let room = buffer.len() - 1;
             match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
-                Ok(0) => return Ok(end),
+                // A file of a cgroup is written in one go: when there is room left, that was all of it.
+                Ok(read) if read < room - end => return Ok(end + read),
                 Ok(read) => end += read,
                 Err(Errno::INTR) => {}
                 Err(errno) => {

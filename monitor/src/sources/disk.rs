@@ -22,8 +22,8 @@ const WORK: Duration = Duration::from_millis(4);
 /// … and then pauses for so long: at most 4 % of one CPU.
 const PAUSE: Duration = Duration::from_millis(96);
 /// The time between two walks is at least so many times what one works: on a large tree all walks together stay
-/// below a thousandth of a CPU.
-const SHARE: u32 = 1000;
+/// below a four-thousandth of a CPU.
+const SHARE: u32 = 4000;
 /// A walk that takes longer is given up: the number would be old before it is there.
 const LONGEST: Duration = Duration::from_secs(600);
 /// More hard-linked files than this are not remembered; the walk then gives no number rather than a wrong one.

@@ -1,5 +1,7 @@
 //! The kernel's file formats: bytes in, numbers out. Total: any input gives a number or an error, never a panic.
 
+use memchr::{memchr, memmem};
+
 use crate::metrics::Format;
 use crate::snapshot::NO_LIMIT;
 
@@ -82,12 +84,14 @@ fn flat(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
     if text.is_empty() {
         return Err(ParseError::Empty);
     }
-    lines(text)
-        .find_map(|line| {
-            let mut words = words(line);
-            (words.next() == Some(key.as_bytes())).then(|| words.next().ok_or(ParseError::NotANumber).and_then(digits))
-        })
-        .unwrap_or(Err(ParseError::Missing(key)))
+    // These files have dozens of lines and are read at every tick, so the key is searched for in the whole text.
+    let value = memmem::find_iter(text, key).find_map(|at| {
+        let begins_line = at == 0 || text[at - 1] == b'\n';
+        let behind = &text[at + key.len()..];
+        (begins_line && behind.first().is_none_or(u8::is_ascii_whitespace)).then_some(behind)
+    });
+    let value = value.ok_or(ParseError::Missing(key))?;
+    digits(words(&value[..memchr(b'\n', value).unwrap_or(value.len())]).next().ok_or(ParseError::NotANumber)?)
 }
 
 /// The value behind `key=` in a line.
