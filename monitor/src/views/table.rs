@@ -41,11 +41,9 @@ fn one(report: &Report, container: &Container, style: Style) -> String {
             let _infallible = writeln!(text, "{bold}{group}{reset}");
         }
         let line = match container.get(metric) {
-            Ok(number) => format!(
-                "{:>12}  {dim}{}{reset}",
-                show(number, metric.spec().unit),
-                container.values.origin(metric).map_or("computed", Origin::backend)
-            ),
+            Ok(number) => {
+                format!("{:>12}  {dim}{}{reset}", show(number, metric.spec().unit), backend(container, metric))
+            }
             Err(cause) => {
                 format!("{dim}{:>12}  {}{reset}", "-", printable(&cut(cause.as_str(), style.width.saturating_sub(50))))
             }
@@ -61,6 +59,12 @@ fn cut(text: &str, width: usize) -> String {
     } else {
         text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
     }
+}
+
+/// Where a number came from.
+fn backend(container: &Container, metric: Metric) -> &'static str {
+    let shared = || metric.spec().origins().first().filter(|_| metric.is_shared());
+    container.values.origin(metric).or_else(shared).map_or("computed", Origin::backend)
 }
 
 /// Text from outside, without anything that could steer a terminal.

@@ -70,10 +70,18 @@ impl From<RedisError> for Fault {
         // connection.
         let stale = matches!(code, "NOAUTH" | "READONLY" | "MASTERDOWN");
         Self {
-            text: short(&format!("{error}{}", hint(&error, code))),
+            text: short(&format!("{}{}", message(&error), hint(&error, code))),
             retry: if forbidden { Retry::Slowly } else { Retry::Soon },
             answered: answered && !stale,
         }
+    }
+}
+
+/// What happened. Of an error that was found on this side, the library would add its own name for the kind.
+fn message(error: &RedisError) -> String {
+    match (error.kind(), error.detail()) {
+        (ErrorKind::Client, Some(detail)) => detail.to_owned(),
+        _ => error.to_string(),
     }
 }
 

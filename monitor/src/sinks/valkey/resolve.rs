@@ -35,7 +35,11 @@ async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
         return Ok(vec![address]);
     }
     let failed = |error: String| {
-        RedisError::from((ErrorKind::Client, "the name cannot be resolved", format!("{host}: {error}")))
+        RedisError::from((
+            ErrorKind::Client,
+            "the name cannot be resolved",
+            format!("{host} cannot be resolved: {error}"),
+        ))
     };
     let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
         TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
@@ -45,7 +49,10 @@ async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     options.attempts = 2;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     let resolver = builder.build().map_err(|error| failed(error.to_string()))?;
-    let found = resolver.lookup_ip(host).await.map_err(|error| failed(error.to_string()))?;
+    let found = resolver.lookup_ip(host).await.map_err(|error| {
+        let unknown = error.is_nx_domain() || error.is_no_records_found();
+        failed(if unknown { "no such name".to_owned() } else { error.to_string() })
+    })?;
     Ok(found.iter().collect())
 }
 

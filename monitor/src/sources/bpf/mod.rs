@@ -93,7 +93,7 @@ pub fn open(mode: Mode, own: &Identity, id: u64, roots: &Roots, clock: fn() -> S
         (_, None) => {
             let refusal = Refusal::new(
                 "no cgroup v2 tree can be seen, and eBPF knows only that one",
-                "mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+                "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
             );
             programs.extend(all().map(|name| ProgramState { name, state: State::Refused(refusal.clone()) }));
             (None, None)

@@ -79,7 +79,7 @@ pub(super) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
             let lacking = lacking.join(" and ");
             Refusal::new(
                 cause(&format!("{lacking} is missing")),
-                "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN)",
+                "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN; before Docker 20.10.12 SYS_ADMIN in place of the first two)",
             )
         }
         Some(libc::EPERM) if step == Step::AttachCgroup => Refusal::new(
