@@ -84,7 +84,9 @@ fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {
 fn sinks(config: &Config) -> Vec<Box<dyn Sink>> {
     match &config.valkey {
         Some(options) => vec![Box::new(Valkey::new(options.clone(), now))],
-        None if std::io::stdout().is_terminal() => vec![Box::new(Terminal::new(std::io::stdout(), style()))],
+        None if std::io::stdout().is_terminal() => {
+            vec![Box::new(Terminal::new(std::io::stdout(), cli::wants_color(), window))]
+        }
         None => Vec::new(),
     }
 }
@@ -102,8 +104,13 @@ fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 fn style() -> Style {
-    let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(60));
-    Style { color: std::io::stdout().is_terminal() && cli::wants_color(), width }
+    Style { color: std::io::stdout().is_terminal() && cli::wants_color(), width: window().0 }
+}
+
+/// Columns and rows of the terminal.
+fn window() -> (usize, usize) {
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or((100, 50), |size| (usize::from(size.ws_col).max(60), usize::from(size.ws_row).max(4)))
 }
 
 /// Two readings, `wait` apart.

@@ -1,36 +1,77 @@
 //! The latest report, drawn over the one before: what one sees where no Valkey is.
 
+use std::future::ready;
 use std::io::Write;
 
 use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::views::table::{Style, render};
 
-/// Cursor home, and erase what is below the new text.
+/// Cursor home, and erase what is left of the text before.
 const HOME: &str = "\x1b[H";
-const ERASE_LINE: &str = "\x1b[K\n";
+const END_OF_LINE: &str = "\x1b[K\n";
 const ERASE_BELOW: &str = "\x1b[J";
+
+/// Columns and rows of the window at the moment.
+pub type Size = fn() -> (usize, usize);
 
 /// Draws on a terminal.
 #[derive(Debug)]
 pub struct Terminal<W> {
     out: W,
-    style: Style,
+    color: bool,
+    size: Size,
 }
 
 impl<W: Write + Send> Terminal<W> {
-    /// Draws on `out`.
-    pub fn new(out: W, style: Style) -> Self {
-        Self { out, style }
+    /// Draws on `out`, which is as large as `size` says at each drawing.
+    pub fn new(out: W, color: bool, size: Size) -> Self {
+        Self { out, color, size }
+    }
+
+    fn draw(&mut self, report: &Report) -> std::io::Result<()> {
+        let (width, height) = (self.size)();
+        let text = render(report, Style { color: self.color, width });
+        let all = text.lines().count();
+        let shown = if all < height { all } else { height.saturating_sub(2) };
+        let mut drawn: String = text.lines().take(shown).flat_map(|line| [line, END_OF_LINE]).collect();
+        if shown < all {
+            drawn += &format!("… {} more lines in a larger window{END_OF_LINE}", all - shown);
+        }
+        write!(self.out, "{HOME}{drawn}{ERASE_BELOW}")?;
+        self.out.flush()
     }
 }
 
 impl<W: Write + Send> Sink for Terminal<W> {
     fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
-        let text = render(report, self.style).replace('\n', ERASE_LINE);
-        let drawn = write!(self.out, "{HOME}{text}{ERASE_BELOW}").and_then(|()| self.out.flush());
-        Box::pin(std::future::ready(
+        let drawn = self.draw(report);
+        Box::pin(ready(
             drawn.map_err(|error| SinkError { text: format!("Error drawing: {error}"), retry: Retry::Slowly }),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::snapshot::{CgroupId, Snapshot, Stamp};
+
+    fn drawn(size: Size) -> String {
+        let mut now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+        now.cgroups.entry(CgroupId(1)).or_default();
+        let mut terminal = Terminal::new(Vec::new(), false, size);
+        terminal.draw(&Report::new(None, &now, Duration::ZERO)).unwrap();
+        String::from_utf8(terminal.out).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_does_not_scroll() {
+        assert!(!drawn(|| (80, 500)).contains("more lines"));
+        let small = drawn(|| (80, 24));
+        assert_eq!(small.lines().count(), 24);
+        assert!(small.contains("more lines in a larger window"), "{small}");
     }
 }
