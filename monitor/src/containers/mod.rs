@@ -2,6 +2,7 @@
 
 pub mod mounts;
 pub mod own;
+pub mod runtime;
 
 use std::path::PathBuf;
 

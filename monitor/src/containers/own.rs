@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::Roots;
 use super::mounts::{self, Mount};
+use super::runtime;
 use crate::metrics::{Metric, Origin};
 use crate::snapshot::{CgroupId, Identity, Snapshot};
 use crate::sources::{Source, SourceError};
@@ -46,6 +47,9 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         })
         .collect();
     let path = own.deepest();
+    // In a cgroup namespace the own path says nothing; the runtime's bind mounts still name the container.
+    let marks =
+        runtime::innermost(&path).or_else(|| mounts.iter().find_map(|mount| runtime::innermost(mount.root.to_str()?)));
     let id = v2
         .iter()
         .map(|found| &found.path)
@@ -56,8 +60,8 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         id,
         identity: Identity {
             name: name.to_owned(),
-            container_id: container_id(&path).or_else(|| container_id(&String::from_utf8_lossy(&table))),
-            runtime: runtime(&path).map(str::to_owned),
+            container_id: marks.as_ref().and_then(|marks| marks.id.clone()),
+            runtime: marks.map(|marks| marks.runtime.to_owned()),
             path,
             v2_level: v2.as_ref().map_or(0, |found| found.level),
             is_root: v2.as_ref().is_some_and(|found| {
@@ -153,27 +157,6 @@ fn directory<'a>(mounts: impl Iterator<Item = &'a Mount>, path: &Path) -> Option
 
 fn levels(root: &Path, dir: &Path) -> usize {
     dir.strip_prefix(root).map_or(0, |below| below.components().count())
-}
-
-/// 64 hexadecimal digits, as all runtimes name their containers.
-fn container_id(text: &str) -> Option<String> {
-    let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    text.split(|c: char| !c.is_ascii_alphanumeric()).find(is_id).map(str::to_owned)
-}
-
-fn runtime(path: &str) -> Option<&'static str> {
-    const MARKS: &[(&str, &str)] = &[
-        ("cri-containerd-", "containerd"),
-        ("crio-", "cri-o"),
-        ("libpod-", "podman"),
-        ("libpod_parent", "podman"),
-        ("docker", "docker"),
-        ("lxc.payload", "lxc"),
-        ("/lxc/", "lxc"),
-        ("machine.slice", "systemd-nspawn"),
-        ("kubepods", "kubernetes"),
-    ];
-    MARKS.iter().find(|(mark, _)| path.contains(mark)).map(|(_, runtime)| *runtime)
 }
 
 /// The first source of scope `self`: it creates the one entry that the others fill.

@@ -1,0 +1,212 @@
+//! Which cgroup is a container, by the path that its runtime gives it. Pure.
+//!
+//! Each runtime writes its containers in one of two ways: as plain directories (`cgroupfs`) or as systemd's scopes and
+//! services, with the id in the name.
+
+/// What a path says of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`.
+    pub runtime: &'static str,
+    /// The runtime's id, where it has one.
+    pub id: Option<String>,
+    /// The name that the path itself gives, where it does.
+    pub name: Option<String>,
+}
+
+impl Marks {
+    fn with_id(runtime: &'static str, id: &str) -> Option<Self> {
+        is_id(id).then(|| Self { runtime, id: Some(id.to_owned()), name: None })
+    }
+
+    fn with_name(runtime: &'static str, name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self { runtime, id: None, name: Some(unescape(name)) })
+    }
+}
+
+/// Whether the last component of a path is a container's own cgroup, and whose. What lies below it belongs to it.
+pub fn container(path: &str) -> Option<Marks> {
+    let mut components = path.rsplit('/').filter(|component| !component.is_empty());
+    let name = components.next()?;
+    let parent = components.next().unwrap_or_default();
+    scope(name).or_else(|| plain(name, parent, path))
+}
+
+/// The innermost container that a path lies in: for who only knows the own path.
+pub fn innermost(path: &str) -> Option<Marks> {
+    let mut path = path.trim_end_matches('/');
+    loop {
+        if let Some(marks) = container(path) {
+            return Some(marks);
+        }
+        path = &path[..path.rfind('/')?];
+    }
+}
+
+/// The container whose files (`hostname`, `resolv.conf`) the runtime has mounted into this mount namespace: for who is
+/// in a cgroup namespace, where the own path is `/`.
+pub fn by_mounts(table: &str) -> Option<Marks> {
+    let words: Vec<&str> = table.split(['/', ' ', '\n']).collect();
+    words.windows(2).find_map(|pair| match pair[0] {
+        "containers" => Marks::with_id("docker", pair[1]),
+        "overlay-containers" => Marks::with_id("podman", pair[1]),
+        _ => None,
+    })
+}
+
+/// A unit of systemd's: `docker-ID.scope`, `libpod-ID.scope`, …
+fn scope(name: &str) -> Option<Marks> {
+    let of = |prefix: &str, suffix: &str| name.strip_prefix(prefix)?.strip_suffix(suffix);
+    [
+        ("docker-", "docker"),
+        ("cri-containerd-", "containerd"),
+        ("nerdctl-", "containerd"),
+        ("crio-", "cri-o"),
+        ("libpod-", "podman"),
+    ]
+    .iter()
+    .find_map(|(prefix, runtime)| Marks::with_id(runtime, of(prefix, ".scope")?))
+    .or_else(|| Marks::with_name("systemd-nspawn", of("systemd-nspawn@", ".service")?))
+    .or_else(|| Marks::with_name("systemd-nspawn", of("machine-", ".scope")?))
+}
+
+/// A plain directory.
+fn plain(name: &str, parent: &str, path: &str) -> Option<Marks> {
+    if let Some(id) = name.strip_prefix("libpod-") {
+        return Marks::with_id("podman", id);
+    }
+    if let Some(id) = name.strip_prefix("crio-") {
+        return Marks::with_id("cri-o", id);
+    }
+    if let Some(name) = name.strip_prefix("lxc.payload.") {
+        return Marks::with_name("lxc", name);
+    }
+    match parent {
+        "lxc" if !name.starts_with("lxc.") => Marks::with_name("lxc", name),
+        "docker" => Marks::with_id("docker", name),
+        // containerd's namespaces: nerdctl's is the first, Docker's own `moby` and Kubernetes' are told by their paths.
+        "default" | "moby" => Marks::with_id("containerd", name),
+        _ if path.contains("/kubepods") => Marks::with_id("containerd", name),
+        _ => None,
+    }
+}
+
+/// Sixty-four hexadecimal digits, as all runtimes write their ids.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// systemd writes what may stand in no unit name as `\x2d`.
+fn unescape(name: &str) -> String {
+    let mut parts = name.split("\\x");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(u8::is_ascii_graphic) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(&part[2..]);
+            }
+            None => {
+                plain.push_str("\\x");
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn told(path: &str) -> Option<(&'static str, Option<String>)> {
+        container(&path.replace("ID", ID))
+            .map(|marks| (marks.runtime, marks.id.map(|_| "ID".to_owned()).or(marks.name)))
+    }
+
+    #[test]
+    fn every_runtimes_containers_are_told_in_both_ways_of_writing_them() {
+        let id = || Some("ID".to_owned());
+        for (path, runtime) in [
+            ("/docker/ID", "docker"),
+            ("/system.slice/docker-ID.scope", "docker"),
+            ("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-ID.scope", "docker"),
+            ("/default/ID", "containerd"),
+            ("/system.slice/nerdctl-ID.scope", "containerd"),
+            ("/kubepods/besteffort/pod12/ID", "containerd"),
+            ("/kubepods/pod12/ID", "containerd"),
+            (
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12.slice/cri-containerd-ID.scope",
+                "containerd",
+            ),
+            ("/kubepods.slice/kubepods-pod12.slice/crio-ID.scope", "cri-o"),
+            ("/kubepods/burstable/pod12/crio-ID", "cri-o"),
+            ("/machine.slice/libpod-ID.scope", "podman"),
+            ("/libpod_parent/libpod-ID", "podman"),
+            ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope", "podman"),
+        ] {
+            assert_eq!(told(path), Some((runtime, id())), "{path}");
+        }
+        for (path, runtime, name) in [
+            ("/lxc.payload.web", "lxc", "web"),
+            ("/lxc.payload.project_web", "lxc", "project_web"),
+            ("/lxc/web", "lxc", "web"),
+            ("/machine.slice/systemd-nspawn@my\\x2dbox.service", "systemd-nspawn", "my-box"),
+            ("/machine.slice/machine-box.scope", "systemd-nspawn", "box"),
+        ] {
+            assert_eq!(told(path), Some((runtime, Some(name.to_owned()))), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_or_around_a_container_is_none() {
+        for path in [
+            "/",
+            "",
+            "/docker",
+            "/docker/buildkit",
+            "/system.slice/docker.service",
+            "/system.slice/docker-ID.mount",
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12.slice",
+            "/kubepods/besteffort/pod12",
+            "/machine.slice/libpod-conmon-ID.scope",
+            "/system.slice/crio-conmon-ID.scope",
+            "/machine.slice/libpod-ID.scope/container",
+            "/lxc.monitor.web",
+            "/lxc/lxc.monitor",
+            "/user.slice/user-1000.slice/session-2.scope",
+        ] {
+            assert_eq!(told(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_innermost_container_of_a_deeper_path_is_found() {
+        let of = |path: &str| innermost(&path.replace("ID", ID)).map(|marks| marks.runtime);
+        assert_eq!(of("/machine.slice/libpod-ID.scope/container"), Some("podman"));
+        assert_eq!(of("/lxc.payload.box/docker/ID/init"), Some("docker"));
+        assert_eq!(of("/system.slice/ssh.service"), None);
+        assert_eq!(of("/"), None);
+    }
+
+    #[test]
+    fn in_a_cgroup_namespace_the_runtimes_mounts_name_the_container() {
+        let table = format!("7 6 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4 /dev/vda rw\n");
+        assert_eq!(by_mounts(&table).unwrap().runtime, "docker");
+        let table =
+            format!("7 6 0:9 /containers/storage/overlay-containers/{ID}/userdata/hosts /etc/hosts rw - tmpfs t rw\n");
+        assert_eq!(by_mounts(&table).unwrap().runtime, "podman");
+        assert_eq!(by_mounts("1 2 0:3 / / rw - ext4 /dev/vda rw\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_told(path in ".*") {
+            let _total = (container(&path), innermost(&path));
+        }
+    }
+}
