@@ -400,8 +400,10 @@ metrics! {
     CpusetCount = Ingredient("cpu.cpuset"), Gauge, Count, Read(&[V2(File::new("cpuset.cpus.effective", List)), V1("cpuset", File::new("cpuset.effective_cpus", List)), V1("cpuset", File::new("cpuset.cpus", List))]);
     /// Page cache not used of late.
     MemoryInactiveFile = Ingredient("memory.inactive_file"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("inactive_file"))), V1("memory", File::new("memory.stat", Flat("total_inactive_file")))]);
-    /// Whether the container is frozen.
-    Frozen = Ingredient("frozen"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("frozen"))), V1("freezer", File::new("freezer.state", Word("FROZEN")))]);
+    /// Whether the container is frozen by its v2 group.
+    Frozen = Ingredient("frozen"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("frozen")))]);
+    /// Whether the container is frozen by its group of the v1 freezer, which a hybrid host has beside the v2 one.
+    FrozenV1 = Ingredient("frozen.v1"), Gauge, Count, Read(&[V1("freezer", File::new("freezer.state", Word("FROZEN")))]);
     /// CPUs of the machine.
     MachineCpus = Ingredient("machine.cpus"), Gauge, Count, Read(&[Machine(|m| m.cpus.clone())]);
     /// Memory of the machine.

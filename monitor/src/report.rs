@@ -93,7 +93,7 @@ impl Report {
 }
 
 fn container(id: CgroupId, cgroup: &Cgroup, view: &View<'_>) -> Container {
-    let frozen = view.raw(Metric::Frozen).is_ok_and(|frozen| frozen == 1);
+    let frozen = [Metric::Frozen, Metric::FrozenV1].into_iter().any(|metric| view.raw(metric) == Ok(1));
     Container {
         id,
         identity: Arc::clone(&cgroup.identity),
@@ -349,6 +349,8 @@ mod tests {
     fn a_frozen_container_is_paused() {
         assert_eq!(report(None, &snapshot(1, &[(Metric::Frozen, 1)])).status, Status::Paused);
         assert_eq!(report(None, &snapshot(1, &[(Metric::Frozen, 0)])).status, Status::Running);
+        let hybrid = snapshot(1, &[(Metric::Frozen, 0), (Metric::FrozenV1, 1)]);
+        assert_eq!(report(None, &hybrid).status, Status::Paused);
     }
 
     proptest! {

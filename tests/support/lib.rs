@@ -9,6 +9,7 @@
 )]
 
 pub mod agent;
+pub mod cgroup;
 pub mod oracle;
 pub mod valkey;
 

@@ -10,6 +10,9 @@ const EXTENSIONS: [u8; 3] = [0, 43, 60];
 /// More of them are not followed.
 const MOST_EXTENSIONS: usize = 4;
 
+/// Option type of a jumbo payload (RFC 2675).
+const JUMBO: u8 = 0xc2;
+
 /// Bytes and packets on the wire.
 #[inline(always)]
 pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {
@@ -19,36 +22,48 @@ pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {
     if each == 0 {
         return (whole, 1);
     }
-    let headers = headers(ctx);
+    let Headers { repeated, removed } = headers(ctx);
+    let whole = whole.saturating_sub(removed);
     // A packet from an untrusted sender (a virtual machine) has a size per piece and no number of pieces.
     let pieces = match u64::from(pieces) {
-        0 => whole.saturating_sub(headers).div_ceil(u64::from(each)).max(1),
+        0 => whole.saturating_sub(repeated).div_ceil(u64::from(each)).max(1),
         pieces => pieces,
     };
-    (whole + (pieces - 1) * headers, pieces)
+    (whole + (pieces - 1) * repeated, pieces)
 }
 
-/// Bytes before the payload; the packet begins with its IP header.
+/// Bytes before the payload of a packet that will be cut.
+#[derive(Clone, Copy, Default)]
+struct Headers {
+    /// What each piece has.
+    repeated: u64,
+    /// What none of them has: the kernel marks an IPv6 packet beyond 64 KiB with a jumbo option until it is cut.
+    removed: u64,
+}
+
+/// The packet begins with its IP header.
 #[inline(always)]
-fn headers(ctx: &SkBuffContext) -> u64 {
+fn headers(ctx: &SkBuffContext) -> Headers {
     let first = ctx.load::<u8>(0).unwrap_or(0);
-    let (network, protocol) = match first >> 4 {
-        4 => (usize::from(first & 0x0f) * 4, ctx.load::<u8>(9).unwrap_or(0)),
+    let (network, protocol, removed) = match first >> 4 {
+        4 => (usize::from(first & 0x0f) * 4, ctx.load::<u8>(9).unwrap_or(0), 0),
         6 => behind_extensions(ctx),
-        _ => return 0,
+        _ => return Headers::default(),
     };
     let transport = match protocol {
         TCP => usize::from(ctx.load::<u8>(network + 12).unwrap_or(0) >> 4) * 4,
         UDP => 8,
         _ => 0,
     };
-    (network + transport) as u64
+    Headers { repeated: (network - removed + transport) as u64, removed: removed as u64 }
 }
 
+/// Where the transport header begins, what it is, and how much of the way there is a jumbo option.
 #[inline(always)]
-fn behind_extensions(ctx: &SkBuffContext) -> (usize, u8) {
+fn behind_extensions(ctx: &SkBuffContext) -> (usize, u8, usize) {
     let mut protocol = ctx.load::<u8>(6).unwrap_or(0);
     let mut length = 40;
+    let jumbo = protocol == EXTENSIONS[0] && ctx.load::<u8>(42).unwrap_or(0) == JUMBO;
     for _ in 0..MOST_EXTENSIONS {
         if !EXTENSIONS.contains(&protocol) {
             break;
@@ -56,5 +71,5 @@ fn behind_extensions(ctx: &SkBuffContext) -> (usize, u8) {
         protocol = ctx.load::<u8>(length).unwrap_or(0);
         length += (usize::from(ctx.load::<u8>(length + 1).unwrap_or(0)) + 1) * 8;
     }
-    (length, protocol)
+    (length, protocol, if jumbo { 8 } else { 0 })
 }

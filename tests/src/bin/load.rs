@@ -1,0 +1,208 @@
+//! Known loads: does exactly what it is told, says so in one line, and waits for the end of its input.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let text = |at: usize| arguments.get(at).cloned().unwrap_or_default();
+    let number = |at: usize| text(at).parse::<u64>().unwrap_or_default();
+    let kept = match text(0).as_str() {
+        "idle" => Kept::Nothing,
+        "burn" => burn(number(1)),
+        "duty" => duty(number(1), number(2)),
+        "udp" => udp(&text(1), number(2), number(3)),
+        "tcp" => tcp(&text(1), number(2), number(3)),
+        "fork" => repeat(number(1), || child(|| 0)),
+        "threads" => repeat(number(1), || std::thread::spawn(|| ()).join().unwrap()),
+        "exec" => repeat(number(1), || child(exec_nothing)),
+        "exec-in-thread" => repeat(number(1), || child(|| std::thread::spawn(exec_nothing).join().unwrap())),
+        "exit-together" => repeat(number(1), || child(|| exit_together(number(2)))),
+        "hog" => hog(number(1)),
+        "open" => Kept::Files((0..number(1)).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()),
+        other => panic!("{other:?} is no load"),
+    };
+    println!("done");
+    std::io::stdout().flush().unwrap();
+    // Whatever is open stays so until the test has looked.
+    _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop(kept);
+}
+
+/// What stays open.
+enum Kept {
+    Nothing,
+    Files(#[expect(dead_code, reason = "held, not used")] Vec<std::fs::File>),
+    Streams(#[expect(dead_code, reason = "held, not used")] [TcpStream; 2]),
+}
+
+fn repeat(times: u64, work: impl Fn()) -> Kept {
+    (0..times).for_each(|_| work());
+    Kept::Nothing
+}
+
+#[expect(clippy::disallowed_methods, reason = "a load takes real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// One CPU for so many milliseconds.
+fn burn(milliseconds: u64) -> Kept {
+    let end = now() + Duration::from_millis(milliseconds);
+    while now() < end {
+        std::hint::spin_loop();
+    }
+    Kept::Nothing
+}
+
+/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used, so that a throttled or shared CPU does not
+/// change it.
+fn duty(thousandths: u64, milliseconds: u64) -> Kept {
+    let period = Duration::from_millis(20);
+    let end = now() + Duration::from_millis(milliseconds);
+    while now() < end {
+        let next = now() + period;
+        let until = used() + period.mul_f64(thousandths as f64 / 1000.0);
+        while used() < until {
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(next.saturating_duration_since(now()));
+    }
+    Kept::Nothing
+}
+
+/// CPU time of this process.
+fn used() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// So many datagrams of so many bytes, each received before the next.
+fn udp(address: &str, count: u64, size: u64) -> Kept {
+    let (from, to) = (UdpSocket::bind((address, 0)).unwrap(), UdpSocket::bind((address, 0)).unwrap());
+    let (payload, mut buffer) = (vec![7; usize::try_from(size).unwrap()], vec![0; 70_000]);
+    for _ in 0..count {
+        from.send_to(&payload, to.local_addr().unwrap()).unwrap();
+        assert_eq!(to.recv(&mut buffer).unwrap(), payload.len());
+    }
+    Kept::Nothing
+}
+
+/// So many writes of so many bytes through a connection; prints what both ends say of it, and keeps it open.
+fn tcp(address: &str, count: u64, size: u64) -> Kept {
+    stay_on_one_cpu();
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    client.set_nodelay(true).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut left = count * size;
+        let mut buffer = vec![0; 1 << 20];
+        while left > 0 {
+            left -= server.read(&mut buffer).unwrap() as u64;
+        }
+        server
+    });
+    let payload = vec![7; usize::try_from(size).unwrap()];
+    (0..count).for_each(|_| client.write_all(&payload).unwrap());
+    let server = reader.join().unwrap();
+    // The last acknowledgements may be delayed.
+    std::thread::sleep(Duration::from_millis(300));
+    for end in [&client, &server] {
+        let (segments, bytes, retransmitted) = said(end);
+        println!("{segments} {bytes} {retransmitted}");
+    }
+    Kept::Streams([client, server])
+}
+
+/// On several CPUs segments overtake each other, and are then acknowledged with options of another length.
+fn stay_on_one_cpu() {
+    // SAFETY: `set` is plain data, and outlives the calls.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap_or_default(), &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set), 0);
+    }
+}
+
+/// Segments and bytes that an end sent, and bytes of them sent again: `tcpi_segs_out`, `tcpi_bytes_sent` and
+/// `tcpi_bytes_retrans` of `struct tcp_info` (`include/uapi/linux/tcp.h`).
+fn said(stream: &TcpStream) -> (u32, u64, u64) {
+    let mut info = [0u8; 256];
+    let mut length: libc::socklen_t = 256;
+    // SAFETY: `info` has `length` bytes and outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(result, 0);
+    let long = |at: usize| u64::from_ne_bytes(info[at..at + 8].try_into().unwrap());
+    (u32::from_ne_bytes(info[136..140].try_into().unwrap()), long(200), long(208))
+}
+
+/// Forks a process that ends with what `work` returns, and waits for it.
+fn child(work: impl FnOnce() -> i32) {
+    // SAFETY: this program has one thread whenever it forks.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        let code = work();
+        // SAFETY: the child ends at once, without running what belongs to its parent.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+}
+
+fn exec_nothing() -> i32 {
+    let arguments = [c"true".as_ptr(), std::ptr::null()];
+    for path in [c"/bin/true", c"/usr/bin/true"] {
+        // SAFETY: the texts and the list of arguments end with a zero.
+        unsafe { libc::execv(path.as_ptr(), arguments.as_ptr()) };
+    }
+    1
+}
+
+/// Lets all threads of this process end at the same moment, none of them by ending the process.
+fn exit_together(threads: u64) -> i32 {
+    let barrier = Arc::new(Barrier::new(usize::try_from(threads).unwrap() + 1));
+    for _ in 0..threads {
+        let barrier = Arc::clone(&barrier);
+        std::thread::spawn(move || {
+            barrier.wait();
+            end_thread()
+        });
+    }
+    barrier.wait();
+    end_thread()
+}
+
+fn end_thread() -> i32 {
+    // SAFETY: ends this thread alone; nothing of it is used afterwards.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    0
+}
+
+/// A process that takes memory until it is killed.
+fn hog(bytes: u64) -> Kept {
+    child(|| {
+        let mut all = Vec::new();
+        for _ in 0..bytes >> 20 {
+            all.push(vec![7u8; 1 << 20]);
+        }
+        i32::try_from(std::hint::black_box(all).len()).unwrap_or_default()
+    });
+    Kept::Nothing
+}

@@ -1,0 +1,142 @@
+//! Control groups of a test's own, in every tree that this machine has mounted.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use monitor::containers::mounts::{self, Mount};
+
+use crate::eventually;
+
+/// A group of one name in all trees; removed with everything in it when dropped.
+pub struct Group {
+    dirs: Vec<(Mount, PathBuf)>,
+}
+
+impl Group {
+    /// Makes the group. `None` where this process may not.
+    pub fn new(name: &str) -> Option<Self> {
+        let table = fs::read("/proc/self/mountinfo").unwrap();
+        let name = format!("system-monitor-{name}-{}", std::process::id());
+        let mut group = Self { dirs: Vec::new() };
+        for mount in mounts::parse(&table)
+            .into_iter()
+            .filter(|mount| mount.kind.starts_with("cgroup") && mount.root == Path::new("/"))
+        {
+            if mount.is_v2() {
+                enable_controllers(&mount.point);
+            }
+            let dir = mount.point.join(&name);
+            match fs::create_dir(&dir) {
+                Ok(()) => {
+                    inherit_cpuset(&mount.point, &dir);
+                    group.dirs.push((mount, dir));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(_) => return None,
+            }
+        }
+        (!group.dirs.is_empty()).then_some(group)
+    }
+
+    /// A group below this one in every tree.
+    pub fn child(&self, name: &str) -> Self {
+        let dirs = self.dirs.iter().map(|(mount, dir)| {
+            let child = dir.join(name);
+            fs::create_dir(&child).unwrap();
+            inherit_cpuset(dir, &child);
+            (mount.clone(), child)
+        });
+        Self { dirs: dirs.collect() }
+    }
+
+    /// Its directory in the tree of a v1 controller, or in the v2 tree if that has it.
+    pub fn dir(&self, controller: &str) -> Option<&Path> {
+        let v1 = self.dirs.iter().find(|(mount, _)| mount.has_controller(controller));
+        v1.or_else(|| self.dirs.iter().find(|(mount, _)| mount.is_v2())).map(|(_, dir)| dir.as_path())
+    }
+
+    /// Its directory in the v2 tree.
+    pub fn v2(&self) -> Option<&Path> {
+        self.dirs.iter().find(|(mount, _)| mount.is_v2()).map(|(_, dir)| dir.as_path())
+    }
+
+    /// Limits the group to a part of a CPU, in thousandths.
+    pub fn limit_cpu(&self, thousandths: u64) {
+        let dir = self.dir("cpu").unwrap();
+        if dir.join("cpu.max").exists() {
+            fs::write(dir.join("cpu.max"), format!("{} 100000", thousandths * 100)).unwrap();
+        } else {
+            fs::write(dir.join("cpu.cfs_period_us"), "100000").unwrap();
+            fs::write(dir.join("cpu.cfs_quota_us"), (thousandths * 100).to_string()).unwrap();
+        }
+    }
+
+    /// Limits the group's memory.
+    pub fn limit_memory(&self, bytes: u64) {
+        let dir = self.dir("memory").unwrap();
+        let file = if dir.join("memory.max").exists() { "memory.max" } else { "memory.limit_in_bytes" };
+        fs::write(dir.join(file), bytes.to_string()).unwrap();
+    }
+
+    /// Freezes or thaws the group.
+    pub fn freeze(&self, frozen: bool) {
+        let dir = self.dir("freezer").unwrap();
+        if dir.join("cgroup.freeze").exists() {
+            fs::write(dir.join("cgroup.freeze"), if frozen { "1" } else { "0" }).unwrap();
+        } else {
+            fs::write(dir.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" }).unwrap();
+        }
+    }
+
+    /// Lets a command start inside.
+    pub fn enter(&self, command: &mut Command) {
+        let files: Vec<PathBuf> = self.dirs.iter().map(|(_, dir)| dir.join("cgroup.procs")).collect();
+        // SAFETY: between fork and exec only files are written; the allocations are those of the paths' conversion, in a
+        // process that has one thread.
+        unsafe {
+            command.pre_exec(move || files.iter().try_for_each(|file| fs::write(file, "0")));
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for (_, dir) in &self.dirs {
+            let gone = eventually(Duration::from_secs(5), || {
+                kill_members(dir);
+                matches!(fs::remove_dir(dir), Ok(())).then_some(())
+            });
+            if gone.is_none() {
+                eprintln!("{} cannot be removed", dir.display());
+            }
+        }
+    }
+}
+
+fn kill_members(dir: &Path) {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 1) {
+        // SAFETY: the processes are in a group that this test made.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+/// A v1 cpuset is empty at first, and takes no process.
+fn inherit_cpuset(parent: &Path, dir: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if let (true, Ok(text)) = (dir.join("tasks").exists(), fs::read_to_string(parent.join(file))) {
+            _ = fs::write(dir.join(file), text);
+        }
+    }
+}
+
+fn enable_controllers(root: &Path) {
+    for controller in ["cpu", "cpuset", "memory", "pids", "io"] {
+        // Those that a v1 hierarchy has taken are not there.
+        _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+}
