@@ -176,7 +176,8 @@ fn a_load_at_half_of_its_allowance_reads_50_percent() {
 
 /// Bytes and packets: sent, received.
 fn network(report: &Judged) -> [u64; 4] {
-    let number = |field: &str| report.number(field).unwrap() as u64;
+    let number =
+        |field: &str| report.json[field].as_u64().unwrap_or_else(|| panic!("{field}: {}", report.json["absent"]));
     [
         number("network_tx_bytes"),
         whole(report, "network", "tx_packets"),
