@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::metrics::{How, Metric, Origin, Shown};
+use crate::metrics::{How, Metric, Shown};
 use crate::report::{Container, Report};
 use crate::snapshot::CgroupId;
 
@@ -64,14 +64,13 @@ fn is_watched(metric: Metric) -> bool {
     (contract && read) || metric == Metric::CpuUsage
 }
 
-/// The words operators look for: the file where there is one, else the number's name.
+/// The words operators look for: the file's name where they know one, else the number's.
 fn what(metric: Metric) -> &'static str {
     match metric {
         Metric::NetworkRxBytes => "network rx_bytes",
         Metric::NetworkTxBytes => "network tx_bytes",
-        _ => match metric.spec().origins().first() {
-            Some(Origin::V2(file) | Origin::V1(_, file)) => file.name,
-            _ => metric.spec().name(),
-        },
+        Metric::CpuUsage => "cpu.stat",
+        Metric::MemoryUsage => "memory.current",
+        _ => metric.spec().name(),
     }
 }

@@ -78,7 +78,7 @@ static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
 fn files() -> Row {
     let roots = Roots::default();
     let mut container = OwnContainer::new(find(&roots, "bench"), &roots);
-    let mut source = CgroupFiles::default();
+    let mut source = CgroupFiles::new(1000);
     let mut sample = || {
         let mut snapshot = Snapshot::new(stamp());
         container.sample(&mut snapshot).unwrap();

@@ -356,7 +356,7 @@ fn a_frozen_group_is_paused_and_runs_again() {
         let taken = monitor::snapshot::Stamp { mono: Duration::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
         let mut snapshot = monitor::snapshot::Snapshot::new(taken);
         snapshot.cgroups.entry(monitor::snapshot::CgroupId(1)).or_default().identity = identity.clone().into();
-        monitor::sources::cgroup::CgroupFiles::default().sample(&mut snapshot).unwrap();
+        monitor::sources::cgroup::CgroupFiles::new(1000).sample(&mut snapshot).unwrap();
         monitor::report::Report::new(None, &snapshot, Duration::ZERO).containers[0].status.as_str()
     };
     let _load = Load::start(&group, &["idle"]);

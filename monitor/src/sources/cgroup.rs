@@ -1,7 +1,8 @@
 //! The files of cgroup directories, v2 and v1 (`Documentation/admin-guide/cgroup-v2.rst`, `…/cgroup-v1/*.rst`).
 //!
 //! Each file that the table names is opened once per cgroup and kept open: a `pread` costs a third of open, read and
-//! close. Nothing is allocated while the same things are there, or missing, as last time.
+//! close. Where the limit of descriptors leaves no room, a file is opened for each reading. Nothing is allocated while the
+//! same things are there, or missing, as last time.
 
 use std::collections::HashMap;
 use std::fs::File as Handle;
@@ -58,13 +59,22 @@ fn plans() -> Vec<Plan> {
 pub struct CgroupFiles {
     plans: Vec<Plan>,
     open: HashMap<CgroupId, Vec<Option<Kept>>>,
-    buffer: Vec<u8>,
+    reader: Reader,
     readings: u64,
 }
 
-impl Default for CgroupFiles {
-    fn default() -> Self {
-        Self { plans: plans(), open: HashMap::new(), buffer: vec![0; 8192], readings: 0 }
+/// What files are read with.
+#[derive(Debug)]
+struct Reader {
+    buffer: Vec<u8>,
+    /// How many more files may be kept open.
+    room: usize,
+}
+
+impl CgroupFiles {
+    /// Keeps at most `room` files open.
+    pub fn new(room: usize) -> Self {
+        Self { plans: plans(), open: HashMap::new(), reader: Reader { buffer: vec![0; 8192], room }, readings: 0 }
     }
 }
 
@@ -74,7 +84,13 @@ impl Source for CgroupFiles {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        self.open.retain(|id, _| into.cgroups.contains_key(id));
+        self.open.retain(|id, files| {
+            let stays = into.cgroups.contains_key(id);
+            if !stays {
+                self.reader.room += files.iter().flatten().map(Kept::count_open).sum::<usize>();
+            }
+            stays
+        });
         for (id, cgroup) in &mut into.cgroups {
             let Cgroup { identity, values, .. } = cgroup;
             let kept = self
@@ -85,7 +101,7 @@ impl Source for CgroupFiles {
             for (plan, kept) in self.plans.iter().zip(kept) {
                 let served = plan.rows.iter().all(|(metric, rank, _)| values.served(*metric, *rank));
                 if let (false, Some(kept)) = (served, kept) {
-                    kept.read(plan, retry, &mut self.buffer, values);
+                    kept.read(plan, retry, &mut self.reader, values);
                 }
             }
             unlimited(&self.plans, identity, values);
@@ -136,14 +152,19 @@ impl Kept {
         Some(Self { levels, said: None })
     }
 
-    fn read(&mut self, plan: &Plan, retry: bool, buffer: &mut Vec<u8>, values: &mut Values) {
+    fn count_open(&self) -> usize {
+        let files = self.levels.iter().flat_map(|level| level.companion.iter().chain([&level.file]));
+        files.filter(|file| file.handle.is_some()).count()
+    }
+
+    fn read(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
         if plan.file.smallest_upwards {
-            self.smallest(plan, retry, buffer, values);
+            self.smallest(plan, retry, reader, values);
         } else if let Some(level) = self.levels.first_mut() {
-            match level.text(retry, buffer) {
+            match level.text(retry, reader) {
                 Ok(length) => {
                     for (metric, rank, file) in &plan.rows {
-                        match parse::number(file.format, &buffer[..length]) {
+                        match parse::number(file.format, &reader.buffer[..length]) {
                             Ok(value) => values.put(*metric, *rank, scaled(value, file.scale)),
                             Err(error) => values.miss(*metric, *rank, self.cause(plan, Trouble::Parse(error))),
                         }
@@ -154,13 +175,13 @@ impl Kept {
         }
     }
 
-    fn smallest(&mut self, plan: &Plan, retry: bool, buffer: &mut Vec<u8>, values: &mut Values) {
+    fn smallest(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
         let mut smallest = None;
         for at in 0..self.levels.len() {
             let format = plan.file.format;
             let read = self.levels[at]
-                .text(retry, buffer)
-                .and_then(|length| parse::number(format, &buffer[..length]).map_err(Trouble::Parse));
+                .text(retry, reader)
+                .and_then(|length| parse::number(format, &reader.buffer[..length]).map_err(Trouble::Parse));
             match read {
                 Ok(value) => smallest = Some(smallest.map_or(value, |smallest: u64| smallest.min(value))),
                 Err(Trouble::Os(Errno::NOENT)) => {}
@@ -228,11 +249,11 @@ struct Level {
 
 impl Level {
     /// The text of the file, and of its companion behind a space; its length in `buffer`.
-    fn text(&mut self, retry: bool, buffer: &mut Vec<u8>) -> Result<usize, Trouble> {
-        let length = self.file.read(retry, buffer, 0).map_err(Trouble::Os)?;
+    fn text(&mut self, retry: bool, reader: &mut Reader) -> Result<usize, Trouble> {
+        let length = self.file.read(retry, reader, 0).map_err(Trouble::Os)?;
         let Some(companion) = &mut self.companion else { return Ok(length) };
-        buffer[length] = b' ';
-        companion.read(retry, buffer, length + 1).map_err(Trouble::Os)
+        reader.buffer[length] = b' ';
+        companion.read(retry, reader, length + 1).map_err(Trouble::Os)
     }
 }
 
@@ -240,41 +261,58 @@ impl Level {
 #[derive(Debug)]
 struct OpenFile {
     path: PathBuf,
-    handle: Result<Handle, Errno>,
-    tried: bool,
+    handle: Option<Handle>,
+    /// Why it could not be opened, or read, the last time.
+    missing: Option<Errno>,
 }
 
 impl OpenFile {
     fn new(path: PathBuf) -> Self {
-        Self { path, handle: Err(Errno::NOENT), tried: false }
+        Self { path, handle: None, missing: None }
     }
 
-    /// Reads all of it into `buffer` from `at` on; returns where it ends. There is room for one more byte behind it.
-    fn read(&mut self, retry: bool, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Errno> {
-        if self.handle.is_err() && (retry || !self.tried) {
-            self.tried = true;
-            self.handle = Handle::open(&self.path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
+    /// behind it.
+    fn read(&mut self, retry: bool, reader: &mut Reader, at: usize) -> Result<usize, Errno> {
+        if let Some(handle) = &self.handle {
+            return read_all(handle, &mut reader.buffer, at).inspect_err(|errno| {
+                self.missing = Some(*errno);
+                self.handle = None;
+                reader.room += 1;
+            });
         }
-        let handle = self.handle.as_ref().map_err(|errno| *errno)?;
-        let mut end = at;
-        loop {
-            if buffer.len() < end + 4096 {
-                buffer.resize(end + 8192, 0);
-            }
-            let room = buffer.len() - 1;
-            match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
-                // A file of a cgroup is written in one go: when there is room left, that was all of it.
-                Ok(read) if read < room - end => return Ok(end + read),
-                Ok(read) => end += read,
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    self.handle = Err(errno);
-                    return Err(errno);
-                }
-            }
-            if end - at >= LONGEST {
-                return Err(Errno::FBIG);
-            }
+        if let Some(errno) = self.missing.filter(|_| !retry) {
+            return Err(errno);
+        }
+        let handle = Handle::open(&self.path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        // A lack of descriptors says nothing about the file.
+        self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
+        let handle = handle?;
+        let end = read_all(&handle, &mut reader.buffer, at).inspect_err(|errno| self.missing = Some(*errno))?;
+        if reader.room > 0 {
+            reader.room -= 1;
+            self.handle = Some(handle);
+        }
+        Ok(end)
+    }
+}
+
+fn read_all(handle: &Handle, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Errno> {
+    let mut end = at;
+    loop {
+        if buffer.len() < end + 4096 {
+            buffer.resize(end + 8192, 0);
+        }
+        let room = buffer.len() - 1;
+        match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
+            // A file of a cgroup is written in one go: when there is room left, that was all of it.
+            Ok(read) if read < room - end => return Ok(end + read),
+            Ok(read) => end += read,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if end - at >= LONGEST {
+            return Err(Errno::FBIG);
         }
     }
 }
@@ -310,7 +348,7 @@ mod tests {
             std::fs::write(dir.path().join(path), text).unwrap();
         }
         let identity = Arc::new(Identity { v2, v1, ..Identity::default() });
-        Fake { dir, identity, source: CgroupFiles::default() }
+        Fake { dir, identity, source: CgroupFiles::new(usize::MAX / 2) }
     }
 
     impl Fake {
@@ -324,6 +362,20 @@ mod tests {
 
     fn cause(values: &Values, metric: Metric) -> String {
         values.get(metric).unwrap().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_room_for_descriptors_files_are_read_all_the_same_and_none_stays_open() {
+        let mut fake = fake(&["v2"], &[("v2/top/own/memory.current", "7\n"), ("v2/top/own/pids.current", "3\n")]);
+        fake.source = CgroupFiles::new(1);
+        for _ in 0..3 {
+            let values = fake.sample();
+            assert_eq!((values.get(Metric::MemoryUsage), values.get(Metric::Threads)), (Some(Ok(7)), Some(Ok(3))));
+            assert_eq!(fake.source.reader.room, 0);
+        }
+        let mut without = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+        fake.source.sample(&mut without).unwrap();
+        assert_eq!(fake.source.reader.room, 1, "a group that is gone gives its descriptors back");
     }
 
     #[test]

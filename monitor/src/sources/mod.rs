@@ -10,13 +10,18 @@ pub mod procfs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use self::bpf::ProgramState;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use self::bpf::{ProgramState, Room};
 use self::cgroup::CgroupFiles;
 use self::disk::{Disk, DiskPlan};
 use self::procfs::Procfs;
 use crate::config::Config;
 use crate::containers::own::{self, OwnContainer};
 use crate::snapshot::{Snapshot, Stamp};
+
+/// Descriptors that are not for cgroup files: for eBPF, sockets, and what is opened and closed again.
+const RESERVED: usize = 64;
 
 /// Something that reads the kernel.
 pub trait Source: Send {
@@ -46,17 +51,27 @@ pub struct Opened {
 /// Opens what the configuration asks for. What the host refuses is left out, with its cause.
 pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
     let roots = &config.roots;
+    let descriptors = raise_descriptor_limit();
     let own = own::find(roots, &config.container_name);
-    let (bpf, programs) = bpf::open(config.ebpf, &own.identity, own.id.0, roots, clock);
+    let room = if descriptors < RESERVED { Room::None(descriptors) } else { Room::Enough };
+    let (bpf, programs) = bpf::open(config.ebpf, &own, roots, room, clock);
     let disk = DiskPlan { root: "/".into(), exclude: config.disk.exclude.clone(), interval: config.disk.interval };
     let sources: Vec<Box<dyn Source>> = vec![
         Box::new(OwnContainer::new(own, roots)),
         Box::new(bpf),
-        Box::new(CgroupFiles::default()),
+        Box::new(CgroupFiles::new(descriptors.saturating_sub(RESERVED))),
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(disk, clock)),
     ];
     Opened { sources, programs }
+}
+
+/// Takes all descriptors that this process may have; how many that are.
+fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    // What is refused leaves the limit as it was.
+    _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 /// One reading.

@@ -23,8 +23,9 @@ use self::sys::PerCpuHash;
 use super::{Source, SourceError};
 use crate::config::Ebpf as Mode;
 use crate::containers::Roots;
+use crate::containers::own::Own;
 use crate::metrics::{Metric, Origin};
-use crate::snapshot::{Cause, Identity, Snapshot, Stamp, Values};
+use crate::snapshot::{Cause, Snapshot, Stamp, Values};
 
 /// Begins each cause that is a program's.
 pub const PREFIX: &str = "eBPF ";
@@ -82,34 +83,50 @@ pub struct Bpf {
     lost: u64,
 }
 
+/// Whether the limit of descriptors has room for programs, maps and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It has.
+    Enough,
+    /// It is this low.
+    None(usize),
+}
+
 /// Loads and attaches what the host allows, for one cgroup and those below it.
-pub fn open(mode: Mode, own: &Identity, id: u64, roots: &Roots, clock: fn() -> Stamp) -> (Bpf, Vec<ProgramState>) {
-    let mut programs = Vec::new();
-    let (network, processes) = match (mode, &own.v2) {
-        (Mode::Off, _) => {
-            programs.extend(all().map(|name| ProgramState { name, state: State::Off }));
-            (None, None)
-        }
-        (_, None) => {
-            let refusal = Refusal::new(
-                "no cgroup v2 tree can be seen, and eBPF knows only that one",
-                "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
-            );
-            programs.extend(all().map(|name| ProgramState { name, state: State::Refused(refusal.clone()) }));
-            (None, None)
-        }
-        (_, Some(cgroup)) => {
-            let host = Host { capabilities: capabilities(), types: Types::read(&roots.sys) };
-            let scope = if own.is_root { 0 } else { id };
-            let network = counters(&NETWORK, load::load(&NETWORK, &host, cgroup, scope), &mut programs);
-            let processes = counters(&PROCESS, load::load(&PROCESS, &host, cgroup, scope), &mut programs);
-            drop(host);
-            sys::release_memory();
-            (network, processes)
-        }
+pub fn open(mode: Mode, own: &Own, roots: &Roots, room: Room, clock: fn() -> Stamp) -> (Bpf, Vec<ProgramState>) {
+    let none = |state: State| {
+        let programs: Vec<_> = all().map(|name| ProgramState { name, state: state.clone() }).collect();
+        (Bpf { network: None, processes: None, programs: programs.clone(), since: clock().wall, lost: 0 }, programs)
     };
+    let cgroup = match (mode, &own.identity.v2, room) {
+        (Mode::Off, ..) => return none(State::Off),
+        (_, None, _) => return none(State::Refused(without_v2())),
+        (_, _, Room::None(most)) => return none(State::Refused(without_descriptors(most))),
+        (_, Some(cgroup), _) => cgroup,
+    };
+    let mut programs = Vec::new();
+    let host = Host { capabilities: capabilities(), types: Types::read(&roots.sys) };
+    let scope = if own.identity.is_root { 0 } else { own.id.0 };
+    let network = counters(&NETWORK, load::load(&NETWORK, &host, cgroup, scope), &mut programs);
+    let processes = counters(&PROCESS, load::load(&PROCESS, &host, cgroup, scope), &mut programs);
+    drop(host);
+    sys::release_memory();
     let bpf = Bpf { network, processes, programs: programs.clone(), since: clock().wall, lost: 0 };
     (bpf, programs)
+}
+
+fn without_v2() -> Refusal {
+    Refusal::new(
+        "no cgroup v2 tree can be seen, and eBPF knows only that one",
+        "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
+    )
+}
+
+fn without_descriptors(most: usize) -> Refusal {
+    Refusal::new(
+        format!("this process may have only {most} descriptors"),
+        "ulimit -n 1024, or docker run --ulimit nofile=1024",
+    )
 }
 
 fn all() -> impl Iterator<Item = &'static str> {
