@@ -1,5 +1,5 @@
 //! What is written agrees with what is done.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use monitor::settings::Name;
 

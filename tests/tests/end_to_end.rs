@@ -1,5 +1,5 @@
 //! From the kernel to the bytes that readers get.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The binary as a stranger uses it, in places where things are missing.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};

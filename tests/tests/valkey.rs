@@ -1,5 +1,5 @@
 //! What becomes of the data when Valkey, or the way to it, is not well.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -247,8 +247,11 @@ fn before(wall: &str, milliseconds: u64) -> String {
     )
 }
 
+/// What a server does with a connection.
+type Treatment = fn(TcpStream);
+
 /// A server that does with each connection what `treat` does; counts them.
-fn fake(treat: fn(TcpStream)) -> (u16, Arc<AtomicUsize>) {
+fn fake(treat: Treatment) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let connections = Arc::<AtomicUsize>::default();
@@ -277,7 +280,7 @@ fn answer(mut stream: TcpStream, bytes: &[u8]) {
 
 #[test]
 fn whatever_answers_the_agent_stays_alive_and_says_little() {
-    let treatments: &[(&str, fn(TcpStream))] = &[
+    let treatments: &[(&str, Treatment)] = &[
         ("silent", |stream| {
             std::thread::sleep(Duration::from_secs(60));
             drop(stream);

@@ -48,8 +48,9 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         .collect();
     let path = own.deepest();
     // In a cgroup namespace the own path says nothing; the runtime's bind mounts still name the container.
-    let marks =
-        runtime::innermost(&path).or_else(|| mounts.iter().find_map(|mount| runtime::innermost(mount.root.to_str()?)));
+    let marks = runtime::innermost(&path)
+        .or_else(|| mounts.iter().find_map(|mount| runtime::innermost(mount.root.to_str()?)))
+        .or_else(|| runtime::by_mounts(&String::from_utf8_lossy(&table)));
     let id = v2
         .iter()
         .map(|found| &found.path)
