@@ -11,7 +11,7 @@ use crate::install;
 use crate::shell::{cargo, command, output, root, run, target};
 
 /// The nightly compiler that is known to work with the linker below: both are LLVM 22.
-const NIGHTLY: &str = "nightly-2026-05-20";
+pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
 const LINKER: &str = "0.10.0";
 /// Debian's compiler comes with a `core` for the BPF target.
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
@@ -65,23 +65,23 @@ fn remove_objects() -> anyhow::Result<()> {
     }
 }
 
+/// Whether the nightly compiler is there with the source of `core`.
+pub(crate) fn has_nightly() -> bool {
+    output("rustc", &[&format!("+{NIGHTLY}"), "--print", "sysroot"])
+        .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").exists())
+}
+
 fn compiler() -> Option<Compiler> {
-    let has_source = || {
-        let sysroot = output("rustc", &[&format!("+{NIGHTLY}"), "--print", "sysroot"])?;
-        Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").exists().then_some(Compiler::Rustup)
-    };
-    if let Some(compiler) = has_source() {
-        return Some(compiler);
+    if has_nightly() {
+        return Some(Compiler::Rustup);
     }
     if Path::new(DEBIAN_CORE).exists() {
         return Some(Compiler::Debian);
     }
     if output("rustup", &["--version"]).is_some() {
         let arguments = ["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src"];
-        if run(&mut command("rustup", &arguments)).is_ok()
-            && let Some(compiler) = has_source()
-        {
-            return Some(compiler);
+        if run(&mut command("rustup", &arguments)).is_ok() && has_nightly() {
+            return Some(Compiler::Rustup);
         }
         println!("eBPF: rustup cannot install {NIGHTLY}; trying Debian's packages");
     }

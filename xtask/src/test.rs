@@ -17,6 +17,9 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The release binary with the eBPF objects inside stays below this.
 const LARGEST_BINARY: usize = 8 << 20;
 const DENY: &str = "0.20.2";
+const FUZZ: &str = "0.13.2";
+/// Each fuzz target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
+const FUZZ_SECONDS: u32 = 20;
 
 /// A kind of check.
 struct Step {
@@ -38,6 +41,7 @@ const STEPS: &[Step] = &[
     Step { name: "dependencies", run: dependencies },
     Step { name: "release binary", run: |_| build_static().map(drop) },
     Step { name: "tests", run: tests },
+    Step { name: "fuzzing", run: fuzzing },
 ];
 
 /// Runs all steps, whatever becomes of the others, and says what became of each.
@@ -154,6 +158,35 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     let result = run(&mut command);
     skips.0.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));
     result
+}
+
+/// Runs each fuzz target for a while, from the inputs in the repository. What it finds stays below the target directory.
+fn fuzzing(skips: &mut Skips) -> anyhow::Result<()> {
+    if !ebpf::has_nightly() {
+        skips.0.push(format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY));
+        return Ok(());
+    }
+    let (tool, fuzz) = (tool("cargo-fuzz", FUZZ)?, root().join("tests/fuzz"));
+    let build = target().join("fuzz");
+    let toolchain = format!("+{}", ebpf::NIGHTLY);
+    let mut cargo_fuzz = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
+    cargo_fuzz.arg(root().join(&build));
+    // Cargo finds its subcommands on the path.
+    let tools = PathBuf::from(tool).parent().map(PathBuf::from).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
+    run(cargo_fuzz.env("PATH", path))?;
+    for entry in fs::read_dir(fuzz.join("corpus"))? {
+        let corpus = entry?.path();
+        let name = corpus.file_name().context("a corpus without a name")?.to_owned();
+        let found = build.join("found").join(&name);
+        fs::create_dir_all(&found)?;
+        let binary = build.join(TARGET).join("release").join(&name);
+        let mut command = std::process::Command::new(binary);
+        command.arg(&found).arg(&corpus).arg(format!("-max_total_time={FUZZ_SECONDS}")).arg("-verbosity=0");
+        run(command.current_dir(&build))?;
+    }
+    Ok(())
 }
 
 /// Measures the agent; `arguments` go to the benchmark.

@@ -18,6 +18,9 @@ pub enum ParseError {
     /// The key or line that the number stands behind is not there.
     #[error("has no `{0}`")]
     Missing(&'static str),
+    /// Every line is zero.
+    #[error("has only zeros: there was no I/O, or this kernel counts none without a throttling rule")]
+    Uncounted,
     /// A number was expected.
     #[error("has something else where a number should be")]
     NotANumber,
@@ -52,15 +55,15 @@ fn first_word(text: &[u8]) -> Result<&[u8], ParseError> {
     words(text).next().ok_or(ParseError::Empty)
 }
 
-/// Digits only; saturates.
+/// Digits only, and no more than 64 bits hold.
 fn digits(word: &[u8]) -> Result<u64, ParseError> {
     if word.is_empty() {
         return Err(ParseError::NotANumber);
     }
-    word.iter().try_fold(0u64, |value, byte| match byte {
-        b'0'..=b'9' => Ok(value.saturating_mul(10).saturating_add(u64::from(byte - b'0'))),
-        _ => Err(ParseError::NotANumber),
-    })
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    word.iter()
+        .try_fold(0u64, |value, byte| value.checked_mul(10)?.checked_add(digit(byte)?))
+        .ok_or(ParseError::NotANumber)
 }
 
 /// A number, or one of the ways to say that there is no limit.
@@ -114,14 +117,21 @@ fn nested_sum(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
         .try_fold(0u64, |sum, value| Ok(sum.saturating_add(digits(value)?)))
 }
 
+/// A v1 hierarchy counts everywhere or nowhere: without a throttling rule, newer kernels do not count at all, and every
+/// line is zero. That is no reading.
 fn operation_sum(text: &[u8], operation: &'static str) -> Result<u64, ParseError> {
-    lines(text)
-        .filter_map(|line| {
-            let mut words = words(line).skip(1);
-            (words.next() == Some(operation.as_bytes()))
-                .then(|| words.next().ok_or(ParseError::NotANumber).and_then(digits))
-        })
-        .try_fold(0u64, |sum, value| Ok(sum.saturating_add(value?)))
+    let (mut sum, mut all) = (0u64, 0u64);
+    for line in lines(text) {
+        let mut words = words(line);
+        let (_, name, value) = (words.next(), words.next(), words.next());
+        let (Some(name), Some(value)) = (name, value) else { continue };
+        let value = digits(value)?;
+        all = all.saturating_add(value);
+        if name == operation.as_bytes() {
+            sum = sum.saturating_add(value);
+        }
+    }
+    if all == 0 { Err(ParseError::Uncounted) } else { Ok(sum) }
 }
 
 /// Millionths of a CPU.
@@ -205,7 +215,9 @@ mod tests {
         assert_eq!(number(Format::Nested("*", "rbytes"), b""), Ok(0));
         let v1 = b"8:0 Read 10\n8:0 Write 5\n8:0 Sync 2\n8:16 Read 1\nTotal 18\n";
         assert_eq!(number(Format::Operation("Read"), v1), Ok(11));
-        assert_eq!(number(Format::Operation("Read"), b"Total 0\n"), Ok(0));
+        assert_eq!(number(Format::Operation("Read"), b"8:0 Read 0\n8:0 Write 9\nTotal 9\n"), Ok(0));
+        assert_eq!(number(Format::Operation("Read"), b"8:0 Read 0\nTotal 0\n"), Err(ParseError::Uncounted));
+        assert_eq!(number(Format::Operation("Read"), b""), Err(ParseError::Uncounted));
     }
 
     #[test]

@@ -1,0 +1,15 @@
+//! The mount table, and what paths say of containers.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use monitor::containers::{mounts, runtime};
+
+fuzz_target!(|table: &[u8]| {
+    for mount in mounts::parse(table) {
+        let _total = (mount.is_v2(), mount.has_controller("cpu"), mount.locate(Path::new("/a/b")));
+    }
+    let text = String::from_utf8_lossy(table);
+    let _total = (runtime::container(&text), runtime::innermost(&text), runtime::by_mounts(&text));
+});
