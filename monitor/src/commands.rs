@@ -13,6 +13,7 @@ use monitor::report::Report;
 use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
 use monitor::sinks::{self, Sink, stdout};
+use monitor::snapshot::Scope;
 use monitor::sources::{self, Opened};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::table::{self, Style};
@@ -166,7 +167,11 @@ fn valkey(config: &Config) -> anyhow::Result<Check> {
 
 fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
     let options = config.valkey.as_ref().context("--valkey-url none: nothing is written, so nothing can be checked")?;
-    let age =
-        runtime()?.block_on(valkey::health::check(options, &config.container_name, config.interval, now().wall))?;
+    let hostname = || std::fs::read_to_string(config.roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
+    let name = match config.scope {
+        Scope::Own => config.container_name.clone(),
+        Scope::Host => hostname().trim().to_owned(),
+    };
+    let age = runtime()?.block_on(valkey::health::check(options, &name, config.interval, now().wall))?;
     Ok(cli::print(format!("healthy: written {:.1} s ago\n", age.as_secs_f64()).as_bytes()))
 }

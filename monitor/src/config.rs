@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::containers::Roots;
+use crate::containers::{Roots, own};
 use crate::settings::{Name, SettingError, Settings};
 use crate::sinks::valkey::{Secret, Target, TlsOptions, ValkeyOptions};
+use crate::snapshot::Scope;
 
 /// Bounds of the interval between two reports.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
@@ -54,6 +55,8 @@ pub struct Config {
     pub container_name: String,
     /// Time between two reports.
     pub interval: Duration,
+    /// What is watched.
+    pub scope: Scope,
     /// Time between two heartbeats.
     pub log_interval: Duration,
     /// Whether eBPF is used.
@@ -81,21 +84,28 @@ impl Config {
     pub fn new(settings: &Settings) -> Result<Self, SettingError> {
         let mut warnings = Vec::new();
         let interval = settings.required(Name::Interval, |text| between(text, INTERVAL))?;
-        settings.required(Name::Scope, |text| one_of(text, &[("auto", ()), ("self", ())]))?;
+        let roots = Roots {
+            cgroup: settings.optional(Name::CgroupRoot, directory)?,
+            proc: settings.required(Name::ProcRoot, directory)?,
+            sys: settings.required(Name::SysRoot, directory)?,
+        };
+        let scope = settings.required(Name::Scope, |text| {
+            one_of(text, &[("auto", None), ("self", Some(Scope::Own)), ("host", Some(Scope::Host))])
+        })?;
         Ok(Self {
             container_name: container_name(settings, &mut warnings),
             interval,
+            // A name is given to one container.
+            scope: scope
+                .or_else(|| settings.is_said(Name::ContainerName).then_some(Scope::Own))
+                .unwrap_or_else(|| own::scope(&roots)),
             log_interval: settings.required(Name::LogInterval, |text| {
                 between(text, (Duration::from_secs(1), Duration::from_secs(86_400)))
             })?,
             ebpf: settings.required(Name::Ebpf, |text| {
                 one_of(text, &[("auto", Ebpf::Auto), ("off", Ebpf::Off), ("on", Ebpf::On)])
             })?,
-            roots: Roots {
-                cgroup: settings.optional(Name::CgroupRoot, directory)?,
-                proc: settings.required(Name::ProcRoot, directory)?,
-                sys: settings.required(Name::SysRoot, directory)?,
-            },
+            roots,
             disk: DiskOptions {
                 interval: settings.optional(Name::DiskInterval, duration)?.filter(|interval| !interval.is_zero()),
                 exclude: settings

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::metrics::{How, Metric};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Host, Identity, NO_LIMIT, Snapshot, Stamp, Status, Values};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Host, Identity, NO_LIMIT, Scope, Snapshot, Stamp, Status, Values};
 
 /// A number as shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Report {
     pub interval: Option<Duration>,
     /// What the reading cost.
     pub cost: Duration,
+    /// What is watched.
+    pub scope: Scope,
     /// Since when eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
     /// The machine's name.
@@ -85,6 +87,7 @@ impl Report {
             taken: now.taken,
             interval,
             cost,
+            scope: now.scope,
             counting_since: now.counting_since,
             host: now.host.name.clone(),
             containers,

@@ -48,7 +48,7 @@ macro_rules! settings {
 settings! {
     ContainerName = Some("container-name"), "CONTAINER_NAME", Some("unknown"), "NAME", "Name of the own container, under which it is reported";
     Interval = Some("interval"), "MONITOR_INTERVAL", Some("5s"), "DURATION", "Time between two reports, 100ms to 1h";
-    Scope = Some("scope"), "MONITOR_SCOPE", Some("auto"), "SCOPE", "What to watch: auto, self";
+    Scope = Some("scope"), "MONITOR_SCOPE", Some("auto"), "SCOPE", "What to watch: self, the own container; host, every container and the machine; auto, host in the initial namespaces unless a container is named";
     Ebpf = Some("ebpf"), "MONITOR_EBPF", Some("auto"), "MODE", "auto, off, or on: fail to start when no eBPF program can be loaded";
     ValkeyHost = None, "VALKEY_HOST", Some("sirius-valkey"), "HOST", "Host of Valkey";
     ValkeyPort = None, "VALKEY_PORT", Some("6379"), "PORT", "Port of Valkey";

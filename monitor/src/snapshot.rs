@@ -161,6 +161,35 @@ impl Status {
     }
 }
 
+/// What is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The own container.
+    #[default]
+    Own,
+    /// Every container of the machine, and the machine.
+    Host,
+}
+
+impl Scope {
+    /// The word readers see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "self",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// Where a cgroup belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The innermost container that it is in, or is.
+    pub owner: CgroupId,
+    /// For a container: the one that it lies in.
+    pub outer: Option<CgroupId>,
+}
+
 /// One cgroup in a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
@@ -168,6 +197,8 @@ pub struct Cgroup {
     pub identity: Arc<Identity>,
     /// What it is doing.
     pub status: Status,
+    /// Its first process, as far as it is known.
+    pub first_process: Option<u32>,
     /// Its numbers.
     pub values: Values,
 }
@@ -186,17 +217,28 @@ pub struct Host {
 pub struct Snapshot {
     /// When the reading began.
     pub taken: Stamp,
+    /// What is watched.
+    pub scope: Scope,
     /// Since when eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
     /// The machine.
     pub host: Host,
-    /// The cgroups, by id.
+    /// The cgroups that are reported, by id.
     pub cgroups: BTreeMap<CgroupId, Cgroup>,
+    /// Every cgroup of the tree, in scope `host`.
+    pub places: BTreeMap<CgroupId, Place>,
 }
 
 impl Snapshot {
     /// An empty snapshot, to be filled by the sources in order.
     pub fn new(taken: Stamp) -> Self {
-        Self { taken, counting_since: None, host: Host::default(), cgroups: BTreeMap::new() }
+        Self {
+            taken,
+            scope: Scope::Own,
+            counting_since: None,
+            host: Host::default(),
+            cgroups: BTreeMap::new(),
+            places: BTreeMap::new(),
+        }
     }
 }

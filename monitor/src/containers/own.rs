@@ -10,11 +10,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::Roots;
-use super::mounts::{self, Mount};
-use super::runtime;
-use crate::metrics::{Metric, Origin};
-use crate::snapshot::{CgroupId, Identity, Snapshot};
+use super::mounts::Mount;
+use super::{Roots, controllers, mounts, runtime};
+use crate::snapshot::{CgroupId, Identity, Scope, Snapshot};
 use crate::sources::{Source, SourceError};
 
 /// The id of a cgroup of which no directory can be seen.
@@ -29,14 +27,21 @@ pub struct Own {
     pub identity: Identity,
 }
 
+/// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`: the inode of the machine's first pid namespace.
+pub const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// What there is to watch from here: the own container, or in the machine's first namespaces all of them.
+pub fn scope(roots: &Roots) -> Scope {
+    let first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
+    let in_container = find(roots, "").identity.runtime.is_some();
+    if first && !in_container { Scope::Host } else { Scope::Own }
+}
+
 /// Finds the own container. What cannot be found stays empty: the numbers that depend on it are absent with a cause.
 pub fn find(roots: &Roots, name: &str) -> Own {
     let cgroups = fs::read(roots.proc.join("self/cgroup")).unwrap_or_default();
     let table = fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default();
-    let mounts = match &roots.cgroup {
-        Some(root) => beneath(root),
-        None => mounts::parse(&table),
-    };
+    let mounts = mounts(roots);
     let own = parse(&cgroups);
     let v2 = own.v2.as_deref().and_then(|path| directory(mounts.iter().filter(|mount| mount.is_v2()), path));
     let v1: BTreeMap<String, PathBuf> = controllers()
@@ -73,33 +78,6 @@ pub fn find(roots: &Roots, name: &str) -> Own {
             ..Identity::default()
         },
     }
-}
-
-/// The v1 controllers that the table reads.
-fn controllers() -> impl Iterator<Item = &'static str> {
-    let all = Metric::origins().filter_map(|(_, _, origin)| match origin {
-        Origin::V1(controller, _) => Some(*controller),
-        _ => None,
-    });
-    all.collect::<std::collections::BTreeSet<_>>().into_iter()
-}
-
-/// The trees below a directory that is given instead of the mount table: the v2 tree itself, or the customary layout.
-fn beneath(root: &Path) -> Vec<Mount> {
-    let mount = |point: PathBuf, kind: &str, controller: Option<&str>| Mount {
-        root: "/".into(),
-        point,
-        kind: kind.to_owned(),
-        options: controller.map(str::to_owned).into_iter().collect(),
-    };
-    let v2 = [root.to_path_buf(), root.join("unified")]
-        .into_iter()
-        .filter(|dir| dir.join("cgroup.procs").exists())
-        .map(|dir| mount(dir, "cgroup2", None));
-    let v1 = controllers()
-        .filter(|controller| root.join(controller).is_dir())
-        .map(|controller| mount(root.join(controller), "cgroup", Some(controller)));
-    v2.chain(v1).collect()
 }
 
 /// `/proc/self/cgroup`: the path in the v2 tree and, by controller, in the v1 hierarchies.

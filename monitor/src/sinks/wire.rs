@@ -47,7 +47,7 @@ impl Serialize for Document<'_> {
 
         map.serialize_entry("schema", &SCHEMA)?;
         map.serialize_entry("host", &report.host)?;
-        map.serialize_entry("scope", "self")?;
+        map.serialize_entry("scope", report.scope.as_str())?;
         map.serialize_entry("cgroup", &identity.path)?;
         map.serialize_entry("cgroup_id", &container.id.0)?;
         for (field, value) in

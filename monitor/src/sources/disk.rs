@@ -3,27 +3,32 @@
 //! The size is one `statfs(2)` per reading. What it holds takes a walk, which runs on a thread of its own at the lowest
 //! priority and in short steps with long pauses, so that neither the tick nor the container's main process feels it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::{Source, SourceError};
+use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin};
 use crate::readings::{Disk as Walked, Filesystem};
-use crate::snapshot::{Cause, Snapshot, Stamp};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Scope, Snapshot, Stamp, Status, Values};
 
 /// A walk works for so long …
 const WORK: Duration = Duration::from_millis(4);
 /// … and then pauses for so long: at most 4 % of one CPU.
 const PAUSE: Duration = Duration::from_millis(96);
 /// The time between two walks is at least so many times what one works: on a large tree all walks together stay
-/// below a four-thousandth of a CPU.
+/// below a four-thousandth of a CPU …
 const SHARE: u32 = 4000;
+/// … times the containers that share them, at most so many: one per cent of a CPU.
+const MOST_SHARES: u32 = 40;
+/// How often the walker looks whether something is due.
+const LOOK: Duration = Duration::from_secs(1);
 /// A walk that takes longer is given up: the number would be old before it is there.
 const LONGEST: Duration = Duration::from_secs(600);
 /// More hard-linked files than this are not remembered; the walk then gives no number rather than a wrong one.
@@ -35,43 +40,69 @@ pub const UNDER_WAY: &str = "the first walk of the root filesystem is under way"
 /// What to walk.
 #[derive(Clone, Debug)]
 pub struct DiskPlan {
-    /// The root filesystem.
-    pub root: PathBuf,
-    /// Directories that are left out.
+    /// Directories that are left out, as the containers see them.
     pub exclude: Vec<PathBuf>,
-    /// Time between two walks; `None` for none.
+    /// Time between two walks of one root filesystem; `None` for none.
     pub interval: Option<Duration>,
 }
 
-/// Reads the filesystem, and what the latest walk of it found.
+/// Reads the filesystems, and what the latest walks of them found.
 #[derive(Debug)]
 pub struct Disk {
-    root: PathBuf,
-    latest: Arc<Mutex<Walked>>,
+    roots: Roots,
+    host: PathBuf,
+    without: Cause,
+    shared: Arc<Mutex<Shared>>,
     /// Dropping it ends the walks.
     _stop: Sender<()>,
 }
 
+/// What the readings and the walker tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Where the root filesystems are.
+    wanted: BTreeMap<CgroupId, PathBuf>,
+    found: BTreeMap<CgroupId, Found>,
+}
+
+/// What a walk found, and when the next one may begin.
+#[derive(Debug)]
+struct Found {
+    walked: Walked,
+    due: Duration,
+}
+
 impl Disk {
     /// Starts the walks.
-    pub fn new(plan: DiskPlan, clock: fn() -> Stamp) -> Self {
-        let first = if plan.interval.is_some() { UNDER_WAY } else { "switched off by --disk-interval 0s" };
-        let latest = Arc::new(Mutex::new(Walked { used_bytes: Err(Cause::new(first)) }));
+    pub fn new(plan: DiskPlan, roots: &Roots, clock: fn() -> Stamp) -> Self {
+        let shared = Arc::<Mutex<Shared>>::default();
         let (stop, stopped) = mpsc::channel();
-        let root = plan.root.clone();
+        let mut without =
+            Cause::new(if plan.interval.is_some() { UNDER_WAY } else { "switched off by --disk-interval 0s" });
         if let Some(interval) = plan.interval {
-            let walked = Arc::clone(&latest);
+            let walked = Arc::clone(&shared);
             let walks = move || walk_for_ever(&plan, interval, clock, &stopped, &walked);
             if let Err(error) = thread::Builder::new().name("disk-walk".into()).spawn(walks) {
-                set(&latest, Err(Cause::new(format!("the thread that walks cannot start: {error}"))));
+                without = Cause::new(format!("the thread that walks cannot start: {error}"));
             }
         }
-        Self { root, latest, _stop: stop }
+        Self { roots: roots.clone(), host: host_root(roots), without, shared, _stop: stop }
+    }
+
+    /// Where a container's root filesystem is seen.
+    fn root(&self, cgroup: &Cgroup, scope: Scope) -> Option<PathBuf> {
+        match (scope, cgroup.identity.is_root) {
+            (Scope::Own, _) => Some("/".into()),
+            _ if cgroup.status == Status::Exited => None,
+            (Scope::Host, true) => Some(self.host.clone()),
+            // With the dot it is the directory, without it the link.
+            (Scope::Host, false) => Some(self.roots.proc.join(cgroup.first_process?.to_string()).join("root/.")),
+        }
     }
 }
 
-fn set(latest: &Mutex<Walked>, used_bytes: Result<u64, Cause>) {
-    latest.lock().unwrap_or_else(PoisonError::into_inner).used_bytes = used_bytes;
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn walk_for_ever(
@@ -79,24 +110,45 @@ fn walk_for_ever(
     interval: Duration,
     clock: fn() -> Stamp,
     stopped: &Receiver<()>,
-    latest: &Mutex<Walked>,
+    shared: &Mutex<Shared>,
 ) {
     // Best effort: without it the walk still pauses.
     let _nice = rustix::process::nice(19);
+    let pause = |long| stopped.recv_timeout(long) == Err(RecvTimeoutError::Timeout);
     loop {
-        let mut worked = Duration::ZERO;
-        let found = walk(plan, clock, |step| {
-            worked += step;
-            stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout)
-        });
-        match found {
-            Err(Failure::Stopped) => return,
-            Err(Failure::Cause(text)) => set(latest, Err(Cause::new(text))),
-            Ok(used) => set(latest, Ok(used)),
-        }
-        if stopped.recv_timeout(interval.max(worked * SHARE)) != Err(RecvTimeoutError::Timeout) {
+        let next = lock(shared).next(clock().mono);
+        let Some((id, root)) = next else {
+            // The first walk shall not wait for what comes with the first reading.
+            if pause(if lock(shared).wanted.is_empty() { PAUSE } else { LOOK }) {
+                continue;
+            }
             return;
-        }
+        };
+        let mut worked = Duration::ZERO;
+        let exclude: Vec<PathBuf> =
+            plan.exclude.iter().map(|path| root.join(path.strip_prefix("/").unwrap_or(path))).collect();
+        let found = walk(&root, &exclude, clock, |step| {
+            worked += step;
+            pause(PAUSE)
+        });
+        let used_bytes = match found {
+            Err(Failure::Stopped) => return,
+            Err(Failure::Cause(text)) => Err(Cause::new(text)),
+            Ok(used) => Ok(used),
+        };
+        let mut shared = lock(shared);
+        let sharing = u32::try_from(shared.wanted.len()).unwrap_or(u32::MAX).clamp(1, MOST_SHARES);
+        let due = clock().mono + interval.max(worked * (SHARE / sharing));
+        shared.found.insert(id, Found { walked: Walked { used_bytes }, due });
+    }
+}
+
+impl Shared {
+    /// What is to be walked now: what never was, then what is due the longest.
+    fn next(&self, now: Duration) -> Option<(CgroupId, PathBuf)> {
+        let due = |id: &CgroupId| self.found.get(id).map_or(Duration::ZERO, |found| found.due);
+        let next = self.wanted.iter().filter(|(id, _)| due(id) <= now).min_by_key(|(id, _)| due(id))?;
+        Some((*next.0, next.1.clone()))
     }
 }
 
@@ -108,15 +160,20 @@ enum Failure {
 
 /// Allocated bytes of everything on the filesystem of the root, hard links once. `rest` is told how long a step
 /// worked; it pauses, and says whether to go on. A directory that cannot be read makes the sum a guess, so it makes it absent.
-fn walk(plan: &DiskPlan, clock: fn() -> Stamp, mut rest: impl FnMut(Duration) -> bool) -> Result<u64, Failure> {
+fn walk(
+    top: &Path,
+    exclude: &[PathBuf],
+    clock: fn() -> Stamp,
+    mut rest: impl FnMut(Duration) -> bool,
+) -> Result<u64, Failure> {
     let failed = |path: &Path, error: &std::io::Error| {
         Failure::Cause(format!("{}: {error}; run as root, or leave it out with --disk-exclude", path.display()))
     };
-    let root = fs::symlink_metadata(&plan.root).map_err(|error| failed(&plan.root, &error))?;
+    let root = fs::symlink_metadata(top).map_err(|error| failed(top, &error))?;
     let (began, mut step) = (clock().mono, clock().mono);
     let mut used = allocated(&root);
     let mut links = HashSet::new();
-    let mut left = vec![plan.root.clone()];
+    let mut left = vec![top.to_owned()];
     while let Some(dir) = left.pop() {
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -126,7 +183,7 @@ fn walk(plan: &DiskPlan, clock: fn() -> Stamp, mut rest: impl FnMut(Duration) ->
         for entry in entries.flatten() {
             // What vanished since it was listed takes no room.
             let Ok(found) = entry.metadata() else { continue };
-            if found.dev() != root.dev() || plan.exclude.contains(&entry.path()) {
+            if found.dev() != root.dev() || exclude.contains(&entry.path()) {
                 continue;
             }
             if found.is_dir() {
@@ -164,28 +221,44 @@ impl Source for Disk {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let walked = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let filesystem = rustix::fs::statvfs(&self.root).map(|found| Filesystem {
-            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
-            inodes_used: found.f_files.saturating_sub(found.f_ffree),
-            inodes_total: found.f_files,
-        });
-        let filesystem = filesystem
-            .map_err(|error| Cause::new(format!("statfs {}: {}", self.root.display(), std::io::Error::from(error))));
-        for cgroup in into.cgroups.values_mut() {
-            for (metric, rank, origin) in Metric::origins() {
-                let read = match origin {
-                    Origin::Disk(pick) => pick(&walked),
-                    Origin::Filesystem(pick) => filesystem.as_ref().map(pick).map_err(Cause::clone),
-                    _ => continue,
-                };
-                match read {
-                    Ok(value) => cgroup.values.put(metric, rank, value),
-                    Err(cause) => cgroup.values.miss(metric, rank, cause),
-                }
-            }
+        let mut shared = lock(&self.shared);
+        let scope = into.scope;
+        let roots = into.cgroups.iter().filter_map(|(id, cgroup)| Some((*id, self.root(cgroup, scope)?)));
+        shared.wanted = roots.collect();
+        let Shared { wanted, found } = &mut *shared;
+        found.retain(|id, _| wanted.contains_key(id));
+        for (id, cgroup) in &mut into.cgroups {
+            let root = wanted.get(id).ok_or_else(|| Cause::new("no process of the container can be seen"));
+            let filesystem = root.and_then(|root| filesystem(root));
+            let none = Walked { used_bytes: Err(self.without.clone()) };
+            let walked = found.get(id).map_or(&none, |found| &found.walked);
+            fill(&mut cgroup.values, walked, &filesystem);
         }
         Ok(())
+    }
+}
+
+fn filesystem(root: &Path) -> Result<Filesystem, Cause> {
+    let found = rustix::fs::statvfs(root)
+        .map_err(|error| Cause::new(format!("statfs {}: {}", root.display(), std::io::Error::from(error))))?;
+    Ok(Filesystem {
+        total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        inodes_used: found.f_files.saturating_sub(found.f_ffree),
+        inodes_total: found.f_files,
+    })
+}
+
+fn fill(values: &mut Values, walked: &Walked, filesystem: &Result<Filesystem, Cause>) {
+    for (metric, rank, origin) in Metric::origins() {
+        let read = match origin {
+            Origin::Disk(pick) => pick(walked),
+            Origin::Filesystem(pick) => filesystem.as_ref().map(pick).map_err(Cause::clone),
+            _ => continue,
+        };
+        match read {
+            Ok(value) => values.put(metric, rank, value),
+            Err(cause) => values.miss(metric, rank, cause),
+        }
     }
 }
 
@@ -194,7 +267,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::snapshot::CgroupId;
 
     #[expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
     fn clock() -> Stamp {
@@ -202,12 +274,9 @@ mod tests {
         Stamp { mono: wall.duration_since(SystemTime::UNIX_EPOCH).unwrap(), wall }
     }
 
-    fn plan(root: &Path, exclude: &[&str]) -> DiskPlan {
-        DiskPlan {
-            root: root.into(),
-            exclude: exclude.iter().map(|path| root.join(path)).collect(),
-            interval: Some(Duration::from_secs(60)),
-        }
+    fn walked(root: &Path, exclude: &[&str]) -> Result<u64, Failure> {
+        let exclude: Vec<_> = exclude.iter().map(|path| root.join(path)).collect();
+        walk(root, &exclude, clock, |_| true)
     }
 
     fn du(root: &Path, exclude: &[&str]) -> u64 {
@@ -232,14 +301,14 @@ mod tests {
         fs::hard_link(root.join("a/file"), root.join("a/b/again")).unwrap();
         std::os::unix::fs::symlink("/usr", root.join("link")).unwrap();
         fs::File::create(root.join("sparse")).unwrap().set_len(1 << 30).unwrap();
-        assert_eq!(walk(&plan(root, &[]), clock, |_| true), Ok(du(root, &[])));
-        let without = walk(&plan(root, &["data"]), clock, |_| true);
+        assert_eq!(walked(root, &[]), Ok(du(root, &[])));
+        let without = walked(root, &["data"]);
         assert_eq!(without, Ok(du(root, &["data"])), "data-too is another directory");
     }
 
     #[test]
     fn what_cannot_be_walked_is_named_with_its_cure() {
-        let Err(Failure::Cause(text)) = walk(&plan(Path::new("/nonexistent"), &[]), clock, |_| true) else { panic!() };
+        let Err(Failure::Cause(text)) = walked(Path::new("/nonexistent"), &[]) else { panic!() };
         assert!(text.starts_with("/nonexistent: ") && text.contains("--disk-exclude"), "{text}");
     }
 
@@ -252,16 +321,22 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "x").unwrap();
-        assert_eq!(walk(&plan(dir.path(), &[]), slow, |_| false), Err(Failure::Stopped));
+        assert_eq!(walk(dir.path(), &[], slow, |_| false), Err(Failure::Stopped));
     }
 
     #[test]
     fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_number() {
+        // A machine with one container, whose first process has a root directory.
         let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::new(plan(dir.path(), &[]), clock);
+        fs::create_dir_all(dir.path().join("7/root/data")).unwrap();
+        fs::write(dir.path().join("7/root/data/file"), vec![7; 100_000]).unwrap();
+        let roots = Roots { proc: dir.path().to_owned(), ..Roots::default() };
+        let plan = DiskPlan { exclude: Vec::new(), interval: Some(Duration::from_secs(60)) };
+        let mut disk = Disk::new(plan, &roots, clock);
         let mut used = || {
             let mut into = Snapshot::new(clock());
-            into.cgroups.entry(CgroupId(1)).or_default();
+            into.scope = Scope::Host;
+            into.cgroups.entry(CgroupId(1)).or_default().first_process = Some(7);
             disk.sample(&mut into).unwrap();
             let values = &into.cgroups[&CgroupId(1)].values;
             assert!(values.get(Metric::DiskTotal).unwrap().unwrap() > 0);
@@ -272,6 +347,21 @@ mod tests {
             assert!(cause.contains("under way") && clock().mono < deadline, "{cause}");
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(used(), Ok(du(dir.path(), &[])));
+        assert_eq!(used(), Ok(du(&dir.path().join("7/root"), &[])));
+    }
+
+    #[test]
+    fn what_was_never_walked_comes_first_and_nothing_before_it_is_due() {
+        let found = |due| Found { walked: Walked { used_bytes: Ok(1) }, due: Duration::from_secs(due) };
+        let mut shared = Shared::default();
+        assert!(shared.next(Duration::from_secs(9)).is_none());
+        for id in 1..=3 {
+            shared.wanted.insert(CgroupId(id), format!("/{id}").into());
+        }
+        shared.found = [(CgroupId(1), found(5)), (CgroupId(3), found(4))].into();
+        let next = |shared: &Shared, now| shared.next(Duration::from_secs(now)).map(|(id, _)| id.0);
+        assert_eq!(next(&shared, 9), Some(2));
+        shared.found.insert(CgroupId(2), found(100));
+        assert_eq!((next(&shared, 9), next(&shared, 4), next(&shared, 3)), (Some(3), Some(3), None));
     }
 }

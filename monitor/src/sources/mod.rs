@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::bpf::{ProgramState, Room};
+use self::bpf::{Part, ProgramState, Room};
 use self::cgroup::CgroupFiles;
 use self::disk::{Disk, DiskPlan};
 use self::procfs::Procfs;
 use crate::config::Config;
+use crate::containers;
+use crate::containers::host::HostContainers;
 use crate::containers::own::{self, OwnContainer};
-use crate::snapshot::{Snapshot, Stamp};
+use crate::snapshot::{Scope, Snapshot, Stamp};
 
 /// Descriptors that are not for cgroup files: for eBPF, sockets, and what is opened and closed again.
 const RESERVED: usize = 64;
@@ -52,18 +54,33 @@ pub struct Opened {
 pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
     let roots = &config.roots;
     let descriptors = raise_descriptor_limit();
-    let own = own::find(roots, &config.container_name);
     let room = if descriptors < RESERVED { Room::None(descriptors) } else { Room::Enough };
-    let (bpf, programs) = bpf::open(config.ebpf, &own, roots, room, clock);
-    let disk = DiskPlan { root: "/".into(), exclude: config.disk.exclude.clone(), interval: config.disk.interval };
+    let (first, part) = match config.scope {
+        Scope::Own => own_container(config),
+        Scope::Host => every_container(config),
+    };
+    let (bpf, programs) = bpf::open(config.ebpf, &part, roots, room, clock);
+    let plan = DiskPlan { exclude: config.disk.exclude.clone(), interval: config.disk.interval };
     let sources: Vec<Box<dyn Source>> = vec![
-        Box::new(OwnContainer::new(own, roots)),
+        first,
         Box::new(bpf),
         Box::new(CgroupFiles::new(descriptors.saturating_sub(RESERVED))),
         Box::new(Procfs::new(roots)),
-        Box::new(Disk::new(disk, clock)),
+        Box::new(Disk::new(plan, roots, clock)),
     ];
     Opened { sources, programs }
+}
+
+fn own_container(config: &Config) -> (Box<dyn Source>, Part) {
+    let own = own::find(&config.roots, &config.container_name);
+    let part = Part { top: own.identity.v2.clone(), id: Some(own.id).filter(|_| !own.identity.is_root) };
+    (Box::new(OwnContainer::new(own, &config.roots)), part)
+}
+
+fn every_container(config: &Config) -> (Box<dyn Source>, Part) {
+    let containers = HostContainers::new(&config.roots, &containers::host_root(&config.roots));
+    let part = Part { top: containers.root(), id: None };
+    (Box::new(containers), part)
 }
 
 /// Takes all descriptors that this process may have; how many that are.

@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use super::{Source, SourceError};
 use crate::containers::Roots;
+use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin};
 use crate::readings::{Interfaces, Machine, Read, Tasks};
-use crate::snapshot::{Cause, Cgroup, Identity, NO_LIMIT, Snapshot, Values};
+use crate::snapshot::{Cause, Cgroup, Identity, NO_LIMIT, Scope, Snapshot, Status, Values};
 use crate::sources::proc_text::{self, Stat};
-
-/// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`: the inode of the machine's first pid namespace.
-const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// A process' limit of descriptors is read again after so many readings.
 const LIMITS: u64 = 12;
@@ -46,10 +44,11 @@ impl Procfs {
         }
     }
 
-    /// The processes of a cgroup: in an own pid namespace all that `ps` would show, else what the cgroup's directories
-    /// list, from itself downwards.
-    fn pids(&self, identity: &Identity) -> Result<Vec<u32>, Cause> {
-        let dir = directory(identity).filter(|_| !self.own_pid_namespace);
+    /// The processes of a cgroup: in an own pid namespace, and for the machine, all that `ps` would show; else what the
+    /// cgroup's directories list, from itself downwards.
+    fn pids(&self, identity: &Identity, scope: Scope) -> Result<Vec<u32>, Cause> {
+        let all = self.own_pid_namespace || (scope == Scope::Host && identity.is_root);
+        let dir = directory(identity).filter(|_| !all);
         let mut pids = BTreeSet::new();
         match dir {
             Some(dir) => members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?,
@@ -64,18 +63,11 @@ impl Procfs {
         Ok(pids.into_iter().collect())
     }
 
-    fn tasks(&mut self, identity: &Identity, now: Duration) -> Tasks {
-        let pids = match self.pids(identity) {
+    fn tasks(&mut self, cgroup: &mut Cgroup, scope: Scope, now: Duration) -> Tasks {
+        let pids = match self.pids(&cgroup.identity, scope) {
+            Ok(_) if cgroup.status == Status::Exited => return no_tasks(&ended()),
             Ok(pids) => pids,
-            Err(cause) => {
-                return Tasks {
-                    processes: Err(cause.clone()),
-                    threads: Err(cause.clone()),
-                    descriptors: Err(cause.clone()),
-                    nearest_limit: Err(cause.clone()),
-                    uptime: Err(cause),
-                };
-            }
+            Err(cause) => return no_tasks(&cause),
         };
         let mut sum = Sum::default();
         for pid in pids {
@@ -87,15 +79,33 @@ impl Procfs {
                 _ => {}
             }
         }
+        cgroup.first_process = sum.first.map(|(_, pid)| pid);
         sum.into_tasks(now, self.ticks_per_second, self.own_pid_namespace)
+    }
+
+    /// The interfaces of a container: the own ones, or those of the network namespace of its first process, unless that is
+    /// the machine's, where they say nothing of one container.
+    fn interfaces(&self, cgroup: &Cgroup, scope: Scope) -> Result<Interfaces, Cause> {
+        let pid = match (scope, cgroup.identity.is_root, cgroup.first_process) {
+            _ if cgroup.status == Status::Exited => return Err(ended()),
+            (Scope::Own, ..) => "self".to_owned(),
+            (Scope::Host, true, _) => "1".to_owned(),
+            (Scope::Host, false, Some(pid)) => pid.to_string(),
+            (Scope::Host, false, None) => return Err(Cause::new("no process of the container can be seen")),
+        };
+        let namespace = |pid: &str| fs::metadata(self.roots.proc.join(pid).join("ns/net")).map(|ns| ns.ino()).ok();
+        if scope == Scope::Host && !cgroup.identity.is_root && namespace(&pid) == namespace("1") {
+            return Err(Cause::new("it shares the machine's network; only eBPF tells what is its own"));
+        }
+        let text = fs::read(self.roots.proc.join(&pid).join("net/dev"))
+            .map_err(|error| Cause::new(format!("/proc/{pid}/net/dev: {error}")))?;
+        proc_text::interfaces(&text).ok_or_else(|| Cause::new(format!("/proc/{pid}/net/dev is no table of interfaces")))
     }
 
     fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Sum) {
         sum.processes += 1;
         sum.threads += stat.threads;
-        if sum.first.is_none_or(|first| stat.started < first) {
-            sum.first = Some(stat.started);
-        }
+        sum.first = sum.first.into_iter().chain([(stat.started, pid)]).min();
         if pid == 1 {
             sum.init = Some(stat.started);
         }
@@ -170,15 +180,10 @@ impl Source for Procfs {
             }
         }
         for cgroup in into.cgroups.values_mut() {
-            let Cgroup { identity, values, .. } = cgroup;
-            let tasks = self.tasks(identity, now);
-            let interfaces = fs::read(self.roots.proc.join("self/net/dev"))
-                .map_err(|error| Cause::new(format!("/proc/self/net/dev: {error}")))
-                .and_then(|text| {
-                    proc_text::interfaces(&text)
-                        .ok_or_else(|| Cause::new("/proc/self/net/dev is no table of interfaces"))
-                });
-            fill(values, &tasks, &interfaces, identity.is_root.then_some(&machine));
+            let tasks = self.tasks(cgroup, into.scope, now);
+            let interfaces = self.interfaces(cgroup, into.scope);
+            let root = cgroup.identity.is_root.then_some(&machine);
+            fill(&mut cgroup.values, &tasks, &interfaces, root);
         }
         self.readings += 1;
         if self.readings.is_multiple_of(LIMITS) {
@@ -187,6 +192,16 @@ impl Source for Procfs {
         }
         Ok(())
     }
+}
+
+/// Why the last report of a container lacks what only living ones have.
+fn ended() -> Cause {
+    Cause::new("the container has ended")
+}
+
+fn no_tasks(cause: &Cause) -> Tasks {
+    let none = || Err(cause.clone());
+    Tasks { processes: none(), threads: none(), descriptors: none(), nearest_limit: none(), uptime: none() }
 }
 
 fn fill(values: &mut Values, tasks: &Tasks, interfaces: &Result<Interfaces, Cause>, root: Option<&Machine>) {
@@ -257,7 +272,8 @@ struct Sum {
     threads: u64,
     descriptors: u64,
     nearest: Option<u64>,
-    first: Option<u64>,
+    /// When the first process started, and which it is.
+    first: Option<(u64, u32)>,
     init: Option<u64>,
     refused: Option<Cause>,
 }
@@ -275,7 +291,8 @@ impl Sum {
     fn into_tasks(self, now: Duration, ticks_per_second: u64, own_pid_namespace: bool) -> Tasks {
         let nothing = || Cause::new("no process of the container can be seen; is /proc mounted with hidepid?");
         let seen = |value: u64| if self.processes == 0 { Err(nothing()) } else { Ok(value) };
-        let first = if own_pid_namespace { self.init.or(self.first) } else { self.first };
+        let oldest = self.first.map(|(started, _)| started);
+        let first = if own_pid_namespace { self.init.or(oldest) } else { oldest };
         let uptime = first.map(|started| now.as_secs().saturating_sub(started / ticks_per_second)).ok_or_else(nothing);
         let descriptors = match &self.refused {
             Some(cause) => Err(cause.clone()),
@@ -385,7 +402,7 @@ mod tests {
         let roots = Roots::default();
         let mut procfs = Procfs::new(&roots);
         procfs.own_pid_namespace = true;
-        let tasks = procfs.tasks(&Identity::default(), Duration::from_secs(u32::MAX.into()));
+        let tasks = procfs.tasks(&mut Cgroup::default(), Scope::Own, Duration::from_secs(u32::MAX.into()));
         assert!(tasks.processes.unwrap() >= 1);
         let open = procfs.descriptors(Path::new("/proc/self")).unwrap();
         let listed = fs::read_dir("/proc/self/fd").unwrap().count() as u64;

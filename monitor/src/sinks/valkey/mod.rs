@@ -113,6 +113,16 @@ struct Watched {
     waiting: Vec<Cmd>,
 }
 
+/// What the log entries of all containers of a tick share.
+struct Context {
+    /// That the server was away, if it was.
+    back: Option<Event>,
+    /// How the connection is.
+    connection: String,
+    /// Whether this is the agent's goodbye.
+    stopping: bool,
+}
+
 /// A command of a tick: what it is for, and whose it is.
 type Batch = Vec<(Purpose, CgroupId, Cmd)>;
 
@@ -167,7 +177,9 @@ impl Valkey {
             let away = (self.clock)().mono.saturating_sub(since.mono);
             Event::new(Level::Warn, format!("Valkey was away for {:.1} s: {cause}", away.as_secs_f64()))
         });
-        let connection = self.connection_state();
+        // The machine itself never ends.
+        let stopping = report.containers.iter().all(|container| container.status == Status::Exited);
+        let context = Context { back, connection: self.connection_state(), stopping };
         for container in &report.containers {
             let name = &container.identity.name;
             let ttl = if container.status == Status::Exited {
@@ -183,7 +195,7 @@ impl Valkey {
             batch.push((Purpose::Index, container.id, commands::index(name, report.taken.wall)));
             let options = &self.options;
             let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
-            watched.observe(container, report.taken, back.as_ref(), &connection, options.log_interval);
+            watched.observe(container, report.taken, &context, options.log_interval);
             batch.extend(watched.waiting.iter().map(|cmd| (Purpose::Log, container.id, cmd.clone())));
             batch.extend(watched.log.prune().map(|cmd| (Purpose::Prune, container.id, cmd)));
             batch.extend(watched.log.scan().map(|cmd| (Purpose::Scan, container.id, cmd)));
@@ -306,21 +318,17 @@ impl Watched {
     }
 
     /// Puts what is worth an entry among those that wait to be written.
-    fn observe(
-        &mut self,
-        container: &Container,
-        taken: Stamp,
-        back: Option<&Event>,
-        connection: &str,
-        interval: Duration,
-    ) {
-        let mut events: Vec<Event> = back.cloned().into_iter().collect();
+    fn observe(&mut self, container: &Container, taken: Stamp, context: &Context, interval: Duration) {
+        let mut events: Vec<Event> = context.back.clone().into_iter().collect();
         events.extend(self.watch.events(container));
         if container.status == Status::Exited {
-            events.push(Event::new(Level::Info, "the agent stops"));
+            events.push(Event::new(
+                Level::Info,
+                if context.stopping { "the agent stops" } else { "the container has ended" },
+            ));
         } else if taken.mono >= self.heartbeat_due {
             self.heartbeat_due = taken.mono + interval;
-            events.push(Event::new(Level::Info, format!("{}; {connection}", heartbeat(container))));
+            events.push(Event::new(Level::Info, format!("{}; {}", heartbeat(container), context.connection)));
         }
         for event in events {
             self.waiting.push(self.log.entry(taken.wall, event.level, &event.message));

@@ -5,7 +5,10 @@ mod load;
 mod objects;
 mod refusal;
 mod sys;
+mod tally;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use aya::Ebpf;
@@ -20,12 +23,12 @@ use self::load::{Host, Loaded, Types};
 use self::objects::{NETWORK, Object, PROCESS};
 pub use self::refusal::Refusal;
 use self::sys::PerCpuHash;
+use self::tally::{Add, Tally};
 use super::{Source, SourceError};
 use crate::config::Ebpf as Mode;
 use crate::containers::Roots;
-use crate::containers::own::Own;
 use crate::metrics::{Metric, Origin};
-use crate::snapshot::{Cause, Snapshot, Stamp, Values};
+use crate::snapshot::{Cause, CgroupId, Snapshot, Stamp, Values};
 
 /// Begins each cause that is a program's.
 pub const PREFIX: &str = "eBPF ";
@@ -70,11 +73,12 @@ struct Counters<V> {
     /// Keeps programs and links alive.
     _ebpf: Ebpf,
     map: PerCpuHash<V>,
+    tally: Tally<V>,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<EbpfLogger<ToTracing>>,
 }
 
-/// Reads what the programs of the own cgroup count.
+/// Reads what the programs count.
 pub struct Bpf {
     network: Option<Counters<Network>>,
     processes: Option<Counters<Processes>>,
@@ -92,13 +96,22 @@ pub enum Room {
     None(usize),
 }
 
-/// Loads and attaches what the host allows, for one cgroup and those below it.
-pub fn open(mode: Mode, own: &Own, roots: &Roots, room: Room, clock: fn() -> Stamp) -> (Bpf, Vec<ProgramState>) {
+/// The part of the tree that is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The v2 directory at its top; `None` where no v2 tree can be seen.
+    pub top: Option<PathBuf>,
+    /// Its id; `None` for the whole tree.
+    pub id: Option<CgroupId>,
+}
+
+/// Loads and attaches what the host allows, for a part of the tree.
+pub fn open(mode: Mode, part: &Part, roots: &Roots, room: Room, clock: fn() -> Stamp) -> (Bpf, Vec<ProgramState>) {
     let none = |state: State| {
         let programs: Vec<_> = all().map(|name| ProgramState { name, state: state.clone() }).collect();
         (Bpf { network: None, processes: None, programs: programs.clone(), since: clock().wall, lost: 0 }, programs)
     };
-    let cgroup = match (mode, &own.identity.v2, room) {
+    let cgroup = match (mode, &part.top, room) {
         (Mode::Off, ..) => return none(State::Off),
         (_, None, _) => return none(State::Refused(without_v2())),
         (_, _, Room::None(most)) => return none(State::Refused(without_descriptors(most))),
@@ -106,9 +119,9 @@ pub fn open(mode: Mode, own: &Own, roots: &Roots, room: Room, clock: fn() -> Sta
     };
     let mut programs = Vec::new();
     let host = Host { capabilities: capabilities(), types: Types::read(&roots.sys) };
-    let scope = if own.identity.is_root { 0 } else { own.id.0 };
-    let network = counters(&NETWORK, load::load(&NETWORK, &host, cgroup, scope), &mut programs);
-    let processes = counters(&PROCESS, load::load(&PROCESS, &host, cgroup, scope), &mut programs);
+    let scope = part.id.map_or(0, |id| id.0);
+    let network = counters(&NETWORK, load::load(&NETWORK, &host, cgroup, scope), Network::add, &mut programs);
+    let processes = counters(&PROCESS, load::load(&PROCESS, &host, cgroup, scope), Processes::add, &mut programs);
     drop(host);
     sys::release_memory();
     let bpf = Bpf { network, processes, programs: programs.clone(), since: clock().wall, lost: 0 };
@@ -138,9 +151,14 @@ fn capabilities() -> CapabilitySet {
 }
 
 /// Takes hold of the maps, if some program fills them.
-fn counters<V: Pod>(object: &Object, loaded: Loaded, programs: &mut Vec<ProgramState>) -> Option<Counters<V>> {
+fn counters<V: Pod + Default>(
+    object: &Object,
+    loaded: Loaded,
+    add: Add<V>,
+    programs: &mut Vec<ProgramState>,
+) -> Option<Counters<V>> {
     let attached = loaded.programs.iter().any(|(_, result)| result.is_ok());
-    let opened = loaded.ebpf.filter(|_| attached).map(|ebpf| take(object, ebpf)).transpose();
+    let opened = loaded.ebpf.filter(|_| attached).map(|ebpf| take(object, ebpf, add)).transpose();
     let broken =
         opened.as_ref().err().map(|error| Refusal { cause: format!("its map cannot be read: {error}"), cure: None });
     for (name, result) in loaded.programs {
@@ -154,25 +172,31 @@ fn counters<V: Pod>(object: &Object, loaded: Loaded, programs: &mut Vec<ProgramS
     opened.ok().flatten()
 }
 
-fn take<V: Pod>(object: &Object, mut ebpf: Ebpf) -> std::io::Result<Counters<V>> {
+fn take<V: Pod + Default>(object: &Object, mut ebpf: Ebpf, add: Add<V>) -> std::io::Result<Counters<V>> {
     let map = match ebpf.map(object.counters) {
         Some(Map::PerCpuHashMap(map)) => PerCpuHash::new(map)?,
         _ => return Err(std::io::Error::other(format!("the object has no map {}", object.counters))),
     };
     let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
     let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
-    Ok(Counters { _ebpf: ebpf, map, lost, log })
+    Ok(Counters { _ebpf: ebpf, map, tally: Tally::new(add), lost, log })
 }
 
-impl<V: Pod> Counters<V> {
-    /// The sum over all CPUs and all cgroups of the scope.
-    fn sum(&mut self, add: impl Fn(&mut V, &V)) -> std::io::Result<V> {
+impl<V: Pod + Default> Counters<V> {
+    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it.
+    fn read(&mut self, add: Add<V>, snapshot: &Snapshot) -> std::io::Result<BTreeMap<CgroupId, V>> {
         if let Some(log) = &mut self.log {
             log.flush();
         }
-        let mut sum = V::zeroed();
-        self.map.for_each(|_, values| values.iter().for_each(|value| add(&mut sum, value)))?;
-        Ok(sum)
+        let mut counts = Vec::new();
+        self.map.for_each(|id, values| {
+            let mut count = V::default();
+            values.iter().for_each(|value| add(&mut count, value));
+            counts.push((CgroupId(id), count));
+        })?;
+        let (sums, leaving) = self.tally.sort(&counts, snapshot);
+        leaving.into_iter().try_for_each(|id| self.map.remove(id.0))?;
+        Ok(sums)
     }
 
     fn lost(&self) -> u64 {
@@ -187,18 +211,18 @@ impl Source for Bpf {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let network = self.network.as_mut().map(|counters| counters.sum(Network::add)).transpose();
-        let processes = self.processes.as_mut().map(|counters| counters.sum(Processes::add)).transpose();
-        let read = Sums {
-            network: network.as_ref().map_or(None, |sum| *sum),
-            processes: processes.as_ref().map_or(None, |sum| *sum),
-            programs: &self.programs,
-        };
+        let network = self.network.as_mut().map(|counters| counters.read(Network::add, into)).transpose();
+        let processes = self.processes.as_mut().map(|counters| counters.read(Processes::add, into)).transpose();
         if self.network.is_some() || self.processes.is_some() {
             into.counting_since = Some(self.since);
         }
-        for cgroup in into.cgroups.values_mut() {
-            read.fill(&mut cgroup.values);
+        for (id, cgroup) in &mut into.cgroups {
+            let sums = Sums {
+                network: network.as_ref().ok().and_then(|sums| sums.as_ref()?.get(id)),
+                processes: processes.as_ref().ok().and_then(|sums| sums.as_ref()?.get(id)),
+                programs: &self.programs,
+            };
+            sums.fill(&mut cgroup.values);
         }
         if let Some(error) = network.err().or(processes.err()) {
             return Err(SourceError(error.to_string()));
@@ -221,8 +245,8 @@ impl Bpf {
 
 /// What one reading found.
 struct Sums<'a> {
-    network: Option<Network>,
-    processes: Option<Processes>,
+    network: Option<&'a Network>,
+    processes: Option<&'a Processes>,
     programs: &'a [ProgramState],
 }
 
@@ -230,8 +254,8 @@ impl Sums<'_> {
     fn fill(&self, values: &mut Values) {
         for (metric, rank, origin) in Metric::origins() {
             let (programs, value) = match origin {
-                Origin::Network(programs, field) => (programs, self.network.as_ref().map(field)),
-                Origin::Processes(programs, field) => (programs, self.processes.as_ref().map(field)),
+                Origin::Network(programs, field) => (programs, self.network.map(field)),
+                Origin::Processes(programs, field) => (programs, self.processes.map(field)),
                 _ => continue,
             };
             match (self.lacking(programs), value) {

@@ -11,6 +11,20 @@ use bytemuck::{Pod, Zeroable};
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`), Linux 5.6.
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 
+/// `BPF_MAP_DELETE_ELEM` of the same.
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+
+/// The part of `union bpf_attr` that the commands for one element take.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
 /// The part of `union bpf_attr` that the batch commands take.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -89,6 +103,26 @@ impl<V: Pod> PerCpuHash<V> {
                 return Ok(());
             }
             position = Some(next);
+        }
+    }
+
+    /// Removes a key. One that is not there has been removed.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn remove(&mut self, key: u64) -> io::Result<()> {
+        let mut attr = Element {
+            map_fd: u32::try_from(self.map.as_raw_fd()).unwrap_or(u32::MAX),
+            padding: 0,
+            key: &raw const key as u64,
+            value: 0,
+            flags: 0,
+        };
+        // SAFETY: `key` has the eight bytes that `new` has checked the map's keys to have, and outlives the call.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_DELETE_ELEM, &raw mut attr, size_of::<Element>()) };
+        match io::Error::last_os_error() {
+            error if result != 0 && error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -1,0 +1,96 @@
+//! The directories of a cgroup tree.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use crate::snapshot::CgroupId;
+
+/// One cgroup of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// The inode of its directory.
+    pub id: CgroupId,
+    /// Its path below the tree's root, empty for the root itself.
+    pub path: PathBuf,
+    /// The cgroup that it is in; the root is in itself.
+    pub parent: CgroupId,
+}
+
+/// All cgroups of a tree, each behind the one that it is in. What vanishes on the way is left out.
+///
+/// A directory has two links and one per directory in it (`kernfs`), so those without children are not opened.
+///
+/// # Errors
+/// When the root cannot be read.
+pub fn walk(root: &Path) -> io::Result<Vec<Directory>> {
+    let stat = rustix::fs::stat(root)?;
+    let mut found = vec![Directory { id: CgroupId(stat.st_ino), path: PathBuf::new(), parent: CgroupId(stat.st_ino) }];
+    let mut left = vec![0];
+    while let Some(at) = left.pop() {
+        let (parent, path) = (found[at].id, found[at].path.clone());
+        let children = match children(&root.join(&path)) {
+            Ok(children) => children,
+            Err(_) if at > 0 => continue,
+            Err(error) => return Err(error),
+        };
+        for (name, id, has_children) in children {
+            if has_children {
+                left.push(found.len());
+            }
+            found.push(Directory { id, path: path.join(OsStr::from_bytes(&name)), parent });
+        }
+    }
+    Ok(found)
+}
+
+/// Name and id of each directory in one, and whether it has directories itself.
+fn children(dir: &Path) -> io::Result<Vec<(Vec<u8>, CgroupId, bool)>> {
+    let handle = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut children = Vec::new();
+    for entry in Dir::read_from(&handle)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() != FileType::Directory || matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if let Ok(stat) = rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            children.push((name.to_bytes().to_vec(), CgroupId(stat.st_ino), stat.st_nlink > 2));
+        }
+    }
+    Ok(children)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn every_directory_is_found_behind_the_one_that_it_is_in() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["a/b/c", "a/d", "e"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        fs::write(dir.path().join("a/file"), "").unwrap();
+        fs::create_dir(dir.path().join(OsStr::from_bytes(b"bad\xff"))).unwrap();
+        let found = walk(dir.path()).unwrap();
+        let mut paths: Vec<_> = found.iter().map(|directory| directory.path.as_os_str().as_bytes().to_vec()).collect();
+        paths.sort();
+        assert_eq!(paths, [&b""[..], b"a", b"a/b", b"a/b/c", b"a/d", b"bad\xff", b"e"]);
+        for (at, directory) in found.iter().enumerate() {
+            assert_eq!(directory.id.0, fs::metadata(dir.path().join(&directory.path)).unwrap().ino());
+            assert!(found[..=at].iter().any(|before| before.id == directory.parent), "{directory:?}");
+        }
+    }
+
+    #[test]
+    fn a_tree_that_is_not_there_is_an_error() {
+        assert!(walk(Path::new("/nonexistent")).is_err());
+    }
+}
