@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod cgroup;
+pub mod docker;
 pub mod oracle;
 pub mod valkey;
 
