@@ -39,6 +39,7 @@ $client ps --all --quiet | xargs --no-run-if-empty $client rm --force
 kill $!
 wait
 ip link delete "$bridge"
+umount "$directory"/exec/netns/*
 rm --recursive --force --one-file-system "$directory"
 "#;
 
