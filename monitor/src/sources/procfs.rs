@@ -47,17 +47,18 @@ impl Procfs {
     }
 
     /// The processes of a cgroup: in an own pid namespace all that `ps` would show, else what the cgroup's directories
-    /// list, from itself downwards.
+    /// list, from itself downwards. Where no cgroup is known at all, the machine is what is watched.
     fn pids(&self, identity: &Identity) -> Result<Vec<u32>, Cause> {
-        let dir = directory(identity).filter(|_| !self.own_pid_namespace);
         let mut pids = BTreeSet::new();
-        match dir {
-            Some(dir) => members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?,
-            None => {
-                let entries = fs::read_dir(&self.roots.proc)
-                    .map_err(|error| Cause::new(format!("{}: {error}", self.roots.proc.display())))?;
-                pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
-            }
+        let has_directories = identity.v2.is_some() || !identity.v1.is_empty();
+        if self.own_pid_namespace || !has_directories {
+            let entries = fs::read_dir(&self.roots.proc)
+                .map_err(|error| Cause::new(format!("{}: {error}", self.roots.proc.display())))?;
+            pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
+        } else {
+            // Were the machine's processes listed instead, they would all be this cgroup's.
+            let dir = directory(identity).ok_or_else(|| Cause::new("cgroup.procs: the cgroup has ended"))?;
+            members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?;
         }
         // 0 stands for a process outside of the pid namespace of the reader.
         pids.remove(&0);
