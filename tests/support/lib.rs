@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod docker;
 pub mod oracle;
 pub mod valkey;
+pub mod watched;
 
 use std::fs::OpenOptions;
 use std::io::Write;
