@@ -335,9 +335,9 @@ metrics! {
     /// Time in which all tasks waited for memory, percent of the last ten seconds.
     MemoryPressureFull = Field("memory.pressure_full_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("full", "avg10")))]);
 
-    /// Packets received.
+    /// Packets received, a datagram that comes in fragments being one.
     NetworkRxPackets = Field("network.rx_packets"), Counter, Count, Read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]);
-    /// Packets sent.
+    /// Packets sent, likewise.
     NetworkTxPackets = Field("network.tx_packets"), Counter, Count, Read(&[Network(EGRESS, |n| n.tx_packets), Interfaces(|i| i.tx_packets)]);
     /// Bytes received per second.
     NetworkRxRate = Field("network.rx_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::NetworkRxBytes));

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use monitor::containers::mounts::{self, Mount};
+use monitor::containers::own::Own;
+use monitor::snapshot::{CgroupId, Identity};
 
 use crate::eventually;
 
@@ -62,6 +65,21 @@ impl Group {
     /// Its directory in the v2 tree.
     pub fn v2(&self) -> Option<&Path> {
         self.dirs.iter().find(|(mount, _)| mount.is_v2()).map(|(_, dir)| dir.as_path())
+    }
+
+    /// The group as a container for the library's sources.
+    pub fn own(&self) -> Own {
+        let v1 = self.dirs.iter().filter(|(mount, _)| !mount.is_v2());
+        let v1 = v1.flat_map(|(mount, dir)| mount.options.iter().map(|option| (option.clone(), dir.clone())));
+        let identity = Identity { v2: self.v2().map(Into::into), v1: v1.collect(), ..Identity::default() };
+        // The kernel's programs know a group by its directory in the v2 tree.
+        let dir = self.v2().unwrap_or(&self.dirs[0].1);
+        Own { id: CgroupId(fs::metadata(dir).unwrap().ino()), identity }
+    }
+
+    /// Limits the number of tasks.
+    pub fn limit_tasks(&self, most: u64) {
+        fs::write(self.dir("pids").unwrap().join("pids.max"), most.to_string()).unwrap();
     }
 
     /// Limits the group to a part of a CPU, in thousandths.

@@ -10,8 +10,10 @@
 
 pub mod agent;
 pub mod cgroup;
+pub mod docker;
 pub mod oracle;
 pub mod valkey;
+pub mod watched;
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,259 +1,332 @@
-//! In real containers, as Docker makes them.
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+//! The static release binary in real containers.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
+use tests::docker::{self, BARE, BINARY, BUSYBOX, Container, Docker};
+use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
-use tests::{binary, eventually, oracle, skip};
+use tests::{eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An engine of the tests' own, with one image: a shell and the agent.
-struct Engine {
-    dir: tempfile::TempDir,
-    daemon: Child,
-}
-
-/// Why there is none.
-static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
-
-macro_rules! engine {
-    () => {
-        match ENGINE.get_or_init(Engine::start) {
-            Ok(engine) => engine,
+/// A daemon, and a server that its containers reach; or skips the test.
+macro_rules! world {
+    () => {{
+        let docker = match docker::daemon() {
+            Ok(docker) => docker,
             Err(reason) => skip!("{reason}"),
-        }
-    };
+        };
+        let bind = ["--protected-mode", "no", "--bind", "127.0.0.1", &docker.gateway];
+        let Some(valkey) = Valkey::start(&bind) else { skip!("valkey-server is not installed") };
+        World { docker, valkey }
+    }};
 }
 
-impl Engine {
-    fn start() -> Result<Self, String> {
-        if !tests::is_root() || !tests::has("dockerd") || !tests::has("docker") {
-            return Err("a Docker engine takes root, dockerd and docker".to_owned());
-        }
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        let busybox = busybox.ok_or("busybox-static is not installed")?;
-        if !is_static(&binary()) {
-            return Err("the binary under test is not static; run cargo xtask test".to_owned());
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let daemon = Command::new("dockerd")
-            .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
-            .args(["-H", &format!("unix://{}", path("socket")), "--storage-driver", "vfs"])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("dockerd: {error}"))?;
-        let engine = Self { dir, daemon };
-        if eventually(PATIENCE, || engine.try_run(&["version"]).ok()).is_none() {
-            let log = fs::read_to_string(engine.dir.path().join("log")).unwrap_or_default();
-            return Err(format!("dockerd does not come up: {}", log.lines().last().unwrap_or_default()));
-        }
-        engine.make_image(busybox);
-        // The engine shall not outlive the tests, which end without running the destructors of what is static.
-        // SAFETY: the function below makes system calls alone.
-        unsafe { libc::atexit(end_engine) };
-        Ok(engine)
+struct World {
+    docker: &'static Docker,
+    valkey: Valkey,
+}
+
+impl World {
+    /// The agent beside another process, under the name `web`, with these options of `docker run` besides.
+    fn web(&self, options: &[&str]) -> Container<'static> {
+        let command = format!("{BINARY} & exec sleep 10000");
+        self.docker.run(&[&self.options()[..], options].concat(), BUSYBOX, &["sh", "-c", &command])
     }
 
-    fn make_image(&self, busybox: &str) {
-        let root = self.dir.path().join("root");
-        for dir in ["bin", "etc", "tmp", "usr/local/bin", "proc", "sys"] {
-            fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "cat", "kill", "dd"] {
-            symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        fs::copy(binary(), root.join("usr/local/bin/system-monitor")).unwrap();
-        let tar = self.dir.path().join("image.tar");
-        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().unwrap();
-        assert!(packed.success());
-        self.run(&["import", tar.to_str().unwrap(), "image"]);
+    /// What the agent needs to know.
+    fn options(&self) -> Vec<&str> {
+        // The texts live as long as the tests, of which there are few.
+        let leak = |text: String| -> &'static str { text.leak() };
+        let port = leak(format!("VALKEY_PORT={}", self.valkey.port));
+        let host = leak(format!("VALKEY_HOST={}", self.docker.gateway));
+        vec!["--env", "CONTAINER_NAME=web", "--env", "MONITOR_INTERVAL=200ms", "--env", port, "--env", host]
     }
 
-    fn docker(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command.arg("-H").arg(format!("unix://{}", self.dir.path().join("socket").display())).args(arguments);
-        command
+    fn latest(&self) -> Judged {
+        let bytes = self.valkey.report("web", PATIENCE).expect("no report");
+        oracle::report("web", &bytes).unwrap()
     }
 
-    fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = self.docker(arguments).stdin(Stdio::null()).output().unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+    /// A report whose reading began after now.
+    fn report(&self) -> Judged {
+        let next = |than: &str| {
+            eventually(PATIENCE, || Some(self.latest()).filter(|report| *report.timestamp > *than)).expect("no report")
+        };
+        // The next one may be on its way.
+        next(&next(&self.latest().timestamp).timestamp)
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
-        self.try_run(arguments).unwrap_or_else(|error| panic!("docker {arguments:?}: {error}"))
-    }
-
-    /// A container that runs `script`; removed when dropped.
-    fn container(&self, options: &[&str], script: &str) -> Container<'_> {
-        let id = self.run(
-            &[&["run", "--detach", "--env", "CONTAINER_NAME=web"], options, &["image", "sh", "-c", script]].concat(),
-        );
-        Container { engine: self, id }
-    }
-
-    /// The address under which containers see this machine.
-    fn gateway(&self) -> String {
-        self.run(&["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
+    /// The first report that is as it shall be; what the last one was if none is.
+    fn report_with(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
+        eventually(PATIENCE, || Some(self.latest()).filter(&fits)).unwrap_or_else(|| panic!("{}", self.latest().json))
     }
 }
 
-extern "C" fn end_engine() {
-    if let Some(Ok(engine)) = ENGINE.get() {
-        let pid = i32::try_from(engine.daemon.id()).unwrap_or_default();
-        // SAFETY: the daemon is ours and has not been waited for.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
-        for _ in 0..100 {
-            // SAFETY: as above.
-            if unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) } != 0 {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        _ = fs::remove_dir_all(engine.dir.path());
+const LIMITS: &[&str] = &["--cpus", "0.25", "--memory", "64m", "--pids-limit", "50"];
+
+/// What a container of [`LIMITS`] is, whatever else it is.
+fn assert_is(report: &Judged, container: &Container<'_>) {
+    assert_eq!(container.inspect(".State.Running"), "true");
+    assert_eq!(report.status, "running");
+    assert_eq!(report.json["container_id"], container.id, "{}", report.json);
+    assert_eq!(report.json["runtime"], "docker");
+    assert_eq!(report.json["cpu"]["limit_cores"], 0.25, "{}", report.json["absent"]);
+    assert_eq!(report.json["memory"]["limit_bytes"], 64 << 20, "{}", report.json["absent"]);
+    assert_eq!(report.json["processes"]["limit"], 50, "{}", report.json["absent"]);
+    assert_eq!(report.number("process_count"), Some(2.0));
+    for field in ["cpu_percent", "memory_usage_bytes", "network_rx_bytes", "file_descriptors", "uptime_seconds"] {
+        assert!(report.number(field).is_some(), "{field}: {}", report.json["absent"]);
     }
 }
-
-struct Container<'a> {
-    engine: &'a Engine,
-    id: String,
-}
-
-impl Container<'_> {
-    fn exec(&self, arguments: &[&str]) -> String {
-        self.engine.run(&[&["exec", self.id.as_str()], arguments].concat())
-    }
-
-    /// What `once` says inside.
-    fn once(&self) -> oracle::Judged {
-        let text = self.exec(&["system-monitor", "once", "--json", "--wait", "2s"]);
-        oracle::report("web", text.as_bytes()).unwrap()
-    }
-}
-
-impl Drop for Container<'_> {
-    fn drop(&mut self) {
-        _ = self.engine.try_run(&["rm", "--force", &self.id]);
-    }
-}
-
-/// Static executables ask for no interpreter.
-fn is_static(path: &Path) -> bool {
-    !fs::read(path).unwrap().windows(11).any(|window| window == b"/ld-linux-x" || window == b"/ld-linux-a")
-}
-
-const SPIN: &str = "while :; do :; done";
 
 #[test]
-fn limits_of_a_container_are_the_allowance() {
-    let engine = engine!();
-    for options in [&["--cgroupns", "private"][..], &["--cgroupns", "host"], &["--user", "1001", "--read-only"]] {
-        let all = [options, &["--cpus", "0.25", "--memory", "64m", "--pids-limit", "50"]].concat();
-        let container = engine.container(&all, SPIN);
-        let report = container.once();
-        assert!(report.number("cpu_percent").unwrap() > 90.0, "{options:?}: {:?}", report.number("cpu_percent"));
-        assert_eq!(report.json["cpu"]["limit_cores"], 0.25, "{options:?}");
-        assert_eq!(report.json["memory"]["limit_bytes"], 64 << 20, "{options:?}");
-        assert_eq!(report.json["processes"]["limit"], 50, "{options:?}");
-        // The shell that spins, and the agent that looks.
-        assert_eq!(report.number("process_count"), Some(2.0), "{options:?}");
-        assert!(
-            report.number("disk_usage_bytes").is_some_and(|used| used > 1e6),
-            "{options:?}: {}",
-            report.json["absent"]
-        );
-        assert!((0.0..30.0).contains(&report.number("uptime_seconds").unwrap()), "{options:?}");
-        assert_eq!(report.json["container_id"], container.id, "{options:?}");
+fn any_user_in_any_namespace_with_default_rights_gets_all_the_numbers_of_files() {
+    let world = world!();
+    for user in ["0", "1001"] {
+        for namespace in ["private", "host"] {
+            let options = ["--user", user, "--cgroupns", namespace, "--read-only"];
+            let container = world.web(&[LIMITS, &options].concat());
+            assert_is(&world.report(), &container);
+            let said = container.said();
+            assert!(!said.contains("panicked") && !said.contains("ERROR"), "{options:?}: {said}");
+            world.valkey.query::<()>(&["FLUSHALL"]);
+        }
     }
+}
+
+#[test]
+fn the_numbers_are_those_of_docker_stats_and_docker_top() {
+    let world = world!();
+    let container = world.web(LIMITS);
+    container.exec(&["--detach"], &["sh", "-c", "while :; do :; done"]).unwrap();
+    world.report_with(|report| report.number("process_count") == Some(3.0));
+    let before = container.stats();
+    let report = world.report();
+    let after = container.stats();
+    // Counters and what moves with them: not before what Docker saw before, not beyond what it saw afterwards.
+    for (ours, theirs) in [
+        ("/network_rx_bytes", "/networks/eth0/rx_bytes"),
+        ("/network_tx_bytes", "/networks/eth0/tx_bytes"),
+        ("/network/rx_packets", "/networks/eth0/rx_packets"),
+        ("/network/tx_packets", "/networks/eth0/tx_packets"),
+        ("/cpu/throttled_periods", "/cpu_stats/throttling_data/throttled_periods"),
+    ] {
+        let number = |of: &serde_json::Value, at: &str| of.pointer(at).and_then(serde_json::Value::as_u64);
+        let [low, value, high] = [number(&before, theirs), number(&report.json, ours), number(&after, theirs)];
+        assert!(low.is_some() && low <= value && value <= high, "{ours}: {low:?} {value:?} {high:?}");
+    }
+    let used = after["memory_stats"]["usage"].as_f64().unwrap();
+    let ours = report.number("memory_usage_bytes").unwrap();
+    assert!((ours - used).abs() < 4e6, "memory: {ours} {used}");
+    assert_eq!(report.json["memory"]["limit_bytes"], after["memory_stats"]["limit"]);
+    assert_eq!(report.json["processes"]["threads"], after["pids_stats"]["current"]);
+    assert_eq!(report.number("process_count"), Some(container.processes() as f64));
+}
+
+#[test]
+fn a_quarter_cpu_used_up_reads_100_percent_and_an_update_counts_at_once() {
+    let world = world!();
+    // The quota is refilled every 100 ms: an interval of many of them, so that one more or less does not decide.
+    let container = world.web(&[LIMITS, &["--env", "MONITOR_INTERVAL=2s"]].concat());
+    container.exec(&["--detach"], &["sh", "-c", "while :; do :; done"]).unwrap();
+    // In some interval of a busy machine it gets all that it may have.
+    world.report_with(|report| {
+        let cores = report.json["cpu"]["usage_cores"].as_f64().unwrap_or_default();
+        report.number("cpu_percent") >= Some(97.0) && (0.2425..0.2575).contains(&cores)
+    });
+    // What is changed in a running container counts at once.
+    container.ask(&["update", "--cpus", "0.5", "--memory", "128m", "--memory-swap", "128m"]).unwrap();
+    let report = world.report_with(|report| report.json["cpu"]["limit_cores"] == 0.5);
+    assert_eq!(report.json["memory"]["limit_bytes"], 128 << 20);
 }
 
 #[test]
 fn without_a_limit_the_machine_is_the_allowance() {
-    let engine = engine!();
-    let report = engine.container(&[], SPIN).once();
-    assert!(report.json["memory"]["limit_bytes"].is_null());
+    let world = world!();
+    let _container = world.web(&[]);
+    let report = world.report();
+    assert!(report.json["memory"]["limit_bytes"].is_null() && report.json["cpu"]["limit_cores"].is_null());
     let cores = report.json["cpu"]["usage_cores"].as_f64().unwrap();
     let cpus = std::thread::available_parallelism().unwrap().get() as f64;
     let percent = report.number("cpu_percent").unwrap();
-    assert!((cores / cpus * 100.0 - percent).abs() < 1.0, "{cores} {percent}");
+    assert!((cores / cpus * 100.0 - percent).abs() < 0.1, "{cores} {percent}");
 }
 
 #[test]
-fn memory_agrees_with_what_the_engine_says() {
-    let engine = engine!();
-    let container = engine.container(&["--memory", "200m"], "dd if=/dev/zero of=/tmp/file bs=1M count=50; sleep 1000");
-    eventually(PATIENCE, || container.once().number("memory_usage_bytes").filter(|used| *used > 45e6))
-        .expect("the page cache is not counted");
-    let report = container.once();
-    let stats = engine.run(&["stats", "--no-stream", "--format", "{{.MemPerc}}", &container.id]);
-    let theirs: f64 = stats.trim_end_matches('%').parse().unwrap();
-    let working_set = report.json["memory"]["working_set_bytes"].as_f64().unwrap() / f64::from(200 << 20) * 100.0;
-    // Between the two looks the agent itself has gone.
-    assert!((working_set - theirs).abs() < 5.0, "{working_set} {theirs}");
+fn page_cache_is_memory_in_use_but_not_in_the_working_set_that_docker_shows() {
+    let world = world!();
+    let container = world.web(&["--memory", "200m"]);
+    let before = world.report();
+    container.exec(&[], &["dd", "if=/dev/zero", "of=/tmp/file", "bs=1M", "count=50"]).unwrap();
+    let report = world.report();
+    let grown = report.number("memory_usage_bytes").unwrap() - before.number("memory_usage_bytes").unwrap();
+    assert!((49e6..70e6).contains(&grown), "{grown}");
+    let memory = &container.stats()["memory_stats"];
+    let inactive = memory["stats"]["total_inactive_file"].as_f64().or(memory["stats"]["inactive_file"].as_f64());
+    let theirs = memory["usage"].as_f64().unwrap() - inactive.unwrap();
+    let ours = report.json["memory"]["working_set_bytes"].as_f64().unwrap();
+    assert!((ours - theirs).abs() < 4e6, "{ours} {theirs}");
 }
 
 #[test]
-fn an_agent_beside_the_main_process_writes_over_the_bridge_by_name_and_says_goodbye() {
-    let engine = engine!();
-    let gateway = engine.gateway();
-    let Some(valkey) = Valkey::start(&["--bind", "0.0.0.0", "--protected-mode", "no"]) else {
-        skip!("valkey-server is not installed")
-    };
-    let (host, port) = (format!("store:{gateway}"), format!("VALKEY_PORT={}", valkey.port));
-    let options = ["--add-host", host.as_str(), "--env", "VALKEY_HOST=store", "--env", &port, "--user", "1001"];
-    let container = engine.container(&options, "system-monitor --interval 500ms & agent=$!; trap 'kill $agent; wait $agent; exit' TERM; while :; do sleep 0.1; done");
-    let bytes = valkey.report("web", PATIENCE).unwrap_or_else(|| panic!("{}", engine.run(&["logs", &container.id])));
-    assert_eq!(oracle::report("web", &bytes).unwrap().status, "running");
-    assert!(container.exec(&["system-monitor", "healthcheck", "--interval", "2s"]).starts_with("healthy"));
-    engine.run(&["stop", "--time", "10", &container.id]);
-    let last = oracle::report("web", &valkey.report("web", PATIENCE).expect("the report has gone")).unwrap();
-    assert_eq!(last.status, "exited");
+fn an_image_with_nothing_but_the_binary_will_do() {
+    let world = world!();
+    let options = [&world.options()[..], LIMITS, &["--user", "65534:65534", "--read-only"]].concat();
+    let _container = world.docker.run(&options, BARE, &[BINARY]);
+    let report = world.report();
+    assert_eq!(report.number("process_count"), Some(1.0));
+    assert_eq!(report.json["memory"]["limit_bytes"], 64 << 20);
 }
 
 #[test]
-fn with_the_rights_that_it_takes_ebpf_counts_inside_a_container() {
-    let engine = engine!();
-    let options = [
-        "--cgroupns",
-        "host",
-        "--volume",
-        "/sys/fs/cgroup:/sys/fs/cgroup:ro",
-        "--cap-add",
-        "SYS_ADMIN",
-        "--cap-add",
-        "NET_ADMIN",
-    ];
-    let container = engine.container(&options, "while :; do /bin/busybox true; sleep 0.1; done");
-    let report = container.once();
-    assert_eq!(report.json["sources"]["network"], "ebpf", "{}", report.json["absent"]);
-    let execs = report.json["processes"]["execs"].as_u64().unwrap();
-    assert!((5..60).contains(&execs), "{execs} programs in two seconds");
+fn with_the_capabilities_for_it_ebpf_counts() {
+    let world = world!();
+    let known = world.docker.run_once(&["--cap-add", "BPF"], BUSYBOX, &["true"]).is_ok();
+    // Older daemons know no finer ones.
+    let rights: &[&str] =
+        if known { &["--cap-add", "BPF", "--cap-add", "PERFMON"] } else { &["--cap-add", "SYS_ADMIN"] };
+    // On a hybrid host only this shows the container its own directory in the v2 tree.
+    let tree = ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"];
+    let container = world.web(&[LIMITS, rights, &["--cap-add", "NET_ADMIN"], &tree].concat());
+    let report = world.report();
+    assert_is(&report, &container);
+    let said = container.said();
+    assert_eq!(report.json["sources"]["network"], "ebpf", "{said}");
+    for field in ["network.tx_packets", "processes.execs", "processes.exits", "processes.forks"] {
+        assert!(report.json["absent"][field].is_null(), "{field}: {}", report.json["absent"]);
+    }
+    let before = report.json["processes"]["execs"].as_u64().unwrap();
+    let nine = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done"];
+    world.docker.run_once(&[], BUSYBOX, &nine).unwrap();
+    assert_eq!(world.report().json["processes"]["execs"], before, "another container's");
+    container.exec(&[], &nine).unwrap();
+    let more = world.report().json["processes"]["execs"].as_u64().unwrap() - before;
+    // The shell, what it starts, and what the runtime does inside before that.
+    assert!((10..=12).contains(&more), "{more}");
+    assert!(
+        world.report().number("network_tx_bytes") > report.number("network_tx_bytes"),
+        "its own reports are traffic"
+    );
 }
 
 #[test]
-fn without_rights_doctor_names_each_refusal_and_its_cure() {
-    let engine = engine!();
-    let container = engine.container(&["--user", "1001"], "sleep 1000");
-    let command = ["exec", container.id.as_str(), "system-monitor", "doctor", "--valkey-url", "none"];
-    let output = engine.docker(&command).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+fn without_capabilities_ebpf_is_refused_with_a_cure_and_costs_nothing_else() {
+    let world = world!();
+    let container = world.web(LIMITS);
+    let report = world.report();
+    assert_is(&report, &container);
+    assert_eq!(report.json["sources"]["network"], "procfs");
+    assert!(report.json["absent"]["processes.execs"].as_str().unwrap().starts_with("eBPF "), "{}", report.json);
+    let doctor = format!("{BINARY} doctor --valkey-url none; echo it says $?");
+    let said = container.exec(&["--user", "1001"], &["sh", "-c", &doctor]).unwrap();
     for program in ["ingress", "egress", "task_newtask", "sched_process_exec", "sched_process_exit", "mark_victim"] {
         assert!(said.contains(&format!("refused     eBPF {program}: ")), "{said}");
     }
-    assert!(said.contains("cure: "), "{said}");
+    assert!(said.contains("cure: ") && said.contains("it says 1"), "{said}");
+}
+
+#[test]
+fn the_hosts_network_and_the_hosts_processes_do_not_confuse_it() {
+    let world = world!();
+    let container = world.web(&[LIMITS, &["--network", "host", "--pid", "host"]].concat());
+    let report = world.report();
+    assert_is(&report, &container);
+    assert_eq!(report.number("process_count"), Some(container.processes() as f64));
+}
+
+#[test]
+fn valkey_is_found_by_name_in_the_hosts_file_and_through_a_name_server() {
+    let world = world!();
+    let gateway = &world.docker.gateway;
+    let socket = match UdpSocket::bind((gateway.as_str(), 53)) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => skip!("another name server has port 53 of all addresses"),
+        socket => socket.unwrap(),
+    };
+    let address: Ipv4Addr = gateway.parse().unwrap();
+    std::thread::spawn(move || serve_names(&socket, address));
+    for (name, way) in [
+        ("valkey.file", vec!["--add-host", format!("valkey.file:{gateway}").leak(), "--dns", gateway]),
+        ("valkey.test", vec!["--dns", gateway]),
+        // What compose and orchestrators give: a short name and a search list.
+        ("valkey", vec!["--dns", gateway, "--dns-search", "test"]),
+    ] {
+        let host = format!("VALKEY_HOST={name}");
+        for image in [BUSYBOX, BARE] {
+            let options = [&world.options()[..], &["--env", &host], &way].concat();
+            let container = world.docker.run(&options, image, &[BINARY]);
+            assert!(world.valkey.report("web", PATIENCE).is_some(), "{name} {image}: {}", container.said());
+            drop(container);
+            world.valkey.query::<()>(&["FLUSHALL"]);
+        }
+    }
+}
+
+/// Answers the question for the address of `valkey.test`, and stays silent about all else (RFC 1035, section 4).
+fn serve_names(socket: &UdpSocket, address: Ipv4Addr) {
+    // The name, type A, class IN.
+    let known = b"\x06valkey\x04test\x00\x00\x01\x00\x01";
+    let mut question = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut question) {
+        if !question[12..length].to_ascii_lowercase().starts_with(known) {
+            continue;
+        }
+        let mut answer = question[..2].to_vec();
+        // A response with recursion, no error; one question, one answer.
+        answer.extend([0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+        answer.extend(&question[12..12 + known.len()]);
+        // The name of the question, type A, class IN, a minute, four bytes.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(address.octets());
+        socket.send_to(&answer, from).unwrap();
+    }
+}
+
+#[test]
+fn the_healthcheck_is_one_for_docker() {
+    let mut world = world!();
+    let check = format!("{BINARY} healthcheck");
+    let options = ["--health-cmd", &check, "--health-interval", "500ms", "--health-retries", "2"];
+    let container = world.web(&[&LIMITS[2..], &options].concat());
+    let becomes = |wanted: &str| {
+        eventually(PATIENCE, || (container.inspect(".State.Health.Status") == wanted).then_some(()))
+            .unwrap_or_else(|| panic!("not {wanted}: {}", container.inspect("json .State.Health")));
+    };
+    becomes("healthy");
+    world.valkey.kill();
+    becomes("unhealthy");
+    assert!(container.inspect("json .State.Health.Log").contains("Valkey at"), "the reason stands in the log");
+    world.valkey.restart();
+    becomes("healthy");
+}
+
+#[test]
+fn docker_stop_ends_it_at_once_and_the_last_word_is_exited() {
+    let world = world!();
+    let container = world.docker.run(&world.options(), BARE, &[BINARY]);
+    world.report();
+    container.ask(&["stop", "--time", "20"]).unwrap();
+    assert_eq!(container.inspect(".State.ExitCode"), "0", "137 would be the kill after twenty seconds");
+    assert_eq!(world.latest().status, "exited");
+    assert!(world.valkey.query::<i64>(&["PTTL", "system:metrics:web"]) > 0);
+    let said = container.said();
+    for line in ["Received shutdown signal", "stopping for container: web", "System monitor stopped"] {
+        assert!(said.contains(line), "{said}");
+    }
+}
+
+#[test]
+fn a_container_that_was_paused_goes_on_where_it_was() {
+    let world = world!();
+    let container = world.web(LIMITS);
+    let before = world.report();
+    container.ask(&["pause"]).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    container.ask(&["unpause"]).unwrap();
+    let after = world.report();
+    assert_is(&after, &container);
+    assert!(after.number("network_tx_bytes") >= before.number("network_tx_bytes"));
 }

@@ -1,146 +1,23 @@
 //! Known loads in real control groups of this machine, and what the agent makes of them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
-
-use tests::agent::{self, Agent};
+use monitor::config::Ebpf;
+use monitor::metrics::Metric;
 use tests::cgroup::Group;
-use tests::oracle::{self, Judged};
+use tests::oracle::Judged;
 use tests::valkey::Valkey;
-use tests::{eventually, skip};
+use tests::watched::{Load, Outside, PATIENCE, SOCKET, Watched, mean, real, whole};
+use tests::{eventually, needs_ebpf, skip, watch};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The agent's own talk with Valkey shall not be traffic of the group.
-const SOCKET: &[&str] = &["--unixsocket", "{dir}/socket"];
-
-/// An agent inside a group of its own.
-struct Watched {
-    _agent: Agent,
-    group: Group,
-    valkey: Valkey,
-    name: &'static str,
-}
-
-/// Starts one, or skips the test.
-macro_rules! watch {
-    ($name:literal) => {
-        watch!($name, |_| ())
-    };
-    ($name:literal, $prepare:expr) => {{
+/// A group without an agent in it, or skips the test.
+macro_rules! group {
+    ($name:literal) => {{
         if !tests::is_root() {
             skip!("control groups take root");
         }
         let Some(group) = Group::new($name) else { skip!("no control group can be made here") };
-        let Some(valkey) = Valkey::start(SOCKET) else { skip!("valkey-server is not installed") };
-        let prepare: fn(&Group) = $prepare;
-        prepare(&group);
-        Watched::start($name, group, valkey)
+        group
     }};
-}
-
-/// Skips the test where the kernel refuses the programs that it is about.
-macro_rules! needs_ebpf {
-    ($watched:expr, $($field:literal),+) => {{
-        let report = $watched.report();
-        $(if let Some(cause) = report.json["absent"][$field].as_str() {
-            skip!("{}: {cause}", $field);
-        })+
-        report
-    }};
-}
-
-impl Watched {
-    fn start(name: &'static str, group: Group, valkey: Valkey) -> Self {
-        let arguments = ["--interval", "200ms", "--scope", "self", "--disk-interval", "0s"];
-        let mut command = agent::command(&arguments, &[("CONTAINER_NAME", name)]);
-        command.env("VALKEY_URL", format!("unix://{}", valkey.path("socket").display()));
-        group.enter(&mut command);
-        let agent = Agent::spawn(command);
-        let watched = Self { _agent: agent, group, valkey, name };
-        watched.valkey.report(name, PATIENCE).expect("no report");
-        watched
-    }
-
-    /// The next report whose readings begin after now.
-    fn report(&self) -> Judged {
-        let read = || oracle::report(self.name, &self.valkey.report(self.name, PATIENCE).unwrap()).unwrap();
-        let before = read().timestamp;
-        // The next one may have been read already when the load ended; the one after it was not.
-        let next = eventually(PATIENCE, || Some(read().timestamp).filter(|at| *at > before)).expect("no new report");
-        eventually(PATIENCE, || Some(read()).filter(|report| report.timestamp > next)).expect("no new report")
-    }
-
-    /// Starts a load in the group.
-    fn load(&self, arguments: &[&str]) -> Load {
-        Load::start(&self.group, arguments)
-    }
-
-    /// The entries of the log.
-    fn entries(&self) -> Vec<oracle::Entry> {
-        let prefix = format!("system:logs:{}:", self.name);
-        let keys = self.valkey.keys(&prefix);
-        keys.iter()
-            .filter_map(|key| {
-                let bytes: Option<Vec<u8>> = self.valkey.query(&["GET", key]);
-                Some(oracle::entry(self.name, key, &bytes?).unwrap())
-            })
-            .collect()
-    }
-}
-
-/// A load that runs, or has run and holds what it opened.
-struct Load {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl Load {
-    fn start(group: &Group, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        group.enter(&mut command);
-        let mut child = command.spawn().unwrap();
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, input, output }
-    }
-
-    /// Waits until it has done what it was told; what it said before that.
-    fn done(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
-        loop {
-            let mut line = String::new();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "the load failed: {said:?}");
-            match line.trim_end() {
-                "done" => return said,
-                line => said.push(line.to_owned()),
-            }
-        }
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        _ = self.child.wait();
-    }
-}
-
-fn whole(report: &Judged, group: &str, field: &str) -> u64 {
-    report.json[group][field].as_u64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
-}
-
-fn real(report: &Judged, group: &str, field: &str) -> f64 {
-    report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
-}
-
-/// The mean over some reports, so that one late tick does not decide.
-fn mean(watched: &Watched, reports: usize, pick: impl Fn(&Judged) -> f64) -> f64 {
-    (0..reports).map(|_| pick(&watched.report())).sum::<f64>() / reports as f64
 }
 
 #[test]
@@ -165,99 +42,29 @@ fn a_burner_at_a_quarter_cpu_reads_100_percent_and_is_throttled() {
 
 #[test]
 fn a_load_at_half_of_its_allowance_reads_50_percent() {
-    let watched = watch!("half", |group| group.limit_cpu(500));
+    // An interval of many of the load's own periods, so that one more or less does not decide.
+    let watched = watch!("half", |group| group.limit_cpu(500), "1s");
     let _load = watched.load(&["duty", "250", "60000"]);
     watched.report();
-    let percent = mean(&watched, 15, |report| report.number("cpu_percent").unwrap());
-    assert!((43.0..57.0).contains(&percent), "{percent}");
-    let cores = mean(&watched, 10, |report| real(report, "cpu", "usage_cores"));
-    assert!((0.21..0.29).contains(&cores), "{cores}");
-}
-
-/// Bytes and packets: sent, received.
-fn network(report: &Judged) -> [u64; 4] {
-    let number =
-        |field: &str| report.json[field].as_u64().unwrap_or_else(|| panic!("{field}: {}", report.json["absent"]));
-    [
-        number("network_tx_bytes"),
-        whole(report, "network", "tx_packets"),
-        number("network_rx_bytes"),
-        whole(report, "network", "rx_packets"),
-    ]
-}
-
-/// What a load adds to the counters, and what it said. It holds its connections open until it is dropped.
-fn traffic(watched: &Watched, arguments: &[&str]) -> ([u64; 4], Vec<String>, Load) {
-    let before = network(&watched.report());
-    let mut load = watched.load(arguments);
-    let said = load.done();
-    let after = network(&watched.report());
-    ([0, 1, 2, 3].map(|at| after[at] - before[at]), said, load)
-}
-
-const LOOPBACK: [(&str, u64); 2] = [("127.0.0.1", 20), ("::1", 40)];
-
-#[test]
-fn datagrams_are_counted_to_the_byte_and_to_the_packet() {
-    let watched = watch!("udp");
-    needs_ebpf!(watched, "network.tx_packets");
-    for (address, header) in LOOPBACK {
-        for (count, size) in [(1000, 1), (100, 1472), (20, 64_000)] {
-            let load = ["udp", address, &count.to_string(), &size.to_string()];
-            let (grown, ..) = traffic(&watched, &load);
-            let bytes = count * (size + 8 + header);
-            assert_eq!(grown, [bytes, count, bytes, count], "{load:?}");
-        }
-    }
+    let percent = mean(&watched, 4, |report| report.number("cpu_percent").unwrap());
+    assert!((45.0..55.0).contains(&percent), "{percent}");
+    let report = watched.report();
+    let of_cores = real(&report, "cpu", "usage_cores") / 0.5 * 100.0;
+    assert!((of_cores - report.number("cpu_percent").unwrap()).abs() < 0.1, "{}", report.json);
 }
 
 #[test]
-fn streams_are_counted_as_on_the_wire_with_the_headers_that_segmentation_adds() {
-    let watched = watch!("tcp");
-    needs_ebpf!(watched, "network.tx_packets");
-    for (address, header) in LOOPBACK {
-        for (count, size) in [(200, 10), (50, 65_536), (10, 1_000_000)] {
-            let load = ["tcp", address, &count.to_string(), &size.to_string()];
-            // A segment that is sent again, because the machine is busy, comes with options of another length.
-            let undisturbed = (0..10).find_map(|_| {
-                let (grown, said, _open) = traffic(&watched, &load);
-                let ends: Vec<End> = said.iter().map(|line| End::parse(line)).collect();
-                ends.iter().all(|end| end.sent_again == 0).then_some((grown, ends))
-            });
-            let (grown, ends) = undisturbed.expect("segments are lost on loopback");
-            // The end that accepted did not count its answer to the first segment.
-            let segments = ends.iter().map(|end| end.segments).sum::<u64>() + 1;
-            let payload: u64 = ends.iter().map(|end| end.bytes).sum();
-            // A segment has 20 bytes of TCP header and 12 of timestamps; the first of each side has 8 more of options.
-            let bytes = payload + segments * (header + 32) + 2 * 8;
-            assert_eq!(grown, [bytes, segments, bytes, segments], "{load:?}");
-        }
-    }
-}
-
-/// What one end of a connection says that it sent.
-struct End {
-    segments: u64,
-    bytes: u64,
-    sent_again: u64,
-}
-
-impl End {
-    fn parse(line: &str) -> Self {
-        let mut words = line.split(' ').map(|word| word.parse().unwrap());
-        let mut next = || words.next().unwrap();
-        Self { segments: next(), bytes: next(), sent_again: next() }
-    }
-}
-
-#[test]
-fn traffic_of_other_groups_is_not_counted() {
-    let watched = watch!("bystander");
-    needs_ebpf!(watched, "network.tx_packets");
-    let Some(stranger) = Group::new("talker") else { skip!("no control group can be made here") };
-    let before = network(&watched.report());
-    Load::start(&stranger, &["udp", "127.0.0.1", "500", "100"]).done();
-    assert_eq!(network(&watched.report()), before);
+fn cpu_time_is_what_the_process_itself_was_charged() {
+    let group = group!("spent");
+    let mut outside = Outside::files(&group);
+    assert_eq!(outside.counter(Metric::CpuUsage), 0);
+    let mut load = Load::start(&group, &["spend", "400"]);
+    let spent: u64 = load.done()[0].parse().unwrap();
+    let usage = outside.counter(Metric::CpuUsage);
+    // Between the two the load has said what it spent, and gone to sleep; before, it was not yet in the group.
+    assert!(usage.abs_diff(spent) < 30_000_000, "{usage} {spent}");
+    let user = outside.counter(Metric::CpuUser);
+    assert!(user > 300_000_000 && user <= usage + 20_000_000, "{user} {usage}");
 }
 
 #[test]
@@ -308,6 +115,23 @@ fn an_oom_kill_is_counted_once_and_logged_as_an_error() {
 }
 
 #[test]
+fn the_kernels_programs_count_the_same_kills_as_its_files() {
+    let group = group!("kills");
+    group.limit_memory(48 << 20);
+    let (mut files, mut ebpf) = (Outside::files(&group), Outside::ebpf(&group, Ebpf::Auto));
+    if let Some(program) = ebpf.programs.iter().find(|program| !program.state.is_attached()) {
+        skip!("{program:?}");
+    }
+    for kills in 1..=3 {
+        // A process with threads, each of which dies of it.
+        Load::start(&group, &["hog", "268435456", "4"]).done();
+        assert_eq!((files.counter(Metric::OomKills), ebpf.counter(Metric::OomKills)), (kills, kills));
+    }
+    // The hogs, and the loads that started them.
+    assert_eq!((ebpf.counter(Metric::Forks), ebpf.counter(Metric::ThreadStarts)), (3, 12));
+}
+
+#[test]
 fn processes_and_descriptors_are_counted_to_the_one() {
     let watched = watch!("descriptors");
     let before = watched.report();
@@ -315,7 +139,7 @@ fn processes_and_descriptors_are_counted_to_the_one() {
     load.done();
     let after = watched.report();
     let grown = |field: &str| after.number(field).unwrap() - before.number(field).unwrap();
-    let open = std::fs::read_dir(format!("/proc/{}/fd", load.child.id())).unwrap().count() as f64;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", load.pid())).unwrap().count() as f64;
     assert!(open >= 103.0, "standard input, output and error besides the hundred: {open}");
     assert_eq!((grown("process_count"), grown("file_descriptors")), (1.0, open));
 }
@@ -330,7 +154,7 @@ fn the_smallest_memory_limit_on_the_way_up_counts() {
     outer.limit_memory(200 << 20);
     let inner = outer.child("inner");
     inner.limit_memory(300 << 20);
-    let watched = Watched::start("limits", inner, valkey);
+    let watched = Watched::start("limits", inner, valkey, "200ms");
     let report = watched.report();
     assert_eq!(whole(&report, "memory", "limit_bytes"), 200 << 20);
     let (used, percent) = (report.number("memory_usage_bytes").unwrap(), report.number("memory_percent").unwrap());
@@ -340,31 +164,52 @@ fn the_smallest_memory_limit_on_the_way_up_counts() {
 }
 
 #[test]
+fn the_smallest_limit_of_tasks_on_the_way_up_counts_and_threads_are_tasks() {
+    let outer = group!("tasks");
+    outer.limit_tasks(40);
+    let inner = outer.child("inner");
+    inner.limit_tasks(60);
+    let mut outside = Outside::files(&inner);
+    let mut load = Load::start(&inner, &["park", "12"]);
+    load.done();
+    assert_eq!(outside.counter(Metric::PidsLimit), 40);
+    assert_eq!((outside.counter(Metric::Threads), outside.counter(Metric::ProcessCount)), (13, 1));
+}
+
+#[test]
 fn a_frozen_group_is_paused_and_runs_again() {
-    if !tests::is_root() {
-        skip!("control groups take root");
-    }
-    // The agent must not freeze with it: it watches the group from outside, through the trees of another process' paths.
-    let Some(group) = Group::new("frozen") else { skip!("no control group can be made here") };
-    let identity = monitor::snapshot::Identity {
-        v2: group.v2().map(Into::into),
-        v1: [("freezer".to_owned(), group.dir("freezer").unwrap().to_owned())].into(),
-        ..Default::default()
-    };
-    let status = |_: ()| {
-        use monitor::sources::Source;
-        let taken = monitor::snapshot::Stamp { mono: Duration::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
-        let mut snapshot = monitor::snapshot::Snapshot::new(taken);
-        snapshot.cgroups.entry(monitor::snapshot::CgroupId(1)).or_default().identity = identity.clone().into();
-        monitor::sources::cgroup::CgroupFiles::new(1000).sample(&mut snapshot).unwrap();
-        monitor::report::Report::new(None, &snapshot, Duration::ZERO).containers[0].status.as_str()
-    };
+    // The agent must not freeze with it.
+    let group = group!("frozen");
+    let mut outside = Outside::files(&group);
     let _load = Load::start(&group, &["idle"]);
-    assert_eq!(status(()), "running");
+    assert_eq!(outside.look().status.as_str(), "running");
     group.freeze(true);
-    let paused = eventually(PATIENCE, || (status(()) == "paused").then_some(()));
+    let paused = eventually(PATIENCE, || (outside.look().status.as_str() == "paused").then_some(()));
     // Before anything can fail: what is frozen cannot be ended.
     group.freeze(false);
     assert!(paused.is_some());
-    assert!(eventually(PATIENCE, || (status(()) == "running").then_some(())).is_some());
+    assert!(eventually(PATIENCE, || (outside.look().status.as_str() == "running").then_some(())).is_some());
+}
+
+#[test]
+fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
+    let group = group!("removed");
+    let mut outside = Outside::files(&group);
+    let mut load = Load::start(&group, &["open", "3"]);
+    load.done();
+    // The interfaces are the reader's own, whatever becomes of the group.
+    let of_the_group = |metric: &&Metric| !metric.is_shared() && !metric.spec().name().starts_with("network");
+    let before = outside.look();
+    assert!(before.get(Metric::MemoryUsage).is_ok() && before.get(Metric::ProcessCount).is_ok());
+    drop(load);
+    drop(group);
+    let after = outside.look();
+    for metric in Metric::ALL.iter().filter(of_the_group) {
+        if let Ok(number) = after.get(*metric) {
+            panic!("{metric:?} is still {number:?}");
+        }
+    }
+    for metric in [Metric::MemoryUsage, Metric::ProcessCount, Metric::FileDescriptors, Metric::Uptime] {
+        assert!(after.get(metric).unwrap_err().as_str().contains("has ended"), "{:?}", after.get(metric));
+    }
 }

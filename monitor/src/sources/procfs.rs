@@ -45,18 +45,19 @@ impl Procfs {
     }
 
     /// The processes of a cgroup: in an own pid namespace, and for the machine, all that `ps` would show; else what the
-    /// cgroup's directories list, from itself downwards.
+    /// cgroup's directories list, from itself downwards. Where no cgroup is known at all, the machine is what is watched.
     fn pids(&self, identity: &Identity, scope: Scope) -> Result<Vec<u32>, Cause> {
-        let all = self.own_pid_namespace || (scope == Scope::Host && identity.is_root);
-        let dir = directory(identity).filter(|_| !all);
         let mut pids = BTreeSet::new();
-        match dir {
-            Some(dir) => members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?,
-            None => {
-                let entries = fs::read_dir(&self.roots.proc)
-                    .map_err(|error| Cause::new(format!("{}: {error}", self.roots.proc.display())))?;
-                pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
-            }
+        let has_directories = identity.v2.is_some() || !identity.v1.is_empty();
+        let is_machine = scope == Scope::Host && identity.is_root;
+        if self.own_pid_namespace || is_machine || !has_directories {
+            let entries = fs::read_dir(&self.roots.proc)
+                .map_err(|error| Cause::new(format!("{}: {error}", self.roots.proc.display())))?;
+            pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
+        } else {
+            // Were the machine's processes listed instead, they would all be this cgroup's.
+            let dir = directory(identity).ok_or_else(|| Cause::new("cgroup.procs: the cgroup has ended"))?;
+            members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?;
         }
         // 0 stands for a process outside of the pid namespace of the reader.
         pids.remove(&0);

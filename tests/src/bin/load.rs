@@ -15,14 +15,17 @@ fn main() {
         "idle" => Kept::Nothing,
         "burn" => burn(number(1)),
         "duty" => duty(number(1), number(2)),
-        "udp" => udp(&text(1), number(2), number(3)),
-        "tcp" => tcp(&text(1), number(2), number(3)),
+        "udp" => udp(&Way::new(&text(1), &text(4), &text(5)), number(2), number(3)),
+        "udp-cut" => udp_cut(&Way::new(&text(1), &text(4), &text(5)), number(2), number(3)),
+        "tcp" => tcp(&Way::new(&text(1), &text(4), &text(5)), number(2), number(3)),
         "fork" => repeat(number(1), || child(|| 0)),
         "threads" => repeat(number(1), || std::thread::spawn(|| ()).join().unwrap()),
         "exec" => repeat(number(1), || child(exec_nothing)),
         "exec-in-thread" => repeat(number(1), || child(|| std::thread::spawn(exec_nothing).join().unwrap())),
         "exit-together" => repeat(number(1), || child(|| exit_together(number(2)))),
-        "hog" => hog(number(1)),
+        "hog" => hog(number(1), number(2)),
+        "spend" => spend(Duration::from_millis(number(1))),
+        "park" => park(number(1)),
         "open" => Kept::Files((0..number(1)).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()),
         other => panic!("{other:?} is no load"),
     };
@@ -83,23 +86,97 @@ fn used() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
+/// So much CPU time; prints what it was charged in all.
+fn spend(time: Duration) -> Kept {
+    while used() < time {
+        // Not in the kernel, which tells the time.
+        (0..100_000).for_each(|_| std::hint::spin_loop());
+    }
+    println!("{}", used().as_nanos());
+    Kept::Nothing
+}
+
+/// Threads that do nothing, as long as this program runs.
+fn park(threads: u64) -> Kept {
+    for _ in 0..threads {
+        std::thread::spawn(|| std::thread::sleep(Duration::from_secs(3600)));
+    }
+    Kept::Nothing
+}
+
+/// From where to where: an address of the receiver, and the network namespaces of both (of this process if empty).
+struct Way {
+    address: String,
+    from: String,
+    to: String,
+}
+
+impl Way {
+    fn new(address: &str, from: &str, to: &str) -> Self {
+        Self { address: address.to_owned(), from: from.to_owned(), to: to.to_owned() }
+    }
+
+    /// A socket belongs to the namespace that its creator is in, for ever.
+    fn datagrams(&self) -> (UdpSocket, UdpSocket) {
+        enter(&self.to);
+        let to = UdpSocket::bind((self.address.as_str(), 0)).unwrap();
+        enter(&self.from);
+        let any = if self.address.contains(':') { "::" } else { "0.0.0.0" };
+        let from = UdpSocket::bind((any, 0)).unwrap();
+        from.connect(to.local_addr().unwrap()).unwrap();
+        (from, to)
+    }
+
+    fn stream(&self) -> (TcpStream, TcpStream) {
+        enter(&self.to);
+        let listener = TcpListener::bind((self.address.as_str(), 0)).unwrap();
+        enter(&self.from);
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        (client, server)
+    }
+}
+
+fn enter(namespace: &str) {
+    if !namespace.is_empty() {
+        let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+        // SAFETY: takes a descriptor and a number.
+        assert_eq!(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+    }
+}
+
 /// So many datagrams of so many bytes, each received before the next.
-fn udp(address: &str, count: u64, size: u64) -> Kept {
-    let (from, to) = (UdpSocket::bind((address, 0)).unwrap(), UdpSocket::bind((address, 0)).unwrap());
+fn udp(way: &Way, count: u64, size: u64) -> Kept {
+    let (from, to) = way.datagrams();
     let (payload, mut buffer) = (vec![7; usize::try_from(size).unwrap()], vec![0; 70_000]);
     for _ in 0..count {
-        from.send_to(&payload, to.local_addr().unwrap()).unwrap();
+        from.send(&payload).unwrap();
         assert_eq!(to.recv(&mut buffer).unwrap(), payload.len());
     }
     Kept::Nothing
 }
 
+/// One write of so many datagrams of so many bytes, which the kernel or the device cuts (`UDP_SEGMENT`, `udp(7)`).
+fn udp_cut(way: &Way, count: u64, size: u64) -> Kept {
+    let (from, to) = way.datagrams();
+    let size = usize::try_from(size).unwrap();
+    let each = libc::c_int::try_from(size).unwrap();
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
+    // SAFETY: `each` has `length` bytes and outlives the call.
+    let result = unsafe {
+        libc::setsockopt(from.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw const each).cast(), length)
+    };
+    assert_eq!(result, 0);
+    from.send(&vec![7; usize::try_from(count).unwrap() * size]).unwrap();
+    let mut buffer = vec![0; 70_000];
+    (0..count).for_each(|_| assert_eq!(to.recv(&mut buffer).unwrap(), size));
+    Kept::Nothing
+}
+
 /// So many writes of so many bytes through a connection; prints what both ends say of it, and keeps it open.
-fn tcp(address: &str, count: u64, size: u64) -> Kept {
+fn tcp(way: &Way, count: u64, size: u64) -> Kept {
     stay_on_one_cpu();
-    let listener = TcpListener::bind((address, 0)).unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut server, _) = listener.accept().unwrap();
+    let (mut client, mut server) = way.stream();
     client.set_nodelay(true).unwrap();
     let reader = std::thread::spawn(move || {
         let mut left = count * size;
@@ -195,9 +272,10 @@ fn end_thread() -> i32 {
     0
 }
 
-/// A process that takes memory until it is killed.
-fn hog(bytes: u64) -> Kept {
+/// A process that takes memory until it is killed, with so many idle threads.
+fn hog(bytes: u64, threads: u64) -> Kept {
     child(|| {
+        park(threads);
         let mut all = Vec::new();
         for _ in 0..bytes >> 20 {
             all.push(vec![7u8; 1 << 20]);

@@ -11,6 +11,8 @@ use redis::{ErrorKind, RedisError, RedisFuture};
 
 /// How long one question to one server may take.
 const TIMEOUT: Duration = Duration::from_millis(700);
+/// How long all of them may take: less than the connection, so that the message says which of the two it was.
+const DEADLINE: Duration = Duration::from_millis(1800);
 
 /// Looks names up in `/etc/hosts` and with the servers of `/etc/resolv.conf`, read anew each time: both change when a
 /// container is attached to a network.
@@ -34,6 +36,12 @@ async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
+    // First, and for both kinds of addresses at once: no server is asked for what the file has not, for it may be out of
+    // reach of a container whose names are all in the file.
+    let known = in_hosts(&std::fs::read_to_string("/etc/hosts").unwrap_or_default(), host);
+    if !known.is_empty() {
+        return Ok(known);
+    }
     let failed = |error: String| {
         RedisError::from((
             ErrorKind::Client,
@@ -47,13 +55,29 @@ async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     let options = builder.options_mut();
     options.timeout = TIMEOUT;
     options.attempts = 2;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // One after the other: there are servers that stay silent when they are asked for the newer kind.
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
     let resolver = builder.build().map_err(|error| failed(error.to_string()))?;
-    let found = resolver.lookup_ip(host).await.map_err(|error| {
+    let found = match tokio::time::timeout(DEADLINE, resolver.lookup_ip(host)).await {
+        Ok(found) => found,
+        Err(_) => return Err(failed("no name server answers".to_owned())),
+    };
+    let found = found.map_err(|error| {
         let unknown = error.is_nx_domain() || error.is_no_records_found();
         failed(if unknown { "no such name".to_owned() } else { error.to_string() })
     })?;
     Ok(found.iter().collect())
+}
+
+/// The addresses of a name in a hosts file (`hosts(5)`).
+fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
+    let host = host.trim_end_matches('.');
+    let address = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+    };
+    text.lines().filter_map(address).collect()
 }
 
 #[cfg(test)]
@@ -70,6 +94,15 @@ mod tests {
     async fn names_of_the_hosts_file_are_found() {
         let found = addresses("localhost").await.unwrap();
         assert!(found.iter().all(|address: &IpAddr| address.is_loopback()) && !found.is_empty());
+    }
+
+    #[test]
+    fn a_hosts_file_gives_all_addresses_of_a_name_and_of_its_aliases() {
+        let text = "127.0.0.1 localhost\n# 10.0.0.9 store\n10.0.0.1\tstore store.test # 10.0.0.8 other\nnonsense store\nfd00::1 STORE\n10.0.0.2";
+        let addresses = |host| in_hosts(text, host).iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(addresses("store"), ["10.0.0.1", "fd00::1"]);
+        assert_eq!(addresses("Store.test."), ["10.0.0.1"]);
+        assert!(addresses("other").is_empty() && addresses("stor").is_empty() && addresses("10.0.0.2").is_empty());
     }
 
     #[tokio::test]

@@ -1,0 +1,235 @@
+//! A Docker daemon of the tests' own: its data, sockets and bridge are nobody else's, and it ends with the tests, however
+//! they end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::{eventually, has};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// An image with busybox and the binary.
+pub const BUSYBOX: &str = "system-monitor-test/busybox";
+/// An image with nothing but the binary.
+pub const BARE: &str = "system-monitor-test/bare";
+/// Where the binary is in both.
+pub const BINARY: &str = "/usr/local/bin/system-monitor";
+
+/// Waits for the end of its input, which is the end of the tests, then takes everything away.
+const KEEPER: &str = r#"
+directory=$1 bridge=$2 address=$3
+client="docker --host unix://$directory/socket"
+# With an address of its own: else it takes that of one container after the other, which the others do not know.
+ip link add "$bridge" address 02:00:00:00:00:01 type bridge
+ip address add "$address/24" dev "$bridge"
+ip link set "$bridge" up
+dockerd --host "unix://$directory/socket" --pidfile "$directory/pid" \
+    --data-root "$directory/data" --exec-root "$directory/exec" \
+    --bridge "$bridge" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
+    >"$directory/log" 2>&1 &
+cat >/dev/null
+$client ps --all --quiet | xargs --no-run-if-empty $client rm --force
+kill $!
+wait
+ip link delete "$bridge"
+umount "$directory"/exec/netns/*
+rm --recursive --force --one-file-system "$directory"
+"#;
+
+/// The daemon.
+pub struct Docker {
+    dir: PathBuf,
+    /// The host as containers on the bridge see it.
+    pub gateway: String,
+    /// Closed when the tests end.
+    _until_the_end: ChildStdin,
+}
+
+/// The one daemon of this test binary, started when it is first asked for.
+///
+/// # Errors
+/// Why there can be none here.
+pub fn daemon() -> Result<&'static Docker, String> {
+    static DAEMON: OnceLock<Result<Docker, String>> = OnceLock::new();
+    DAEMON.get_or_init(Docker::start).as_ref().map_err(String::clone)
+}
+
+impl Docker {
+    fn start() -> Result<Self, String> {
+        if !crate::is_root() {
+            return Err("a Docker daemon takes root".to_owned());
+        }
+        if let Some(program) = ["dockerd", "docker", "ip", "busybox", "tar"].into_iter().find(|program| !has(program)) {
+            return Err(format!("{program} is not installed"));
+        }
+        let binary = std::env::var_os("SYSTEM_MONITOR_BIN");
+        let binary = binary.ok_or("SYSTEM_MONITOR_BIN names no static binary; cargo xtask test makes one")?;
+        let dir = tempfile::tempdir().unwrap().keep();
+        let [low, high, ..] = std::process::id().to_le_bytes();
+        let gateway = format!("10.{}.{low}.1", 64 + high % 128);
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "sh", dir.to_str().unwrap(), &format!("smt{}", std::process::id()), &gateway])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Out of reach of a Ctrl-C at the terminal.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let until_the_end = keeper.stdin.take().unwrap();
+        let docker = Self { dir, gateway, _until_the_end: until_the_end };
+        docker.answers(&mut keeper)?;
+        docker.import(BUSYBOX, |root| busybox(root, binary.as_ref()));
+        docker.import(BARE, |root| bare(root, binary.as_ref()));
+        Ok(docker)
+    }
+
+    fn answers(&self, keeper: &mut Child) -> Result<(), String> {
+        let ended = || fs::read_to_string(self.dir.join("log")).is_ok_and(|log| log.contains("failed to start daemon"));
+        let answer = eventually(PATIENCE, || {
+            let alive = keeper.try_wait().unwrap().is_none() && !ended();
+            if alive { self.ask(&["version"]).ok().map(|_| true) } else { Some(false) }
+        });
+        if answer == Some(true) {
+            return Ok(());
+        }
+        let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        Err(format!("dockerd does not run here: {}", log.lines().last().unwrap_or("it says nothing")))
+    }
+
+    fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.arg("--host").arg(format!("unix://{}/socket", self.dir.display())).args(arguments);
+        command
+    }
+
+    /// What a command prints.
+    ///
+    /// # Errors
+    /// What it complains of.
+    pub fn ask(&self, arguments: &[&str]) -> Result<String, String> {
+        let Output { status, stdout, stderr } = self.client(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+        if status.success() { Ok(text(stdout)) } else { Err(text(stderr)) }
+    }
+
+    fn import(&self, image: &str, fill: impl FnOnce(&Path)) {
+        let root = tempfile::tempdir().unwrap();
+        fill(root.path());
+        let mut archive = Command::new("tar")
+            .args(["--create", "--owner=0", "--group=0", "--directory"])
+            .args([root.path().as_os_str(), ".".as_ref()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = self.client(&["import", "-", image]).stdin(archive.stdout.take().unwrap()).output().unwrap();
+        assert!(archive.wait().unwrap().success() && output.status.success(), "{output:?}");
+    }
+
+    /// Starts a container.
+    pub fn run(&self, options: &[&str], image: &str, command: &[&str]) -> Container<'_> {
+        let words = [&["run", "--detach"], options, &[image], command].concat();
+        let id = self.ask(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        Container { docker: self, id }
+    }
+
+    /// Runs a container to its end; what it printed.
+    ///
+    /// # Errors
+    /// What was complained of.
+    pub fn run_once(&self, options: &[&str], image: &str, command: &[&str]) -> Result<String, String> {
+        self.ask(&[&["run", "--rm"], options, &[image], command].concat())
+    }
+
+    /// What the daemon's own interface answers: the numbers that its client rounds.
+    fn get(&self, path: &str) -> serde_json::Value {
+        let mut stream = UnixStream::connect(self.dir.join("socket")).unwrap();
+        // The old version of the protocol has no chunks, and ends with the answer.
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let body = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        serde_json::from_slice(&answer[body..]).unwrap()
+    }
+}
+
+/// A container, removed when dropped.
+pub struct Container<'a> {
+    docker: &'a Docker,
+    pub id: String,
+}
+
+impl Container<'_> {
+    /// A command of the client about this container: its words, with the container last.
+    ///
+    /// # Errors
+    /// What it complains of.
+    pub fn ask(&self, words: &[&str]) -> Result<String, String> {
+        self.docker.ask(&[words, &[&self.id]].concat())
+    }
+
+    /// Runs something inside.
+    ///
+    /// # Errors
+    /// What it complains of.
+    pub fn exec(&self, options: &[&str], command: &[&str]) -> Result<String, String> {
+        self.docker.ask(&[&["exec"], options, &[&self.id], command].concat())
+    }
+
+    /// A field of what Docker knows of it.
+    pub fn inspect(&self, field: &str) -> String {
+        self.ask(&["inspect", "--format", &format!("{{{{{field}}}}}")]).unwrap()
+    }
+
+    /// What `docker stats` is made from.
+    pub fn stats(&self) -> serde_json::Value {
+        self.docker.get(&format!("/containers/{}/stats?stream=false&one-shot=true", self.id))
+    }
+
+    /// How many processes `docker top` lists.
+    pub fn processes(&self) -> usize {
+        self.docker.get(&format!("/containers/{}/top", self.id))["Processes"].as_array().unwrap().len()
+    }
+
+    /// What it has written to its standard streams.
+    pub fn said(&self) -> String {
+        let Output { stdout, stderr, .. } = self.docker.client(&["logs", &self.id]).output().unwrap();
+        String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("container {}:\n{}", self.id, self.said());
+        }
+        _ = self.ask(&["rm", "--force", "--volumes"]);
+    }
+}
+
+fn busybox(root: &Path, binary: &Path) {
+    bare(root, binary);
+    for dir in ["bin", "etc", "tmp"] {
+        fs::create_dir(root.join(dir)).unwrap();
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|dir| dir.join("busybox")).find(|path| path.exists());
+    fs::copy(found.unwrap_or_else(|| "/bin/busybox".into()), root.join("bin/busybox")).unwrap();
+    for applet in ["sh", "sleep", "true", "nc", "dd"] {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+}
+
+fn bare(root: &Path, binary: &Path) {
+    let to = root.join(BINARY.trim_start_matches('/'));
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(binary, to).unwrap();
+}

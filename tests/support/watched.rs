@@ -1,0 +1,224 @@
+//! A control group with a known load, watched from the inside by the agent as a process, or from the outside by its library.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use monitor::config::Ebpf;
+use monitor::containers::Roots;
+use monitor::containers::own::{Own, OwnContainer};
+use monitor::metrics::Metric;
+use monitor::report::{Container, Report};
+use monitor::snapshot::{Snapshot, Stamp};
+use monitor::sources::bpf::{self, ProgramState};
+use monitor::sources::cgroup::CgroupFiles;
+use monitor::sources::procfs::Procfs;
+use monitor::sources::{self, Source};
+
+use crate::agent::{self, Agent};
+use crate::cgroup::Group;
+use crate::eventually;
+use crate::oracle::{self, Judged};
+use crate::valkey::Valkey;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The agent's own talk with Valkey shall not be traffic of the group.
+pub const SOCKET: &[&str] = &["--unixsocket", "{dir}/socket"];
+
+/// An agent inside a group of its own.
+pub struct Watched {
+    _agent: Agent,
+    pub group: Group,
+    pub valkey: Valkey,
+    name: &'static str,
+}
+
+/// Starts one, or skips the test: `watch!(name, prepare the group, interval)`.
+#[macro_export]
+macro_rules! watch {
+    ($name:literal) => {
+        $crate::watch!($name, |_| ())
+    };
+    ($name:literal, $prepare:expr) => {
+        $crate::watch!($name, $prepare, "200ms")
+    };
+    ($name:literal, $prepare:expr, $interval:literal) => {{
+        if !$crate::is_root() {
+            $crate::skip!("control groups take root");
+        }
+        let Some(group) = $crate::cgroup::Group::new($name) else { $crate::skip!("no control group can be made here") };
+        let Some(valkey) = $crate::valkey::Valkey::start($crate::watched::SOCKET) else {
+            $crate::skip!("valkey-server is not installed")
+        };
+        let prepare: fn(&$crate::cgroup::Group) = $prepare;
+        prepare(&group);
+        $crate::watched::Watched::start($name, group, valkey, $interval)
+    }};
+}
+
+/// Skips the test where the kernel refuses the programs that it is about.
+#[macro_export]
+macro_rules! needs_ebpf {
+    ($watched:expr, $($field:literal),+) => {{
+        let report = $watched.report();
+        $(if let Some(cause) = report.json["absent"][$field].as_str() {
+            $crate::skip!("{}: {cause}", $field);
+        })+
+        report
+    }};
+}
+
+impl Watched {
+    pub fn start(name: &'static str, group: Group, valkey: Valkey, interval: &str) -> Self {
+        let arguments = ["--interval", interval, "--scope", "self", "--disk-interval", "0s"];
+        let mut command = agent::command(&arguments, &[("CONTAINER_NAME", name)]);
+        command.env("VALKEY_URL", format!("unix://{}", valkey.path("socket").display()));
+        group.enter(&mut command);
+        let agent = Agent::spawn(command);
+        let watched = Self { _agent: agent, group, valkey, name };
+        watched.valkey.report(name, PATIENCE).expect("no report");
+        watched
+    }
+
+    /// The next report whose readings begin after now.
+    pub fn report(&self) -> Judged {
+        let read = || oracle::report(self.name, &self.valkey.report(self.name, PATIENCE).unwrap()).unwrap();
+        let before = read().timestamp;
+        // The next one may have been read already when the load ended; the one after it was not.
+        let next = eventually(PATIENCE, || Some(read().timestamp).filter(|at| *at > before)).expect("no new report");
+        eventually(PATIENCE, || Some(read()).filter(|report| report.timestamp > next)).expect("no new report")
+    }
+
+    /// Starts a load in the group.
+    pub fn load(&self, arguments: &[&str]) -> Load {
+        Load::start(&self.group, arguments)
+    }
+
+    /// The entries of the log.
+    pub fn entries(&self) -> Vec<oracle::Entry> {
+        let prefix = format!("system:logs:{}:", self.name);
+        let keys = self.valkey.keys(&prefix);
+        keys.iter()
+            .filter_map(|key| {
+                let bytes: Option<Vec<u8>> = self.valkey.query(&["GET", key]);
+                Some(oracle::entry(self.name, key, &bytes?).unwrap())
+            })
+            .collect()
+    }
+}
+
+/// A load that runs, or has run and holds what it opened.
+pub struct Load {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Load {
+    pub fn start(group: &Group, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        group.enter(&mut command);
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, input, output }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has done what it was told; what it said before that.
+    pub fn done(&mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the load failed: {said:?}");
+            match line.trim_end() {
+                "done" => return said,
+                line => said.push(line.to_owned()),
+            }
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It may not be done.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// The program that cargo has built beside the tests.
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("load")
+}
+
+pub fn whole(report: &Judged, group: &str, field: &str) -> u64 {
+    report.json[group][field].as_u64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
+}
+
+pub fn real(report: &Judged, group: &str, field: &str) -> f64 {
+    report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
+}
+
+/// The mean over some reports, so that one late tick does not decide.
+pub fn mean(watched: &Watched, reports: usize, pick: impl Fn(&Judged) -> f64) -> f64 {
+    (0..reports).map(|_| pick(&watched.report())).sum::<f64>() / reports as f64
+}
+
+/// The library's sources, on a group that this process is not in.
+pub struct Outside {
+    sources: Vec<Box<dyn Source>>,
+    pub programs: Vec<ProgramState>,
+    before: Option<Snapshot>,
+}
+
+impl Outside {
+    /// Watches the group's files and processes.
+    pub fn files(group: &Group) -> Self {
+        let own = group.own();
+        let mut outside = Self::ebpf(group, Ebpf::Off);
+        outside.sources = vec![entry(own), Box::new(CgroupFiles::new(1000)), Box::new(Procfs::new(&Roots::default()))];
+        outside
+    }
+
+    /// Watches what the kernel's programs count, and nothing else.
+    pub fn ebpf(group: &Group, mode: Ebpf) -> Self {
+        let own = group.own();
+        let (source, programs) = bpf::open(mode, &own, &Roots::default(), bpf::Room::Enough, now);
+        Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
+    }
+
+    /// What a reading says, together with the one before.
+    pub fn look(&mut self) -> Container {
+        let sampled = sources::sample(&mut self.sources, now);
+        assert!(sampled.errors.is_empty(), "{:?}", sampled.errors);
+        let report = Report::new(self.before.as_ref(), &sampled.snapshot, sampled.cost);
+        self.before = Some(sampled.snapshot);
+        report.containers.into_iter().next().unwrap()
+    }
+
+    /// A counter as the kernel has it.
+    pub fn counter(&mut self, metric: Metric) -> u64 {
+        let read = self.look().values.get(metric).map(|read| read.map_err(ToString::to_string));
+        read.unwrap_or_else(|| panic!("nothing reads {metric:?}")).unwrap_or_else(|cause| panic!("{metric:?}: {cause}"))
+    }
+}
+
+fn entry(own: Own) -> Box<dyn Source> {
+    Box::new(OwnContainer::new(own, &Roots::default()))
+}
+
+fn now() -> Stamp {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let mono = Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap());
+    Stamp { mono, wall: SystemTime::now() }
+}

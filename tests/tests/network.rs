@@ -1,0 +1,217 @@
+//! Known traffic, and what the agent makes of it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+use tests::cgroup::Group;
+use tests::oracle::Judged;
+use tests::watched::{Load, Watched, whole};
+use tests::{needs_ebpf, skip, watch};
+
+/// Bytes and packets: sent, received.
+fn network(report: &Judged) -> [u64; 4] {
+    let number =
+        |field: &str| report.json[field].as_u64().unwrap_or_else(|| panic!("{field}: {}", report.json["absent"]));
+    [
+        number("network_tx_bytes"),
+        whole(report, "network", "tx_packets"),
+        number("network_rx_bytes"),
+        whole(report, "network", "rx_packets"),
+    ]
+}
+
+/// What a load adds to the counters, and what it said. It holds its connections open until it is dropped.
+fn traffic(watched: &Watched, arguments: &[String]) -> ([u64; 4], Vec<String>, Load) {
+    let before = network(&watched.report());
+    let mut load = watched.load(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = load.done();
+    let after = network(&watched.report());
+    ([0, 1, 2, 3].map(|at| after[at] - before[at]), said, load)
+}
+
+/// A way for traffic: the receiver's address, and the network namespaces of sender and receiver (the test's own if empty).
+struct Way<'a> {
+    address: &'a str,
+    namespaces: [&'a str; 2],
+}
+
+impl Way<'_> {
+    /// The length of the IP header.
+    fn header(&self) -> u64 {
+        let is_v6 = self.address.contains(':') && !self.address.starts_with("::ffff:");
+        if is_v6 { 40 } else { 20 }
+    }
+
+    fn load(&self, kind: &str, count: u64, size: u64) -> Vec<String> {
+        let [from, to] = self.namespaces;
+        [kind, self.address, &count.to_string(), &size.to_string(), from, to].map(str::to_owned).into()
+    }
+}
+
+/// The last one is for sockets of the newer family that send packets of the older.
+const LOOPBACK: [Way<'_>; 3] = [
+    Way { address: "127.0.0.1", namespaces: ["", ""] },
+    Way { address: "::1", namespaces: ["", ""] },
+    Way { address: "::ffff:127.0.0.1", namespaces: ["", ""] },
+];
+
+/// Datagrams are sent, received and counted one by one.
+fn assert_datagrams_are_counted(watched: &Watched, ways: &[Way<'_>], loads: &[(&str, u64, u64)]) {
+    for way in ways {
+        for &(kind, count, size) in loads {
+            let load = way.load(kind, count, size);
+            let (grown, ..) = traffic(watched, &load);
+            let bytes = count * (size + 8 + way.header());
+            assert_eq!(grown, [bytes, count, bytes, count], "{load:?}");
+        }
+    }
+}
+
+fn assert_streams_are_counted(watched: &Watched, ways: &[Way<'_>], loads: &[(u64, u64)]) {
+    for way in ways {
+        for &(count, size) in loads {
+            let load = way.load("tcp", count, size);
+            // A segment that is sent again, because the machine is busy, comes with options of another length.
+            let undisturbed = (0..10).find_map(|_| {
+                let (grown, said, _open) = traffic(watched, &load);
+                let ends: Vec<End> = said.iter().map(|line| End::parse(line)).collect();
+                ends.iter().all(|end| end.sent_again == 0).then_some((grown, ends))
+            });
+            let (grown, ends) = undisturbed.expect("segments are lost within one machine");
+            // The end that accepted did not count its answer to the first segment.
+            let segments = ends.iter().map(|end| end.segments).sum::<u64>() + 1;
+            let payload: u64 = ends.iter().map(|end| end.bytes).sum();
+            // A segment has 20 bytes of TCP header and 12 of timestamps; the first of each side has 8 more of options.
+            let bytes = payload + segments * (way.header() + 32) + 2 * 8;
+            assert_eq!(grown, [bytes, segments, bytes, segments], "{load:?}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_are_counted_to_the_byte_and_to_the_packet() {
+    let watched = watch!("udp");
+    needs_ebpf!(watched, "network.tx_packets");
+    assert_datagrams_are_counted(&watched, &LOOPBACK, &[("udp", 1000, 1), ("udp", 100, 1472), ("udp", 20, 64_000)]);
+    // One write that the kernel cuts into datagrams.
+    assert_datagrams_are_counted(&watched, &LOOPBACK, &[("udp-cut", 40, 1000), ("udp-cut", 2, 20_000)]);
+}
+
+#[test]
+fn streams_are_counted_as_on_the_wire_with_the_headers_that_segmentation_adds() {
+    let watched = watch!("tcp");
+    needs_ebpf!(watched, "network.tx_packets");
+    assert_streams_are_counted(&watched, &LOOPBACK, &[(200, 10), (50, 65_536), (10, 1_000_000)]);
+}
+
+#[test]
+fn between_network_namespaces_it_is_the_same_with_and_without_offload() {
+    let watched = watch!("veth");
+    needs_ebpf!(watched, "network.tx_packets");
+    let Some(cable) = Cable::new() else { skip!("no network namespaces can be made here with ip") };
+    let namespaces = cable.0.each_ref().map(String::as_str);
+    let ways = [Way { address: "10.0.0.2", namespaces }, Way { address: "fd00::2", namespaces }];
+    for offload in [true, false] {
+        cable.offload(offload);
+        // The last one is beyond the 1,500 bytes of the cable: it goes in fragments, and counts as the one that it is.
+        assert_datagrams_are_counted(&watched, &ways, &[("udp", 100, 1), ("udp", 50, 1400), ("udp", 10, 64_000)]);
+        assert_datagrams_are_counted(&watched, &ways, &[("udp-cut", 40, 1400)]);
+        assert_streams_are_counted(&watched, &ways, &[(100, 10), (50, 65_536), (5, 1_000_000)]);
+    }
+}
+
+/// Two network namespaces with a virtual cable between them.
+struct Cable([String; 2]);
+
+impl Cable {
+    /// `None` where this process may not.
+    fn new() -> Option<Self> {
+        let cable = Self(["a", "b"].map(|end| format!("system-monitor-{}-{end}", std::process::id())));
+        let [a, b] = cable.0.each_ref();
+        let first = format!("link add end netns {a} type veth peer name end netns {b}");
+        let script = [format!("netns add {a}"), format!("netns add {b}"), first];
+        let addresses = [(a, 1), (b, 2)].into_iter().flat_map(|(name, number)| {
+            [
+                format!("-n {name} address add 10.0.0.{number}/24 dev end"),
+                format!("-n {name} address add fd00::{number}/64 dev end nodad"),
+                format!("-n {name} link set end up"),
+            ]
+        });
+        let laid = script.into_iter().chain(addresses).all(|words| ip(&words));
+        laid.then_some(cable)
+    }
+
+    /// Whether the ends take packets that are cut later, and join those that come.
+    fn offload(&self, on: bool) {
+        for name in &self.0 {
+            let path = format!("/run/netns/{name}");
+            // A thread that enters a namespace stays there.
+            std::thread::spawn(move || offload_here(&path, on)).join().unwrap();
+        }
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            ip(&format!("netns delete {name}"));
+        }
+    }
+}
+
+fn ip(words: &str) -> bool {
+    let output = Command::new("ip").args(words.split(' ')).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Asks the driver of the interface `end` (`include/uapi/linux/ethtool.h`).
+fn offload_here(namespace: &str, on: bool) {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const SET_TSO: u32 = 0x1f;
+    const SET_GSO: u32 = 0x24;
+    const SET_GRO: u32 = 0x2c;
+    let namespace = fs::File::open(namespace).unwrap();
+    // SAFETY: takes a descriptor and a number.
+    assert_eq!(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    for command in [SET_TSO, SET_GSO, SET_GRO] {
+        let mut value = [command, u32::from(on)];
+        // SAFETY: plain data.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(b"end") {
+            *to = libc::c_char::try_from(*from).unwrap();
+        }
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: the request and what it points to outlive the call.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        assert_eq!(result, 0, "{command:#x}: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// What one end of a connection says that it sent.
+struct End {
+    segments: u64,
+    bytes: u64,
+    sent_again: u64,
+}
+
+impl End {
+    fn parse(line: &str) -> Self {
+        let mut words = line.split(' ').map(|word| word.parse().unwrap());
+        let mut next = || words.next().unwrap();
+        Self { segments: next(), bytes: next(), sent_again: next() }
+    }
+}
+
+#[test]
+fn traffic_of_other_groups_is_not_counted() {
+    let watched = watch!("bystander");
+    needs_ebpf!(watched, "network.tx_packets");
+    let Some(stranger) = Group::new("talker") else { skip!("no control group can be made here") };
+    let before = network(&watched.report());
+    Load::start(&stranger, &["udp", "127.0.0.1", "500", "100"]).done();
+    assert_eq!(network(&watched.report()), before);
+}
