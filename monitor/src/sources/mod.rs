@@ -73,7 +73,7 @@ pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
 
 fn own_container(config: &Config) -> (Box<dyn Source>, Part) {
     let own = own::find(&config.roots, &config.container_name);
-    let part = Part { top: own.identity.v2.clone(), id: Some(own.id).filter(|_| !own.identity.is_root) };
+    let part = Part::of(&own);
     (Box::new(OwnContainer::new(own, &config.roots)), part)
 }
 

@@ -27,6 +27,7 @@ use self::tally::{Add, Tally};
 use super::{Source, SourceError};
 use crate::config::Ebpf as Mode;
 use crate::containers::Roots;
+use crate::containers::own::Own;
 use crate::metrics::{Metric, Origin};
 use crate::snapshot::{Cause, CgroupId, Snapshot, Stamp, Values};
 
@@ -103,6 +104,13 @@ pub struct Part {
     pub top: Option<PathBuf>,
     /// Its id; `None` for the whole tree.
     pub id: Option<CgroupId>,
+}
+
+impl Part {
+    /// One container and what is below it.
+    pub fn of(own: &Own) -> Self {
+        Self { top: own.identity.v2.clone(), id: Some(own.id).filter(|_| !own.identity.is_root) }
+    }
 }
 
 /// Loads and attaches what the host allows, for a part of the tree.
