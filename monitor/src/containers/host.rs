@@ -13,8 +13,9 @@ use super::{Roots, controllers, mounts};
 use crate::snapshot::{CgroupId, Identity, Place, Scope, Snapshot, Status};
 use crate::sources::{Source, SourceError};
 
-/// After so many readings a name that the first process could not give yet is final.
-const PATIENCE: u32 = 3;
+/// After so many readings a name is final that the first process has not given: at first that is the runtime's own, which
+/// has not become the container's yet.
+const PATIENCE: u32 = 10;
 
 /// The first source of scope `host`: it walks the tree and makes the entries that the others fill.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ type Ended = Vec<(CgroupId, Arc<Identity>)>;
 #[derive(Debug)]
 struct Container {
     identity: Arc<Identity>,
-    /// How often its name was looked up without a process to ask.
+    /// How often its name was looked up.
     looks: u32,
 }
 
@@ -117,7 +118,7 @@ impl HostContainers {
         (places, ended)
     }
 
-    /// Takes note of a container, and looks its name up until there was a process to ask.
+    /// Takes note of a container, and looks its name up until it is final.
     fn meet(&mut self, directory: &Directory, marks: Option<Marks>) {
         let looks = self.containers.get(&directory.id).map_or(0, |known| known.looks);
         if looks >= PATIENCE {
@@ -133,14 +134,14 @@ impl HostContainers {
             return;
         };
         let first = first_process(&identity);
-        let Known { name, image, labels } = names::look_up(found, first, &self.roots, &self.host);
+        let Known { name, is_own_name, image, labels } = names::look_up(found, first, &self.roots, &self.host);
         let fallback =
             found.name.clone().or_else(|| found.id.as_deref().map(short)).unwrap_or_else(|| identity.path.clone());
         identity.name = self.unique(&name.unwrap_or(fallback), directory.id, found.id.as_deref());
         identity.container_id.clone_from(&found.id);
         identity.runtime = Some(found.runtime.to_owned());
         (identity.image, identity.labels) = (image, labels);
-        let looks = if first.is_some() { PATIENCE } else { looks + 1 };
+        let looks = if is_own_name { PATIENCE } else { looks + 1 };
         self.containers.insert(directory.id, Container { identity: Arc::new(identity), looks });
     }
 

@@ -18,6 +18,8 @@ const LONGEST: u64 = 4 << 20;
 pub struct Known {
     /// Its name.
     pub name: Option<String>,
+    /// Whether the container itself gave the name, so that no better one will come.
+    pub is_own_name: bool,
     /// Its image.
     pub image: Option<String>,
     /// Its labels.
@@ -35,7 +37,7 @@ pub fn look_up(marks: &Marks, first: Option<u32>, roots: &Roots, host: &Path) ->
     .unwrap_or_default();
     // The names of the agents that ran inside carry over.
     if let Some(name) = first.and_then(|pid| from_environment(&roots.proc, pid)) {
-        known.name = Some(name);
+        (known.name, known.is_own_name) = (Some(name), true);
     }
     known
 }
@@ -70,6 +72,7 @@ fn docker(host: &Path, id: &str) -> Option<Known> {
     let container: Container = serde_json::from_slice(&text).ok()?;
     Some(Known {
         name: Some(container.name.trim_start_matches('/').to_owned()).filter(|name| !name.is_empty()),
+        is_own_name: false,
         image: container.config.image,
         labels: container.config.labels.unwrap_or_default(),
     })
@@ -106,6 +109,7 @@ fn kubernetes(host: &Path, id: &str) -> Option<Known> {
         ];
         Some(Known {
             name: Some(format!("{namespace}/{pod}/{container}")),
+            is_own_name: false,
             image: None,
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         })

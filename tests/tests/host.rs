@@ -1,0 +1,105 @@
+//! One agent for every container of a machine.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use tests::agent::Agent;
+use tests::docker::{self, BUSYBOX};
+use tests::oracle::{self, Judged};
+use tests::valkey::Valkey;
+use tests::{eventually, skip};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A daemon, a server, and an agent that watches the machine.
+macro_rules! world {
+    () => {{
+        let docker = match docker::daemon() {
+            Ok(docker) => docker,
+            Err(reason) => skip!("{reason}"),
+        };
+        let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+        let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms"], &[]);
+        (docker, valkey, agent)
+    }};
+}
+
+fn report(valkey: &Valkey, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged {
+    let latest = || oracle::report(name, &valkey.report(name, Duration::from_millis(50))?).ok().filter(&fits);
+    eventually(PATIENCE, latest).unwrap_or_else(|| {
+        let last = valkey.report(name, Duration::ZERO).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        panic!("{name}: {last:?}; there are {:?}", valkey.keys("system:metrics:"))
+    })
+}
+
+fn short(id: &str) -> &str {
+    &id[..12]
+}
+
+#[test]
+fn every_container_has_a_report_of_its_own_under_the_name_that_its_sidecar_had() {
+    let (docker, valkey, _agent) = world!();
+    let limits = ["--cpus", "0.25", "--memory", "64m", "--env", "CONTAINER_NAME=sirius-api"];
+    let spinning = docker.run(&limits, BUSYBOX, &["sh", "-c", "while :; do :; done"]);
+    let nameless = docker.run(&[], BUSYBOX, &["sleep", "10000"]);
+    let api =
+        report(&valkey, "sirius-api", |report| report.number("cpu_percent").is_some_and(|percent| percent > 80.0));
+    assert_eq!(api.json["cpu"]["limit_cores"], 0.25);
+    assert_eq!(api.json["memory"]["limit_bytes"], 64 << 20);
+    assert_eq!((api.number("process_count"), api.json["scope"].as_str()), (Some(1.0), Some("host")));
+    assert_eq!(api.json["container_id"], spinning.id.as_str());
+    let quiet = report(&valkey, short(&nameless.id), |report| report.number("cpu_percent").is_some());
+    assert!(quiet.number("cpu_percent").unwrap() < 20.0);
+    assert!(quiet.number("disk_total_bytes").is_some(), "{}", quiet.json["absent"]);
+}
+
+#[test]
+fn the_machine_itself_has_a_report() {
+    let (_docker, valkey, _agent) = world!();
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let machine = report(&valkey, name.trim(), |report| report.number("cpu_percent").is_some());
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .count() as f64;
+    let counted = machine.number("process_count").unwrap();
+    assert!((counted - processes).abs() < processes / 3.0, "{counted} of {processes}");
+    assert!(machine.number("memory_usage_bytes").unwrap() > 1e7);
+}
+
+#[test]
+fn programs_and_traffic_are_the_containers_own_even_on_the_machines_network() {
+    let (docker, valkey, _agent) = world!();
+    let busy = "while :; do busybox true; done";
+    let talker = "while :; do wget -q -O /dev/null http://127.0.0.1:9/; sleep 0.1; done";
+    let _busy = docker.run(&["--env", "CONTAINER_NAME=busy"], BUSYBOX, &["sh", "-c", busy]);
+    let _talker = docker.run(&["--network", "host", "--env", "CONTAINER_NAME=talker"], BUSYBOX, &["sh", "-c", talker]);
+    let _silent = docker.run(&["--network", "host", "--env", "CONTAINER_NAME=silent"], BUSYBOX, &["sleep", "10000"]);
+    let silent = report(&valkey, "silent", |_| true);
+    if silent.json["sources"]["network"] != "ebpf" {
+        skip!("eBPF: {}", silent.json["absent"]["network_rx_bytes"]);
+    }
+    report(&valkey, "talker", |report| report.number("network_tx_bytes").is_some_and(|sent| sent > 0.0));
+    let busy =
+        report(&valkey, "busy", |report| report.json["processes"]["execs"].as_u64().is_some_and(|execs| execs > 20));
+    assert_eq!(busy.number("network_tx_bytes"), Some(0.0));
+    let silent = report(&valkey, "silent", |_| true);
+    assert_eq!((silent.number("network_tx_bytes"), silent.json["processes"]["forks"].as_u64()), (Some(0.0), Some(0)));
+}
+
+#[test]
+fn a_container_that_ends_gets_a_last_report_and_then_its_key_runs_out() {
+    let (docker, valkey, _agent) = world!();
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do busybox true; done; sleep 2";
+    let container = docker.run(&["--env", "CONTAINER_NAME=brief"], BUSYBOX, &["sh", "-c", script]);
+    report(&valkey, "brief", |report| report.status == "running");
+    let last = report(&valkey, "brief", |report| report.status == "exited");
+    assert!(last.number("process_count").is_none());
+    if let Some(execs) = last.json["processes"]["execs"].as_u64() {
+        assert!(execs >= 12, "the shell, ten programs and the sleep: {execs}");
+    }
+    let left: i64 = valkey.query(&["PTTL", "system:metrics:brief"]);
+    assert!((1..=30_000).contains(&left), "{left}");
+    drop(container);
+}
