@@ -62,8 +62,8 @@ fn burn(milliseconds: u64) -> Kept {
     Kept::Nothing
 }
 
-/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used since the start, so that what a busy machine
-/// withholds for a while is made good.
+/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used since the start, so that what a busy
+/// machine withholds for a while is made good.
 fn duty(thousandths: u64, milliseconds: u64) -> Kept {
     let (begin, before) = (now(), used());
     while begin.elapsed() < Duration::from_millis(milliseconds) {
