@@ -1,5 +1,5 @@
-//! A Docker daemon of the tests' own: its data, sockets and bridge are nobody else's, and it ends with the tests, however
-//! they end.
+//! A Docker daemon of the tests' own: its data, sockets and bridge are nobody else's, and it ends with the tests,
+//! however they end.
 
 use std::fs;
 use std::io::{Read, Write};

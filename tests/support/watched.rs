@@ -1,4 +1,5 @@
-//! A control group with a known load, watched from the inside by the agent as a process, or from the outside by its library.
+//! A control group with a known load, watched from the inside by the agent as a process, or from the outside by its
+//! library.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

@@ -22,11 +22,15 @@ macro_rules! group {
 
 #[test]
 fn a_burner_at_a_quarter_cpu_reads_100_percent_and_is_throttled() {
-    let watched = watch!("quarter", |group| group.limit_cpu(250));
+    // The quota is refilled every 100 ms: an interval of many of them, so that one more or less does not decide.
+    let watched = watch!("quarter", |group| group.limit_cpu(250), "2s");
     let _load = watched.load(&["burn", "60000"]);
-    watched.report();
-    let percent = mean(&watched, 10, |report| report.number("cpu_percent").unwrap());
-    assert!((97.0..=100.0).contains(&percent), "{percent}");
+    // In some interval of a busy machine it gets all that it may have.
+    let full = |report: &Judged| {
+        let cores = real(report, "cpu", "usage_cores");
+        report.number("cpu_percent") >= Some(97.0) && (0.2425..0.2575).contains(&cores)
+    };
+    eventually(2 * PATIENCE, || Some(watched.report()).filter(full)).expect("never the whole allowance");
     let report = watched.report();
     assert!((real(&report, "cpu", "limit_cores") - 0.25).abs() < 1e-6);
     assert!(real(&report, "cpu", "throttled_percent") > 50.0);

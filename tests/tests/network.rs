@@ -32,7 +32,8 @@ fn traffic(watched: &Watched, arguments: &[String]) -> ([u64; 4], Vec<String>, L
     ([0, 1, 2, 3].map(|at| after[at] - before[at]), said, load)
 }
 
-/// A way for traffic: the receiver's address, and the network namespaces of sender and receiver (the test's own if empty).
+/// A way for traffic: the receiver's address, and the network namespaces of sender and receiver, empty for the test's
+/// own.
 struct Way<'a> {
     address: &'a str,
     namespaces: [&'a str; 2],

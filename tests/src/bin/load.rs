@@ -62,18 +62,15 @@ fn burn(milliseconds: u64) -> Kept {
     Kept::Nothing
 }
 
-/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used, so that a throttled or shared CPU does not
-/// change it.
+/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used since the start, so that what a busy
+/// machine withholds for a while is made good.
 fn duty(thousandths: u64, milliseconds: u64) -> Kept {
-    let period = Duration::from_millis(20);
-    let end = now() + Duration::from_millis(milliseconds);
-    while now() < end {
-        let next = now() + period;
-        let until = used() + period.mul_f64(thousandths as f64 / 1000.0);
-        while used() < until {
-            std::hint::spin_loop();
+    let (begin, before) = (now(), used());
+    while begin.elapsed() < Duration::from_millis(milliseconds) {
+        while used() - before < begin.elapsed().mul_f64(thousandths as f64 / 1000.0) {
+            (0..1000).for_each(|_| std::hint::spin_loop());
         }
-        std::thread::sleep(next.saturating_duration_since(now()));
+        std::thread::sleep(Duration::from_millis(10));
     }
     Kept::Nothing
 }

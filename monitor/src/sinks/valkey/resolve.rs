@@ -36,8 +36,8 @@ async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    // First, and for both kinds of addresses at once: no server is asked for what the file has not, for it may be out of
-    // reach of a container whose names are all in the file.
+    // First, and for both kinds of addresses at once: no server is asked for what the file has not, for it may be out
+    // of reach of a container whose names are all in the file.
     let known = in_hosts(&std::fs::read_to_string("/etc/hosts").unwrap_or_default(), host);
     if !known.is_empty() {
         return Ok(known);
@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_hosts_file_gives_all_addresses_of_a_name_and_of_its_aliases() {
-        let text = "127.0.0.1 localhost\n# 10.0.0.9 store\n10.0.0.1\tstore store.test # 10.0.0.8 other\nnonsense store\nfd00::1 STORE\n10.0.0.2";
+        let text = "127.0.0.1 localhost\n# 10.0.0.9 store\n10.0.0.1\tstore store.test # 10.0.0.8 other\n\
+                    nonsense store\nfd00::1 STORE\n10.0.0.2";
         let addresses = |host| in_hosts(text, host).iter().map(IpAddr::to_string).collect::<Vec<_>>();
         assert_eq!(addresses("store"), ["10.0.0.1", "fd00::1"]);
         assert_eq!(addresses("Store.test."), ["10.0.0.1"]);
