@@ -84,8 +84,11 @@ fn programs_and_traffic_are_the_containers_own_even_on_the_machines_network() {
     let busy =
         report(&valkey, "busy", |report| report.json["processes"]["execs"].as_u64().is_some_and(|execs| execs > 20));
     assert_eq!(busy.number("network_tx_bytes"), Some(0.0));
-    let silent = report(&valkey, "silent", |_| true);
-    assert_eq!((silent.number("network_tx_bytes"), silent.json["processes"]["forks"].as_u64()), (Some(0.0), Some(0)));
+    // What its runtime did to start it is its own too.
+    let forks = |report: &Judged| report.json["processes"]["forks"].as_u64().unwrap();
+    let before = report(&valkey, "silent", |_| true);
+    let after = report(&valkey, "silent", |report| report.timestamp > before.timestamp);
+    assert_eq!((after.number("network_tx_bytes"), forks(&after)), (Some(0.0), forks(&before)));
 }
 
 #[test]
