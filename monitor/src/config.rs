@@ -16,6 +16,11 @@ const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// The longest life of a log entry: the retention that readers were promised.
 const LONGEST_LOG: Duration = Duration::from_secs(7 * 24 * 3600);
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Bounds of the history's length.
+const HISTORY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(366 * 24 * 3600));
+
 /// The shortest default expiry of the metrics key, so that a short interval does not make it flicker.
 const SHORTEST_TTL: Duration = Duration::from_secs(30);
 
@@ -92,13 +97,15 @@ impl Config {
         let scope = settings.required(Name::Scope, |text| {
             one_of(text, &[("auto", None), ("self", Some(Scope::Own)), ("host", Some(Scope::Host))])
         })?;
+        // A name is given to one container.
+        let scope = scope
+            .or_else(|| settings.is_said(Name::ContainerName).then_some(Scope::Own))
+            .unwrap_or_else(|| own::scope(&roots));
         Ok(Self {
             container_name: container_name(settings, &mut warnings),
             interval,
             // A name is given to one container.
-            scope: scope
-                .or_else(|| settings.is_said(Name::ContainerName).then_some(Scope::Own))
-                .unwrap_or_else(|| own::scope(&roots)),
+            scope,
             log_interval: settings.required(Name::LogInterval, |text| {
                 between(text, (Duration::from_secs(1), Duration::from_secs(86_400)))
             })?,
@@ -112,7 +119,7 @@ impl Config {
                     .optional(Name::DiskExclude, |text| text.split(',').map(|path| directory(path.trim())).collect())?
                     .unwrap_or_default(),
             },
-            valkey: valkey(settings, interval, &mut warnings)?,
+            valkey: valkey(settings, interval, scope, &mut warnings)?,
             log: settings.required(Name::Log, levels)?,
             log_format: settings.required(Name::LogFormat, |text| {
                 one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
@@ -134,6 +141,7 @@ fn container_name(settings: &Settings, warnings: &mut Vec<String>) -> String {
 fn valkey(
     settings: &Settings,
     interval: Duration,
+    scope: Scope,
     warnings: &mut Vec<String>,
 ) -> Result<Option<ValkeyOptions>, SettingError> {
     let tls = settings.required(Name::ValkeyTls, boolean)?;
@@ -167,6 +175,9 @@ fn valkey(
         metrics_ttl: settings
             .optional(Name::MetricsTtl, |text| between(text, (Duration::from_secs(1), LONGEST_LOG)))?
             .unwrap_or(SHORTEST_TTL.max(interval * 6)),
+        history: settings
+            .optional(Name::History, |text| if text == "off" { Ok(None) } else { between(text, HISTORY).map(Some) })?
+            .unwrap_or((scope == Scope::Host).then_some(DAY)),
         log_interval: settings.required(Name::LogInterval, duration)?,
         log_keys: settings.required(Name::LogKeys, |text| {
             text.parse()

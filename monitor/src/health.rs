@@ -60,7 +60,9 @@ impl Health {
 /// in the report's `absent` and in `doctor`.
 fn is_watched(metric: Metric) -> bool {
     let contract = matches!(metric.spec().shown, Shown::Field(name) if !name.contains('.'));
-    let read = matches!(metric.spec().how, How::Read(_)) && metric != Metric::DiskUsage;
+    // A walk takes its time, and a v1 hierarchy counts I/O only with a rule: both are usual, and told in `absent`.
+    let usual = [Metric::DiskUsage, Metric::DiskReadBytes, Metric::DiskWriteBytes].contains(&metric);
+    let read = matches!(metric.spec().how, How::Read(_)) && !usual;
     (contract && read) || metric == Metric::CpuUsage
 }
 

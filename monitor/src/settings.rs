@@ -62,6 +62,7 @@ settings! {
     ValkeyTlsCert = Some("valkey-tls-cert"), "VALKEY_TLS_CERT", None, "FILE", "Client certificate, PEM";
     ValkeyTlsKey = Some("valkey-tls-key"), "VALKEY_TLS_KEY", None, "FILE", "Key of the client certificate, PEM";
     MetricsTtl = Some("metrics-ttl"), "MONITOR_METRICS_TTL", None, "DURATION", "Expiry of system:metrics:* [default: 6 intervals, at least 30s]";
+    History = Some("history"), "MONITOR_HISTORY", None, "DURATION", "Length of system:history:*, or off [default: 24h in scope host, else off]";
     LogInterval = Some("log-interval"), "MONITOR_LOG_INTERVAL", Some("30s"), "DURATION", "Time between two heartbeat log entries";
     LogKeys = Some("log-keys"), "MONITOR_LOG_KEYS", Some("3"), "NUMBER", "Newest log entries kept as keys";
     LogTtl = Some("log-ttl"), "MONITOR_LOG_TTL", Some("24h"), "DURATION", "Expiry of log entries, at most 7d";

@@ -11,6 +11,11 @@ use crate::sinks::wire;
 /// So many digits has a log key's time until the year 2286.
 const DIGITS: usize = 19;
 
+/// About so many log entries of a container are kept in its stream …
+const LONGEST_STREAM: u32 = 10_000;
+/// … for so long after the latest.
+const STREAM_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// At most so many keys are removed in one tick, so that a long legacy is no burden.
 const MOST_REMOVED: usize = 500;
 
@@ -27,6 +32,10 @@ pub(super) enum Purpose {
     Scan,
     /// The list of containers.
     Index,
+    /// The reports of the past.
+    History,
+    /// All log entries.
+    Stream,
 }
 
 impl Purpose {
@@ -38,6 +47,8 @@ impl Purpose {
             Self::Prune => "the removal of old log entries (DEL)",
             Self::Scan => "the search for log entries of earlier runs (SCAN)",
             Self::Index => "the list system:containers (ZADD)",
+            Self::History => "the history of reports (XADD, PEXPIRE)",
+            Self::Stream => "the stream of all log entries (XADD, PEXPIRE)",
         }
     }
 }
@@ -52,9 +63,40 @@ pub(super) fn metrics(name: &str, json: &str, ttl: Duration) -> Cmd {
     set(&metrics_key(name), json, ttl)
 }
 
+/// The report as an entry of the container's history, of which the last `length` is kept. Its id is the sample's time, so
+/// that writing it again after a lost answer adds nothing. The stream goes when nothing has been added for its length.
+pub(super) fn history(name: &str, json: &str, taken: SystemTime, length: Duration) -> [Cmd; 2] {
+    let key = format!("system:history:{name}");
+    let millis = since_1970(taken).as_millis();
+    let oldest = millis.saturating_sub(length.as_millis());
+    let add = redis::cmd("XADD")
+        .arg(&key)
+        .arg("MINID")
+        .arg("~")
+        .arg(oldest.to_string())
+        .arg(format!("{millis}-0"))
+        .arg("report")
+        .arg(json)
+        .to_owned();
+    [add, expire(&key, length)]
+}
+
+fn expire(key: &str, length: Duration) -> Cmd {
+    redis::cmd("PEXPIRE").arg(key).arg(length.as_millis().to_string()).to_owned()
+}
+
+fn since_1970(wall: SystemTime) -> Duration {
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Whether an error says that an entry of a stream is there already: it was written, and only the answer was lost.
+pub(super) fn is_written_already(error: &str) -> bool {
+    error.contains("equal or smaller than the target stream top item")
+}
+
 /// The member of the list of containers, with the time of its latest report.
 pub(super) fn index(name: &str, wall: SystemTime) -> Cmd {
-    let millis = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let millis = since_1970(wall).as_millis();
     redis::cmd("ZADD").arg("system:containers").arg(millis.to_string()).arg(name).to_owned()
 }
 
@@ -85,14 +127,31 @@ impl Log {
         format!("system:logs:{}:{nanos:0DIGITS$}", self.name)
     }
 
-    /// A new entry. Its time is moved on if the one before has it already: keys are unique, and readers sort by time.
-    pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> Cmd {
-        let nanos = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    /// A new entry: as a key of its own, and in the stream of all entries. Its time is moved on if the one before has it
+    /// already: keys are unique, and readers sort by time.
+    pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> [(Purpose, Cmd); 3] {
+        let nanos = since_1970(wall).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(self.latest + 1);
         self.latest = nanos;
         self.known.insert(nanos);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
-        set(&self.key(nanos), &wire::entry(&self.name, wall, level, message), self.ttl)
+        let json = wire::entry(&self.name, wall, level, message);
+        let stream = format!("system:logstream:{}", self.name);
+        let id = format!("{}-{}", nanos / 1_000_000, nanos % 1_000_000);
+        let add = redis::cmd("XADD")
+            .arg(&stream)
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(LONGEST_STREAM)
+            .arg(id)
+            .arg("entry")
+            .arg(&json)
+            .to_owned();
+        [
+            (Purpose::Log, set(&self.key(nanos), &json, self.ttl)),
+            (Purpose::Stream, add),
+            (Purpose::Stream, expire(&stream, STREAM_TTL)),
+        ]
     }
 
     /// Removes what is older than the newest entries, a bounded number at a time.
@@ -176,8 +235,8 @@ mod tests {
     #[test]
     fn an_entrys_key_is_its_timestamp_and_no_two_are_equal() {
         let mut log = log("web");
-        let first = text(&log.entry(at(T), Level::Info, "a"));
-        let second = text(&log.entry(at(T), Level::Info, "b"));
+        let first = text(&log.entry(at(T), Level::Info, "a")[0].1);
+        let second = text(&log.entry(at(T), Level::Info, "b")[0].1);
         assert!(
             first.starts_with("SET system:logs:web:1700000000000000000 {") && first.ends_with("PX 60000"),
             "{first}"
@@ -192,7 +251,23 @@ mod tests {
     fn a_clock_that_goes_back_does_not_take_the_order_with_it() {
         let mut log = log("web");
         log.entry(at(T), Level::Info, "a");
-        assert!(text(&log.entry(at(T - 1_000_000), Level::Info, "b")).contains("system:logs:web:1700000000000000001"));
+        assert!(
+            text(&log.entry(at(T - 1_000_000), Level::Info, "b")[0].1).contains("system:logs:web:1700000000000000001")
+        );
+    }
+
+    #[test]
+    fn streams_have_explicit_ids_and_bounds() {
+        let [add, expire] = history("web", "{}", at(T), Duration::from_secs(60));
+        assert_eq!(text(&add), "XADD system:history:web MINID ~ 1699999940000 1700000000000-0 report {}");
+        assert_eq!(text(&expire), "PEXPIRE system:history:web 60000");
+        let [_, (_, add), (_, expire)] = log("web").entry(at(T + 1), Level::Info, "a");
+        assert!(
+            text(&add).starts_with("XADD system:logstream:web MAXLEN ~ 10000 1700000000000-1 entry {"),
+            "{}",
+            text(&add)
+        );
+        assert_eq!(text(&expire), "PEXPIRE system:logstream:web 604800000");
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::snapshot::{CgroupId, Stamp, Status};
 
 /// After the agent's goodbye the report stays for at most so long.
 const GOODBYE_TTL: Duration = Duration::from_secs(30);
-/// So many log entries wait for a server that is away.
-const MOST_WAITING: usize = 100;
+/// So many commands of log entries wait for a server that is away.
+const MOST_WAITING: usize = 300;
 
 /// Where Valkey is, and what is kept there for how long.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct ValkeyOptions {
     pub tls: TlsOptions,
     /// Expiry of the report.
     pub metrics_ttl: Duration,
+    /// How much history is kept, if any.
+    pub history: Option<Duration>,
     /// Time between two heartbeats.
     pub log_interval: Duration,
     /// Newest log entries that are kept.
@@ -63,6 +65,7 @@ impl Default for ValkeyOptions {
             db: None,
             tls: TlsOptions::default(),
             metrics_ttl: Duration::from_secs(30),
+            history: None,
             log_interval: Duration::from_secs(30),
             log_keys: 3,
             log_ttl: Duration::from_secs(24 * 3600),
@@ -110,7 +113,7 @@ struct Watched {
     watch: Watch,
     log: Log,
     heartbeat_due: Duration,
-    waiting: Vec<Cmd>,
+    waiting: Vec<(Purpose, Cmd)>,
 }
 
 /// What the log entries of all containers of a tick share.
@@ -187,16 +190,21 @@ impl Valkey {
             } else {
                 self.options.metrics_ttl
             };
-            batch.push((
-                Purpose::Metrics,
-                container.id,
-                commands::metrics(name, &wire::report(report, container), ttl),
-            ));
+            let json = wire::report(report, container);
+            batch.push((Purpose::Metrics, container.id, commands::metrics(name, &json, ttl)));
+            for cmd in self
+                .options
+                .history
+                .iter()
+                .flat_map(|length| commands::history(name, &json, report.taken.wall, *length))
+            {
+                batch.push((Purpose::History, container.id, cmd));
+            }
             batch.push((Purpose::Index, container.id, commands::index(name, report.taken.wall)));
             let options = &self.options;
             let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
             watched.observe(container, report.taken, &context, options.log_interval);
-            batch.extend(watched.waiting.iter().map(|cmd| (Purpose::Log, container.id, cmd.clone())));
+            batch.extend(watched.waiting.iter().map(|(purpose, cmd)| (*purpose, container.id, cmd.clone())));
             batch.extend(watched.log.prune().map(|cmd| (Purpose::Prune, container.id, cmd)));
             batch.extend(watched.log.scan().map(|cmd| (Purpose::Scan, container.id, cmd)));
         }
@@ -275,14 +283,15 @@ impl Valkey {
                 self.voices.remove(&purpose);
                 return Ok(());
             }
+            Err(error) if commands::is_written_already(&error.to_string()) => return Ok(()),
             Err(error) => Fault::from(error),
         };
         if purpose == Purpose::Metrics {
             return Err(fault);
         }
-        let forbidden = fault.is_forbidden();
-        if forbidden && purpose != Purpose::Log {
-            self.refused.insert(purpose);
+        // The first refusal on a connection is said, and nothing more is asked for.
+        if fault.is_forbidden() && purpose != Purpose::Log && !self.refused.insert(purpose) {
+            return Ok(());
         }
         let voice = self.voices.entry(purpose).or_default();
         voice.warn(&if purpose == Purpose::Log {
@@ -331,7 +340,7 @@ impl Watched {
             events.push(Event::new(Level::Info, format!("{}; {}", heartbeat(container), context.connection)));
         }
         for event in events {
-            self.waiting.push(self.log.entry(taken.wall, event.level, &event.message));
+            self.waiting.extend(self.log.entry(taken.wall, event.level, &event.message));
         }
         let surplus = self.waiting.len().saturating_sub(MOST_WAITING);
         self.waiting.drain(..surplus);
