@@ -183,7 +183,11 @@ fn fuzzing(skips: &mut Skips) -> anyhow::Result<()> {
         fs::create_dir_all(&found)?;
         let binary = build.join(TARGET).join("release").join(&name);
         let mut command = std::process::Command::new(binary);
-        command.arg(&found).arg(&corpus).arg(format!("-max_total_time={FUZZ_SECONDS}")).arg("-verbosity=0");
+        command
+            .arg(&found)
+            .arg(&corpus)
+            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+            .args(["-verbosity=0", "-print_funcs=0"]);
         run(command.current_dir(&build))?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin};
 use crate::readings::{Interfaces, Machine, Read, Tasks};
-use crate::snapshot::{Cause, Cgroup, Identity, NO_LIMIT, Scope, Snapshot, Status, Values};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Identity, NO_LIMIT, Scope, Snapshot, Status, Values};
 use crate::sources::proc_text::{self, Stat};
 
 /// A process' limit of descriptors is read again after so many readings.
@@ -26,6 +26,8 @@ pub struct Procfs {
     sizes: bool,
     ticks_per_second: u64,
     limits: HashMap<(u32, u64), (u64, u64)>,
+    /// Where the processes of each cgroup are listed: what is found with a dozen looks is remembered.
+    lists: HashMap<CgroupId, PathBuf>,
     readings: u64,
 }
 
@@ -40,13 +42,14 @@ impl Procfs {
             ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
             roots: roots.clone(),
             limits: HashMap::new(),
+            lists: HashMap::new(),
             readings: 0,
         }
     }
 
     /// The processes of a cgroup: in an own pid namespace, and for the machine, all that `ps` would show; else what the
     /// cgroup's directories list, from itself downwards. Where no cgroup is known at all, the machine is what is watched.
-    fn pids(&self, identity: &Identity, scope: Scope) -> Result<Vec<u32>, Cause> {
+    fn pids(&mut self, id: CgroupId, identity: &Identity, scope: Scope) -> Result<Vec<u32>, Cause> {
         let mut pids = BTreeSet::new();
         let has_directories = identity.v2.is_some() || !identity.v1.is_empty();
         let is_machine = scope == Scope::Host && identity.is_root;
@@ -56,16 +59,19 @@ impl Procfs {
             pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
         } else {
             // Were the machine's processes listed instead, they would all be this cgroup's.
-            let dir = directory(identity).ok_or_else(|| Cause::new("cgroup.procs: the cgroup has ended"))?;
-            members(dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?;
+            let known = self.lists.get(&id).filter(|dir| dir.join("cgroup.procs").exists()).cloned();
+            let known = known.or_else(|| directory(identity).map(Path::to_owned));
+            let dir = known.ok_or_else(|| Cause::new("cgroup.procs: the cgroup has ended"))?;
+            members(&dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?;
+            self.lists.insert(id, dir);
         }
         // 0 stands for a process outside of the pid namespace of the reader.
         pids.remove(&0);
         Ok(pids.into_iter().collect())
     }
 
-    fn tasks(&mut self, cgroup: &mut Cgroup, scope: Scope, now: Duration) -> Tasks {
-        let pids = match self.pids(&cgroup.identity, scope) {
+    fn tasks(&mut self, id: CgroupId, cgroup: &mut Cgroup, scope: Scope, now: Duration) -> Tasks {
+        let pids = match self.pids(id, &cgroup.identity, scope) {
             Ok(_) if cgroup.status == Status::Exited => return no_tasks(&ended()),
             Ok(pids) => pids,
             Err(cause) => return no_tasks(&cause),
@@ -180,8 +186,9 @@ impl Source for Procfs {
                 record(&mut into.host.values, metric, rank, pick(&machine));
             }
         }
-        for cgroup in into.cgroups.values_mut() {
-            let tasks = self.tasks(cgroup, into.scope, now);
+        self.lists.retain(|id, _| into.cgroups.contains_key(id));
+        for (id, cgroup) in &mut into.cgroups {
+            let tasks = self.tasks(*id, cgroup, into.scope, now);
             let interfaces = self.interfaces(cgroup, into.scope);
             let root = cgroup.identity.is_root.then_some(&machine);
             fill(&mut cgroup.values, &tasks, &interfaces, root);
@@ -253,6 +260,10 @@ fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
         Err(error) if vanished(&error) => return Ok(()),
         Err(error) => return Err(error),
+    }
+    // A directory of a cgroup tree has two links and one per directory in it.
+    if fs::metadata(dir).is_ok_and(|found| found.nlink() == 2) {
+        return Ok(());
     }
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -403,7 +414,7 @@ mod tests {
         let roots = Roots::default();
         let mut procfs = Procfs::new(&roots);
         procfs.own_pid_namespace = true;
-        let tasks = procfs.tasks(&mut Cgroup::default(), Scope::Own, Duration::from_secs(u32::MAX.into()));
+        let tasks = procfs.tasks(CgroupId(1), &mut Cgroup::default(), Scope::Own, Duration::from_secs(u32::MAX.into()));
         assert!(tasks.processes.unwrap() >= 1);
         let open = procfs.descriptors(Path::new("/proc/self")).unwrap();
         let listed = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
