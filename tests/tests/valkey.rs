@@ -335,8 +335,11 @@ fn a_key_of_another_type_is_overwritten_or_costs_its_feature_alone() {
     eventually(PATIENCE, || Some(valkey.keys("system:logs:web:")).filter(|keys| !keys.is_empty())).expect("no log");
 }
 
-/// The entries of a stream: id and the text of its one field.
-fn stream(valkey: &Valkey, key: &str) -> Vec<(String, Vec<(String, Vec<u8>)>)> {
+/// The id of a stream's entry, and its fields.
+type Added = (String, Vec<(String, Vec<u8>)>);
+
+/// The entries of a stream.
+fn stream(valkey: &Valkey, key: &str) -> Vec<Added> {
     valkey.query(&["XRANGE", key, "-", "+"])
 }
 
