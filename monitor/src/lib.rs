@@ -12,6 +12,8 @@
 //!   report        report.rs                           rates, derived numbers; pure
 //!      | Arc, latest wins
 //!   sinks         sinks/*                             one task each
+//!      | Valkey
+//!   store         store.rs                            what readers of it can ask
 //!
 //!   metrics.rs    the table that all of the above read: one row per number
 //!   agent.rs      the loop that turns the crank
@@ -31,4 +33,5 @@ pub mod settings;
 pub mod sinks;
 pub mod snapshot;
 pub mod sources;
+pub mod store;
 pub mod views;

@@ -53,8 +53,11 @@ impl Purpose {
     }
 }
 
+/// The key of the list of containers.
+pub(crate) const CONTAINERS: &str = "system:containers";
+
 /// The key of a container's latest report.
-pub(super) fn metrics_key(name: &str) -> String {
+pub(crate) fn metrics_key(name: &str) -> String {
     format!("system:metrics:{name}")
 }
 
@@ -66,7 +69,7 @@ pub(super) fn metrics(name: &str, json: &str, ttl: Duration) -> Cmd {
 /// The report as an entry of the container's history, of which the last `length` is kept. Its id is the sample's time, so
 /// that writing it again after a lost answer adds nothing. The stream goes when nothing has been added for its length.
 pub(super) fn history(name: &str, json: &str, taken: SystemTime, length: Duration) -> [Cmd; 2] {
-    let key = format!("system:history:{name}");
+    let key = history_key(name);
     let millis = since_1970(taken).as_millis();
     let oldest = millis.saturating_sub(length.as_millis());
     let add = redis::cmd("XADD")
@@ -79,6 +82,11 @@ pub(super) fn history(name: &str, json: &str, taken: SystemTime, length: Duratio
         .arg(json)
         .to_owned();
     [add, expire(&key, length)]
+}
+
+/// The key of a container's history.
+pub(crate) fn history_key(name: &str) -> String {
+    format!("system:history:{name}")
 }
 
 fn expire(key: &str, length: Duration) -> Cmd {
@@ -97,7 +105,7 @@ pub(super) fn is_written_already(error: &str) -> bool {
 /// The member of the list of containers, with the time of its latest report.
 pub(super) fn index(name: &str, wall: SystemTime) -> Cmd {
     let millis = since_1970(wall).as_millis();
-    redis::cmd("ZADD").arg("system:containers").arg(millis.to_string()).arg(name).to_owned()
+    redis::cmd("ZADD").arg(CONTAINERS).arg(millis.to_string()).arg(name).to_owned()
 }
 
 fn set(key: &str, value: &str, ttl: Duration) -> Cmd {

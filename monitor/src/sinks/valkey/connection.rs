@@ -110,7 +110,7 @@ fn short(text: &str) -> String {
 }
 
 /// Connects, authenticates and asks for a sign of life.
-pub(super) async fn connect(options: &ValkeyOptions) -> Result<MultiplexedConnection, Fault> {
+pub(crate) async fn connect(options: &ValkeyOptions) -> Result<MultiplexedConnection, Fault> {
     match tokio::time::timeout(ATTEMPT, attempt(options)).await {
         Ok(connection) => connection,
         Err(_) => Err(Fault::new(format!("{} does not answer", options.target), Retry::Soon)),

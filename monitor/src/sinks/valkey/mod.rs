@@ -13,8 +13,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 
+pub(crate) use self::commands::{CONTAINERS, history_key, metrics_key};
 use self::commands::{Log, Purpose};
 pub use self::connection::Fault;
+pub(crate) use self::connection::connect;
 pub use self::target::{Address, Secret, Target, TargetError};
 use super::{Sink, SinkFuture, Voice, wire};
 use crate::events::{Event, Level, Watch, heartbeat};
@@ -90,7 +92,7 @@ pub struct TlsOptions {
 /// # Errors
 /// Why not.
 pub async fn probe(options: &ValkeyOptions) -> Result<(), Fault> {
-    connection::connect(options).await.map(drop)
+    connect(options).await.map(drop)
 }
 
 /// The sink.
@@ -150,7 +152,7 @@ impl Valkey {
         if self.connection.is_some() {
             return Ok(());
         }
-        match connection::connect(&self.options).await {
+        match connect(&self.options).await {
             Ok(connection) => {
                 tracing::info!("Connected to Valkey at {}", self.options.target);
                 self.connection = Some(connection);

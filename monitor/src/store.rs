@@ -1,0 +1,175 @@
+//! Reads back what agents have written: which containers there are, the latest report of each, and its history page by page.
+//!
+//! No command that blocks a server is used: the list of containers is a sorted set, and a history is read in pages.
+
+use std::time::{Duration, SystemTime};
+
+use redis::aio::MultiplexedConnection;
+
+use crate::metrics::{Metric, Shown};
+use crate::sinks::valkey::{CONTAINERS, Fault, ValkeyOptions, connect, history_key, metrics_key};
+
+/// Entries of a history that are read at once.
+const PAGE: usize = 500;
+
+/// Why something cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The server cannot be reached, or refuses.
+    #[error("Valkey: {0}")]
+    Valkey(#[from] Fault),
+    /// What is there was not written by an agent.
+    #[error("{0} holds no report")]
+    Nonsense(String),
+}
+
+/// A report as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The name of its container.
+    pub name: String,
+    /// When its reading began.
+    pub taken: SystemTime,
+    /// `running`, `paused` or `exited`.
+    pub status: String,
+    document: serde_json::Value,
+}
+
+impl Stored {
+    fn parse(key: &str, text: &[u8]) -> Result<Self, StoreError> {
+        let nonsense = || StoreError::Nonsense(key.to_owned());
+        let document: serde_json::Value = serde_json::from_slice(text).map_err(|_| nonsense())?;
+        let text = |field: &str| document[field].as_str().map(str::to_owned).ok_or_else(nonsense);
+        let taken = humantime::parse_rfc3339(&text("timestamp")?).map_err(|_| nonsense())?;
+        Ok(Self { name: text("container_name")?, taken, status: text("status")?, document })
+    }
+
+    fn field(&self, metric: Metric) -> Option<&serde_json::Value> {
+        let Shown::Field(path) = metric.spec().shown else { return None };
+        path.split('.').try_fold(&self.document, |value, part| value.get(part))
+    }
+
+    /// A row's number; `None` when it is absent.
+    pub fn number(&self, metric: Metric) -> Option<f64> {
+        self.field(metric)?.as_f64()
+    }
+
+    /// Why a row has no number, as far as the report says.
+    pub fn cause(&self, metric: Metric) -> Option<&str> {
+        let Shown::Field(path) = metric.spec().shown else { return None };
+        self.document.get("absent")?.get(path)?.as_str()
+    }
+
+    /// The whole report, for what is no number: identity, sources, labels.
+    pub fn document(&self) -> &serde_json::Value {
+        &self.document
+    }
+}
+
+/// A part of a history, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The reports.
+    pub reports: Vec<Stored>,
+    /// Where the next page begins; `None` behind the last one.
+    pub next: Option<String>,
+}
+
+/// A connection for reading.
+pub struct Store {
+    connection: MultiplexedConnection,
+}
+
+impl Store {
+    /// Connects with the same options as the sink.
+    ///
+    /// # Errors
+    /// Why the server cannot be reached.
+    pub async fn connect(options: &ValkeyOptions) -> Result<Self, StoreError> {
+        Ok(Self { connection: connect(options).await? })
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, StoreError> {
+        Ok(command.query_async(&mut self.connection).await.map_err(Fault::from)?)
+    }
+
+    /// The containers that have been reported since a time of day, with the time of the latest report, by name.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn containers(&mut self, since: SystemTime) -> Result<Vec<(String, SystemTime)>, StoreError> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(CONTAINERS).arg(millis(since)).arg("+inf").arg("WITHSCORES");
+        let mut found: Vec<(String, u64)> = self.ask(&command).await?;
+        found.sort();
+        Ok(found
+            .into_iter()
+            .map(|(name, millis)| (name, SystemTime::UNIX_EPOCH + Duration::from_millis(millis)))
+            .collect())
+    }
+
+    /// The latest report of a container; `None` when it has expired.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the key holds no report.
+    pub async fn latest(&mut self, name: &str) -> Result<Option<Stored>, StoreError> {
+        let key = metrics_key(name);
+        let text: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(&key)).await?;
+        text.map(|text| Stored::parse(&key, &text)).transpose()
+    }
+
+    /// A page of a container's history since a time of day.
+    ///
+    /// # Errors
+    /// As [`Store::latest`].
+    pub async fn history(&mut self, name: &str, since: SystemTime) -> Result<Page, StoreError> {
+        self.page(name, &millis(since).to_string()).await
+    }
+
+    /// The page at `next` of the one before.
+    ///
+    /// # Errors
+    /// As [`Store::latest`].
+    pub async fn page(&mut self, name: &str, next: &str) -> Result<Page, StoreError> {
+        let key = history_key(name);
+        let mut command = redis::cmd("XRANGE");
+        command.arg(&key).arg(next).arg("+").arg("COUNT").arg(PAGE);
+        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = self.ask(&command).await?;
+        let next = entries.last().filter(|_| entries.len() == PAGE).map(|(id, _)| format!("({id}"));
+        let texts = entries.iter().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "report");
+        let reports = texts.map(|(_, text)| Stored::parse(&key, text)).collect::<Result<_, _>>()?;
+        Ok(Page { reports, next })
+    }
+}
+
+fn millis(wall: SystemTime) -> u128 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"container_name":"web","timestamp":"1970-01-01T00:00:05.000000000Z","cpu_percent":1.5,"process_count":null,
+        "status":"running","cpu":{"usage_cores":0.25},"absent":{"process_count":"/proc: gone"}}"#;
+
+    #[test]
+    fn numbers_and_causes_are_found_by_their_rows() {
+        let stored = Stored::parse("k", TEXT.as_bytes()).unwrap();
+        assert_eq!((stored.name.as_str(), stored.status.as_str()), ("web", "running"));
+        assert_eq!(stored.taken, SystemTime::UNIX_EPOCH + Duration::from_secs(5));
+        assert_eq!((stored.number(Metric::CpuPercent), stored.number(Metric::CpuUsageCores)), (Some(1.5), Some(0.25)));
+        assert_eq!(
+            (stored.number(Metric::ProcessCount), stored.cause(Metric::ProcessCount)),
+            (None, Some("/proc: gone"))
+        );
+        assert_eq!((stored.number(Metric::CpuUsage), stored.number(Metric::DiskPercent)), (None, None));
+    }
+
+    #[test]
+    fn what_no_agent_wrote_is_named() {
+        for text in ["", "7", "{}", &TEXT.replace("1970", "yore")] {
+            assert_eq!(Stored::parse("the key", text.as_bytes()).unwrap_err().to_string(), "the key holds no report");
+        }
+    }
+}
