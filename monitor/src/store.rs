@@ -75,6 +75,9 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// An entry of a stream: its id and its fields.
+type Entry = (String, Vec<(String, Vec<u8>)>);
+
 /// A connection for reading.
 pub struct Store {
     connection: MultiplexedConnection,
@@ -134,7 +137,7 @@ impl Store {
         let key = history_key(name);
         let mut command = redis::cmd("XRANGE");
         command.arg(&key).arg(next).arg("+").arg("COUNT").arg(PAGE);
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = self.ask(&command).await?;
+        let entries: Vec<Entry> = self.ask(&command).await?;
         let next = entries.last().filter(|_| entries.len() == PAGE).map(|(id, _)| format!("({id}"));
         let texts = entries.iter().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "report");
         let reports = texts.map(|(_, text)| Stored::parse(&key, text)).collect::<Result<_, _>>()?;
