@@ -12,6 +12,8 @@ use crate::shell::{cargo, command, output, root, run, target};
 
 /// The nightly compiler that is known to work with the linker below: both are LLVM 22.
 pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
+/// What it says of itself, whichever name it is installed under.
+const NIGHTLY_COMMIT: &str = "e50aa6fba 2026-05-19";
 const LINKER: &str = "0.10.0";
 /// Debian's compiler comes with a `core` for the BPF target.
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
@@ -21,7 +23,8 @@ const OBJECTS: [&str; 2] = ["network", "process"];
 
 /// A compiler for the BPF target.
 enum Compiler {
-    Rustup,
+    /// The toolchain of this name.
+    Rustup(&'static str),
     Debian,
 }
 
@@ -65,23 +68,34 @@ fn remove_objects() -> anyhow::Result<()> {
     }
 }
 
-/// Whether the nightly compiler is there with the source of `core`.
-pub(crate) fn has_nightly() -> bool {
-    output("rustc", &[&format!("+{NIGHTLY}"), "--print", "sysroot"])
-        .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").exists())
+/// The name under which the nightly compiler is installed, if it is: its own, or the channel's when that stands there.
+pub(crate) fn nightly() -> Option<&'static str> {
+    let names = [NIGHTLY, "nightly"];
+    names.into_iter().find(|name| {
+        output("rustc", &[&format!("+{name}"), "--version"]).is_some_and(|version| version.contains(NIGHTLY_COMMIT))
+    })
+}
+
+/// The nightly compiler, if the source of `core` is with it.
+fn nightly_with_source() -> Option<&'static str> {
+    nightly().filter(|name| {
+        output("rustc", &[&format!("+{name}"), "--print", "sysroot"])
+            .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").exists())
+    })
 }
 
 fn compiler() -> Option<Compiler> {
-    if has_nightly() {
-        return Some(Compiler::Rustup);
+    if let Some(name) = nightly_with_source() {
+        return Some(Compiler::Rustup(name));
     }
     if Path::new(DEBIAN_CORE).exists() {
         return Some(Compiler::Debian);
     }
     if output("rustup", &["--version"]).is_some() {
         let arguments = ["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src"];
-        if run(&mut command("rustup", &arguments)).is_ok() && has_nightly() {
-            return Some(Compiler::Rustup);
+        let installed = run(&mut command("rustup", &arguments)).is_ok();
+        if let Some(name) = nightly_with_source().filter(|_| installed) {
+            return Some(Compiler::Rustup(name));
         }
         println!("eBPF: rustup cannot install {NIGHTLY}; trying Debian's packages");
     }
@@ -117,7 +131,7 @@ fn compile(compiler: &Compiler, linker: &Path) -> anyhow::Result<Command> {
     .map(|flag| format!("{flag:?}"))
     .collect();
     let mut command = match compiler {
-        Compiler::Rustup => cargo(&[&format!("+{NIGHTLY}"), "build", "-Zbuild-std=core"]),
+        Compiler::Rustup(name) => cargo(&[&format!("+{name}"), "build", "-Zbuild-std=core"]),
         Compiler::Debian => {
             let mut command = cargo(&["build"]);
             command.env("RUSTC", "/usr/bin/rustc");

@@ -1,7 +1,8 @@
 //! Everything that is checked, in one go, with a summary that hides nothing.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -160,37 +161,40 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     result
 }
 
-/// Runs each fuzz target for a while, from the inputs in the repository. What it finds stays below the target directory.
+/// Runs each fuzz target for a while, from the seeds in the repository. What it finds stays below the target directory.
 fn fuzzing(skips: &mut Skips) -> anyhow::Result<()> {
-    if !ebpf::has_nightly() {
+    let Some(toolchain) = ebpf::nightly() else {
         skips.0.push(format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY));
         return Ok(());
-    }
+    };
     let (tool, fuzz) = (tool("cargo-fuzz", FUZZ)?, root().join("tests/fuzz"));
-    let build = target().join("fuzz");
-    let toolchain = format!("+{}", ebpf::NIGHTLY);
+    let build = root().join(target().join("fuzz"));
+    let toolchain = format!("+{toolchain}");
     let mut cargo_fuzz = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
-    cargo_fuzz.arg(root().join(&build));
+    cargo_fuzz.arg(&build);
     // Cargo finds its subcommands on the path.
-    let tools = PathBuf::from(tool).parent().map(PathBuf::from).unwrap_or_default();
+    let tools = root().join(tool).parent().map(PathBuf::from).unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
     run(cargo_fuzz.env("PATH", path))?;
-    for entry in fs::read_dir(fuzz.join("corpus"))? {
-        let corpus = entry?.path();
-        let name = corpus.file_name().context("a corpus without a name")?.to_owned();
-        let found = build.join("found").join(&name);
+    for entry in fs::read_dir(fuzz.join("fuzz_targets")).context("tests/fuzz/fuzz_targets")? {
+        let source = entry?.path();
+        let name = source.file_stem().context("a fuzz target without a name")?;
+        let found = build.join("found").join(name);
         fs::create_dir_all(&found)?;
-        let binary = build.join(TARGET).join("release").join(&name);
-        let mut command = std::process::Command::new(binary);
-        command
-            .arg(&found)
-            .arg(&corpus)
-            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
-            .args(["-verbosity=0", "-print_funcs=0"]);
+        let mut command = std::process::Command::new(build.join(TARGET).join("release").join(name));
+        command.arg(&found).args(seeds(&fuzz, name));
+        command.arg(format!("-max_total_time={FUZZ_SECONDS}")).args(["-verbosity=0", "-print_funcs=0"]);
         run(command.current_dir(&build))?;
     }
     Ok(())
+}
+
+/// Where a fuzz target begins: its own seeds, and every file that was captured from a kernel.
+fn seeds(fuzz: &Path, name: &OsStr) -> Vec<PathBuf> {
+    let own = fuzz.join("seeds").join(name);
+    let captured = root().join("tests/fixtures");
+    [own, captured].into_iter().filter(|seeds| seeds.is_dir()).collect()
 }
 
 /// Measures the agent; `arguments` go to the benchmark.
