@@ -4,13 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::health::Health;
+use crate::lives::Lives;
+use crate::publish::Publisher;
 use crate::report::Report;
-use crate::snapshot::{Snapshot, Stamp, Status};
-use crate::sources::{Sampled, Source, sample};
+use crate::snapshot::{Extent, Snapshot, Stamp, Status};
+use crate::sources::{Sampled, Source, reading};
 
 /// How long the last reading may take when the agent is told to stop.
 const LAST_READING: Duration = Duration::from_millis(250);
@@ -18,52 +20,76 @@ const LAST_READING: Duration = Duration::from_millis(250);
 /// The longest wait for the first report: rates over less than the whole interval, but early.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 
+/// Containers that end within this time of each other share a reading: however many come and go, reading is not all that
+/// the agent does.
+const GATHERING: Duration = Duration::from_millis(20);
+
 /// Owns the sources, and publishes what they read.
 pub struct Agent {
     /// Where numbers come from, in the order in which they run.
     pub sources: Vec<Box<dyn Source>>,
     /// Time between two reports.
     pub interval: Duration,
-    /// Where reports go; the latest wins.
-    pub reports: watch::Sender<Option<Arc<Report>>>,
+    /// Told when a container has ended or lost its last process, so that it is read before the next tick.
+    pub ended: Arc<Notify>,
+    /// Where reports go.
+    pub reports: Publisher,
+}
+
+/// What comes next.
+enum Turn {
+    Tick,
+    Ended,
+    Stop,
 }
 
 impl Agent {
     /// Reads and publishes until `shutdown` completes; then publishes a last report in which everything has
-    /// `exited`, and drops the channel.
+    /// `exited`, and ends the reports.
     ///
     /// Ticks stand on a grid of the interval. A reading that takes longer than an interval makes the ticks in between
-    /// disappear: late is reported late, never twice.
+    /// disappear: late is reported late, never twice. Between two ticks, what has ended is read and reported at once.
     pub async fn run(self, clock: impl Fn() -> Stamp + Copy + Send + 'static, shutdown: impl Future<Output = ()>) {
-        let Self { mut sources, interval, reports } = self;
+        let Self { mut sources, interval, ended, reports } = self;
         let mut health = Health::default();
+        let mut lives = Lives::default();
         let mut prev: Option<Snapshot> = None;
         let mut due = Instant::now() + FIRST_REPORT.min(interval / 2);
+        let mut extent = Extent::Whole;
         tokio::pin!(shutdown);
 
         loop {
             let sampled = tokio::select! {
-                sampled = on_the_blocking_pool(sources, clock) => sampled,
+                sampled = on_the_blocking_pool(sources, extent, clock) => sampled,
                 () = &mut shutdown => None,
             };
-            let Some((back, Sampled { snapshot: now, cost, errors })) = sampled else {
+            let Some((back, Sampled { snapshot: mut now, cost, errors })) = sampled else {
                 return publish(&reports, last_of(prev));
             };
             sources = back;
             health.sources(errors);
+            lives.follow(&mut now);
             if prev.is_some() {
                 let report = Report::new(prev.as_ref(), &now, cost);
                 health.report(&report);
-                publish(&reports, Some(report));
+                reports.publish(report);
             }
-            prev = Some(now);
-            due = next_on_grid(due, interval, Instant::now());
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = &mut shutdown => break,
+            if extent == Extent::Whole {
+                prev = Some(now);
+                due = next_on_grid(due, interval, Instant::now());
             }
+            let turn = tokio::select! {
+                turn = next_turn(due, &ended) => turn,
+                () = &mut shutdown => Turn::Stop,
+            };
+            extent = match turn {
+                Turn::Tick => Extent::Whole,
+                Turn::Ended => Extent::Ended,
+                Turn::Stop => break,
+            };
         }
-        let last = match tokio::time::timeout(LAST_READING, on_the_blocking_pool(sources, clock)).await {
+        let last = on_the_blocking_pool(sources, Extent::Whole, clock);
+        let last = match tokio::time::timeout(LAST_READING, last).await {
             Ok(Some((_, Sampled { snapshot: mut now, cost, .. }))) => {
                 exit(&mut now);
                 Some(Report::new(prev.as_ref(), &now, cost))
@@ -74,16 +100,35 @@ impl Agent {
     }
 }
 
+/// The next tick, or before that a reading of what has ended, with what else ends meanwhile.
+async fn next_turn(due: Instant, ended: &Notify) -> Turn {
+    let soon = async {
+        ended.notified().await;
+        tokio::time::sleep(GATHERING).await;
+        // Of what was told meanwhile, the reading is still to come.
+        tokio::select! {
+            biased;
+            () = ended.notified() => {}
+            () = std::future::ready(()) => {}
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(due) => Turn::Tick,
+        () = soon => Turn::Ended,
+    }
+}
+
 /// One reading, where it may block. The sources go there and come back.
 async fn on_the_blocking_pool(
     mut sources: Vec<Box<dyn Source>>,
+    extent: Extent,
     clock: impl Fn() -> Stamp + Send + 'static,
 ) -> Option<(Vec<Box<dyn Source>>, Sampled)> {
-    let reading = move || {
-        let sampled = sample(&mut sources, clock);
+    let read = move || {
+        let sampled = reading(&mut sources, extent, clock);
         (sources, sampled)
     };
-    tokio::task::spawn_blocking(reading).await.ok()
+    tokio::task::spawn_blocking(read).await.ok()
 }
 
 /// The first tick of the grid that is still to come.
@@ -111,9 +156,9 @@ fn exit(now: &mut Snapshot) {
     }
 }
 
-fn publish(reports: &watch::Sender<Option<Arc<Report>>>, report: Option<Report>) {
+fn publish(reports: &Publisher, report: Option<Report>) {
     if let Some(report) = report {
-        reports.send_replace(Some(Arc::new(report)));
+        reports.publish(report);
     }
 }
 
@@ -126,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metric;
+    use crate::publish::{self, Reports};
     use crate::snapshot::CgroupId;
     use crate::sources::SourceError;
 
@@ -147,6 +193,22 @@ mod tests {
         }
     }
 
+    /// A container that ends between two ticks.
+    struct Brief;
+
+    impl Source for Brief {
+        fn name(&self) -> &'static str {
+            "brief"
+        }
+
+        fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+            let id = CgroupId(if into.extent == Extent::Whole { 1 } else { 2 });
+            let cgroup = into.cgroups.entry(id).or_default();
+            cgroup.status = if into.extent == Extent::Whole { Status::Running } else { Status::Exited };
+            Ok(())
+        }
+    }
+
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
 
     fn clock() -> Stamp {
@@ -154,22 +216,20 @@ mod tests {
         Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }
     }
 
-    type Running =
-        (watch::Receiver<Option<Arc<Report>>>, oneshot::Sender<()>, tokio::task::JoinHandle<()>, Arc<AtomicU64>);
+    type Running = (Reports, oneshot::Sender<()>, tokio::task::JoinHandle<()>, Arc<AtomicU64>);
 
     fn start(interval: Duration, mishap: fn(u64) -> Result<(), SourceError>) -> Running {
-        let (reports, receiver) = watch::channel(None);
+        let (reports, receiver) = publish::channel();
         let (stop, stopped) = oneshot::channel();
         let readings = Arc::<AtomicU64>::default();
-        let agent =
-            Agent { sources: vec![Box::new(Burner { readings: Arc::clone(&readings), mishap })], interval, reports };
+        let sources: Vec<Box<dyn Source>> = vec![Box::new(Burner { readings: Arc::clone(&readings), mishap })];
+        let agent = Agent { sources, interval, ended: Arc::default(), reports };
         let task = tokio::spawn(agent.run(clock, async move { _ = stopped.await }));
         (receiver, stop, task, readings)
     }
 
-    async fn next(reports: &mut watch::Receiver<Option<Arc<Report>>>) -> Arc<Report> {
-        reports.changed().await.unwrap();
-        reports.borrow_and_update().clone().unwrap()
+    async fn next(reports: &mut Reports) -> Arc<Report> {
+        reports.next().await.unwrap()
     }
 
     #[tokio::test]
@@ -212,8 +272,8 @@ mod tests {
         assert_eq!(next(&mut reports).await.containers[0].status, Status::Running);
         stop.send(()).unwrap();
         task.await.unwrap();
-        assert_eq!(reports.borrow_and_update().clone().unwrap().containers[0].status, Status::Exited);
-        assert!(reports.changed().await.is_err());
+        assert_eq!(next(&mut reports).await.containers[0].status, Status::Exited);
+        assert!(reports.next().await.is_none());
     }
 
     #[tokio::test]
@@ -228,7 +288,26 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(150)).await;
         stop.send(()).unwrap();
         tokio::time::timeout(Duration::from_millis(900), task).await.expect("ends within a second").unwrap();
-        assert_eq!(reports.borrow().clone().unwrap().containers[0].status, Status::Exited);
+        assert_eq!(reports.latest().unwrap().containers[0].status, Status::Exited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_between_two_ticks_is_reported_at_once_and_what_ends_together_is_read_together() {
+        let (reports, mut receiver) = publish::channel();
+        let ended = Arc::<Notify>::default();
+        let sources: Vec<Box<dyn Source>> = vec![Box::new(Brief)];
+        let agent = Agent { sources, interval: Duration::from_secs(60), ended: Arc::clone(&ended), reports };
+        let (_stop, stopped) = oneshot::channel::<()>();
+        let _task = tokio::spawn(agent.run(clock, async move { _ = stopped.await }));
+        assert_eq!(next(&mut receiver).await.containers[0].id, CgroupId(1));
+        let began = Instant::now();
+        ended.notify_one();
+        ended.notify_one();
+        let report = next(&mut receiver).await;
+        assert_eq!((report.extent, report.containers[0].id), (Extent::Ended, CgroupId(2)));
+        assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+        let next = tokio::time::timeout(Duration::from_secs(30), receiver.next()).await;
+        assert!(next.is_err(), "read twice");
     }
 
     #[tokio::test]

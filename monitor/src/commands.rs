@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
 use monitor::config::{Config, Ebpf};
+use monitor::publish;
 use monitor::report::Report;
 use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
@@ -18,7 +19,6 @@ use monitor::sources::{self, Opened};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::table::{self, Style};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use crate::{cli, now};
 
@@ -46,7 +46,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = shutdown()?;
-        let (reports, receiver) = watch::channel(None);
+        let (reports, receiver) = publish::channel();
         let sinks: Vec<_> =
             sinks(&config).into_iter().map(|sink| tokio::spawn(sinks::drive(sink, receiver.clone()))).collect();
         drop(receiver);
@@ -56,7 +56,8 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!("Received shutdown signal");
             tracing::info!("System monitor stopping for container: {name}");
         };
-        Agent { sources: opened.sources, interval: config.interval, reports }.run(now, stop).await;
+        let Opened { sources, ended, .. } = opened;
+        Agent { sources, interval: config.interval, ended, reports }.run(now, stop).await;
         let goodbye = async {
             for sink in sinks {
                 // A sink that panicked has said so already.

@@ -1,10 +1,10 @@
 //! Says on stderr what has changed about the agent's eyesight: once when it changes, not at every tick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metrics::{How, Metric, Shown};
 use crate::report::{Container, Report};
-use crate::snapshot::CgroupId;
+use crate::snapshot::{CgroupId, Extent, Status};
 
 /// What was said last.
 #[derive(Debug, Default)]
@@ -33,8 +33,10 @@ impl Health {
 
     /// Takes note of the numbers that appeared or disappeared.
     pub fn report(&mut self, report: &Report) {
-        self.absent.retain(|(id, _), _| report.containers.iter().any(|container| container.id == *id));
-        for container in &report.containers {
+        let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
+        self.absent.retain(|(id, _), _| ids.contains(id) == (report.extent == Extent::Whole));
+        // Who has ended lacks most numbers, as it must.
+        for container in report.containers.iter().filter(|container| container.status != Status::Exited) {
             for &metric in Metric::ALL.iter().filter(|metric| is_watched(**metric)) {
                 self.number(container, metric);
             }

@@ -10,7 +10,7 @@
 //!   snapshot      snapshot.rs                         plain values; absence is a value
 //!      | + the previous one
 //!   report        report.rs                           rates, derived numbers; pure
-//!      | Arc, latest wins
+//!      | publish.rs: the latest, and every end
 //!   sinks         sinks/*                             one task each
 //!      | Valkey
 //!   store         store.rs                            what readers of it can ask
@@ -26,7 +26,9 @@ pub mod config;
 pub mod containers;
 pub mod events;
 pub mod health;
+pub mod lives;
 pub mod metrics;
+pub mod publish;
 pub mod readings;
 pub mod report;
 pub mod settings;

@@ -404,6 +404,8 @@ metrics! {
     Frozen = Ingredient("frozen"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("frozen")))]);
     /// Whether the container is frozen by its group of the v1 freezer, which a hybrid host has beside the v2 one.
     FrozenV1 = Ingredient("frozen.v1"), Gauge, Count, Read(&[V1("freezer", File::new("freezer.state", Word("FROZEN")))]);
+    /// Whether the container has a process.
+    Populated = Ingredient("populated"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("populated")))]);
     /// CPUs of the machine.
     MachineCpus = Ingredient("machine.cpus"), Gauge, Count, Read(&[Machine(|m| m.cpus.clone())]);
     /// Memory of the machine.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::metrics::{How, Metric};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Host, Identity, NO_LIMIT, Scope, Snapshot, Stamp, Status, Values};
+use crate::snapshot::{
+    Cause, Cgroup, CgroupId, Extent, Host, Identity, NO_LIMIT, Scope, Snapshot, Stamp, Status, Values,
+};
 
 /// A number as shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,11 +20,13 @@ pub enum Number {
 /// A derived number, or why there is none.
 pub type Derived = Result<f64, Cause>;
 
-/// Everything that one tick tells.
+/// Everything that one reading tells.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// When its reading began.
     pub taken: Stamp,
+    /// Which containers it is about.
+    pub extent: Extent,
     /// The real time between the two readings behind the rates; `None` in a report without rates.
     pub interval: Option<Duration>,
     /// What the reading cost.
@@ -85,6 +89,7 @@ impl Report {
             .collect();
         Self {
             taken: now.taken,
+            extent: now.extent,
             interval,
             cost,
             scope: now.scope,
@@ -92,6 +97,23 @@ impl Report {
             host: now.host.name.clone(),
             containers,
         }
+    }
+}
+
+impl Report {
+    /// Whether everything has ended: the agent stops. The machine itself never ends.
+    pub fn is_goodbye(&self) -> bool {
+        self.containers.iter().all(|container| container.status == Status::Exited)
+    }
+
+    /// Takes the containers that have ended out, as a report of its own if there are any: a sink may miss a whole report, for
+    /// the next one tells the same things anew; of these nothing will be told again.
+    pub fn take_ended(&mut self) -> Option<Self> {
+        let (ended, going_on) =
+            std::mem::take(&mut self.containers).into_iter().partition(|container| container.status == Status::Exited);
+        self.containers = going_on;
+        let ended: Vec<Container> = ended;
+        (!ended.is_empty()).then(|| Self { extent: Extent::Ended, containers: ended, host: self.host.clone(), ..*self })
     }
 }
 

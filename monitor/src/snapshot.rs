@@ -90,6 +90,15 @@ impl Values {
         }
     }
 
+    /// Takes over from an earlier reading what this one does not have.
+    pub fn complete(&mut self, earlier: &Self) {
+        for (cell, known) in self.0.iter_mut().zip(&earlier.0) {
+            if let (Reading::Unset | Reading::Absent(..), Reading::Value(..)) = (&*cell, known) {
+                *cell = known.clone();
+            }
+        }
+    }
+
     /// Whether an origin preferred to `rank` has given the value already, so that reading it again is waste.
     pub fn served(&self, metric: Metric, rank: u8) -> bool {
         matches!(self.0[metric.index()], Reading::Value(_, held) if held < rank)
@@ -212,11 +221,23 @@ pub struct Host {
     pub values: Values,
 }
 
-/// Everything that one tick read.
+/// Which cgroups a reading is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// All that there are: what is missing is gone.
+    #[default]
+    Whole,
+    /// Those that have ended since the reading before, or have lost their last process. Of the others it says nothing.
+    Ended,
+}
+
+/// Everything that one reading found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// When the reading began.
     pub taken: Stamp,
+    /// Which cgroups it is about.
+    pub extent: Extent,
     /// What is watched.
     pub scope: Scope,
     /// Since when eBPF has counted, if it does.
@@ -227,6 +248,8 @@ pub struct Snapshot {
     pub cgroups: BTreeMap<CgroupId, Cgroup>,
     /// Every cgroup of the tree, in scope `host`.
     pub places: BTreeMap<CgroupId, Place>,
+    /// The cgroups that are gone of late, with the places that they had.
+    pub gone: BTreeMap<CgroupId, Place>,
 }
 
 impl Snapshot {
@@ -234,11 +257,13 @@ impl Snapshot {
     pub fn new(taken: Stamp) -> Self {
         Self {
             taken,
+            extent: Extent::Whole,
             scope: Scope::Own,
             counting_since: None,
             host: Host::default(),
             cgroups: BTreeMap::new(),
             places: BTreeMap::new(),
+            gone: BTreeMap::new(),
         }
     }
 }

@@ -11,12 +11,12 @@ use monitor::agent::Agent;
 use monitor::containers::Roots;
 use monitor::containers::own::{OwnContainer, find};
 use monitor::metrics::{Format, Metric, Origin};
+use monitor::publish::{self, Reports};
 use monitor::report::{Container, Number, Report};
 use monitor::snapshot::{Snapshot, Stamp};
 use monitor::sources::cgroup::CgroupFiles;
 use monitor::sources::procfs::Procfs;
 use monitor::sources::{Source, parse};
-use tokio::sync::watch;
 
 const V2: &str = "linux-6.1-v2";
 const ALL: [&str; 4] = [V2, "linux-6.12-v2", "linux-6.1-v1", "linux-6.1-hybrid"];
@@ -261,19 +261,19 @@ fn a_file_cut_anywhere_is_read_or_refused() {
 /// The whole agent on a tree that the test changes, under tokio's paused clock.
 struct Paused {
     dir: tempfile::TempDir,
-    reports: watch::Receiver<Option<Arc<Report>>>,
+    reports: Reports,
 }
 
 impl Paused {
     fn start(interval: Duration) -> Self {
         let dir = copy(V2);
-        let (reports, receiver) = watch::channel(None);
+        let (reports, receiver) = publish::channel();
         let began = tokio::time::Instant::now();
         let clock = move || {
             let mono = began.elapsed();
             Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }
         };
-        let agent = Agent { sources: sources(dir.path()), interval, reports };
+        let agent = Agent { sources: sources(dir.path()), interval, ended: Arc::default(), reports };
         tokio::spawn(agent.run(clock, std::future::pending()));
         Self { dir, reports: receiver }
     }
@@ -283,8 +283,7 @@ impl Paused {
     }
 
     async fn next(&mut self) -> Arc<Report> {
-        self.reports.changed().await.unwrap();
-        self.reports.borrow_and_update().clone().unwrap()
+        self.reports.next().await.unwrap()
     }
 }
 

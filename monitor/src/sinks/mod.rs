@@ -7,12 +7,11 @@ pub mod wire;
 
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::publish::Reports;
 use crate::report::Report;
 
 /// What a sink's work returns.
@@ -56,18 +55,13 @@ const SLOW_PAUSE: Duration = Duration::from_secs(30);
 /// How often a persisting trouble is repeated.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// Brings reports to a sink until no more come; the latest report wins over those that nobody could take.
-pub async fn drive(mut sink: Box<dyn Sink>, mut reports: watch::Receiver<Option<Arc<Report>>>) {
+/// Brings reports to a sink until no more come, in the order of their times.
+pub async fn drive(mut sink: Box<dyn Sink>, mut reports: Reports) {
     let mut trouble = Trouble::default();
-    let mut written: Option<Arc<Report>> = None;
     loop {
         let done = match sink.ready().await {
-            Ok(()) => match fresh(&mut reports, written.as_ref()).await {
-                Some(report) => {
-                    let done = sink.write(&report).await;
-                    written = Some(report);
-                    done
-                }
+            Ok(()) => match reports.next().await {
+                Some(report) => sink.write(&report).await,
                 None => return,
             },
             Err(error) => Err(error),
@@ -75,30 +69,9 @@ pub async fn drive(mut sink: Box<dyn Sink>, mut reports: watch::Receiver<Option<
         let Some(pause) = trouble.pause(done, fastrand::f64()) else { continue };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = closed(&reports) => return,
+            () = reports.closed() => return,
         }
     }
-}
-
-/// The latest report, if need be the next one; `None` when there will be none.
-async fn fresh(
-    reports: &mut watch::Receiver<Option<Arc<Report>>>,
-    written: Option<&Arc<Report>>,
-) -> Option<Arc<Report>> {
-    loop {
-        let latest = reports.borrow_and_update().clone();
-        if let Some(report) = latest
-            && written.is_none_or(|written| !Arc::ptr_eq(written, &report))
-        {
-            return Some(report);
-        }
-        reports.changed().await.ok()?;
-    }
-}
-
-async fn closed(reports: &watch::Receiver<Option<Arc<Report>>>) {
-    let mut reports = reports.clone();
-    while reports.changed().await.is_ok() {}
 }
 
 /// Says a trouble when it is another than before, and then once in a while.
@@ -142,15 +115,25 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use std::time::SystemTime;
 
-    use super::*;
-    use crate::snapshot::{Snapshot, Stamp};
+    use tokio::sync::watch;
 
-    fn report(seconds: u64) -> Option<Arc<Report>> {
+    use super::*;
+    use crate::publish;
+    use crate::snapshot::{CgroupId, Extent, Snapshot, Stamp, Status};
+
+    fn report(seconds: u64) -> Report {
         let taken = Stamp { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH };
-        Some(Arc::new(Report::new(None, &Snapshot::new(taken), Duration::ZERO)))
+        Report::new(None, &Snapshot::new(taken), Duration::ZERO)
+    }
+
+    fn ended(seconds: u64) -> Report {
+        let taken = Stamp { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH };
+        let mut now = Snapshot { extent: Extent::Ended, ..Snapshot::new(taken) };
+        now.cgroups.entry(CgroupId(1)).or_default().status = Status::Exited;
+        Report::new(None, &now, Duration::ZERO)
     }
 
     /// Is ready from the time at which its gate opens, and keeps what it got.
@@ -174,28 +157,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_write_after_an_outage_is_the_latest_report_and_the_last_one_is_not_lost() {
+    async fn after_an_outage_the_latest_report_is_written_with_all_that_ended_and_the_last_one_is_not_lost() {
         let (gate, open) = watch::channel(false);
-        let (reports, receiver) = watch::channel(None);
+        let (reports, receiver) = publish::channel();
         let sink = Gate { open, taken: Arc::default() };
         let taken = Arc::clone(&sink.taken);
         let task = tokio::spawn(drive(Box::new(sink), receiver));
         for seconds in 1..=3 {
-            reports.send_replace(report(seconds));
+            reports.publish(report(seconds));
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
+        reports.publish(ended(4));
         gate.send_replace(true);
         tokio::time::sleep(Duration::from_secs(6)).await;
-        reports.send_replace(report(4));
+        reports.publish(report(5));
         drop(reports);
         task.await.unwrap();
-        assert_eq!(*taken.lock().unwrap(), [3, 4]);
+        assert_eq!(*taken.lock().unwrap(), [3, 4, 5]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_sink_that_is_away_does_not_delay_the_end() {
         let (_gate, open) = watch::channel(false);
-        let (reports, receiver) = watch::channel(None);
+        let (reports, receiver) = publish::channel();
         let task = tokio::spawn(drive(Box::new(Gate { open, taken: Arc::default() }), receiver));
         tokio::time::sleep(Duration::from_secs(60)).await;
         let before = Instant::now();

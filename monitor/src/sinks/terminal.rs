@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
+use crate::snapshot::Extent;
 use crate::views::table::{Style, render};
 
 /// Cursor home, and erase what is left of the text before.
@@ -45,7 +46,8 @@ impl<W: Write + Send> Terminal<W> {
 
 impl<W: Write + Send> Sink for Terminal<W> {
     fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
-        let drawn = self.draw(report);
+        // What has ended is drawn no more, as from the next whole report on.
+        let drawn = if report.extent == Extent::Whole { self.draw(report) } else { Ok(()) };
         Box::pin(ready(
             drawn.map_err(|error| SinkError { text: format!("Error drawing: {error}"), retry: Retry::Slowly }),
         ))

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::parse::{self, ParseError};
 use super::{Source, SourceError};
 use crate::metrics::{File, Metric, Origin};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Identity, NO_LIMIT, Snapshot, Values};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Snapshot, Values};
 
 /// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
 const RETRY: u64 = 60;
@@ -85,7 +85,7 @@ impl Source for CgroupFiles {
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         self.open.retain(|id, files| {
-            let stays = into.cgroups.contains_key(id);
+            let stays = into.extent == Extent::Ended || into.cgroups.contains_key(id);
             if !stays {
                 self.reader.room += files.iter().flatten().map(Kept::count_open).sum::<usize>();
             }

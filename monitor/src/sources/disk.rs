@@ -16,7 +16,7 @@ use super::{Source, SourceError};
 use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin};
 use crate::readings::{Disk as Walked, Filesystem};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Scope, Snapshot, Stamp, Status, Values};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Scope, Snapshot, Stamp, Status, Values};
 
 /// A walk works for so long …
 const WORK: Duration = Duration::from_millis(4);
@@ -223,8 +223,10 @@ impl Source for Disk {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let mut shared = lock(&self.shared);
         let scope = into.scope;
-        let roots = into.cgroups.iter().filter_map(|(id, cgroup)| Some((*id, self.root(cgroup, scope)?)));
-        shared.wanted = roots.collect();
+        if into.extent == Extent::Whole {
+            let roots = into.cgroups.iter().filter_map(|(id, cgroup)| Some((*id, self.root(cgroup, scope)?)));
+            shared.wanted = roots.collect();
+        }
         let Shared { wanted, found } = &mut *shared;
         found.retain(|id, _| wanted.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {

@@ -8,9 +8,11 @@ pub mod proc_text;
 pub mod procfs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Notify;
 
 use self::bpf::{Part, ProgramState, Room};
 use self::cgroup::CgroupFiles;
@@ -20,7 +22,7 @@ use crate::config::Config;
 use crate::containers;
 use crate::containers::host::HostContainers;
 use crate::containers::own::{self, OwnContainer};
-use crate::snapshot::{Scope, Snapshot, Stamp};
+use crate::snapshot::{Extent, Scope, Snapshot, Stamp};
 
 /// Descriptors that are not for cgroup files: for eBPF, sockets, and what is opened and closed again.
 const RESERVED: usize = 64;
@@ -30,7 +32,8 @@ pub trait Source: Send {
     /// Its name in messages.
     fn name(&self) -> &'static str;
 
-    /// Fills `into`. Blocking. What cannot be read is recorded as absent, with its cause.
+    /// Fills `into`. Blocking. What cannot be read is recorded as absent, with its cause. In a reading of [`Extent::Ended`]
+    /// nothing is known of cgroups that are not in it: they are not to be forgotten.
     ///
     /// # Errors
     /// When the source as a whole has failed; the other sources go on.
@@ -48,6 +51,8 @@ pub struct Opened {
     pub sources: Vec<Box<dyn Source>>,
     /// Each eBPF program, attached or not.
     pub programs: Vec<ProgramState>,
+    /// Told when a container has ended, or lost its last process.
+    pub ended: Arc<Notify>,
 }
 
 /// Opens what the configuration asks for. What the host refuses is left out, with its cause.
@@ -68,7 +73,7 @@ pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];
-    Opened { sources, programs }
+    Opened { sources, programs, ended: Arc::default() }
 }
 
 fn own_container(config: &Config) -> (Box<dyn Source>, Part) {
@@ -102,11 +107,16 @@ pub struct Sampled {
     pub errors: Vec<(&'static str, String)>,
 }
 
-/// Reads all sources once. One that fails costs its own numbers alone, and so does one with a bug: where this agent's
-/// death would take a container's main service with it, a panic must not end it.
+/// Reads all sources once, about all cgroups.
 pub fn sample(sources: &mut [Box<dyn Source>], clock: impl Fn() -> Stamp) -> Sampled {
+    reading(sources, Extent::Whole, clock)
+}
+
+/// Reads all sources once, about the cgroups of an extent. One that fails costs its own numbers alone, and so does one
+/// with a bug: where this agent's death would take a container's main service with it, a panic must not end it.
+pub fn reading(sources: &mut [Box<dyn Source>], extent: Extent, clock: impl Fn() -> Stamp) -> Sampled {
     let taken = clock();
-    let mut snapshot = Snapshot::new(taken);
+    let mut snapshot = Snapshot { extent, ..Snapshot::new(taken) };
     let mut errors = Vec::new();
     for source in sources {
         let error = match catch_unwind(AssertUnwindSafe(|| source.sample(&mut snapshot))) {

@@ -12,7 +12,7 @@ use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin};
 use crate::readings::{Interfaces, Machine, Read, Tasks};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Identity, NO_LIMIT, Scope, Snapshot, Status, Values};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Scope, Snapshot, Status, Values};
 use crate::sources::proc_text::{self, Stat};
 
 /// A process' limit of descriptors is read again after so many readings.
@@ -186,14 +186,14 @@ impl Source for Procfs {
                 record(&mut into.host.values, metric, rank, pick(&machine));
             }
         }
-        self.lists.retain(|id, _| into.cgroups.contains_key(id));
+        self.lists.retain(|id, _| into.extent == Extent::Ended || into.cgroups.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
             let tasks = self.tasks(*id, cgroup, into.scope, now);
             let interfaces = self.interfaces(cgroup, into.scope);
             let root = cgroup.identity.is_root.then_some(&machine);
             fill(&mut cgroup.values, &tasks, &interfaces, root);
         }
-        self.readings += 1;
+        self.readings += u64::from(into.extent == Extent::Whole);
         if self.readings.is_multiple_of(LIMITS) {
             let now = self.readings;
             self.limits.retain(|_, (_, read)| now - *read <= LIMITS);

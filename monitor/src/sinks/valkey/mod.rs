@@ -21,7 +21,7 @@ pub use self::target::{Address, Secret, Target, TargetError};
 use super::{Sink, SinkFuture, Voice, wire};
 use crate::events::{Event, Level, Watch, heartbeat};
 use crate::report::{Container, Report};
-use crate::snapshot::{CgroupId, Stamp, Status};
+use crate::snapshot::{CgroupId, Extent, Stamp, Status};
 
 /// After the agent's goodbye the report stays for at most so long.
 const GOODBYE_TTL: Duration = Duration::from_secs(30);
@@ -177,13 +177,12 @@ impl Valkey {
     fn batch(&mut self, report: &Report) -> Batch {
         let mut batch = Batch::new();
         let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
-        self.containers.retain(|id, _| ids.contains(id));
+        self.containers.retain(|id, _| report.extent == Extent::Ended || ids.contains(id));
         let back = self.away.as_ref().map(|(since, cause)| {
             let away = (self.clock)().mono.saturating_sub(since.mono);
             Event::new(Level::Warn, format!("Valkey was away for {:.1} s: {cause}", away.as_secs_f64()))
         });
-        // The machine itself never ends.
-        let stopping = report.containers.iter().all(|container| container.status == Status::Exited);
+        let stopping = report.extent == Extent::Whole && report.is_goodbye();
         let context = Context { back, connection: self.connection_state(), stopping };
         for container in &report.containers {
             let name = &container.identity.name;
@@ -255,10 +254,11 @@ impl Valkey {
                 lost.get_or_insert(fault);
             }
         }
-        self.forget_written();
+        self.forget_written(report);
         match lost {
             None => {
-                self.away = None;
+                // All containers' logs shall tell of it.
+                self.away.take_if(|_| report.extent == Extent::Whole);
                 Ok(())
             }
             Some(fault) => {
@@ -304,9 +304,13 @@ impl Valkey {
         Ok(())
     }
 
-    fn forget_written(&mut self) {
-        for watched in self.containers.values_mut() {
-            watched.waiting.clear();
+    fn forget_written(&mut self, report: &Report) {
+        for container in &report.containers {
+            match self.containers.get_mut(&container.id) {
+                Some(_) if container.status == Status::Exited => _ = self.containers.remove(&container.id),
+                Some(watched) => watched.waiting.clear(),
+                None => {}
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::snapshot::{CgroupId, Place, Scope, Snapshot};
+use crate::snapshot::{CgroupId, Extent, Place, Scope, Snapshot};
 
 /// A cgroup that is gone is counted in the map for so many readings more, for those whose tasks still end; then its counts
 /// move to what it was in.
@@ -54,6 +54,9 @@ impl<V: Copy + Default> Tally<V> {
                     (self.add)(sum, count);
                 }
             }
+            if snapshot.extent == Extent::Ended {
+                continue;
+            }
             if snapshot.places.contains_key(id) {
                 self.gone.remove(id);
                 continue;
@@ -67,13 +70,16 @@ impl<V: Copy + Default> Tally<V> {
                 leaving.push(*id);
             }
         }
-        self.forget(&leaving, snapshot);
+        if snapshot.extent == Extent::Whole {
+            self.forget(&leaving, snapshot);
+        }
         (sums, leaving)
     }
 
     /// The containers that a cgroup counts for, from the innermost to the machine.
     fn chain(&self, id: CgroupId, snapshot: &Snapshot, root: Option<CgroupId>) -> Vec<CgroupId> {
-        let place = |id: CgroupId| snapshot.places.get(&id).or_else(|| self.places.get(&id));
+        let place =
+            |id: CgroupId| snapshot.places.get(&id).or_else(|| snapshot.gone.get(&id)).or_else(|| self.places.get(&id));
         let mut chain: Vec<CgroupId> = place(id).map(|place| place.owner).into_iter().collect();
         while let Some(outer) = chain.last().and_then(|last| place(*last)?.outer).filter(|_| chain.len() < DEEPEST) {
             chain.push(outer);
@@ -86,12 +92,13 @@ impl<V: Copy + Default> Tally<V> {
     fn forget(&mut self, leaving: &[CgroupId], snapshot: &Snapshot) {
         self.gone.retain(|id, _| !leaving.contains(id));
         self.retired.retain(|id, _| snapshot.cgroups.contains_key(id));
-        // The place of what is gone is remembered while the map still counts it, with those around it.
+        // The place of what is gone is remembered while something may be counted for it, with those around it.
         let mut kept = snapshot.places.clone();
-        let mut wanted: Vec<CgroupId> = self.gone.keys().copied().collect();
+        let mut wanted: Vec<CgroupId> = self.gone.keys().chain(snapshot.gone.keys()).copied().collect();
         let mut seen = BTreeSet::new();
         while let Some(id) = wanted.pop() {
-            if let (false, true, Some(place)) = (kept.contains_key(&id), seen.insert(id), self.places.get(&id)) {
+            let known = snapshot.gone.get(&id).or_else(|| self.places.get(&id));
+            if let (false, true, Some(place)) = (kept.contains_key(&id), seen.insert(id), known) {
                 kept.insert(id, *place);
                 wanted.extend(place.outer);
                 wanted.push(place.owner);
@@ -177,6 +184,26 @@ mod tests {
         while sort(&mut tally, &[(10, 7)], &now).1.is_empty() {}
         assert_eq!(sort(&mut tally, &[], &now).0, [(ROOT, 7)]);
         assert!(tally.gone.is_empty() && tally.retired.len() == 1 && tally.places.len() == 1);
+    }
+
+    #[test]
+    fn a_container_that_lived_between_two_readings_has_its_counts_and_so_has_all_around_it() {
+        let mut tally = tally();
+        sort(&mut tally, &[(10, 5)], &snapshot(&[(10, ROOT)], &[]));
+        let mut between = snapshot(&[], &[]);
+        between.extent = Extent::Ended;
+        between.cgroups = BTreeMap::from([(CgroupId(20), Cgroup::default())]);
+        between.gone.insert(CgroupId(20), Place { owner: CgroupId(20), outer: Some(CgroupId(10)) });
+        between.gone.insert(CgroupId(21), Place { owner: CgroupId(20), outer: None });
+        assert_eq!(sort(&mut tally, &[(10, 5), (20, 1), (21, 2)], &between), (vec![(20, 3)], vec![]));
+        let mut now = snapshot(&[(10, ROOT)], &[]);
+        now.gone = between.gone;
+        let counts = [(10, 5), (20, 1), (21, 2)];
+        assert_eq!(sort(&mut tally, &counts, &now), (vec![(ROOT, 8), (10, 8)], vec![]));
+        now.gone.clear();
+        while sort(&mut tally, &counts, &now).1.is_empty() {}
+        assert_eq!(sort(&mut tally, &[(10, 5)], &now).0, [(ROOT, 8), (10, 8)]);
+        assert!(tally.gone.is_empty() && tally.places.len() == 2);
     }
 
     proptest! {
