@@ -382,7 +382,7 @@ metrics! {
     DescriptorsNearest = Field("descriptors.limit_highest_percent"), Gauge, Percent, Read(&[Tasks(|t| t.nearest_limit.clone())]);
 
     /// What the container itself wrote over its image.
-    DiskWritable = Field("disk.writable_bytes"), Gauge, Bytes, Never("the container's own layer can be told from its image only on the host");
+    DiskWritable = Field("disk.writable_bytes"), Gauge, Bytes, Read(&[Disk(|d| d.writable_bytes.clone())]);
     /// Inodes in use on the filesystem of the container's root.
     InodesUsed = Field("disk.inodes_used"), Gauge, Count, Read(&[Filesystem(|f| f.inodes_used)]);
     /// Inodes which that filesystem can hold.

@@ -62,4 +62,6 @@ pub struct Filesystem {
 pub struct Disk {
     /// Allocated bytes, mounts excluded, hard links once.
     pub used_bytes: Read,
+    /// Allocated bytes of the layer that takes the container's own writes, over its image.
+    pub writable_bytes: Read,
 }

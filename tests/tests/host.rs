@@ -54,6 +54,28 @@ fn every_container_has_a_report_of_its_own_under_the_name_that_its_sidecar_had()
 }
 
 #[test]
+fn what_a_container_wrote_over_its_image_is_told_from_the_image() {
+    let (docker, valkey, _agent) = world!();
+    let _writer = docker.run(
+        &["--env", "CONTAINER_NAME=writer"],
+        BUSYBOX,
+        &["sh", "-c", "dd if=/dev/urandom of=/file bs=1M count=3 && sleep 10000"],
+    );
+    let written =
+        |report: &Judged| report.json["disk"]["writable_bytes"].as_u64().is_some_and(|bytes| bytes >= 3 << 20);
+    let writer = report(&valkey, "writer", |report| {
+        written(report)
+            || report.json["absent"]["disk.writable_bytes"].as_str().is_some_and(|cause| cause.contains("no overlay"))
+    });
+    if !written(&writer) {
+        skip!("disk.writable_bytes: {}", writer.json["absent"]["disk.writable_bytes"]);
+    }
+    let (used, layer) =
+        (writer.number("disk_usage_bytes").unwrap(), writer.json["disk"]["writable_bytes"].as_f64().unwrap());
+    assert!(layer < used && layer < f64::from(4 << 20), "{layer} of {used}");
+}
+
+#[test]
 fn the_machine_itself_has_a_report() {
     let (_docker, valkey, _agent) = world!();
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();

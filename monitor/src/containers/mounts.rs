@@ -28,6 +28,11 @@ impl Mount {
         self.kind == "cgroup" && self.options.iter().any(|option| option == controller)
     }
 
+    /// The directory that takes the writes to an overlay.
+    pub fn upper(&self) -> Option<PathBuf> {
+        self.options.iter().find_map(|option| option.strip_prefix("upperdir=")).map(|word| path(word.as_bytes()))
+    }
+
     /// Where a path of the file system is seen through this mount, if it is.
     pub fn locate(&self, path: &Path) -> Option<PathBuf> {
         path.strip_prefix(&self.root)

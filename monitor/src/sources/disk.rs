@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Source, SourceError};
+use crate::containers::mounts::{self, Mount};
 use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin};
 use crate::readings::{Disk as Walked, Filesystem};
@@ -44,6 +45,8 @@ pub struct DiskPlan {
     pub exclude: Vec<PathBuf>,
     /// Time between two walks of one root filesystem; `None` for none.
     pub interval: Option<Duration>,
+    /// Whether the machine is walked too: by a thread of its own, since no container shall wait for its millions of files.
+    pub machine: bool,
 }
 
 /// Reads the filesystems, and what the latest walks of them found.
@@ -53,16 +56,49 @@ pub struct Disk {
     host: PathBuf,
     without: Cause,
     shared: Arc<Mutex<Shared>>,
-    /// Dropping it ends the walks.
-    _stop: Sender<()>,
+    /// Dropping them ends the walks.
+    _stops: Vec<Sender<()>>,
 }
 
 /// What the readings and the walker tell each other.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Where the root filesystems are.
-    wanted: BTreeMap<CgroupId, PathBuf>,
+    wanted: BTreeMap<CgroupId, Wanted>,
     found: BTreeMap<CgroupId, Found>,
+}
+
+/// What is to be walked of a container.
+#[derive(Clone, Debug)]
+struct Wanted {
+    /// Where its root filesystem is seen.
+    root: PathBuf,
+    layer: Layer,
+    is_machine: bool,
+}
+
+/// Where the layer is that a container's own writes go to, over its image.
+#[derive(Clone, Debug)]
+enum Layer {
+    /// Not to be seen, for this reason.
+    Unseen(&'static str),
+    /// Named by the mount table of the container's first process, as a path of the machine.
+    Named { mounts: PathBuf, host: PathBuf },
+}
+
+impl Layer {
+    /// The directory (`Documentation/filesystems/overlayfs.rst`, "upperdir").
+    fn directory(&self) -> Result<PathBuf, Cause> {
+        let (table, host) = match self {
+            Self::Unseen(why) => return Err(Cause::new(*why)),
+            Self::Named { mounts, host } => (mounts, host),
+        };
+        let text = fs::read(table).map_err(|error| Cause::new(format!("{}: {error}", table.display())))?;
+        // What is mounted last hides what was before.
+        let root = mounts::parse(&text).into_iter().rfind(|mount| mount.point == Path::new("/"));
+        let upper = root.as_ref().filter(|mount| mount.kind == "overlay").and_then(Mount::upper);
+        let upper = upper.ok_or_else(|| Cause::new("the container's root filesystem is no overlay over an image"))?;
+        Ok(host.join(upper.strip_prefix("/").unwrap_or(&upper)))
+    }
 }
 
 /// What a walk found, and when the next one may begin.
@@ -76,28 +112,39 @@ impl Disk {
     /// Starts the walks.
     pub fn new(plan: DiskPlan, roots: &Roots, clock: fn() -> Stamp) -> Self {
         let shared = Arc::<Mutex<Shared>>::default();
-        let (stop, stopped) = mpsc::channel();
         let mut without =
             Cause::new(if plan.interval.is_some() { UNDER_WAY } else { "switched off by --disk-interval 0s" });
-        if let Some(interval) = plan.interval {
-            let walked = Arc::clone(&shared);
-            let walks = move || walk_for_ever(&plan, interval, clock, &stopped, &walked);
+        let mut stops = Vec::new();
+        for is_machine in [false, true] {
+            let Some(interval) = plan.interval.filter(|_| plan.machine || !is_machine) else { continue };
+            let (walked, plan) = (Arc::clone(&shared), plan.clone());
+            let (stop, stopped) = mpsc::channel();
+            stops.push(stop);
+            let walks = move || walk_for_ever(&plan, is_machine, interval, clock, &stopped, &walked);
             if let Err(error) = thread::Builder::new().name("disk-walk".into()).spawn(walks) {
                 without = Cause::new(format!("the thread that walks cannot start: {error}"));
             }
         }
-        Self { roots: roots.clone(), host: host_root(roots), without, shared, _stop: stop }
+        Self { roots: roots.clone(), host: host_root(roots), without, shared, _stops: stops }
     }
 
-    /// Where a container's root filesystem is seen.
-    fn root(&self, cgroup: &Cgroup, scope: Scope) -> Option<PathBuf> {
-        match (scope, cgroup.identity.is_root) {
-            (Scope::Own, _) => Some("/".into()),
-            _ if cgroup.status == Status::Exited => None,
-            (Scope::Host, true) => Some(self.host.clone()),
-            // With the dot it is the directory, without it the link.
-            (Scope::Host, false) => Some(self.roots.proc.join(cgroup.first_process?.to_string()).join("root/.")),
-        }
+    /// Where a container's filesystems are seen.
+    fn wanted(&self, cgroup: &Cgroup, scope: Scope) -> Option<Wanted> {
+        let (root, layer) = match (scope, cgroup.identity.is_root) {
+            (Scope::Own, _) => {
+                let why = "the container's own layer can be told from its image only on the host";
+                ("/".into(), Layer::Unseen(why))
+            }
+            _ if cgroup.status == Status::Exited => return None,
+            (Scope::Host, true) => (self.host.clone(), Layer::Unseen("a machine has no layer over an image")),
+            (Scope::Host, false) => {
+                let process = self.roots.proc.join(cgroup.first_process?.to_string());
+                let layer = Layer::Named { mounts: process.join("mountinfo"), host: self.host.clone() };
+                // With the dot it is the directory, without it the link.
+                (process.join("root/."), layer)
+            }
+        };
+        Some(Wanted { root, layer, is_machine: scope == Scope::Host && cgroup.identity.is_root })
     }
 }
 
@@ -107,6 +154,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 fn walk_for_ever(
     plan: &DiskPlan,
+    is_machine: bool,
     interval: Duration,
     clock: fn() -> Stamp,
     stopped: &Receiver<()>,
@@ -116,8 +164,8 @@ fn walk_for_ever(
     let _nice = rustix::process::nice(19);
     let pause = |long| stopped.recv_timeout(long) == Err(RecvTimeoutError::Timeout);
     loop {
-        let next = lock(shared).next(clock().mono);
-        let Some((id, root)) = next else {
+        let next = lock(shared).next(is_machine, clock().mono);
+        let Some((id, Wanted { root, layer, .. })) = next else {
             // The first walk shall not wait for what comes with the first reading.
             if pause(if lock(shared).wanted.is_empty() { PAUSE } else { LOOK }) {
                 continue;
@@ -125,29 +173,38 @@ fn walk_for_ever(
             return;
         };
         let mut worked = Duration::ZERO;
+        let mut measure = |top: &Path, exclude: &[PathBuf]| {
+            let found = walk(top, exclude, clock, |step| {
+                worked += step;
+                pause(PAUSE)
+            });
+            match found {
+                Err(Failure::Stopped) => None,
+                Err(Failure::Cause(text)) => Some(Err(Cause::new(text))),
+                Ok(used) => Some(Ok(used)),
+            }
+        };
         let exclude: Vec<PathBuf> =
             plan.exclude.iter().map(|path| root.join(path.strip_prefix("/").unwrap_or(path))).collect();
-        let found = walk(&root, &exclude, clock, |step| {
-            worked += step;
-            pause(PAUSE)
-        });
-        let used_bytes = match found {
-            Err(Failure::Stopped) => return,
-            Err(Failure::Cause(text)) => Err(Cause::new(text)),
-            Ok(used) => Ok(used),
+        let Some(used_bytes) = measure(&root, &exclude) else { return };
+        let writable_bytes = match layer.directory() {
+            Err(cause) => Some(Err(cause)),
+            Ok(directory) => measure(&directory, &[]),
         };
+        let Some(writable_bytes) = writable_bytes else { return };
         let mut shared = lock(shared);
         let sharing = u32::try_from(shared.wanted.len()).unwrap_or(u32::MAX).clamp(1, MOST_SHARES);
         let due = clock().mono + interval.max(worked * (SHARE / sharing));
-        shared.found.insert(id, Found { walked: Walked { used_bytes }, due });
+        shared.found.insert(id, Found { walked: Walked { used_bytes, writable_bytes }, due });
     }
 }
 
 impl Shared {
     /// What is to be walked now: what never was, then what is due the longest.
-    fn next(&self, now: Duration) -> Option<(CgroupId, PathBuf)> {
+    fn next(&self, is_machine: bool, now: Duration) -> Option<(CgroupId, Wanted)> {
         let due = |id: &CgroupId| self.found.get(id).map_or(Duration::ZERO, |found| found.due);
-        let next = self.wanted.iter().filter(|(id, _)| due(id) <= now).min_by_key(|(id, _)| due(id))?;
+        let wanted = self.wanted.iter().filter(|(id, wanted)| wanted.is_machine == is_machine && due(id) <= now);
+        let next = wanted.min_by_key(|(id, _)| due(id))?;
         Some((*next.0, next.1.clone()))
     }
 }
@@ -224,15 +281,21 @@ impl Source for Disk {
         let mut shared = lock(&self.shared);
         let scope = into.scope;
         if into.extent == Extent::Whole {
-            let roots = into.cgroups.iter().filter_map(|(id, cgroup)| Some((*id, self.root(cgroup, scope)?)));
-            shared.wanted = roots.collect();
+            let wanted = into.cgroups.iter().filter_map(|(id, cgroup)| Some((*id, self.wanted(cgroup, scope)?)));
+            shared.wanted = wanted.collect();
         }
         let Shared { wanted, found } = &mut *shared;
         found.retain(|id, _| wanted.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
-            let root = wanted.get(id).ok_or_else(|| Cause::new("no process of the container can be seen"));
-            let filesystem = root.and_then(|root| filesystem(root));
-            let none = Walked { used_bytes: Err(self.without.clone()) };
+            let seen = wanted.get(id).ok_or_else(|| Cause::new("no process of the container can be seen"));
+            let filesystem = seen.as_ref().map_err(Cause::clone).and_then(|wanted| filesystem(&wanted.root));
+            let none = Walked {
+                used_bytes: Err(self.without.clone()),
+                writable_bytes: Err(match seen {
+                    Ok(Wanted { layer: Layer::Unseen(why), .. }) => Cause::new(*why),
+                    _ => self.without.clone(),
+                }),
+            };
             let walked = found.get(id).map_or(&none, |found| &found.walked);
             fill(&mut cgroup.values, walked, &filesystem);
         }
@@ -327,43 +390,64 @@ mod tests {
     }
 
     #[test]
-    fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_number() {
-        // A machine with one container, whose first process has a root directory.
+    fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_numbers() {
+        // A machine with one container, whose first process has a root directory over a layer.
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("7/root/data")).unwrap();
-        fs::write(dir.path().join("7/root/data/file"), vec![7; 100_000]).unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        write("7/root/data/file", &[7; 100_000]);
+        write("1/root/layers/own/file", &[7; 20_000]);
+        let table = "1 2 0:3 / / rw - ext4 /dev/vda rw\n3 1 0:4 / / rw - overlay overlay rw,lowerdir=/layers/image,upperdir=/layers/own\n";
+        write("7/mountinfo", table.as_bytes());
         let roots = Roots { proc: dir.path().to_owned(), ..Roots::default() };
-        let plan = DiskPlan { exclude: Vec::new(), interval: Some(Duration::from_secs(60)) };
+        let plan = DiskPlan { exclude: Vec::new(), interval: Some(Duration::from_secs(60)), machine: false };
         let mut disk = Disk::new(plan, &roots, clock);
-        let mut used = || {
+        let mut read = |metric| {
             let mut into = Snapshot::new(clock());
             into.scope = Scope::Host;
             into.cgroups.entry(CgroupId(1)).or_default().first_process = Some(7);
             disk.sample(&mut into).unwrap();
             let values = &into.cgroups[&CgroupId(1)].values;
             assert!(values.get(Metric::DiskTotal).unwrap().unwrap() > 0);
-            values.get(Metric::DiskUsage).unwrap().map_err(ToString::to_string)
+            values.get(metric).unwrap().map_err(ToString::to_string)
         };
         let deadline = clock().mono + Duration::from_secs(10);
-        while let Err(cause) = used() {
+        while let Err(cause) = read(Metric::DiskUsage) {
             assert!(cause.contains("under way") && clock().mono < deadline, "{cause}");
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(used(), Ok(du(&dir.path().join("7/root"), &[])));
+        assert_eq!(read(Metric::DiskUsage), Ok(du(&dir.path().join("7/root"), &[])));
+        assert_eq!(read(Metric::DiskWritable), Ok(du(&dir.path().join("1/root/layers/own"), &[])));
+    }
+
+    #[test]
+    fn where_no_layer_lies_over_an_image_the_cause_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mounts = dir.path().join("mountinfo");
+        fs::write(&mounts, "1 2 0:3 / / rw - ext4 /dev/vda rw\n").unwrap();
+        let named = Layer::Named { mounts, host: "/".into() };
+        assert!(named.directory().unwrap_err().as_str().contains("no overlay"));
+        assert_eq!(Layer::Unseen("why").directory().unwrap_err().as_str(), "why");
     }
 
     #[test]
     fn what_was_never_walked_comes_first_and_nothing_before_it_is_due() {
-        let found = |due| Found { walked: Walked { used_bytes: Ok(1) }, due: Duration::from_secs(due) };
+        let found =
+            |due| Found { walked: Walked { used_bytes: Ok(1), writable_bytes: Ok(1) }, due: Duration::from_secs(due) };
         let mut shared = Shared::default();
-        assert!(shared.next(Duration::from_secs(9)).is_none());
+        assert!(shared.next(false, Duration::from_secs(9)).is_none());
         for id in 1..=3 {
-            shared.wanted.insert(CgroupId(id), format!("/{id}").into());
+            let wanted = Wanted { root: format!("/{id}").into(), layer: Layer::Unseen(""), is_machine: id == 2 };
+            shared.wanted.insert(CgroupId(id), wanted);
         }
         shared.found = [(CgroupId(1), found(5)), (CgroupId(3), found(4))].into();
-        let next = |shared: &Shared, now| shared.next(Duration::from_secs(now)).map(|(id, _)| id.0);
-        assert_eq!(next(&shared, 9), Some(2));
-        shared.found.insert(CgroupId(2), found(100));
+        let next = |shared: &Shared, now| shared.next(false, Duration::from_secs(now)).map(|(id, _)| id.0);
         assert_eq!((next(&shared, 9), next(&shared, 4), next(&shared, 3)), (Some(3), Some(3), None));
+        shared.found.remove(&CgroupId(1));
+        assert_eq!(next(&shared, 9), Some(1));
+        assert_eq!(shared.next(true, Duration::ZERO).map(|(id, _)| id.0), Some(2), "the machine has its own walker");
     }
 }

@@ -65,7 +65,11 @@ pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
         Scope::Host => every_container(config),
     };
     let (bpf, programs) = bpf::open(config.ebpf, &part, roots, room, clock);
-    let plan = DiskPlan { exclude: config.disk.exclude.clone(), interval: config.disk.interval };
+    let plan = DiskPlan {
+        exclude: config.disk.exclude.clone(),
+        interval: config.disk.interval,
+        machine: config.scope == Scope::Host,
+    };
     let sources: Vec<Box<dyn Source>> = vec![
         first,
         Box::new(bpf),
