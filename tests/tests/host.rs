@@ -70,9 +70,8 @@ fn what_a_container_wrote_over_its_image_is_told_from_the_image() {
     if !written(&writer) {
         skip!("disk.writable_bytes: {}", writer.json["absent"]["disk.writable_bytes"]);
     }
-    let (used, layer) =
-        (writer.number("disk_usage_bytes").unwrap(), writer.json["disk"]["writable_bytes"].as_f64().unwrap());
-    assert!(layer < used && layer < f64::from(4 << 20), "{layer} of {used}");
+    let layer = writer.json["disk"]["writable_bytes"].as_u64().unwrap();
+    assert!(layer < 4 << 20, "{layer}: nothing of the image");
 }
 
 #[test]
