@@ -9,12 +9,14 @@ use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
 use monitor::config::{Config, Ebpf};
-use monitor::publish;
+use monitor::publish::{self, Reports};
 use monitor::report::Report;
+use monitor::sinks::http::{self, About, Token, TokenError};
 use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
 use monitor::sinks::{self, Sink, stdout};
 use monitor::snapshot::Scope;
+use monitor::sources::bpf::ProgramState;
 use monitor::sources::{self, Opened};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::table::{self, Style};
@@ -41,12 +43,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn agent(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("Starting system monitor for container: {}", config.container_name);
+    let token = token(&config)?;
     let opened = sources::open(&config, now);
     require_ebpf(&config, &opened)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = shutdown()?;
         let (reports, receiver) = publish::channel();
+        listen(&config, token, opened.programs, &receiver)?;
         let sinks: Vec<_> =
             sinks(&config).into_iter().map(|sink| tokio::spawn(sinks::drive(sink, receiver.clone()))).collect();
         drop(receiver);
@@ -79,6 +83,21 @@ fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     if config.ebpf == Ebpf::On && !opened.programs.iter().any(|program| program.state.is_attached()) {
         bail!("--ebpf on, but no eBPF program could be loaded; `system-monitor doctor` says why");
     }
+    Ok(())
+}
+
+/// The token that the server asks for, if it asks for one.
+fn token(config: &Config) -> Result<Option<Token>, TokenError> {
+    config.listen.as_ref().and_then(|options| options.token_file.as_deref()).map(Token::read).transpose()
+}
+
+/// Starts the server, if the configuration asks for it.
+fn listen(config: &Config, token: Option<Token>, programs: Vec<ProgramState>, reports: &Reports) -> anyhow::Result<()> {
+    let Some(options) = &config.listen else { return Ok(()) };
+    let valkey = config.valkey.iter().map(|valkey| ("valkey", valkey.target.to_string()));
+    let about = About { scope: Some(config.scope), interval: config.interval, programs, sinks: valkey.collect() };
+    // The thread ends with the reports, and must not hold the process.
+    http::start(options.address.clone(), token, about, reports.clone(), now).context("the server cannot start")?;
     Ok(())
 }
 

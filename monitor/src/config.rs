@@ -7,6 +7,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::containers::{Roots, own};
 use crate::settings::{Name, SettingError, Settings};
+use crate::sinks::http::{Address, ListenOptions};
 use crate::sinks::valkey::{Secret, Target, TlsOptions, ValkeyOptions};
 use crate::snapshot::Scope;
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub disk: DiskOptions,
     /// Where reports go; `None` for nowhere.
     pub valkey: Option<ValkeyOptions>,
+    /// Where reports can be looked at; `None` for nowhere.
+    pub listen: Option<ListenOptions>,
     /// Which messages are shown.
     pub log: Targets,
     /// Their form.
@@ -120,6 +123,7 @@ impl Config {
                     .unwrap_or_default(),
             },
             valkey: valkey(settings, interval, scope, &mut warnings)?,
+            listen: listen(settings)?,
             log: settings.required(Name::Log, levels)?,
             log_format: settings.required(Name::LogFormat, |text| {
                 one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
@@ -188,6 +192,19 @@ fn valkey(
         log_cleanup: settings.required(Name::LogCleanup, boolean)?,
         log_ttl: settings.required(Name::LogTtl, |text| between(text, (Duration::from_secs(1), LONGEST_LOG)))?,
     }))
+}
+
+/// An address that strangers may reach is used only when a token is asked for, or somebody has said that it is meant.
+fn listen(settings: &Settings) -> Result<Option<ListenOptions>, SettingError> {
+    let Some(address) = settings.optional(Name::Listen, Address::parse)? else { return Ok(None) };
+    let token_file = settings.optional(Name::ListenTokenFile, |text| Ok(PathBuf::from(text)))?;
+    let open = settings.required(Name::ListenOpen, boolean)?;
+    if !address.is_private() && token_file.is_none() && !open {
+        let cure = "can be reached from other machines; give --listen-token-file FILE, or --listen-open true if \
+                    everybody may read";
+        return Err(settings.error(Name::Listen, cure));
+    }
+    Ok(Some(ListenOptions { address, token_file }))
 }
 
 /// The old agent's variables never stop the start: what is no text is as good as unset.
@@ -291,6 +308,28 @@ mod tests {
         ] {
             let error = config(&[(variable, value.as_bytes())]).unwrap_err().to_string();
             assert!(error.contains(variable) && error.contains(cure), "{error}");
+        }
+    }
+
+    #[test]
+    fn strangers_need_a_token_or_a_word_that_they_may_read() {
+        let listen = |more: &[(&str, &str)]| {
+            let mut env = vec![("MONITOR_LISTEN", more[0].0.as_bytes())];
+            env.extend(more[1..].iter().map(|(name, value)| (*name, value.as_bytes())));
+            config(&env).map(|config| config.listen.unwrap())
+        };
+        for private in ["127.0.0.1:9190", "127.9.9.9:1", "[::1]:9190", "localhost:80", "unix:/run/m.sock"] {
+            assert_eq!(listen(&[(private, "")]).unwrap().token_file, None, "{private}");
+        }
+        for strange in ["0.0.0.0:9190", "[::]:9190", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+            let error = listen(&[(strange, "")]).unwrap_err().to_string();
+            assert!(error.contains("MONITOR_LISTEN") && error.contains("--listen-token-file"), "{error}");
+            assert!(listen(&[(strange, ""), ("MONITOR_LISTEN_OPEN", "false")]).is_err());
+            listen(&[(strange, ""), ("MONITOR_LISTEN_OPEN", "true")]).unwrap();
+            assert!(listen(&[(strange, ""), ("MONITOR_LISTEN_TOKEN_FILE", "/t")]).unwrap().token_file.is_some());
+        }
+        for nonsense in ["9190", ":9190", "example.org:80", "unix:", "unix:relative", "127.0.0.1", "http://[::1]:80"] {
+            assert!(listen(&[(nonsense, "")]).unwrap_err().to_string().contains("write ADDR:PORT"), "{nonsense}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use monitor::config::{Config, LogFormat};
 use monitor::settings::Settings;
+use monitor::sinks::http::TokenError;
 use monitor::snapshot::Stamp;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             cli::complain(format_args!("{error:#}"));
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is::<TokenError>() { USAGE } else { FAILED })
         }
     }
 }

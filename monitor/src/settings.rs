@@ -61,6 +61,9 @@ settings! {
     ValkeyTlsCa = Some("valkey-tls-ca"), "VALKEY_TLS_CA", None, "FILE", "Certificate authorities to trust, PEM, instead of the system's";
     ValkeyTlsCert = Some("valkey-tls-cert"), "VALKEY_TLS_CERT", None, "FILE", "Client certificate, PEM";
     ValkeyTlsKey = Some("valkey-tls-key"), "VALKEY_TLS_KEY", None, "FILE", "Key of the client certificate, PEM";
+    Listen = Some("listen"), "MONITOR_LISTEN", None, "ADDRESS", "Where the page, the API and /metrics are served: ADDR:PORT or unix:PATH [default: nowhere; dashboard: 127.0.0.1:8080]";
+    ListenTokenFile = Some("listen-token-file"), "MONITOR_LISTEN_TOKEN_FILE", None, "FILE", "File that holds the token which the API wants as Authorization: Bearer";
+    ListenOpen = Some("listen-open"), "MONITOR_LISTEN_OPEN", Some("false"), "BOOL", "Whether anybody who reaches an address that is not loopback may read without a token: true or false";
     MetricsTtl = Some("metrics-ttl"), "MONITOR_METRICS_TTL", None, "DURATION", "Expiry of system:metrics:* [default: 6 intervals, at least 30s]";
     History = Some("history"), "MONITOR_HISTORY", None, "DURATION", "Length of system:history:*, or off [default: 24h in scope host, else off]";
     LogInterval = Some("log-interval"), "MONITOR_LOG_INTERVAL", Some("30s"), "DURATION", "Time between two heartbeat log entries";
@@ -121,11 +124,16 @@ impl Settings {
                 let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
                 let help = format!("{}{default} [env: {}]", setting.help, setting.variable);
                 setting.flag.map(|flag| {
-                    Arg::new(flag)
+                    let arg = Arg::new(flag)
                         .long(flag)
                         .value_name(setting.value)
                         .help(help)
-                        .value_parser(clap::value_parser!(OsString))
+                        .value_parser(clap::value_parser!(OsString));
+                    // What is off by default is a switch: its flag alone turns it on.
+                    match setting.default {
+                        Some("false") => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+                        _ => arg,
+                    }
                 })
             }))
             .map(|arg| arg.global(true))
@@ -271,6 +279,13 @@ mod tests {
         assert_eq!(text(&file, Name::Interval).as_deref(), Some("4s"));
         assert_eq!(text(&file, Name::LogKeys).as_deref(), Some("7"));
         assert_eq!(text(&collect(&[], &[], None).unwrap(), Name::Interval).as_deref(), Some("5s"));
+    }
+
+    #[test]
+    fn the_flag_of_a_switch_alone_turns_it_on() {
+        let open = |args: &[&str]| text(&collect(args, &[], None).unwrap(), Name::ListenOpen).unwrap();
+        assert_eq!((open(&[]), open(&["--listen-open"])), ("false".to_owned(), "true".to_owned()));
+        assert_eq!(open(&["--listen-open=false"]), "false");
     }
 
     #[test]

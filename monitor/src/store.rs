@@ -44,7 +44,8 @@ impl Stored {
         Ok(Self { name: text("container_name")?, taken, status: text("status")?, document })
     }
 
-    fn field(&self, metric: Metric) -> Option<&serde_json::Value> {
+    /// A row's field as it was written.
+    pub(crate) fn field(&self, metric: Metric) -> Option<&serde_json::Value> {
         let Shown::Field(path) = metric.spec().shown else { return None };
         path.split('.').try_fold(&self.document, |value, part| value.get(part))
     }

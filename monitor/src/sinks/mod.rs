@@ -1,5 +1,6 @@
 //! Where reports go. One task per sink; a slow one misses reports and never delays sampling.
 
+pub mod http;
 pub mod stdout;
 pub mod terminal;
 pub mod valkey;

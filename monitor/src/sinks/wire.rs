@@ -3,7 +3,7 @@
 //! The first nineteen fields of a report are a contract with readers that decode them strictly: integers are digits
 //! only and fit `i64`, reals are finite, what is absent is `null`, and no two names are equal when case is ignored.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -28,6 +28,11 @@ pub fn report(report: &Report, container: &Container) -> String {
     serde_json::to_string(&Document { report, container }).unwrap_or_default()
 }
 
+/// The same, to be part of something larger.
+pub(crate) fn document<'a>(report: &'a Report, container: &'a Container) -> impl Serialize + 'a {
+    Document { report, container }
+}
+
 struct Document<'a> {
     report: &'a Report,
     container: &'a Container,
@@ -41,7 +46,7 @@ impl Serialize for Document<'_> {
         map.serialize_entry(IDENTITY[0], &identity.name)?;
         map.serialize_entry(IDENTITY[1], &timestamp(report.taken.wall))?;
         for (metric, field) in fields().filter(|(_, field)| !field.contains('.')) {
-            map.serialize_entry(field, &shown(container, metric))?;
+            map.serialize_entry(field, &number(container, metric))?;
         }
         map.serialize_entry("status", container.status.as_str())?;
 
@@ -60,7 +65,7 @@ impl Serialize for Document<'_> {
         if !identity.labels.is_empty() {
             map.serialize_entry("labels", &identity.labels)?;
         }
-        map.serialize_entry("interval_seconds", &report.interval.map(|interval| rounded(interval.as_secs_f64(), 1e3)))?;
+        map.serialize_entry("interval_seconds", &report.interval.map(seconds))?;
         map.serialize_entry("collect_micros", &u64::try_from(report.cost.as_micros()).unwrap_or(u64::MAX))?;
         map.serialize_entry("sources", &Sources(container))?;
         map.serialize_entry("absent", &Absent(container))?;
@@ -72,7 +77,7 @@ impl Serialize for Document<'_> {
 }
 
 /// The rows that are fields, with their paths.
-fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
+pub(crate) fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
     Metric::ALL.iter().filter_map(|&metric| match metric.spec().shown {
         Shown::Field(field) => Some((metric, field)),
         Shown::Ingredient(_) => None,
@@ -88,7 +93,7 @@ fn groups() -> impl Iterator<Item = &'static str> {
 }
 
 /// A number as readers may have it, or `None` for `null`.
-fn shown(container: &Container, metric: Metric) -> Option<Shape> {
+pub(crate) fn number(container: &Container, metric: Metric) -> Option<Shape> {
     let unit = metric.spec().unit;
     match container.get(metric).ok()? {
         Number::Whole(value) => Some(Shape::Whole(value.min(i64::MAX as u64))),
@@ -102,16 +107,24 @@ fn shown(container: &Container, metric: Metric) -> Option<Shape> {
     }
 }
 
+/// An interval as it is written.
+pub(crate) fn seconds(interval: Duration) -> f64 {
+    rounded(interval.as_secs_f64(), 1e3)
+}
+
 /// Without digits that say nothing; they are most of a document's length.
 fn rounded(value: f64, steps: f64) -> f64 {
     let scaled = (value * steps).round();
     if scaled.is_finite() { scaled / steps } else { value }
 }
 
-#[derive(serde::Serialize)]
+/// A number as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 #[serde(untagged)]
-enum Shape {
+pub(crate) enum Shape {
+    /// Digits only.
     Whole(u64),
+    /// Finite.
     Real(f64),
 }
 
@@ -128,7 +141,7 @@ impl Serialize for Group<'_> {
             if let Some((group, field)) = field.split_once('.')
                 && group == self.group
             {
-                map.serialize_entry(field, &shown(self.container, metric))?;
+                map.serialize_entry(field, &number(self.container, metric))?;
             }
         }
         if self.group == "network" {
@@ -189,7 +202,6 @@ pub fn entry(container: &str, wall: SystemTime, level: Level, message: &str) -> 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::containers;
 use crate::containers::host::HostContainers;
 use crate::containers::own::{self, OwnContainer};
+use crate::sinks::http;
 use crate::snapshot::{Extent, Scope, Snapshot, Stamp};
 
 /// Descriptors that are not for cgroup files: for eBPF, sockets, and what is opened and closed again.
@@ -59,6 +60,7 @@ pub struct Opened {
 pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
     let roots = &config.roots;
     let descriptors = raise_descriptor_limit();
+    let reserved = RESERVED + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
     let room = if descriptors < RESERVED { Room::None(descriptors) } else { Room::Enough };
     let (first, part) = match config.scope {
         Scope::Own => own_container(config),
@@ -73,7 +75,7 @@ pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
     let sources: Vec<Box<dyn Source>> = vec![
         first,
         Box::new(bpf),
-        Box::new(CgroupFiles::new(descriptors.saturating_sub(RESERVED))),
+        Box::new(CgroupFiles::new(descriptors.saturating_sub(reserved))),
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];

@@ -1,0 +1,72 @@
+//! Where the server listens.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// An address to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads `ADDR:PORT`, `localhost:PORT` or `unix:PATH`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let unknown = || {
+            "is no address; write ADDR:PORT with a number for ADDR, for example 127.0.0.1:8080 or [::1]:8080, or \
+             unix:/PATH"
+                .to_owned()
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(unknown()) };
+        }
+        if let Some(port) = text.strip_prefix("localhost:") {
+            let port = port.parse().map_err(|_| unknown())?;
+            return Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| unknown())
+    }
+
+    /// Whether only this machine can reach it: loopback, or a path whose rights the filesystem guards.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Tcp(address) => is_loopback(address.ip()),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether it is a TCP address of loopback, where a browser may be led to by a name of somebody else's.
+    pub(super) fn is_loopback(&self) -> bool {
+        matches!(self, Self::Tcp(address) if is_loopback(address.ip()))
+    }
+}
+
+impl Default for Address {
+    /// Where a fleet's page is by default.
+    fn default() -> Self {
+        Self::Tcp((Ipv4Addr::LOCALHOST, 8080).into())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}/"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}

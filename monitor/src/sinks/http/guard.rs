@@ -1,0 +1,243 @@
+//! Who is let in: methods, bodies, the name that the client believes to talk to, and the token.
+
+use std::hint::black_box;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use axum::response::Response;
+use hyper::body::Body;
+use hyper::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, StatusCode};
+
+use super::problem::Problem;
+
+/// Nothing inline, nothing from elsewhere, in nobody's frame.
+const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// The shortest token that is not guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+/// What a client must say to read anything but the page's own files.
+#[derive(Clone)]
+pub struct Token(String);
+
+/// A file that cannot be taken for a token.
+#[derive(Debug, thiserror::Error)]
+#[error("--listen-token-file {path}: {problem}")]
+pub struct TokenError {
+    path: String,
+    problem: String,
+}
+
+impl Token {
+    /// Reads it from a file, of which white space around it is no part.
+    ///
+    /// # Errors
+    /// That the file cannot be read, that others than its owner and group can, or that it holds no token.
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let wrong = |problem: String| TokenError { path: path.display().to_string(), problem };
+        let cannot = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
+        let mode = std::fs::metadata(path).map_err(cannot)?.permissions().mode();
+        if mode & 0o007 != 0 {
+            return Err(wrong(format!(
+                "everybody on this machine can read it (mode {:03o}); chmod o= {}",
+                mode & 0o777,
+                path.display()
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let token = text.trim();
+        if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong(format!(
+                "holds no token: at least {SHORTEST_TOKEN} printable ASCII characters without white space; \
+                 for example: head -c 24 /dev/urandom | base64"
+            )));
+        }
+        Ok(Self(token.to_owned()))
+    }
+
+    /// Compares in a time that does not tell how much of a guess is right.
+    fn is(&self, guess: &[u8]) -> bool {
+        let expected = self.0.as_bytes();
+        let differences = expected.iter().zip(guess).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
+        expected.len() == guess.len() && differences == 0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// Who may ask.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// Whether the server listens on loopback, where a page of somebody else's may lead a browser by a name that
+    /// points there (DNS rebinding).
+    pub(super) loopback: bool,
+    /// The token.
+    pub(super) token: Option<Token>,
+}
+
+impl Guard {
+    /// Lets a request pass, or says why not.
+    pub(super) fn check<B: Body>(&self, request: &Request<B>) -> Result<(), Problem> {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            return Err(Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "everything here is only for reading: GET or HEAD",
+            ));
+        }
+        if !request.body().is_end_stream() {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here"));
+        }
+        self.host(request)?;
+        if is_public(request.uri().path()) { Ok(()) } else { self.token(request.headers()) }
+    }
+
+    fn host<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        let named = request.headers().get(HOST).map(HeaderValue::as_bytes);
+        let named = named.or_else(|| request.uri().authority().map(|authority| authority.as_str().as_bytes()));
+        // Who names no host is no browser.
+        if !self.loopback || named.is_none_or(is_this_machine) {
+            return Ok(());
+        }
+        let detail = "this server listens on loopback and answers only to localhost, 127.0.0.1 and [::1]";
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+    }
+
+    fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(token) = &self.token else { return Ok(()) };
+        let said = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
+        if said.is_some_and(|said| token.is(said)) {
+            return Ok(());
+        }
+        Err(Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer TOKEN, the content of the token file"))
+    }
+}
+
+/// The page's own files say nothing about anybody, and probes only how the agent itself is.
+fn is_public(path: &str) -> bool {
+    ["/", "/healthz", "/readyz"].contains(&path) || path.starts_with("/assets/")
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn is_this_machine(host: &[u8]) -> bool {
+    let name = match host.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => &host[..colon],
+        _ => host,
+    };
+    [&b"localhost"[..], b"127.0.0.1", b"[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// What every answer says to a browser.
+pub(super) fn harden(response: &mut Response) {
+    const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (RESOURCE_POLICY, "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    fn guard(loopback: bool, token: Option<&str>) -> Guard {
+        Guard { loopback, token: token.map(|token| Token(token.to_owned())) }
+    }
+
+    fn code(problem: &Problem) -> u16 {
+        problem.clone().into_response().status().as_u16()
+    }
+
+    fn status(guard: &Guard, path: &str, headers: &[(&str, &str)]) -> u16 {
+        let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+        let checked = guard.check(&request.body(Body::empty()).unwrap());
+        checked.map_or_else(|problem| code(&problem), |()| 200)
+    }
+
+    #[test]
+    fn on_loopback_only_this_machines_names_are_answered() {
+        let guard = guard(true, None);
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]", "[::1]:8080"] {
+            assert_eq!(status(&guard, "/", &[("host", host)]), 200, "{host}");
+        }
+        for host in
+            ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "", "192.0.2.1", "localhost:"]
+        {
+            let expected = if host == "localhost:" { 200 } else { 421 };
+            assert_eq!(status(&guard, "/", &[("host", host)]), expected, "{host}");
+        }
+        assert_eq!(status(&guard, "http://evil.example/", &[]), 421, "the name in the request's line");
+        assert_eq!(status(&guard, "/", &[]), 200);
+        assert_eq!(status(&self::guard(false, None), "/", &[("host", "monitor.example")]), 200);
+    }
+
+    #[test]
+    fn with_a_token_all_but_the_page_and_the_probes_takes_it() {
+        let guard = guard(false, Some("0123456789abcdef"));
+        for path in ["/", "/assets/app.js", "/healthz", "/readyz"] {
+            assert_eq!(status(&guard, path, &[]), 200, "{path}");
+        }
+        for path in ["/metrics", "/api/v1/containers", "/api/v1/stream", "/assets", "//", "/healthz/"] {
+            assert_eq!(status(&guard, path, &[]), 401, "{path}");
+            for right in ["Bearer 0123456789abcdef", "bearer  0123456789abcdef "] {
+                assert_eq!(status(&guard, path, &[("authorization", right)]), 200, "{path}");
+            }
+            for wrong in [
+                "0123456789abcdef",
+                "Bearer",
+                "Bearer ",
+                "Bearer 0123456789abcde",
+                "Bearer 0123456789abcdeff",
+                "Basic 0123456789abcdef",
+            ] {
+                assert_eq!(status(&guard, path, &[("authorization", wrong)]), 401, "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_and_no_body_is_read() {
+        let guard = guard(true, None);
+        let post = Request::post("/").body(Body::empty()).unwrap();
+        assert_eq!(code(&guard.check(&post).unwrap_err()), 405);
+        let full = Request::get("/").body(Body::from("a=b")).unwrap();
+        assert_eq!(code(&guard.check(&full).unwrap_err()), 413);
+    }
+
+    #[test]
+    fn a_token_is_not_taken_from_a_file_that_everybody_reads_nor_from_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let read = |text: &str, mode: u32| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            Token::read(&path).map_err(|error| error.to_string())
+        };
+        assert!(read("0123456789abcdef\n", 0o640).unwrap().is(b"0123456789abcdef"));
+        assert!(read("0123456789abcdef\n", 0o644).unwrap_err().contains("chmod o="));
+        assert!(read("short", 0o600).unwrap_err().contains("at least 16"));
+        assert!(read("0123456789 abcdef", 0o600).unwrap_err().contains("at least 16"));
+        assert!(Token::read(&dir.path().join("gone")).unwrap_err().to_string().contains("cannot be read"));
+        assert!(!format!("{:?}", read("0123456789abcdef", 0o600)).contains("0123"), "debug output shows no token");
+    }
+}

@@ -1,0 +1,200 @@
+//! What is answered where. Everything comes from reports; nothing here reads the kernel.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{StatusCode, Uri};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::assets;
+use super::problem::Problem;
+use super::server::Server;
+use super::shown::{self, Tick};
+use crate::metrics::{Kind, Metric};
+use crate::sinks::wire;
+
+type Shared = State<Arc<Server>>;
+type Answer = Result<Response, Problem>;
+/// A part of a path, which may be no text.
+type Named = Result<Path<String>, PathRejection>;
+
+/// So many log entries when nobody says how many.
+const ENTRIES: usize = 50;
+/// The longest past that can be asked for.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The routes.
+pub(super) fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/", get(async |headers: HeaderMap| assets::serve("", &headers)))
+        .route("/assets/{*path}", get(asset))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/containers", get(containers))
+        .route("/api/v1/containers/{name}", get(container))
+        .route("/api/v1/history/{name}", get(history))
+        .route("/api/v1/logs/{name}", get(logs))
+        .route("/api/v1/stream", get(events))
+        .route("/api/v1/agent", get(agent))
+        .route("/api/v1/metrics", get(metrics))
+        .fallback(async || Problem::not_found("there is no such path; /api/v1/openapi.json lists what there is"))
+        .with_state(server)
+}
+
+fn json(value: &impl Serialize) -> Response {
+    // Maps with texts for keys, so this cannot fail.
+    text("application/json", serde_json::to_string(value).unwrap_or_default())
+}
+
+fn text(kind: &'static str, text: String) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
+}
+
+fn named(name: Named) -> Result<String, Problem> {
+    name.map(|Path(name)| name).map_err(|_| Problem::bad_request("the name in the path is not valid UTF-8"))
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::not_found(format!("no container {name:?} is known"))
+}
+
+async fn asset(path: Named, headers: HeaderMap) -> Answer {
+    Ok(assets::serve(&named(path)?, &headers))
+}
+
+/// Whether the loop is alive.
+async fn healthz(State(server): Shared) -> Answer {
+    server.alive().map(|()| text("text/plain; charset=utf-8", "ok\n".to_owned())).map_err(unavailable)
+}
+
+/// Whether reports also get to where they shall.
+async fn readyz(State(server): Shared) -> Answer {
+    server.ready().map(|()| text("text/plain; charset=utf-8", "ok\n".to_owned())).map_err(unavailable)
+}
+
+fn unavailable(reason: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)
+}
+
+/// The reports of a tick, one by one.
+struct Containers<'a>(Option<&'a Tick>);
+
+impl Serialize for Containers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // What is several agents' has no time and no host of its own.
+        let own = self.0.filter(|tick| tick.host.is_some());
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("host", &own.and_then(|tick| tick.host.as_deref()))?;
+        map.serialize_entry("taken", &own.map(|tick| wire::timestamp(tick.taken)))?;
+        map.serialize_entry("interval_seconds", &own.and_then(|tick| tick.interval).map(wire::seconds))?;
+        map.serialize_entry("containers", &self.0.map_or(&[][..], |tick| &tick.containers))?;
+        map.end()
+    }
+}
+
+async fn containers(State(server): Shared) -> Response {
+    json(&Containers(server.latest().as_deref()))
+}
+
+async fn container(State(server): Shared, name: Named) -> Answer {
+    let name = named(name)?;
+    let tick = server.latest();
+    tick.as_ref().and_then(|tick| tick.find(&name)).map(json).ok_or_else(|| unknown(&name))
+}
+
+async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
+    let name = named(name)?;
+    let now = server.now().wall;
+    let (mut metrics, mut since) = (Vec::new(), now - Duration::from_secs(3600));
+    for (key, value) in query(&uri) {
+        match key.as_str() {
+            "metric" => {
+                for part in value.split(',') {
+                    metrics.push(shown::field(part).ok_or_else(|| {
+                        Problem::bad_request(format!("no number is called {part:?}; /api/v1/metrics lists them"))
+                    })?);
+                }
+            }
+            "since" => since = moment(&value, now)?,
+            _ => return Err(no_parameter(&key)),
+        }
+    }
+    if metrics.is_empty() {
+        metrics = shown::contract().collect();
+    }
+    metrics.dedup();
+    server.history(&name, &metrics, since).await?.map(|past| json(&past)).ok_or_else(|| unknown(&name))
+}
+
+async fn logs(State(server): Shared, name: Named, uri: Uri) -> Answer {
+    let name = named(name)?;
+    let mut limit = ENTRIES;
+    for (key, value) in query(&uri) {
+        match key.as_str() {
+            "limit" => {
+                let number = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
+                limit = number.ok_or_else(|| Problem::bad_request("limit is a number from 1 to 1000"))?;
+            }
+            _ => return Err(no_parameter(&key)),
+        }
+    }
+    server.entries(&name, limit).await?.map(|entries| json(&entries)).ok_or_else(|| unknown(&name))
+}
+
+async fn events(State(server): Shared) -> Answer {
+    let too_many = || unavailable("as many event streams are open as there may be; try again later".to_owned());
+    let body = server.stream().ok_or_else(too_many)?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))], body).into_response())
+}
+
+async fn agent(State(server): Shared) -> Response {
+    json(&server.about())
+}
+
+/// A row of the table of numbers.
+#[derive(serde::Serialize)]
+struct Described {
+    name: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    origins: Vec<String>,
+}
+
+async fn metrics() -> Response {
+    let described = |metric: Metric| {
+        let spec = metric.spec();
+        Described {
+            name: spec.name(),
+            kind: if spec.kind == Kind::Counter { "counter" } else { "gauge" },
+            unit: spec.unit.as_str(),
+            help: spec.help,
+            origins: spec.origins().iter().map(ToString::to_string).collect(),
+        }
+    };
+    json(&wire::fields().map(|(metric, _)| described(metric)).collect::<Vec<_>>())
+}
+
+fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> {
+    url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+        .map(|(key, value)| (key.into_owned(), value.into_owned()))
+}
+
+fn no_parameter(key: &str) -> Problem {
+    Problem::bad_request(format!("there is no parameter {key:?} here"))
+}
+
+/// A duration back from now, or a time of day.
+fn moment(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
+    let back = humantime::parse_duration(text).ok().filter(|back| *back <= LONGEST);
+    let then = back.and_then(|back| now.checked_sub(back)).or_else(|| humantime::parse_rfc3339(text).ok());
+    then.ok_or_else(|| {
+        Problem::bad_request("since is a duration of at most a year, as 15m or 24h, or a time as RFC 3339")
+    })
+}

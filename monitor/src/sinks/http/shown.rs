@@ -1,0 +1,166 @@
+//! What the server shows: one tick, from the agent's own report or from what a fleet of agents has written.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use hyper::body::Bytes;
+use serde::ser::{Serialize, Serializer};
+
+use crate::metrics::{Metric, Unit};
+use crate::report::{Container, Report};
+use crate::sinks::wire::{self, Shape};
+use crate::store::Stored;
+
+/// One container at one moment.
+#[derive(Clone, Debug)]
+pub(super) enum Shown {
+    /// The container at a position of a report of this agent.
+    Reported(Arc<Report>, usize),
+    /// What some agent has written, and whether it is still there.
+    #[expect(dead_code, reason = "the reader of fleets is not written yet")]
+    Stored(Arc<Stored>, bool),
+}
+
+impl Shown {
+    fn reported(report: &Report, index: usize) -> &Container {
+        &report.containers[index]
+    }
+
+    /// The name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Reported(report, index) => &Self::reported(report, *index).identity.name,
+            Self::Stored(stored, _) => &stored.name,
+        }
+    }
+
+    /// `running`, `paused`, `exited`; `unknown` when its report has expired.
+    pub(super) fn status(&self) -> &str {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).status.as_str(),
+            Self::Stored(stored, true) => &stored.status,
+            Self::Stored(_, false) => "unknown",
+        }
+    }
+
+    /// The machine that it is on.
+    pub(super) fn host(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, _) => Some(&report.host),
+            Self::Stored(stored, _) => text(stored, "host"),
+        }
+    }
+
+    /// Its runtime.
+    pub(super) fn runtime(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.runtime.as_deref(),
+            Self::Stored(stored, _) => text(stored, "runtime"),
+        }
+    }
+
+    /// A row's number.
+    pub(super) fn number(&self, metric: Metric) -> Option<Shape> {
+        match self {
+            Self::Reported(report, index) => wire::number(Self::reported(report, *index), metric),
+            Self::Stored(stored, _) => {
+                let number = stored.field(metric)?;
+                number.as_u64().map(Shape::Whole).or_else(|| number.as_f64().map(Shape::Real))
+            }
+        }
+    }
+}
+
+/// The report, as readers of Valkey get it.
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Reported(report, index) => {
+                wire::document(report, Self::reported(report, *index)).serialize(serializer)
+            }
+            Self::Stored(stored, _) => stored.document().serialize(serializer),
+        }
+    }
+}
+
+fn text<'a>(stored: &'a Stored, field: &str) -> Option<&'a str> {
+    stored.document().get(field)?.as_str()
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+pub(super) struct Tick {
+    /// When it was read.
+    pub(super) taken: SystemTime,
+    /// The same by the clock that never jumps.
+    pub(super) mono: Duration,
+    /// The machine, where there is only one.
+    pub(super) host: Option<String>,
+    /// Time between two readings, where there is only one agent.
+    pub(super) interval: Option<Duration>,
+    /// What the reading cost.
+    pub(super) cost: Option<Duration>,
+    /// By name.
+    pub(super) containers: Vec<Shown>,
+    frame: OnceLock<Bytes>,
+}
+
+impl Tick {
+    /// A report of this agent.
+    pub(super) fn reported(report: &Arc<Report>) -> Self {
+        let containers = (0..report.containers.len()).map(|index| Shown::Reported(Arc::clone(report), index));
+        Self {
+            taken: report.taken.wall,
+            mono: report.taken.mono,
+            host: Some(report.host.clone()),
+            interval: report.interval,
+            cost: Some(report.cost),
+            containers: by_name(containers),
+            frame: OnceLock::new(),
+        }
+    }
+
+    /// The container of a name.
+    pub(super) fn find(&self, name: &str) -> Option<&Shown> {
+        let at = self.containers.binary_search_by(|shown| shown.name().cmp(name)).ok()?;
+        self.containers.get(at)
+    }
+
+    /// The event that tells of this tick, made when somebody wants it first.
+    pub(super) fn frame(&self, make: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.frame.get_or_init(|| make(self)).clone()
+    }
+}
+
+/// Names are unique; were they not, the first one would be shown.
+fn by_name(containers: impl Iterator<Item = Shown>) -> Vec<Shown> {
+    let mut named: Vec<Shown> = containers.collect();
+    named.sort_by(|a, b| a.name().cmp(b.name()));
+    named.dedup_by(|later, first| later.name() == first.name());
+    named
+}
+
+/// The row of a name.
+pub(super) fn field(name: &str) -> Option<Metric> {
+    wire::fields().find(|(_, field)| *field == name).map(|(metric, _)| metric)
+}
+
+/// What a number is multiplied by to be whole: as many digits as a report has.
+pub(super) fn scale(metric: Metric) -> f64 {
+    match metric.spec().unit {
+        Unit::Count | Unit::Bytes | Unit::Seconds | Unit::Nanoseconds => 1.0,
+        Unit::Cores => 1e6,
+        Unit::Percent | Unit::Load | Unit::PerSecond | Unit::BytesPerSecond => 1e3,
+    }
+}
+
+/// The numbers that readers were promised from the first version: those that stand in no group.
+pub(super) fn contract() -> impl Iterator<Item = Metric> {
+    wire::fields().filter(|(_, field)| !field.contains('.')).map(|(metric, _)| metric)
+}
+
+/// Milliseconds since 1970.
+pub(super) fn millis(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,177 @@
+//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>): each tick, and each log entry.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::{Bytes, Frame};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
+
+use super::memory::Entry;
+use super::shown::{Shown, Tick, millis};
+use crate::metrics::Metric;
+
+/// A comment so often keeps what is between from closing the connection.
+const COMMENT: Duration = Duration::from_secs(15);
+
+/// What stands of a container in each tick, besides its numbers.
+const TEXTS: [&str; 3] = ["status", "host", "runtime"];
+
+/// The numbers in each tick: those of the overview. The others are asked for.
+const NUMBERS: &[Metric] = &[
+    Metric::CpuPercent,
+    Metric::CpuUsageCores,
+    Metric::CpuThrottledPercent,
+    Metric::CpuPressure,
+    Metric::MemoryUsage,
+    Metric::MemoryPercent,
+    Metric::MemoryWorkingSet,
+    Metric::MemoryLimit,
+    Metric::OomKills,
+    Metric::MemoryPressureSome,
+    Metric::NetworkRxRate,
+    Metric::NetworkTxRate,
+    Metric::IoReadRate,
+    Metric::IoWriteRate,
+    Metric::IoPressure,
+    Metric::DiskPercent,
+    Metric::ProcessCount,
+    Metric::Threads,
+    Metric::FileDescriptors,
+    Metric::DescriptorsNearest,
+    Metric::Uptime,
+];
+
+/// What a client is told of.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) ticks: watch::Receiver<Option<Arc<Tick>>>,
+    pub(super) entries: broadcast::Receiver<Bytes>,
+}
+
+/// A stream of events for one client. A client that reads slowly misses ticks; it gets the latest.
+pub(super) fn body(news: News, permit: OwnedSemaphorePermit) -> Body {
+    let (frames, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        tell(news, &frames).await;
+        drop(permit);
+    });
+    Body::new(Frames(receiver))
+}
+
+/// Ends when the client is gone, or nothing more will come.
+async fn tell(News { mut ticks, mut entries }: News, frames: &mpsc::Sender<Bytes>) {
+    let mut comment = tokio::time::interval(COMMENT);
+    comment.tick().await;
+    ticks.mark_changed();
+    loop {
+        let frame = tokio::select! {
+            changed = ticks.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let tick = ticks.borrow_and_update().clone();
+                // Nothing has been read yet: the head of the answer goes out, and the client knows that it is heard.
+                tick.map_or(Bytes::from_static(b": soon\n\n"), |tick| tick.frame(frame))
+            }
+            entry = entries.recv() => match entry {
+                Ok(frame) => frame,
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            },
+            _ = comment.tick() => Bytes::from_static(b": still here\n\n"),
+            () = frames.closed() => return,
+        };
+        if frames.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A body whose parts come from elsewhere.
+struct Frames(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
+    }
+}
+
+/// The event of a tick.
+fn frame(tick: &Tick) -> Bytes {
+    let taken = millis(tick.taken);
+    event("tick", Some(taken), &Overview(tick))
+}
+
+/// The event of a log entry.
+pub(super) fn log(name: &str, entry: &Entry) -> Bytes {
+    #[derive(serde::Serialize)]
+    struct Log<'a> {
+        name: &'a str,
+        #[serde(flatten)]
+        entry: &'a Entry,
+    }
+    event("log", None, &Log { name, entry })
+}
+
+/// JSON has no line breaks of its own, whatever the names are.
+fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
+    let mut text = format!("event: {name}\n");
+    if let Some(id) = id {
+        // Writing to a text cannot fail.
+        _ = writeln!(text, "id: {id}");
+    }
+    text += "data: ";
+    text += &serde_json::to_string(data).unwrap_or_default();
+    text += "\n\n";
+    text.into()
+}
+
+struct Overview<'a>(&'a Tick);
+
+impl Serialize for Overview<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("taken", &millis(self.0.taken))?;
+        map.serialize_entry("fields", &fields().collect::<Vec<_>>())?;
+        map.serialize_entry("rows", &Rows(self.0))?;
+        map.end()
+    }
+}
+
+/// The names of what stands in a row, in its order.
+pub(super) fn fields() -> impl Iterator<Item = &'static str> {
+    TEXTS.into_iter().chain(NUMBERS.iter().map(|metric| metric.spec().name()))
+}
+
+struct Rows<'a>(&'a Tick);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.containers.iter().map(|shown| (shown.name(), OneRow(shown))))
+    }
+}
+
+struct OneRow<'a>(&'a Shown);
+
+impl Serialize for OneRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_seq(Some(TEXTS.len() + NUMBERS.len()))?;
+        row.serialize_element(self.0.status())?;
+        row.serialize_element(&self.0.host())?;
+        row.serialize_element(&self.0.runtime())?;
+        for metric in NUMBERS {
+            row.serialize_element(&self.0.number(*metric))?;
+        }
+        row.end()
+    }
+}
