@@ -5,6 +5,7 @@
 //!   listen.rs    connections and bounds      routes.rs    what is answered where
 //!   server.rs    what all answers share      shown.rs     one tick, of an agent or of a fleet
 //!   memory.rs    the last hour (packed.rs)   stream.rs    server-sent events
+//!   exposition.rs  /metrics
 //! ```
 //!
 //! It runs on a thread of its own, with a runtime of its own: whatever clients do, the loop that reads the kernel is on
@@ -12,6 +13,7 @@
 
 mod address;
 mod assets;
+mod exposition;
 mod guard;
 mod listen;
 mod memory;

@@ -8,11 +8,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use hyper::{StatusCode, Uri};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::assets;
+use super::exposition::Form;
 use super::problem::Problem;
 use super::server::Server;
 use super::shown::{self, Tick};
@@ -36,6 +37,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/assets/{*path}", get(asset))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(exposition))
         .route("/api/v1/containers", get(containers))
         .route("/api/v1/containers/{name}", get(container))
         .route("/api/v1/history/{name}", get(history))
@@ -80,6 +82,14 @@ async fn readyz(State(server): Shared) -> Answer {
 
 fn unavailable(reason: String) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)
+}
+
+async fn exposition(State(server): Shared, headers: HeaderMap) -> Answer {
+    let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let form = Form::wanted(&accept.join(","));
+    let text = server.exposition(form).map_err(unavailable)?;
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(form.kind())), (VARY, HeaderValue::from_static("Accept"))];
+    Ok((headers, text).into_response())
 }
 
 /// The reports of a tick, one by one.

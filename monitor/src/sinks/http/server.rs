@@ -8,6 +8,7 @@ use axum::body::Body;
 use hyper::body::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use super::exposition::{self, Form};
 use super::guard::Guard;
 use super::memory::{BOUND, Columns, Entry, Memory};
 use super::problem::Problem;
@@ -24,6 +25,9 @@ const STREAMS: usize = 256;
 const WAITING: usize = 256;
 /// The loop is alive while the last tick is not older than so many intervals.
 const INTERVALS: u32 = 3;
+
+/// Why there is nothing to show at first.
+const NOTHING: &str = "nothing has been read yet";
 
 /// What the server says of the agent, and does not change.
 #[derive(Clone, Debug)]
@@ -114,9 +118,16 @@ impl Server {
     pub(super) fn ready(&self) -> Result<(), String> {
         self.alive()?;
         if self.latest().is_none() {
-            return Err("nothing has been read yet".to_owned());
+            return Err(NOTHING.to_owned());
         }
         Ok(())
+    }
+
+    /// The text of `/metrics`. Numbers that are no longer true are not told.
+    pub(super) fn exposition(&self, form: Form) -> Result<Bytes, String> {
+        self.alive()?;
+        let tick = self.latest().ok_or_else(|| NOTHING.to_owned())?;
+        Ok(tick.text(form, || exposition::encode(Arc::clone(&tick), self.about(), form)))
     }
 
     /// The numbers of a container since a time, with what happened meanwhile.
@@ -184,26 +195,32 @@ pub(super) struct Logs {
 }
 
 /// The answer about the agent itself.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize)]
 pub(super) struct AgentState {
-    version: &'static str,
+    pub(super) version: &'static str,
     host: Option<String>,
     scope: Option<&'static str>,
-    interval_seconds: f64,
+    pub(super) interval_seconds: f64,
     started: String,
     collect_micros: Option<u128>,
     containers: usize,
-    programs: Vec<Program>,
+    pub(super) programs: Vec<Program>,
     sinks: BTreeMap<&'static str, String>,
 }
 
 /// An eBPF program.
 #[derive(Debug, serde::Serialize)]
-struct Program {
-    name: String,
+pub(super) struct Program {
+    pub(super) name: String,
     state: &'static str,
     cause: Option<String>,
     cure: Option<String>,
+}
+
+impl Program {
+    pub(super) fn is_attached(&self) -> bool {
+        self.state == "attached"
+    }
 }
 
 impl From<&ProgramState> for Program {

@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 use hyper::body::Bytes;
 use serde::ser::{Serialize, Serializer};
 
+use super::exposition::Form;
 use crate::metrics::{Metric, Unit};
 use crate::report::{Container, Report};
 use crate::sinks::wire::{self, Shape};
+use crate::snapshot::Scope;
 use crate::store::Stored;
 
 /// One container at one moment.
@@ -59,6 +61,58 @@ impl Shown {
         }
     }
 
+    /// The machine that it is on, where it need not be this one.
+    pub(super) fn foreign_host(&self) -> Option<&str> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(..) => self.host(),
+        }
+    }
+
+    /// The path of its cgroup.
+    pub(super) fn cgroup(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Some(&Self::reported(report, *index).identity.path),
+            Self::Stored(stored, _) => text(stored, "cgroup"),
+        }
+    }
+
+    /// Whether it is no container but the machine.
+    pub(super) fn is_machine(&self) -> bool {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.is_root,
+            Self::Stored(stored, _) => {
+                text(stored, "scope") == Some(Scope::Host.as_str()) && text(stored, "cgroup") == Some("/")
+            }
+        }
+    }
+
+    /// The runtime's id of it.
+    pub(super) fn container_id(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.container_id.as_deref(),
+            Self::Stored(stored, _) => text(stored, "container_id"),
+        }
+    }
+
+    /// Its image.
+    pub(super) fn image(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.image.as_deref(),
+            Self::Stored(stored, _) => text(stored, "image"),
+        }
+    }
+
+    /// A label that its runtime has given it.
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => {
+                Self::reported(report, *index).identity.labels.get(key).map(String::as_str)
+            }
+            Self::Stored(stored, _) => stored.document().get("labels")?.get(key)?.as_str(),
+        }
+    }
+
     /// A row's number.
     pub(super) fn number(&self, metric: Metric) -> Option<Shape> {
         match self {
@@ -103,6 +157,7 @@ pub(super) struct Tick {
     /// By name.
     pub(super) containers: Vec<Shown>,
     frame: OnceLock<Bytes>,
+    texts: [OnceLock<Bytes>; 2],
 }
 
 impl Tick {
@@ -117,6 +172,7 @@ impl Tick {
             cost: Some(report.cost),
             containers: by_name(containers),
             frame: OnceLock::new(),
+            texts: Default::default(),
         }
     }
 
@@ -129,6 +185,11 @@ impl Tick {
     /// The event that tells of this tick, made when somebody wants it first.
     pub(super) fn frame(&self, make: impl FnOnce(&Self) -> Bytes) -> Bytes {
         self.frame.get_or_init(|| make(self)).clone()
+    }
+
+    /// The text of `/metrics` in a form, likewise: however many ask, one tick is put into words once.
+    pub(super) fn text(&self, form: Form, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.texts[form as usize].get_or_init(make).clone()
     }
 }
 

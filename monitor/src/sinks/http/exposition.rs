@@ -1,0 +1,509 @@
+//! `/metrics`: OpenMetrics or Prometheus text, with cAdvisor's names and labels for what cAdvisor has
+//! (`docs/storage/prometheus.md` of its repository), and names of ours for the rest.
+//!
+//! Everything is made from the latest tick, so a container that ended is gone with the next one. What is absent has no
+//! sample. Rates are left out, for Prometheus computes them from the counters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hyper::body::Bytes;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet, prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::server::AgentState;
+use super::shown::{Shown, Tick};
+use crate::metrics::{How, Kind, Metric, Shown as Place, Unit};
+use crate::sinks::wire::Shape;
+
+/// What our own names begin with.
+const PREFIX: &str = "system_monitor_";
+
+/// The form of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus' own, version 0.0.4.
+    Prometheus,
+}
+
+impl Form {
+    /// The form that a client likes best, as its `Accept` says (RFC 9110, 12.5.1).
+    pub(super) fn wanted(accept: &str) -> Self {
+        let weight = |kind: &str| {
+            let named = accept
+                .split(',')
+                .filter(|range| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(kind)));
+            named.map(quality).fold(0.0, f64::max)
+        };
+        let open = weight("application/openmetrics-text");
+        if open > 0.0 && open >= weight("text/plain") { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// Its media type.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+fn quality(range: &str) -> f64 {
+    let said = range.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("q="));
+    said.map_or(1.0, |said| said.trim().parse().unwrap_or(0.0))
+}
+
+/// One metric family of the containers.
+struct Family {
+    name: String,
+    help: String,
+    kind: Kind,
+    /// The label that cAdvisor has besides those of the container.
+    label: Option<(&'static str, &'static str)>,
+    value: Value,
+}
+
+/// What is in a sample.
+enum Value {
+    /// A row's number, divided by this.
+    Number(Metric, f64),
+    /// What follows from several.
+    Computed(Compute),
+}
+
+/// A sample out of a container and the time at which it was read.
+type Compute = fn(&Shown, SystemTime) -> Option<f64>;
+
+/// cAdvisor's names for our rows, with what our unit is divided by to be theirs.
+const NAMES: &[(&str, Metric, f64)] = &[
+    ("container_cpu_usage_seconds", Metric::CpuUsage, 1e9),
+    ("container_cpu_user_seconds", Metric::CpuUser, 1e9),
+    ("container_cpu_system_seconds", Metric::CpuSystem, 1e9),
+    ("container_cpu_cfs_periods", Metric::CpuPeriods, 1.0),
+    ("container_cpu_cfs_throttled_periods", Metric::CpuThrottled, 1.0),
+    ("container_memory_usage_bytes", Metric::MemoryUsage, 1.0),
+    ("container_memory_working_set_bytes", Metric::MemoryWorkingSet, 1.0),
+    ("container_memory_rss", Metric::MemoryAnon, 1.0),
+    ("container_memory_cache", Metric::MemoryFile, 1.0),
+    ("container_memory_swap", Metric::MemorySwap, 1.0),
+    ("container_memory_max_usage_bytes", Metric::MemoryPeak, 1.0),
+    ("container_spec_memory_limit_bytes", Metric::MemoryLimit, 1.0),
+    ("container_oom_events", Metric::OomKills, 1.0),
+    ("container_network_receive_bytes", Metric::NetworkRxBytes, 1.0),
+    ("container_network_receive_packets", Metric::NetworkRxPackets, 1.0),
+    ("container_network_transmit_bytes", Metric::NetworkTxBytes, 1.0),
+    ("container_network_transmit_packets", Metric::NetworkTxPackets, 1.0),
+    ("container_fs_reads_bytes", Metric::DiskReadBytes, 1.0),
+    ("container_fs_writes_bytes", Metric::DiskWriteBytes, 1.0),
+    ("container_fs_reads", Metric::IoReads, 1.0),
+    ("container_fs_writes", Metric::IoWrites, 1.0),
+    ("container_fs_usage_bytes", Metric::DiskUsage, 1.0),
+    ("container_fs_limit_bytes", Metric::DiskTotal, 1.0),
+    ("container_fs_inodes_total", Metric::InodesTotal, 1.0),
+    ("container_processes", Metric::ProcessCount, 1.0),
+    ("container_threads", Metric::Threads, 1.0),
+    ("container_threads_max", Metric::PidsLimit, 1.0),
+    ("container_file_descriptors", Metric::FileDescriptors, 1.0),
+];
+
+/// The period that cAdvisor's quota is told for: the kernel's default.
+const PERIOD: f64 = 100_000.0;
+
+/// What cAdvisor has and is no row of ours.
+const COMPUTED: &[(&str, &str, Compute)] = &[
+    (
+        "container_spec_cpu_quota",
+        "The tightest CPU quota on the way to the root, in microseconds of each period.",
+        |shown, _| Some(real(shown.number(Metric::CpuLimit)?) * PERIOD),
+    ),
+    ("container_spec_cpu_period", "The period of that quota, in microseconds.", |shown, _| {
+        shown.number(Metric::CpuLimit).map(|_| PERIOD)
+    }),
+    ("container_fs_inodes_free", "Inodes that are left on the filesystem of the container's root.", |shown, _| {
+        Some((real(shown.number(Metric::InodesTotal)?) - real(shown.number(Metric::InodesUsed)?)).max(0.0))
+    }),
+    (
+        "container_start_time_seconds",
+        "When the container's first process started, seconds since 1970.",
+        |shown, taken| Some(seconds(taken).floor() - real(shown.number(Metric::Uptime)?)),
+    ),
+    ("container_last_seen", "When the container was read, seconds since 1970.", |_, taken| {
+        Some(seconds(taken).floor())
+    }),
+];
+
+/// The machine's own numbers, which all its containers share: cAdvisor's names where it has one.
+fn machine() -> impl Iterator<Item = (String, Metric)> {
+    Metric::ALL.iter().filter(|metric| metric.is_shared()).map(|&metric| {
+        let name = match metric {
+            Metric::MachineCpus => "machine_cpu_cores".to_owned(),
+            Metric::MachineMemory => "machine_memory_bytes".to_owned(),
+            _ => own_name(metric),
+        };
+        (name, metric)
+    })
+}
+
+/// The families of the containers: one per row but for rates, in the order of the table, then what is computed.
+fn families() -> Vec<Family> {
+    let theirs: BTreeMap<Metric, (&str, f64)> =
+        NAMES.iter().map(|(name, metric, divisor)| (*metric, (*name, *divisor))).collect();
+    let rows = Metric::ALL.iter().filter(|metric| !metric.is_shared()).filter_map(|&metric| {
+        let spec = metric.spec();
+        let (name, divisor) = match theirs.get(&metric) {
+            Some((name, divisor)) => ((*name).to_owned(), *divisor),
+            None if is_ours(metric) => (own_name(metric), if spec.unit == Unit::Percent { 100.0 } else { 1.0 }),
+            None => return None,
+        };
+        let help = if name.ends_with("_ratio") {
+            format!("{} Here 1 is 100 percent.", spec.help)
+        } else {
+            spec.help.to_owned()
+        };
+        // cAdvisor tells CPU time per CPU; the sum over all has this name.
+        let label = (metric == Metric::CpuUsage).then_some(("cpu", "total"));
+        Some(Family { name, help, kind: spec.kind, label, value: Value::Number(metric, divisor) })
+    });
+    let computed = COMPUTED.iter().map(|&(name, help, value)| Family {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind: Kind::Gauge,
+        label: None,
+        value: Value::Computed(value),
+    });
+    rows.chain(computed).collect()
+}
+
+/// Whether a row has a name of ours: what is shown, is measured and is no rate.
+fn is_ours(metric: Metric) -> bool {
+    let spec = metric.spec();
+    let is_rate = matches!(spec.unit, Unit::PerSecond | Unit::BytesPerSecond);
+    matches!(spec.shown, Place::Field(_)) && !is_rate && !matches!(spec.how, How::Never(_))
+}
+
+/// Our name of a row: its path, in base units.
+fn own_name(metric: Metric) -> String {
+    let spec = metric.spec();
+    let path = spec.name().replace('.', "_");
+    match spec.unit {
+        Unit::Percent if path.contains("percent") => format!("{PREFIX}{}", path.replace("percent", "ratio")),
+        Unit::Percent => format!("{PREFIX}{path}_ratio"),
+        _ => format!("{PREFIX}{path}"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+fn real(number: Shape) -> f64 {
+    match number {
+        Shape::Whole(value) => value as f64,
+        Shape::Real(value) => value,
+    }
+}
+
+fn seconds(wall: SystemTime) -> f64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// The text of a tick.
+pub(super) fn encode(tick: Arc<Tick>, agent: AgentState, form: Form) -> Bytes {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Exposition { tick, agent }));
+    let mut text = String::new();
+    // Writing to a text cannot fail.
+    _ = match form {
+        Form::OpenMetrics => text::encode(&mut text, &registry),
+        Form::Prometheus => prometheus_text::encode(&mut text, &registry),
+    };
+    text.into()
+}
+
+#[derive(Debug)]
+struct Exposition {
+    tick: Arc<Tick>,
+    agent: AgentState,
+}
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in families() {
+            self.family(&family, &mut encoder)?;
+        }
+        self.identities(&mut encoder)?;
+        for (name, metric) in machine() {
+            self.machine(&name, metric, &mut encoder)?;
+        }
+        self.agent(&mut encoder)
+    }
+}
+
+impl Exposition {
+    /// A family has a head even when nothing is in it: who writes a query sees that the name is right.
+    fn family(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut encoder = encoder.encode_descriptor(&family.name, &family.help, None, kind(family.kind))?;
+        for shown in &self.tick.containers {
+            let value = match family.value {
+                Value::Number(metric, divisor) => shown.number(metric).map(|number| real(number) / divisor),
+                Value::Computed(compute) => compute(shown, self.tick.taken),
+            };
+            if let Some(value) = value {
+                let labels = Labels { shown, more: family.label.as_slice() };
+                sample(encoder.encode_family(&labels)?, family.kind, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of each container besides numbers.
+    fn identities(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let name = format!("{PREFIX}container_status");
+        let help = "What a container is doing, where it runs and by what: always 1, the rest is in the labels.";
+        let mut encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+        for shown in &self.tick.containers {
+            let more = [
+                ("status", shown.status()),
+                ("runtime", shown.runtime().unwrap_or_default()),
+                ("container_id", shown.container_id().unwrap_or_default()),
+            ];
+            encoder.encode_family(&Labels { shown, more: &more })?.encode_gauge(&1)?;
+        }
+        Ok(())
+    }
+
+    /// A number of each machine, told by the first of its containers.
+    fn machine(&self, name: &str, metric: Metric, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut encoder = encoder.encode_descriptor(name, metric.spec().help, None, kind(metric.spec().kind))?;
+        let machines: BTreeMap<Option<&str>, f64> = self
+            .tick
+            .containers
+            .iter()
+            .rev()
+            .filter_map(|shown| Some((shown.foreign_host(), real(shown.number(metric)?))))
+            .collect();
+        for (host, value) in machines {
+            sample(encoder.encode_family(&Host(host))?, metric.spec().kind, value)?;
+        }
+        Ok(())
+    }
+
+    /// The agent itself.
+    fn agent(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut gauge = |name: &str, help: &str, labels: &[(&str, &str)], value: f64| {
+            let name = format!("{PREFIX}{name}");
+            let mut encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            encoder.encode_family(&labels)?.encode_gauge(&value)
+        };
+        let version = [("version", self.agent.version)];
+        gauge("build_info", "The agent's version: always 1, the rest is in the label.", &version, 1.0)?;
+        #[expect(clippy::cast_precision_loss, reason = "no more containers than a real number has digits")]
+        gauge("containers", "Containers that are watched.", &[], self.tick.containers.len() as f64)?;
+        gauge(
+            "last_reading_timestamp_seconds",
+            "When the latest reading began, seconds since 1970.",
+            &[],
+            seconds(self.tick.taken),
+        )?;
+        gauge("interval_seconds", "Time between two readings, as it is set.", &[], self.agent.interval_seconds)?;
+        if let Some(cost) = self.tick.cost {
+            gauge("reading_seconds", "What the latest reading took.", &[], cost.as_secs_f64())?;
+        }
+        let name = format!("{PREFIX}program_attached");
+        let help = "Whether an eBPF program is attached.";
+        let mut encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+        for program in &self.agent.programs {
+            encoder
+                .encode_family(&[("program", program.name.as_str())])?
+                .encode_gauge(&i64::from(program.is_attached()))?;
+        }
+        Ok(())
+    }
+}
+
+fn kind(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    }
+}
+
+fn sample(mut encoder: MetricEncoder<'_>, kind: Kind, value: f64) -> fmt::Result {
+    match kind {
+        Kind::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
+        Kind::Gauge => encoder.encode_gauge(&value),
+    }
+}
+
+/// A machine's name, where several are told of.
+#[derive(Debug)]
+struct Host<'a>(Option<&'a str>);
+
+impl EncodeLabelSet for Host<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |host| ("host", host).encode(encoder.encode_label()))
+    }
+}
+
+/// The labels of a container, as cAdvisor has them; those of Kubernetes as the kubelet adds them.
+#[derive(Debug)]
+struct Labels<'a> {
+    shown: &'a Shown,
+    more: &'a [(&'static str, &'a str)],
+}
+
+/// What Kubernetes calls a container, in its runtime's labels.
+const KUBERNETES: &[(&str, &str)] = &[
+    ("container", "io.kubernetes.container.name"),
+    ("pod", "io.kubernetes.pod.name"),
+    ("namespace", "io.kubernetes.pod.namespace"),
+];
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let shown = self.shown;
+        let own = [
+            ("id", shown.cgroup()),
+            // The machine itself has no name there, so that a sum over all names counts nothing twice.
+            ("name", Some(shown.name()).filter(|_| !shown.is_machine())),
+            ("image", shown.image()),
+            ("host", shown.foreign_host()),
+        ];
+        let kubernetes = KUBERNETES.iter().map(|(label, key)| (*label, shown.label(key)));
+        let more = self.more.iter().map(|(label, value)| (*label, Some(*value)));
+        for (label, value) in own.into_iter().chain(kubernetes).chain(more) {
+            // An empty label is none.
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                (label, value).encode(encoder.encode_label())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::Report;
+    use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
+
+    fn text(name: &str, form: Form) -> String {
+        let mut now =
+            Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1000) });
+        now.host.values.put(Metric::MachineCpus, 0, 4);
+        let labels = [
+            ("io.kubernetes.pod.name", "p"),
+            ("io.kubernetes.pod.namespace", "n"),
+            ("io.kubernetes.container.name", "c"),
+            ("tier", "x"),
+        ];
+        let cgroup = now.cgroups.entry(CgroupId(1)).or_default();
+        cgroup.identity = Identity {
+            name: name.to_owned(),
+            path: "/docker/1".to_owned(),
+            image: Some("nginx:1".to_owned()),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            ..Identity::default()
+        }
+        .into();
+        for (metric, value) in [
+            (Metric::CpuUsage, 1_500_000_000),
+            (Metric::Uptime, 900),
+            (Metric::CpuLimit, 250_000),
+            (Metric::CpuPressure, 5000),
+        ] {
+            cgroup.values.put(metric, 0, value);
+        }
+        let tick = Arc::new(Tick::reported(&Arc::new(Report::new(None, &now, Duration::from_millis(2)))));
+        String::from_utf8(encode(tick, AgentState::default(), form).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_have_cadvisors_names_labels_and_units() {
+        let text = text("web", Form::Prometheus);
+        let labels = r#"id="/docker/1",name="web",image="nginx:1",container="c",pod="p",namespace="n""#;
+        for line in [
+            format!("container_cpu_usage_seconds_total{{{labels},cpu=\"total\"}} 1.5"),
+            format!("container_spec_cpu_quota{{{labels}}} 25000.0"),
+            format!("container_spec_cpu_period{{{labels}}} 100000.0"),
+            format!("container_start_time_seconds{{{labels}}} 100.0"),
+            format!("system_monitor_cpu_pressure_some_avg10_ratio{{{labels}}} 0.5"),
+            format!("system_monitor_container_status{{{labels},status=\"running\"}} 1"),
+            "machine_cpu_cores 4.0".to_owned(),
+            "system_monitor_reading_seconds 0.002".to_owned(),
+            "# TYPE container_cpu_usage_seconds_total counter".to_owned(),
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("container_memory_usage_bytes{"), "what is absent has no sample");
+        assert!(!text.contains("tier") && !text.contains("per_second"));
+    }
+
+    #[test]
+    fn both_forms_tell_the_same_and_only_one_has_an_end() {
+        let samples = |form| {
+            text("web", form).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(samples(Form::Prometheus), samples(Form::OpenMetrics));
+        assert!(text("web", Form::OpenMetrics).ends_with("\n# EOF\n"));
+        assert!(text("web", Form::OpenMetrics).contains("# TYPE container_cpu_usage_seconds counter\n"));
+        assert!(!text("web", Form::Prometheus).contains("EOF"));
+    }
+
+    #[test]
+    fn a_hostile_name_stays_within_its_quotes() {
+        let hostile = "a\"} 1\nevil_total{x=\"\\\n\r\u{1b}[2J<script>";
+        for form in [Form::Prometheus, Form::OpenMetrics] {
+            let text = text(hostile, form);
+            assert!(text.contains(r#"name="a\"} 1\nevil_total{x=\"\\\n"#), "{text}");
+            assert!(text.lines().all(|line| !line.starts_with("evil")), "{text}");
+            let names: BTreeSet<&str> = text
+                .lines()
+                .filter(|line| !line.starts_with('#'))
+                .filter_map(|line| line.split(['{', ' ']).next())
+                .collect();
+            assert!(
+                names
+                    .iter()
+                    .all(|name| ["container_", "machine_", PREFIX].iter().any(|prefix| name.starts_with(prefix))),
+                "{names:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_two_families_share_a_name_and_every_name_is_of_a_row_that_is_there() {
+        let mut names: Vec<String> =
+            families().into_iter().map(|family| family.name).chain(machine().map(|(name, _)| name)).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        assert!(NAMES.iter().all(|(name, ..)| names.iter().any(|known| known == name)));
+    }
+
+    #[test]
+    fn the_form_is_what_the_client_likes_best() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        for (accept, form) in [
+            (prometheus, Form::OpenMetrics),
+            ("", Form::Prometheus),
+            ("*/*", Form::Prometheus),
+            ("text/plain", Form::Prometheus),
+            ("Application/OpenMetrics-Text", Form::OpenMetrics),
+            ("application/openmetrics-text;q=0.1, text/plain", Form::Prometheus),
+            ("application/openmetrics-text;q=0", Form::Prometheus),
+            ("application/openmetrics-text;q=x", Form::Prometheus),
+        ] {
+            assert_eq!(Form::wanted(accept), form, "{accept}");
+        }
+    }
+}
