@@ -9,12 +9,12 @@ use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
 use monitor::config::{Config, Ebpf};
-use monitor::publish::{self, Reports};
+use monitor::publish::{self, Publisher, Reports};
 use monitor::report::Report;
 use monitor::sinks::http::{self, About, Token, TokenError};
 use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
-use monitor::sinks::{self, Sink, stdout};
+use monitor::sinks::{self, stdout};
 use monitor::snapshot::Scope;
 use monitor::sources::bpf::ProgramState;
 use monitor::sources::{self, Opened};
@@ -49,11 +49,9 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = shutdown()?;
-        let (reports, receiver) = publish::channel();
+        let (mut reports, receiver) = publish::channel();
         listen(&config, token, opened.programs, &receiver)?;
-        let sinks: Vec<_> =
-            sinks(&config).into_iter().map(|sink| tokio::spawn(sinks::drive(sink, receiver.clone()))).collect();
-        drop(receiver);
+        let sink = sink(&config, &mut reports, receiver);
         let name = config.container_name;
         let stop = async {
             shutdown.await;
@@ -63,7 +61,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
         let Opened { sources, ended, .. } = opened;
         Agent { sources, interval: config.interval, ended, reports }.run(now, stop).await;
         let goodbye = async {
-            for sink in sinks {
+            if let Some(sink) = sink {
                 // A sink that panicked has said so already.
                 _ = sink.await;
             }
@@ -101,14 +99,19 @@ fn listen(config: &Config, token: Option<Token>, programs: Vec<ProgramState>, re
     Ok(())
 }
 
-/// The sinks that the configuration asks for: Valkey, or a terminal if there is one to look at.
-fn sinks(config: &Config) -> Vec<Box<dyn Sink>> {
+/// Where the configuration says that reports go, in a task of its own: Valkey, or a terminal if there is one to look at.
+fn sink(config: &Config, publisher: &mut Publisher, reports: Reports) -> Option<tokio::task::JoinHandle<()>> {
     match &config.valkey {
-        Some(options) => vec![Box::new(Valkey::new(options.clone(), now))],
-        None if std::io::stdout().is_terminal() => {
-            vec![Box::new(Terminal::new(std::io::stdout(), cli::wants_color(), window))]
+        Some(options) => {
+            let (valkey, delivery) = Valkey::new(options.clone(), now);
+            publisher.tell(delivery);
+            Some(tokio::spawn(valkey.run(publisher.every())))
         }
-        None => Vec::new(),
+        None if std::io::stdout().is_terminal() => {
+            let terminal = Terminal::new(std::io::stdout(), cli::wants_color(), window);
+            Some(tokio::spawn(sinks::drive(Box::new(terminal), reports)))
+        }
+        None => None,
     }
 }
 
@@ -174,8 +177,11 @@ fn valkey(config: &Config) -> anyhow::Result<Check> {
     let Some(options) = &config.valkey else {
         return Ok(Check::new("valkey", State::NotNeeded, "--valkey-url none", None));
     };
-    Ok(match runtime()?.block_on(valkey::probe(options)) {
-        Ok(()) => Check::new("valkey", State::Available, format!("{} answers", options.target), None),
+    Ok(match runtime()?.block_on(valkey::probe(options, now)) {
+        Ok(round_trip) => {
+            let micros = round_trip.as_micros();
+            Check::new("valkey", State::Available, format!("{} answers within {micros} µs", options.target), None)
+        }
         Err(error) => Check::new(
             "valkey",
             State::Refused,

@@ -182,6 +182,8 @@ fn valkey(
         history: settings
             .optional(Name::History, |text| if text == "off" { Ok(None) } else { between(text, HISTORY).map(Some) })?
             .unwrap_or((scope == Scope::Host).then_some(DAY)),
+        buffer: settings.required(Name::Buffer, |text| between(text, (Duration::ZERO, LONGEST_LOG)))?,
+        buffer_dir: settings.optional(Name::BufferDir, directory)?,
         log_interval: settings.required(Name::LogInterval, duration)?,
         log_keys: settings.required(Name::LogKeys, |text| {
             text.parse()

@@ -1,14 +1,14 @@
 //! Between the loop and those who take its reports: each of them gets what is published, and none makes the loop wait.
 //!
 //! Of the whole reports the latest wins, for it tells everything anew. Those about containers that have ended wait until
-//! they are taken, so many of them: nothing else will tell of these containers again.
+//! they are taken, so many of them: nothing else will tell of these containers again. Who wants every report gets every one.
 
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
-use crate::report::Report;
+use crate::report::{Delivery, Report};
 use crate::snapshot::Extent;
 
 /// So many reports of [`Extent::Ended`] wait for who is slow; then the oldest is lost.
@@ -19,6 +19,8 @@ const MOST_WAITING: usize = 512;
 pub struct Publisher {
     whole: watch::Sender<Option<Arc<Report>>>,
     ended: broadcast::Sender<Arc<Report>>,
+    every: broadcast::Sender<Arc<Report>>,
+    delivery: Option<watch::Receiver<Delivery>>,
 }
 
 /// The other end, one for each that takes reports.
@@ -36,20 +38,37 @@ pub struct Reports {
 pub fn channel() -> (Publisher, Reports) {
     let (whole, whole_receiver) = watch::channel(None);
     let (ended, ended_receiver) = broadcast::channel(MOST_WAITING);
-    (Publisher { whole, ended }, Reports { whole: whole_receiver, ended: ended_receiver, next: None, given: None })
+    let (every, _) = broadcast::channel(MOST_WAITING);
+    let publisher = Publisher { whole, ended, every, delivery: None };
+    (publisher, Reports { whole: whole_receiver, ended: ended_receiver, next: None, given: None })
 }
 
 impl Publisher {
+    /// Every report, from now on: as many as the channel holds wait, then the oldest is lost, and counted.
+    pub fn every(&self) -> broadcast::Receiver<Arc<Report>> {
+        self.every.subscribe()
+    }
+
+    /// Has each report say how those before it have got out.
+    pub fn tell(&mut self, delivery: watch::Receiver<Delivery>) {
+        self.delivery = Some(delivery);
+    }
+
     /// Gives a report to all; its containers that have ended go as a report of their own. When everything has ended, that is
     /// the agent's goodbye, and stays one report.
     pub fn publish(&self, mut report: Report) {
+        report.delivery = self.delivery.as_ref().map(|delivery| delivery.borrow().clone());
         let goodbye = report.extent == Extent::Whole && report.is_goodbye();
         if let Some(ended) = (!goodbye).then(|| report.take_ended()).flatten() {
+            let ended = Arc::new(ended);
             // An error says that nobody takes reports.
-            _ = self.ended.send(Arc::new(ended));
+            _ = self.every.send(Arc::clone(&ended));
+            _ = self.ended.send(ended);
         }
         if report.extent == Extent::Whole {
-            self.whole.send_replace(Some(Arc::new(report)));
+            let report = Arc::new(report);
+            _ = self.every.send(Arc::clone(&report));
+            self.whole.send_replace(Some(report));
         }
     }
 }
@@ -169,6 +188,24 @@ mod tests {
         let expected = [(2, vec![20]), (3, vec![30]), (3, vec![1]), (4, vec![40]), (5, vec![50])];
         assert_eq!(all(reports).await, expected);
         assert_eq!(all(other).await, expected);
+    }
+
+    #[tokio::test]
+    async fn who_wants_every_report_gets_every_one_with_what_is_known_of_the_delivery() {
+        let (mut publisher, _reports) = channel();
+        let (delivery, receiver) = watch::channel(Delivery::default());
+        publisher.tell(receiver);
+        let mut every = publisher.every();
+        publisher.publish(whole(1, &[(1, Status::Running)]));
+        delivery.send_modify(|delivery| delivery.backlog = 7);
+        publisher.publish(whole(2, &[(1, Status::Running), (30, Status::Exited)]));
+        drop(publisher);
+        let mut all = Vec::new();
+        while let Ok(report) = every.recv().await {
+            let backlog = report.delivery.as_ref().unwrap().backlog;
+            all.push((report.taken.mono.as_secs(), report.containers[0].id.0, backlog));
+        }
+        assert_eq!(all, [(1, 1, 0), (2, 30, 7), (2, 1, 7)]);
     }
 
     #[tokio::test]

@@ -37,8 +37,27 @@ pub struct Report {
     pub counting_since: Option<SystemTime>,
     /// The machine's name.
     pub host: String,
+    /// How the reports before have got out; `None` where nothing is written anywhere.
+    pub delivery: Option<Delivery>,
     /// One entry per container, by cgroup id.
     pub containers: Vec<Container>,
+}
+
+/// How reports have got out so far: the state of the sink when the reading was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Since when the server has been connected; `None` while it is away.
+    pub connected_since: Option<SystemTime>,
+    /// What the latest round trip took.
+    pub round_trip: Option<Duration>,
+    /// Entries of history and log that wait to be written.
+    pub backlog: u64,
+    /// Entries that were given up: too old, too many, or refused for good.
+    pub dropped: u64,
+    /// Entries that were sent more than once, because an answer was lost.
+    pub resent: u64,
+    /// Bytes that were sent in commands.
+    pub bytes: u64,
 }
 
 /// One container in a report.
@@ -95,6 +114,7 @@ impl Report {
             scope: now.scope,
             counting_since: now.counting_since,
             host: now.host.name.clone(),
+            delivery: None,
             containers,
         }
     }
@@ -113,7 +133,13 @@ impl Report {
             std::mem::take(&mut self.containers).into_iter().partition(|container| container.status == Status::Exited);
         self.containers = going_on;
         let ended: Vec<Container> = ended;
-        (!ended.is_empty()).then(|| Self { extent: Extent::Ended, containers: ended, host: self.host.clone(), ..*self })
+        (!ended.is_empty()).then(|| Self {
+            extent: Extent::Ended,
+            containers: ended,
+            host: self.host.clone(),
+            delivery: self.delivery.clone(),
+            ..*self
+        })
     }
 }
 

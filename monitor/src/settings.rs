@@ -66,6 +66,8 @@ settings! {
     ListenOpen = Some("listen-open"), "MONITOR_LISTEN_OPEN", Some("false"), "BOOL", "Whether anybody who reaches an address that is not loopback may read without a token: true or false";
     MetricsTtl = Some("metrics-ttl"), "MONITOR_METRICS_TTL", None, "DURATION", "Expiry of system:metrics:* [default: 6 intervals, at least 30s]";
     History = Some("history"), "MONITOR_HISTORY", None, "DURATION", "Length of system:history:*, or off [default: 24h in scope host, else off]";
+    Buffer = Some("buffer"), "MONITOR_BUFFER", Some("10m"), "DURATION", "How long history and log entries wait in memory while Valkey is away, 32 MiB at most";
+    BufferDir = Some("buffer-dir"), "MONITOR_BUFFER_DIR", None, "DIR", "Where a copy of what waits is kept on disk, so that it survives the agent [default: nowhere]";
     LogInterval = Some("log-interval"), "MONITOR_LOG_INTERVAL", Some("30s"), "DURATION", "Time between two heartbeat log entries";
     LogKeys = Some("log-keys"), "MONITOR_LOG_KEYS", Some("3"), "NUMBER", "Newest log entries kept as keys";
     LogTtl = Some("log-ttl"), "MONITOR_LOG_TTL", Some("24h"), "DURATION", "Expiry of log entries, at most 7d";

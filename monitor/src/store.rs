@@ -4,10 +4,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use redis::aio::MultiplexedConnection;
-
 use crate::metrics::{Metric, Shown};
-use crate::sinks::valkey::{CONTAINERS, Fault, ValkeyOptions, connect, history_key, metrics_key};
+use crate::sinks::valkey::{CONTAINERS, Fault, Link, ValkeyOptions, connect, history_key, metrics_key};
 
 /// Entries of a history that are read at once.
 const PAGE: usize = 500;
@@ -81,7 +79,7 @@ type Entry = (String, Vec<(String, Vec<u8>)>);
 
 /// A connection for reading.
 pub struct Store {
-    connection: MultiplexedConnection,
+    link: Link,
 }
 
 impl Store {
@@ -90,11 +88,11 @@ impl Store {
     /// # Errors
     /// Why the server cannot be reached.
     pub async fn connect(options: &ValkeyOptions) -> Result<Self, StoreError> {
-        Ok(Self { connection: connect(options).await? })
+        Ok(Self { link: connect(options).await? })
     }
 
     async fn ask<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, StoreError> {
-        Ok(command.query_async(&mut self.connection).await.map_err(Fault::from)?)
+        Ok(self.link.ask(command.clone()).await?)
     }
 
     /// The containers that have been reported since a time of day, with the time of the latest report, by name.

@@ -50,7 +50,7 @@ pub enum Retry {
 }
 
 /// Shortest and longest pause between two attempts.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
 /// The longest pause when somebody has to change something first.
 const SLOW_PAUSE: Duration = Duration::from_secs(30);
 /// How often a persisting trouble is repeated.
@@ -194,7 +194,7 @@ mod tests {
         let failed = |retry| Err(SinkError { text: "x".to_owned(), retry });
         let mut trouble = Trouble::default();
         let pauses: Vec<_> = (0..8).map(|_| trouble.pause(failed(Retry::Soon), 1.0).unwrap().as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 4000, 4000]);
         assert_eq!(trouble.pause(failed(Retry::Slowly), 1.0), Some(Duration::from_millis(25_600)));
         assert_eq!(trouble.pause(failed(Retry::Slowly), 1.0), Some(SLOW_PAUSE));
         assert_eq!(trouble.pause(failed(Retry::Slowly), 0.5), Some(SLOW_PAUSE / 2));

@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::events::Level;
 use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
-use crate::report::{Container, Number, Report};
+use crate::report::{Container, Delivery, Number, Report};
 
 /// Version of the report's shape.
 const SCHEMA: u32 = 2;
@@ -66,7 +66,8 @@ impl Serialize for Document<'_> {
             map.serialize_entry("labels", &identity.labels)?;
         }
         map.serialize_entry("interval_seconds", &report.interval.map(seconds))?;
-        map.serialize_entry("collect_micros", &u64::try_from(report.cost.as_micros()).unwrap_or(u64::MAX))?;
+        map.serialize_entry("collect_micros", &micros(report.cost))?;
+        map.serialize_entry("agent", &Agent(report.delivery.as_ref()))?;
         map.serialize_entry("sources", &Sources(container))?;
         map.serialize_entry("absent", &Absent(container))?;
         for group in groups() {
@@ -161,6 +162,39 @@ impl Group<'_> {
             .is_some_and(|origin| matches!(origin, Origin::Network(..)));
         self.report.counting_since.filter(|_| counted).map(timestamp)
     }
+}
+
+/// The agent itself, and how its reports get out.
+struct Agent<'a>(Option<&'a Delivery>);
+
+impl Serialize for Agent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Valkey {
+            connected_since: Option<String>,
+            round_trip_micros: Option<u64>,
+            backlog: u64,
+            dropped: u64,
+            resent: u64,
+            bytes: u64,
+        }
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        let valkey = self.0.map(|delivery| Valkey {
+            connected_since: delivery.connected_since.map(timestamp),
+            round_trip_micros: delivery.round_trip.map(micros),
+            backlog: delivery.backlog,
+            dropped: delivery.dropped,
+            resent: delivery.resent,
+            bytes: delivery.bytes,
+        });
+        map.serialize_entry("valkey", &valkey)?;
+        map.end()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 struct Sources<'a>(&'a Container);
@@ -274,6 +308,26 @@ mod tests {
             json["absent"]["memory.peak_bytes"],
             "nothing on this host reads it: memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1)"
         );
+    }
+
+    #[test]
+    fn the_agent_says_how_its_reports_get_out() {
+        let now = Snapshot {
+            cgroups: [(CgroupId(3), Default::default())].into(),
+            ..Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH })
+        };
+        let mut all = Report::new(None, &now, Duration::ZERO);
+        let agent = |all: &Report| {
+            serde_json::from_str::<serde_json::Value>(&report(all, &all.containers[0])).unwrap()["agent"].clone()
+        };
+        assert_eq!(agent(&all), serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "valkey": null }));
+        let round_trip = Some(Duration::from_micros(180));
+        let connected_since = Some(SystemTime::UNIX_EPOCH);
+        all.delivery = Some(Delivery { connected_since, round_trip, backlog: 1, dropped: 2, resent: 3, bytes: 4 });
+        let valkey = serde_json::json!({
+            "connected_since": "1970-01-01T00:00:00.000000000Z", "round_trip_micros": 180, "backlog": 1, "dropped": 2, "resent": 3, "bytes": 4
+        });
+        assert_eq!(agent(&all)["valkey"], valkey);
     }
 
     #[test]

@@ -1,20 +1,17 @@
 //! The commands of one tick. Pure: what is sent for what is to be said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis::Cmd;
 
+use super::stream::Id;
 use crate::events::Level;
 use crate::sinks::wire;
 
 /// So many digits has a log key's time until the year 2286.
 const DIGITS: usize = 19;
-
-/// About so many log entries of a container are kept in its stream …
-const LONGEST_STREAM: u32 = 10_000;
-/// … for so long after the latest.
-const STREAM_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// At most so many keys are removed in one tick, so that a long legacy is no burden.
 const MOST_REMOVED: usize = 500;
@@ -36,6 +33,10 @@ pub(super) enum Purpose {
     History,
     /// All log entries.
     Stream,
+    /// That a stream goes when nothing is added any more.
+    Expiry,
+    /// Where a stream ends, when an id was refused.
+    End,
 }
 
 impl Purpose {
@@ -47,8 +48,10 @@ impl Purpose {
             Self::Prune => "the removal of old log entries (DEL)",
             Self::Scan => "the search for log entries of earlier runs (SCAN)",
             Self::Index => "the list system:containers (ZADD)",
-            Self::History => "the history of reports (XADD, PEXPIRE)",
-            Self::Stream => "the stream of all log entries (XADD, PEXPIRE)",
+            Self::History => "the history of reports (XADD)",
+            Self::Stream => "the stream of all log entries (XADD)",
+            Self::Expiry => "the expiry of streams (PEXPIRE)",
+            Self::End => "the last entry of a stream (XREVRANGE)",
         }
     }
 }
@@ -66,40 +69,9 @@ pub(super) fn metrics(name: &str, json: &str, ttl: Duration) -> Cmd {
     set(&metrics_key(name), json, ttl)
 }
 
-/// The report as an entry of the container's history, of which the last `length` is kept. Its id is the sample's time, so
-/// that writing it again after a lost answer adds nothing. The stream goes when nothing has been added for its length.
-pub(super) fn history(name: &str, json: &str, taken: SystemTime, length: Duration) -> [Cmd; 2] {
-    let key = history_key(name);
-    let millis = since_1970(taken).as_millis();
-    let oldest = millis.saturating_sub(length.as_millis());
-    let add = redis::cmd("XADD")
-        .arg(&key)
-        .arg("MINID")
-        .arg("~")
-        .arg(oldest.to_string())
-        .arg(format!("{millis}-0"))
-        .arg("report")
-        .arg(json)
-        .to_owned();
-    [add, expire(&key, length)]
-}
-
-/// The key of a container's history.
-pub(crate) fn history_key(name: &str) -> String {
-    format!("system:history:{name}")
-}
-
-fn expire(key: &str, length: Duration) -> Cmd {
-    redis::cmd("PEXPIRE").arg(key).arg(length.as_millis().to_string()).to_owned()
-}
-
-fn since_1970(wall: SystemTime) -> Duration {
+/// The time since the epoch; zero before it.
+pub(super) fn since_1970(wall: SystemTime) -> Duration {
     wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Whether an error says that an entry of a stream is there already: it was written, and only the answer was lost.
-pub(super) fn is_written_already(error: &str) -> bool {
-    error.contains("equal or smaller than the target stream top item")
 }
 
 /// The member of the list of containers, with the time of its latest report.
@@ -118,7 +90,10 @@ pub(super) struct Log {
     name: String,
     keep: usize,
     ttl: Duration,
+    /// The keys that may exist.
     known: BTreeSet<u64>,
+    /// The newest entries, as far as they are not known to be written.
+    waiting: BTreeMap<u64, Arc<str>>,
     latest: u64,
     clean: bool,
     /// Where the search for entries of earlier runs is; `None` when it is over.
@@ -128,46 +103,64 @@ pub(super) struct Log {
 impl Log {
     /// Keeps the newest `keep` entries of `name`, and looks for older ones if `clean`.
     pub(super) fn new(name: &str, keep: usize, ttl: Duration, clean: bool) -> Self {
-        Self { name: name.to_owned(), keep, ttl, known: BTreeSet::new(), latest: 0, clean, cursor: clean.then_some(0) }
+        Self {
+            name: name.to_owned(),
+            keep,
+            ttl,
+            known: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            latest: 0,
+            clean,
+            cursor: clean.then_some(0),
+        }
+    }
+
+    /// Whose log it is.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     fn key(&self, nanos: u64) -> String {
         format!("system:logs:{}:{nanos:0DIGITS$}", self.name)
     }
 
-    /// A new entry: as a key of its own, and in the stream of all entries. Its time is moved on if the one before has it
-    /// already: keys are unique, and readers sort by time.
-    pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> [(Purpose, Cmd); 3] {
+    /// A new entry, and its place in the stream of all entries. Its time is moved on if the one before has it already:
+    /// keys are unique, and readers sort by time.
+    pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> (Id, Arc<str>) {
         let nanos = since_1970(wall).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(self.latest + 1);
         self.latest = nanos;
-        self.known.insert(nanos);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
-        let json = wire::entry(&self.name, wall, level, message);
-        let stream = format!("system:logstream:{}", self.name);
-        let id = format!("{}-{}", nanos / 1_000_000, nanos % 1_000_000);
-        let add = redis::cmd("XADD")
-            .arg(&stream)
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(LONGEST_STREAM)
-            .arg(id)
-            .arg("entry")
-            .arg(&json)
-            .to_owned();
-        [
-            (Purpose::Log, set(&self.key(nanos), &json, self.ttl)),
-            (Purpose::Stream, add),
-            (Purpose::Stream, expire(&stream, STREAM_TTL)),
-        ]
+        let json: Arc<str> = wire::entry(&self.name, wall, level, message).into();
+        self.waiting.insert(nanos, Arc::clone(&json));
+        while self.waiting.len() > self.keep {
+            self.waiting.pop_first();
+        }
+        (Id { millis: nanos / 1_000_000, seq: nanos % 1_000_000 }, json)
+    }
+
+    /// The entries that are not known to be written, as keys of their own.
+    pub(super) fn waiting(&mut self) -> Vec<(u64, Cmd)> {
+        self.known.extend(self.waiting.keys());
+        self.waiting.iter().map(|(nanos, json)| (*nanos, set(&self.key(*nanos), json, self.ttl))).collect()
+    }
+
+    /// Whether all entries are written.
+    pub(super) fn is_written(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// An entry is written.
+    pub(super) fn written(&mut self, nanos: u64) {
+        self.waiting.remove(&nanos);
     }
 
     /// Removes what is older than the newest entries, a bounded number at a time.
-    pub(super) fn prune(&mut self) -> Option<Cmd> {
+    pub(super) fn prune(&mut self) -> Vec<Cmd> {
         let surplus = self.known.len().saturating_sub(self.keep).min(MOST_REMOVED);
         let old: Vec<u64> = (0..surplus).filter_map(|_| self.known.pop_first()).collect();
-        (!old.is_empty())
-            .then(|| redis::cmd("DEL").arg(old.into_iter().map(|nanos| self.key(nanos)).collect::<Vec<_>>()).to_owned())
+        // One by one: in a cluster they may be on different nodes.
+        old.into_iter().map(|nanos| redis::cmd("DEL").arg(self.key(nanos)).to_owned()).collect()
     }
 
     /// The next step of the search for entries of earlier runs.
@@ -210,10 +203,11 @@ fn escaped(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn text(cmd: &Cmd) -> String {
+    /// A command as one would type it.
+    pub(in crate::sinks::valkey) fn text(cmd: &Cmd) -> String {
         let args: Vec<String> = cmd
             .args_iter()
             .map(|arg| match arg {
@@ -234,6 +228,10 @@ mod tests {
         Log::new(name, 2, Duration::from_secs(60), true)
     }
 
+    fn texts(log: &mut Log) -> Vec<String> {
+        log.waiting().iter().map(|(_, cmd)| text(cmd)).collect()
+    }
+
     #[test]
     fn value_and_expiry_are_one_command() {
         assert_eq!(text(&metrics("web", "{}", Duration::from_secs(30))), "SET system:metrics:web {} PX 30000");
@@ -243,8 +241,11 @@ mod tests {
     #[test]
     fn an_entrys_key_is_its_timestamp_and_no_two_are_equal() {
         let mut log = log("web");
-        let first = text(&log.entry(at(T), Level::Info, "a")[0].1);
-        let second = text(&log.entry(at(T), Level::Info, "b")[0].1);
+        let (id, _) = log.entry(at(T), Level::Info, "a");
+        assert_eq!(id, Id { millis: T / 1_000_000, seq: 0 });
+        let (id, _) = log.entry(at(T), Level::Info, "b");
+        assert_eq!(id, Id { millis: T / 1_000_000, seq: 1 });
+        let [first, second] = &texts(&mut log)[..] else { panic!("two entries") };
         assert!(
             first.starts_with("SET system:logs:web:1700000000000000000 {") && first.ends_with("PX 60000"),
             "{first}"
@@ -259,23 +260,21 @@ mod tests {
     fn a_clock_that_goes_back_does_not_take_the_order_with_it() {
         let mut log = log("web");
         log.entry(at(T), Level::Info, "a");
-        assert!(
-            text(&log.entry(at(T - 1_000_000), Level::Info, "b")[0].1).contains("system:logs:web:1700000000000000001")
-        );
+        log.entry(at(T - 1_000_000), Level::Info, "b");
+        assert!(texts(&mut log)[1].contains("system:logs:web:1700000000000000001"));
     }
 
     #[test]
-    fn streams_have_explicit_ids_and_bounds() {
-        let [add, expire] = history("web", "{}", at(T), Duration::from_secs(60));
-        assert_eq!(text(&add), "XADD system:history:web MINID ~ 1699999940000 1700000000000-0 report {}");
-        assert_eq!(text(&expire), "PEXPIRE system:history:web 60000");
-        let [_, (_, add), (_, expire)] = log("web").entry(at(T + 1), Level::Info, "a");
-        assert!(
-            text(&add).starts_with("XADD system:logstream:web MAXLEN ~ 10000 1700000000000-1 entry {"),
-            "{}",
-            text(&add)
-        );
-        assert_eq!(text(&expire), "PEXPIRE system:logstream:web 604800000");
+    fn only_the_newest_entries_wait_until_they_are_written() {
+        let mut log = log("web");
+        for offset in 0..4 {
+            log.entry(at(T + offset), Level::Info, "a");
+        }
+        assert_eq!(texts(&mut log).len(), 2);
+        log.written(T + 2);
+        assert!(texts(&mut log)[0].contains(&format!("system:logs:web:{}", T + 3)) && !log.is_written());
+        log.written(T + 3);
+        assert!(texts(&mut log).is_empty() && log.is_written());
     }
 
     #[test]
@@ -283,9 +282,12 @@ mod tests {
         let mut log = log("web");
         for offset in 0..4 {
             log.entry(at(T + offset), Level::Info, "a");
+            log.waiting();
+            log.written(T + offset);
         }
-        assert_eq!(text(&log.prune().unwrap()), format!("DEL system:logs:web:{T} system:logs:web:{}", T + 1));
-        assert!(log.prune().is_none());
+        let removed: Vec<String> = log.prune().iter().map(text).collect();
+        assert_eq!(removed, [format!("DEL system:logs:web:{T}"), format!("DEL system:logs:web:{}", T + 1)]);
+        assert!(log.prune().is_empty());
     }
 
     #[test]
@@ -302,7 +304,8 @@ mod tests {
             "system:logs:a*b:12345678901234567x9".to_owned(),
         ];
         log.scanned(7, &keys.map(String::into_bytes));
-        assert_eq!(text(&log.prune().unwrap()), format!("DEL system:logs:a*b:{}", T + 1));
+        let removed: Vec<String> = log.prune().iter().map(text).collect();
+        assert_eq!(removed, [format!("DEL system:logs:a*b:{}", T + 1)]);
         assert!(text(&log.scan().unwrap()).starts_with("SCAN 7 "));
         log.scanned(0, &[]);
         assert!(log.scan().is_none());
@@ -314,7 +317,8 @@ mod tests {
         let keys: Vec<Vec<u8>> =
             (0..1200).map(|offset| format!("system:logs:web:{}", T + offset).into_bytes()).collect();
         log.scanned(0, &keys);
-        let removed: Vec<usize> = std::iter::from_fn(|| log.prune()).map(|cmd| cmd.args_iter().count() - 1).collect();
+        let removed: Vec<usize> =
+            std::iter::from_fn(|| Some(log.prune().len()).filter(|removed| *removed > 0)).collect();
         assert_eq!(removed, [500, 500, 198]);
     }
 }

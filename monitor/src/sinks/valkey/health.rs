@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::connection::connect;
-use super::{Fault, ValkeyOptions, commands};
+use super::{Fault, ValkeyOptions, commands, connect};
 
 /// A report is stale after so many intervals.
 const STALE: u32 = 3;
@@ -40,9 +39,8 @@ pub async fn check(
 ) -> Result<Duration, Unhealthy> {
     let failed = |fault: Fault| Unhealthy::Valkey(options.target.to_string(), fault);
     let key = commands::metrics_key(name);
-    let mut connection = connect(options).await.map_err(failed)?;
-    let text: Option<String> =
-        redis::cmd("GET").arg(&key).query_async(&mut connection).await.map_err(|error| failed(error.into()))?;
+    let mut link = connect(options).await.map_err(failed)?;
+    let text: Option<String> = link.ask(redis::cmd("GET").arg(&key).to_owned()).await.map_err(failed)?;
     judge(&key, text.as_deref(), interval, wall)
 }
 

@@ -1,32 +1,61 @@
 //! Writes to Valkey, in the shape that readers know.
+//!
+//! ```text
+//!   every report      record.rs    documents for the keys, entries for the streams
+//!      |
+//!   latest, backlog   backlog.rs   what waits: in order, bounded, until it is known to be written
+//!      |      journal.rs, spool.rs  a copy of it on disk, if one is wanted
+//!      |
+//!   one pipeline      deliver.rs   commands out, answers in, and what each answer means
+//!      |
+//!   link              link.rs      one server, a sentinel's master (dial.rs), or the nodes of a cluster (cluster.rs)
+//! ```
+//!
+//! The task does one thing at a time with the server and takes reports all the while, so that none is missed.
 
+mod backlog;
+mod cluster;
 mod commands;
-mod connection;
+mod deliver;
+mod dial;
+mod fault;
 pub mod health;
+mod journal;
+mod link;
+mod record;
 mod resolve;
+mod spool;
+mod stream;
 mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value};
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
-pub(crate) use self::commands::{CONTAINERS, history_key, metrics_key};
-use self::commands::{Log, Purpose};
-pub use self::connection::Fault;
-pub(crate) use self::connection::connect;
-pub use self::target::{Address, Secret, Target, TargetError};
-use super::{Sink, SinkFuture, Voice, wire};
-use crate::events::{Event, Level, Watch, heartbeat};
-use crate::report::{Container, Report};
-use crate::snapshot::{CgroupId, Extent, Stamp, Status};
+use self::backlog::{Backlog, Pace};
+use self::commands::Purpose;
+pub(crate) use self::commands::{CONTAINERS, metrics_key};
+use self::deliver::{Batch, Rests};
+pub use self::fault::Fault;
+use self::journal::Journal;
+pub(crate) use self::link::{Connector, Link};
+use self::record::{Context, Live, Recorder};
+pub(crate) use self::stream::history_key;
+pub use self::target::{Address, Host, Secret, Target, TargetError, Topology};
+use super::{Trouble, Voice, wire};
+use crate::events::{Event, Level};
+use crate::report::{Delivery, Report};
+use crate::snapshot::{Extent, Stamp};
 
-/// After the agent's goodbye the report stays for at most so long.
-const GOODBYE_TTL: Duration = Duration::from_secs(30);
-/// So many commands of log entries wait for a server that is away.
-const MOST_WAITING: usize = 300;
+/// The pause between two batches of a backlog: a server that has just come back has other agents to serve.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// So many reports of what has ended wait to get under their keys; all of them are in the history.
+const MOST_LIVE: usize = 512;
 
 /// Where Valkey is, and what is kept there for how long.
 #[derive(Clone, Debug)]
@@ -47,6 +76,10 @@ pub struct ValkeyOptions {
     pub metrics_ttl: Duration,
     /// How much history is kept, if any.
     pub history: Option<Duration>,
+    /// How long history and log entries wait for a server that is away.
+    pub buffer: Duration,
+    /// Where a copy of what waits is kept on disk, if anywhere.
+    pub buffer_dir: Option<PathBuf>,
     /// Time between two heartbeats.
     pub log_interval: Duration,
     /// Newest log entries that are kept.
@@ -68,6 +101,8 @@ impl Default for ValkeyOptions {
             tls: TlsOptions::default(),
             metrics_ttl: Duration::from_secs(30),
             history: None,
+            buffer: Duration::from_secs(600),
+            buffer_dir: None,
             log_interval: Duration::from_secs(30),
             log_keys: 3,
             log_ttl: Duration::from_secs(24 * 3600),
@@ -87,278 +122,289 @@ pub struct TlsOptions {
     pub key: Option<PathBuf>,
 }
 
-/// Whether the server can be reached, with the login given.
+/// Whether the server can be reached, with the login given, and how long a round trip takes by `clock`.
 ///
 /// # Errors
 /// Why not.
-pub async fn probe(options: &ValkeyOptions) -> Result<(), Fault> {
-    connect(options).await.map(drop)
+pub async fn probe(options: &ValkeyOptions, clock: fn() -> Stamp) -> Result<Duration, Fault> {
+    let mut link = connect(options).await?;
+    let before = clock().mono;
+    match link.ask::<redis::Value>(redis::cmd("PING")).await {
+        Err(fault) if !fault.is_answer() => Err(fault),
+        _ => Ok(clock().mono.saturating_sub(before)),
+    }
+}
+
+/// A link for readers.
+pub(crate) async fn connect(options: &ValkeyOptions) -> Result<Link, Fault> {
+    let mut connector = Connector::new(options.clone());
+    let mut tried = connector.connect().await;
+    // Of several hosts, all have their turn.
+    for _ in 1..options.target.hosts() {
+        if tried.is_err() {
+            tried = connector.connect().await;
+        }
+    }
+    tried
 }
 
 /// The sink.
 pub struct Valkey {
     options: ValkeyOptions,
     clock: fn() -> Stamp,
-    connection: Option<MultiplexedConnection>,
-    /// Since when, and why, there is no connection; from the start on there is none.
+    state: watch::Sender<Delivery>,
+    connector: Option<Connector>,
+    link: Option<Link>,
+    recorder: Recorder,
+    /// What goes under the keys next: the latest whole report, and those of what has ended, in the order of their times.
+    live: Vec<Live>,
+    backlog: Backlog,
+    journal: Option<Journal>,
+    pace: Pace,
+    /// What the server refuses, and until when it is not asked for again.
+    rests: Rests,
+    /// Since when, and why, reports are not written; from the start on they are not.
     away: Option<(Stamp, String)>,
-    connected: Option<Stamp>,
-    round_trip: Duration,
-    containers: BTreeMap<CgroupId, Watched>,
-    /// What the server refused on this connection, and is not asked for again.
-    refused: BTreeSet<Purpose>,
+    /// What has happened to the sink, for the log entries of the next report.
+    news: Vec<Event>,
+    trouble: Trouble,
     voices: BTreeMap<Purpose, Voice>,
+    /// Until when nothing is tried: after a failure, and between two batches of a backlog.
+    pause: Option<Instant>,
+    breath: Option<Instant>,
 }
 
-/// What is remembered of a container.
-struct Watched {
-    watch: Watch,
-    log: Log,
-    heartbeat_due: Duration,
-    waiting: Vec<(Purpose, Cmd)>,
-}
+/// Something that is done with the server, and gives back what it took.
+type Attempt = std::pin::Pin<Box<dyn Future<Output = Done> + Send>>;
 
-/// What the log entries of all containers of a tick share.
-struct Context {
-    /// That the server was away, if it was.
-    back: Option<Event>,
-    /// How the connection is.
-    connection: String,
-    /// Whether this is the agent's goodbye.
-    stopping: bool,
+/// What came of an attempt.
+enum Done {
+    Connected(Connector, Result<Link, Fault>),
+    Sent(Link, Batch, Vec<link::Answer>, Duration),
 }
-
-/// A command of a tick: what it is for, and whose it is.
-type Batch = Vec<(Purpose, CgroupId, Cmd)>;
 
 impl Valkey {
-    /// Writes as `options` say. Nothing is connected yet.
-    pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> Self {
+    /// Writes as `options` say. Nothing is connected yet. How it goes is told to the receiver.
+    pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> (Self, watch::Receiver<Delivery>) {
         tracing::info!("Writing to Valkey at {}", options.target);
-        Self {
+        let (state, receiver) = watch::channel(Delivery::default());
+        let sink = Self {
+            state,
+            connector: Some(Connector::new(options.clone())),
+            link: None,
+            recorder: Recorder::new(options.clone()),
+            live: Vec::new(),
+            backlog: Backlog::new(options.buffer),
+            journal: None,
+            pace: Pace::default(),
+            rests: Rests::default(),
+            away: None,
+            news: Vec::new(),
+            trouble: Trouble::default(),
+            voices: BTreeMap::new(),
+            pause: None,
+            breath: None,
             options,
             clock,
-            connection: None,
-            away: None,
-            connected: None,
-            round_trip: Duration::ZERO,
-            containers: BTreeMap::new(),
-            refused: BTreeSet::new(),
-            voices: BTreeMap::new(),
+        };
+        (sink, receiver)
+    }
+
+    /// Takes every report until no more come, and brings to the server what can be brought.
+    pub async fn run(mut self, mut reports: broadcast::Receiver<Arc<Report>>) {
+        self.restore().await;
+        let mut attempt: Option<Attempt> = None;
+        let mut open = true;
+        loop {
+            if attempt.is_none() {
+                attempt = self.attempt();
+            }
+            if attempt.is_none() && !open {
+                return self.save().await;
+            }
+            let due = self.due();
+            tokio::select! {
+                // Reports first: whatever the server does, none is missed.
+                biased;
+                report = reports.recv(), if open => match report {
+                    Ok(report) => {
+                        self.record(report);
+                        // The one before is not answered yet, or nobody can be asked.
+                        self.copy(attempt.is_some() || self.link.is_none());
+                    }
+                    Err(broadcast::error::RecvError::Lagged(missed)) => self.miss(missed),
+                    Err(broadcast::error::RecvError::Closed) => open = false,
+                },
+                done = async { Some(attempt.as_mut()?.await) }, if attempt.is_some() => {
+                    attempt = None;
+                    if let Some(done) = done {
+                        self.conclude(done);
+                        self.copy(self.link.is_none());
+                    }
+                }
+                () = async { if let Some(journal) = &mut self.journal { journal.changed().await } },
+                    if self.journal.as_ref().is_some_and(Journal::is_busy) => {}
+                () = tokio::time::sleep_until(due), if attempt.is_none() => {}
+            }
         }
     }
 
-    async fn connect(&mut self) -> Result<(), Fault> {
-        if self.connection.is_some() {
-            return Ok(());
-        }
-        match connect(&self.options).await {
-            Ok(connection) => {
-                tracing::info!("Connected to Valkey at {}", self.options.target);
-                self.connection = Some(connection);
-                self.connected = Some((self.clock)());
-                self.refused.clear();
-                Ok(())
+    /// Takes up what an earlier run has left.
+    async fn restore(&mut self) {
+        let Some(dir) = self.options.buffer_dir.clone() else { return };
+        let now = (self.clock)();
+        let opened = tokio::task::spawn_blocking(move || Journal::open(&dir, now)).await;
+        if let Ok(Some((journal, left))) = opened {
+            self.journal = Some(journal);
+            for entry in left {
+                self.backlog.restore(entry);
             }
-            Err(fault) => {
-                self.lose(&fault);
+        }
+    }
+
+    /// Begins to bring the copy on disk in step. What has only just come is copied only if it is to `wait`.
+    fn copy(&mut self, wait: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.follow(&self.backlog, wait, (self.clock)());
+        }
+    }
+
+    /// Leaves behind on disk what could not be written.
+    async fn save(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.changed().await;
+        }
+        self.copy(true);
+        if let Some(journal) = &mut self.journal {
+            journal.changed().await;
+        }
+    }
+
+    /// What can be done now, if anything.
+    fn attempt(&mut self) -> Option<Attempt> {
+        let now = Instant::now();
+        if self.pause.is_some_and(|until| now < until) {
+            return None;
+        }
+        let Some(mut link) = self.link.take() else {
+            let mut connector = self.connector.take()?;
+            return Some(Box::pin(async move {
+                let result = connector.connect().await;
+                Done::Connected(connector, result)
+            }));
+        };
+        if self.live.is_empty() && self.breath.is_some_and(|until| now < until) {
+            self.link = Some(link);
+            return None;
+        }
+        let batch = self.batch(link.is_one(), now);
+        if batch.is_empty() {
+            self.link = Some(link);
+            return None;
+        }
+        let (patience, clock) = (self.pace.patience, self.clock);
+        self.state.send_modify(|state| state.bytes += batch.bytes());
+        Some(Box::pin(async move {
+            let began = clock().mono;
+            let answers = link.send(batch.commands(), patience).await;
+            Done::Sent(link, batch, answers, clock().mono.saturating_sub(began))
+        }))
+    }
+
+    /// When something may be possible that is not now.
+    fn due(&self) -> Instant {
+        let rests = (self.backlog.len() > 0).then(|| self.rests.next()).flatten();
+        let far = Instant::now() + Duration::from_secs(3600);
+        [self.pause, self.breath, rests].into_iter().flatten().filter(|due| *due > Instant::now()).min().unwrap_or(far)
+    }
+
+    fn record(&mut self, report: Arc<Report>) {
+        // The log of each container is told.
+        let events = if report.extent == Extent::Whole { std::mem::take(&mut self.news) } else { Vec::new() };
+        let context = Context { events, connection: self.connection_state() };
+        let live = self.recorder.record(report, &context, &mut self.backlog);
+        if live.is_whole() {
+            self.live.retain(|earlier| !earlier.is_whole());
+        }
+        self.live.push(live);
+        let surplus = self.live.len().saturating_sub(MOST_LIVE);
+        self.live.drain(..surplus);
+        self.tell();
+    }
+
+    fn miss(&mut self, missed: u64) {
+        self.backlog.dropped += missed;
+        tracing::warn!("{missed} reports came too fast and are not in the history");
+    }
+
+    fn conclude(&mut self, done: Done) {
+        let result = match done {
+            Done::Connected(connector, Ok(link)) => {
+                tracing::info!("Connected to Valkey at {}", self.options.target);
+                self.connector = Some(connector);
+                self.link = Some(link);
+                self.rests.clear();
+                let wall = (self.clock)().wall;
+                self.state.send_modify(|state| state.connected_since = Some(wall));
+                return;
+            }
+            Done::Connected(connector, Err(fault)) => {
+                self.connector = Some(connector);
                 Err(fault)
             }
+            Done::Sent(link, batch, answers, round_trip) => self.take(link, &batch, answers, round_trip),
+        };
+        if let Err(fault) = &result {
+            self.away.get_or_insert_with(|| ((self.clock)(), fault.text.clone()));
         }
+        let result = result.map_err(|fault| fault.storing(Purpose::Metrics.what()));
+        self.pause = self.trouble.pause(result, fastrand::f64()).map(|pause| Instant::now() + pause);
+        self.breath = Some(Instant::now() + BREATH);
+        self.tell();
     }
 
-    fn lose(&mut self, fault: &Fault) {
-        self.connection = None;
-        if self.away.is_none() {
-            self.away = Some(((self.clock)(), fault.text.clone()));
+    /// The connection is gone.
+    fn lose(&mut self) {
+        if let Some(connector) = &mut self.connector {
+            connector.next();
         }
+        self.state.send_modify(|state| state.connected_since = None);
+        self.recorder.look_for_leftovers();
     }
 
-    fn batch(&mut self, report: &Report) -> Batch {
-        let mut batch = Batch::new();
-        let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
-        self.containers.retain(|id, _| report.extent == Extent::Ended || ids.contains(id));
-        let back = self.away.as_ref().map(|(since, cause)| {
-            let away = (self.clock)().mono.saturating_sub(since.mono);
-            Event::new(Level::Warn, format!("Valkey was away for {:.1} s: {cause}", away.as_secs_f64()))
-        });
-        let stopping = report.extent == Extent::Whole && report.is_goodbye();
-        let context = Context { back, connection: self.connection_state(), stopping };
-        for container in &report.containers {
-            let name = &container.identity.name;
-            let ttl = if container.status == Status::Exited {
-                GOODBYE_TTL.min(self.options.metrics_ttl)
-            } else {
-                self.options.metrics_ttl
-            };
-            let json = wire::report(report, container);
-            batch.push((Purpose::Metrics, container.id, commands::metrics(name, &json, ttl)));
-            for cmd in self
-                .options
-                .history
-                .iter()
-                .flat_map(|length| commands::history(name, &json, report.taken.wall, *length))
-            {
-                batch.push((Purpose::History, container.id, cmd));
-            }
-            batch.push((Purpose::Index, container.id, commands::index(name, report.taken.wall)));
-            let options = &self.options;
-            let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
-            watched.observe(container, report.taken, &context, options.log_interval);
-            batch.extend(watched.waiting.iter().map(|(purpose, cmd)| (*purpose, container.id, cmd.clone())));
-            batch.extend(watched.log.prune().map(|cmd| (Purpose::Prune, container.id, cmd)));
-            batch.extend(watched.log.scan().map(|cmd| (Purpose::Scan, container.id, cmd)));
-        }
-        batch.retain(|(purpose, ..)| !self.refused.contains(purpose));
-        batch
+    /// The reports are written again.
+    fn back(&mut self) {
+        let Some((since, cause)) = self.away.take() else { return };
+        let away = (self.clock)().mono.saturating_sub(since.mono).as_secs_f64();
+        let Backlog { dropped, .. } = self.backlog;
+        let waiting = self.backlog.len();
+        let text =
+            format!("Valkey was away for {away:.1} s: {cause}; {waiting} entries waited, {dropped} dropped so far");
+        tracing::info!("Valkey takes reports again, after {away:.1} s; {waiting} entries wait to be written");
+        self.news.push(Event::new(Level::Warn, text));
+    }
+
+    fn tell(&mut self) {
+        let (backlog, dropped, resent) = (self.backlog.len() as u64, self.backlog.dropped, self.backlog.resent);
+        self.state.send_modify(|state| *state = Delivery { backlog, dropped, resent, ..state.clone() });
     }
 
     fn connection_state(&self) -> String {
-        let since = self
-            .connected
-            .map_or_else(String::new, |since| format!(" since {}", humantime::format_rfc3339_seconds(since.wall)));
-        format!(
-            "Valkey {} connected{since}, round trip {:.1} ms",
-            self.options.target,
-            self.round_trip.as_secs_f64() * 1e3
-        )
-    }
-
-    async fn send(&mut self, batch: &Batch) -> Result<Vec<redis::RedisResult<Value>>, Fault> {
-        let Some(connection) = &mut self.connection else {
-            return Err(Fault::from(redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected))));
-        };
-        let mut pipeline = redis::pipe();
-        for (_, _, cmd) in batch {
-            pipeline.add_command(cmd.clone());
+        let state = self.state.borrow();
+        let since = state.connected_since.map_or_else(
+            || "is not connected".to_owned(),
+            |since| format!("connected since {}", humantime::format_rfc3339_seconds(since)),
+        );
+        let mut text = format!("Valkey {} {since}", self.options.target);
+        if let Some(round_trip) = state.round_trip {
+            text += &format!(", round trip {:.1} ms", round_trip.as_secs_f64() * 1e3);
         }
-        Ok(pipeline.ignore_errors().query_async(connection).await?)
-    }
-
-    async fn deliver(&mut self, report: &Report) -> Result<(), super::SinkError> {
-        let batch = self.batch(report);
-        let sent = (self.clock)().mono;
-        let answers = match self.send(&batch).await {
-            Ok(answers) if answers.len() == batch.len() => answers,
-            other => {
-                let fault = other.err().unwrap_or_else(Fault::garbled);
-                self.lose(&fault);
-                self.look_for_leftovers();
-                return Err(fault.storing(Purpose::Metrics.what()));
-            }
-        };
-        self.round_trip = (self.clock)().mono.saturating_sub(sent);
-        let mut lost = None;
-        for ((purpose, id, _), answer) in batch.iter().zip(answers) {
-            if let Err(fault) = self.take(*purpose, *id, answer) {
-                lost.get_or_insert(fault);
+        for (count, what) in [(state.backlog, "entries wait"), (state.dropped, "dropped"), (state.resent, "sent again")]
+        {
+            if count > 0 {
+                text += &format!(", {count} {what}");
             }
         }
-        self.forget_written(report);
-        match lost {
-            None => {
-                // All containers' logs shall tell of it.
-                self.away.take_if(|_| report.extent == Extent::Whole);
-                Ok(())
-            }
-            Some(fault) => {
-                if !fault.answered {
-                    self.lose(&fault);
-                }
-                Err(fault.storing(Purpose::Metrics.what()))
-            }
-        }
-    }
-
-    /// Takes one answer. Only a report that was not stored is a failure of the sink; whatever else the server refuses
-    /// costs that alone.
-    fn take(&mut self, purpose: Purpose, id: CgroupId, answer: redis::RedisResult<Value>) -> Result<(), Fault> {
-        let watched = self.containers.get_mut(&id);
-        let fault = match answer {
-            Ok(value) => {
-                if let (Purpose::Scan, Some(watched)) = (purpose, watched) {
-                    match redis::from_redis_value::<(u64, Vec<Vec<u8>>)>(value) {
-                        Ok((cursor, keys)) => watched.log.scanned(cursor, &keys),
-                        Err(_) => watched.log.stop_scanning(),
-                    }
-                }
-                self.voices.remove(&purpose);
-                return Ok(());
-            }
-            Err(error) if commands::is_written_already(&error.to_string()) => return Ok(()),
-            Err(error) => Fault::from(error),
-        };
-        if purpose == Purpose::Metrics {
-            return Err(fault);
-        }
-        // The first refusal on a connection is said, and nothing more is asked for.
-        if fault.is_forbidden() && purpose != Purpose::Log && !self.refused.insert(purpose) {
-            return Ok(());
-        }
-        let voice = self.voices.entry(purpose).or_default();
-        voice.warn(&if purpose == Purpose::Log {
-            fault.storing("log").text
-        } else {
-            format!("Valkey refuses {}, going on without: {fault}", purpose.what())
-        });
-        Ok(())
-    }
-
-    fn forget_written(&mut self, report: &Report) {
-        for container in &report.containers {
-            match self.containers.get_mut(&container.id) {
-                Some(_) if container.status == Status::Exited => _ = self.containers.remove(&container.id),
-                Some(watched) => watched.waiting.clear(),
-                None => {}
-            }
-        }
-    }
-
-    /// What was to be removed may not have been.
-    fn look_for_leftovers(&mut self) {
-        for watched in self.containers.values_mut() {
-            watched.log.scan_again();
-        }
-    }
-}
-
-impl Watched {
-    fn new(name: &str, options: &ValkeyOptions) -> Self {
-        Self {
-            watch: Watch::default(),
-            log: Log::new(name, options.log_keys, options.log_ttl, options.log_cleanup),
-            heartbeat_due: Duration::ZERO,
-            waiting: Vec::new(),
-        }
-    }
-
-    /// Puts what is worth an entry among those that wait to be written.
-    fn observe(&mut self, container: &Container, taken: Stamp, context: &Context, interval: Duration) {
-        let mut events: Vec<Event> = context.back.clone().into_iter().collect();
-        events.extend(self.watch.events(container));
-        if container.status == Status::Exited {
-            events.push(Event::new(
-                Level::Info,
-                if context.stopping { "the agent stops" } else { "the container has ended" },
-            ));
-        } else if taken.mono >= self.heartbeat_due {
-            self.heartbeat_due = taken.mono + interval;
-            events.push(Event::new(Level::Info, format!("{}; {}", heartbeat(container), context.connection)));
-        }
-        for event in events {
-            self.waiting.extend(self.log.entry(taken.wall, event.level, &event.message));
-        }
-        let surplus = self.waiting.len().saturating_sub(MOST_WAITING);
-        self.waiting.drain(..surplus);
-    }
-}
-
-impl Sink for Valkey {
-    fn ready(&mut self) -> SinkFuture<'_> {
-        Box::pin(async { self.connect().await.map_err(|fault| fault.storing(Purpose::Metrics.what())) })
-    }
-
-    fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
-        Box::pin(self.deliver(report))
+        text
     }
 }

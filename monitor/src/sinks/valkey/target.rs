@@ -7,6 +7,8 @@ use url::Url;
 
 /// The port that Valkey listens on when nobody says otherwise.
 const PORT: u16 = 6379;
+/// And its sentinels.
+const SENTINEL_PORT: u16 = 26379;
 
 /// A text that must not be seen: in no message, no debug output, no report.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,17 +32,31 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A server's name or address, and its port.
+pub type Host = (String, u16);
+
+/// What several hosts are to each other, and to the one that is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Each is good: the first one that answers and takes writes.
+    Any,
+    /// Some nodes of a cluster.
+    Cluster,
+    /// Sentinels, which know who is the master of this name.
+    Sentinel(String),
+}
+
 /// How the server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// By TCP, with TLS or without.
     Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
+        /// At least one.
+        hosts: Vec<Host>,
         /// Whether TLS is spoken.
         tls: bool,
+        /// What they are.
+        topology: Topology,
     },
     /// By a socket in the file system.
     Unix(PathBuf),
@@ -76,8 +92,8 @@ pub enum TargetError {
     /// What stands where the database number should is none.
     #[error("has something else than a database number behind the host")]
     Db,
-    /// It asks for what this version does not do.
-    #[error("asks for cluster or sentinel, which this version does not do; name a single server")]
+    /// What it says behind the question mark makes no sense.
+    #[error("asks for something else than cluster=true or sentinel=NAME, or for both")]
     Topology,
 }
 
@@ -99,10 +115,8 @@ impl Target {
         if text == "none" {
             return Ok(Self::nowhere());
         }
-        let url = Url::parse(text).map_err(|_| TargetError::NoUrl)?;
-        if url.query_pairs().any(|(key, _)| key == "cluster" || key == "sentinel") {
-            return Err(TargetError::Topology);
-        }
+        let (text, others) = one_host(text);
+        let url = Url::parse(&text).map_err(|_| TargetError::NoUrl)?;
         let db_of = |text: &str| {
             if text.is_empty() {
                 Ok(None)
@@ -111,8 +125,17 @@ impl Target {
             }
         };
         let (address, db) = match url.scheme() {
-            "valkey" | "redis" => (tcp(&url, false)?, db_of(url.path().trim_start_matches('/'))?),
-            "valkeys" | "rediss" => (tcp(&url, true)?, db_of(url.path().trim_start_matches('/'))?),
+            "valkey" | "redis" | "valkeys" | "rediss" => {
+                let topology = topology(&url)?;
+                let port = if matches!(topology, Topology::Sentinel(_)) { SENTINEL_PORT } else { PORT };
+                let mut hosts = vec![host(&url, port)?];
+                for other in others {
+                    let other = Url::parse(&format!("valkey://{other}")).map_err(|_| TargetError::NoUrl)?;
+                    hosts.push(host(&other, port)?);
+                }
+                let tls = url.scheme().ends_with("ys") || url.scheme().ends_with("ss");
+                (Address::Tcp { hosts, tls, topology }, db_of(url.path().trim_start_matches('/'))?)
+            }
             "unix" | "valkey+unix" | "redis+unix" => {
                 let path = percent(url.path());
                 if path.is_empty() {
@@ -136,7 +159,16 @@ impl Target {
             PORT
         });
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Self::at(Address::Tcp { host: host.to_owned(), port, tls })
+        Self::at(Address::Tcp { hosts: vec![(host.to_owned(), port)], tls, topology: Topology::Any })
+    }
+
+    /// So many hosts it names.
+    pub fn hosts(&self) -> usize {
+        match &self.address {
+            Address::Tcp { hosts, .. } => hosts.len(),
+            Address::Unix(_) => 1,
+            Address::None => 0,
+        }
     }
 
     /// Whether nothing is to be written.
@@ -145,10 +177,34 @@ impl Target {
     }
 }
 
-fn tcp(url: &Url, tls: bool) -> Result<Address, TargetError> {
+/// Splits `a:1,b:2` in the place of a URL's host, which only URLs of databases know, into a URL of the first one, and the others.
+fn one_host(text: &str) -> (String, Vec<&str>) {
+    let whole = || (text.to_owned(), Vec::new());
+    let Some((scheme, rest)) = text.split_once("://") else { return whole() };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (login, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let mut hosts = hosts.split(',');
+    match hosts.next() {
+        Some(first) => (format!("{scheme}://{login}{first}{tail}"), hosts.collect()),
+        None => whole(),
+    }
+}
+
+fn topology(url: &Url) -> Result<Topology, TargetError> {
+    let mut asked = url.query_pairs().filter(|(key, _)| key == "cluster" || key == "sentinel");
+    match (asked.next(), asked.next()) {
+        (None, _) => Ok(Topology::Any),
+        (Some((key, value)), None) if key == "sentinel" && !value.is_empty() => {
+            Ok(Topology::Sentinel(value.into_owned()))
+        }
+        (Some((key, value)), None) if key == "cluster" && value == "true" => Ok(Topology::Cluster),
+        _ => Err(TargetError::Topology),
+    }
+}
+
+fn host(url: &Url, port: u16) -> Result<Host, TargetError> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(TargetError::NoHost)?;
-    let host = percent(host.trim_start_matches('[').trim_end_matches(']'));
-    Ok(Address::Tcp { host, port: url.port().unwrap_or(PORT), tls })
+    Ok((percent(host.trim_start_matches('[').trim_end_matches(']')), url.port().unwrap_or(port)))
 }
 
 /// Undoes percent encoding; what is no UTF-8 then is replaced.
@@ -175,14 +231,25 @@ fn percent(text: &str) -> String {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Tcp { host, port, tls } => {
-                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                write!(f, "{host}:{port}{}", if *tls { " (TLS)" } else { "" })
+            Address::Tcp { hosts, tls, topology } => {
+                let hosts: Vec<String> = hosts.iter().map(shown).collect();
+                write!(f, "{}", hosts.join(","))?;
+                match topology {
+                    Topology::Any => {}
+                    Topology::Cluster => f.write_str(" (cluster)")?,
+                    Topology::Sentinel(name) => write!(f, " (sentinel of {name})")?,
+                }
+                f.write_str(if *tls { " (TLS)" } else { "" })
             }
             Address::Unix(path) => write!(f, "{}", path.display()),
             Address::None => f.write_str("nowhere"),
         }
     }
+}
+
+/// A host and its port as people write them.
+pub(super) fn shown((host, port): &Host) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -191,8 +258,13 @@ mod tests {
 
     use super::*;
 
+    fn several(hosts: &[(&str, u16)], tls: bool, topology: Topology) -> Address {
+        let hosts = hosts.iter().map(|(host, port)| ((*host).to_owned(), *port)).collect();
+        Address::Tcp { hosts, tls, topology }
+    }
+
     fn tcp(host: &str, port: u16, tls: bool) -> Address {
-        Address::Tcp { host: host.into(), port, tls }
+        several(&[(host, port)], tls, Topology::Any)
     }
 
     #[test]
@@ -216,6 +288,21 @@ mod tests {
     }
 
     #[test]
+    fn several_hosts_are_read_with_what_they_are() {
+        let sentinel = Topology::Sentinel("main".to_owned());
+        for (text, address) in [
+            ("valkey://a,b:1", several(&[("a", 6379), ("b", 1)], false, Topology::Any)),
+            ("valkeys://u:p@a:1,[::1]:2/?cluster=true", several(&[("a", 1), ("::1", 2)], true, Topology::Cluster)),
+            ("redis://a,b:7/2?sentinel=main", several(&[("a", 26379), ("b", 7)], false, sentinel)),
+        ] {
+            assert_eq!(Target::parse(text).unwrap().address, address, "{text}");
+        }
+        let target = Target::parse("valkeys://u:p@a:1,[::1]:2/?cluster=true").unwrap();
+        assert_eq!(target.to_string(), "a:1,[::1]:2 (cluster) (TLS)");
+        assert_eq!(target.password.unwrap().reveal(), "p");
+    }
+
+    #[test]
     fn bad_urls_are_refused_with_the_reason() {
         for (text, error) in [
             ("h:6379", TargetError::Scheme),
@@ -224,7 +311,10 @@ mod tests {
             ("valkey://", TargetError::NoHost),
             ("valkey://h/x", TargetError::Db),
             ("valkey://h/-1", TargetError::Db),
-            ("valkey://a,b/?cluster=true", TargetError::Topology),
+            ("valkey://a,b/?cluster=yes", TargetError::Topology),
+            ("valkey://a/?sentinel=", TargetError::Topology),
+            ("valkey://a/?sentinel=m&cluster=true", TargetError::Topology),
+            ("valkey://a,/", TargetError::NoHost),
         ] {
             assert_eq!(Target::parse(text), Err(error), "{text}");
         }

@@ -1,0 +1,269 @@
+//! A cluster: which node has which slot, and one pipeline per node, all side by side.
+//!
+//! The library's own cluster client is not used: it refuses a pipeline over several slots, it sends again by itself what
+//! may have been carried out, and one node that hangs makes it fail as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Arg, Cmd, Value};
+use tokio::task::JoinSet;
+
+use super::dial::Dial;
+use super::fault::{Fault, Kind};
+use super::link::{Answer, together};
+use super::target::Host;
+
+/// So many slots there are (the cluster specification).
+const SLOTS: u16 = 16384;
+/// How often a command follows a redirection.
+const REDIRECTIONS: usize = 3;
+/// How long a node may think about the map of slots.
+const MAP: Duration = Duration::from_secs(2);
+
+/// The nodes of a cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    dial: Arc<Dial>,
+    seeds: Vec<Host>,
+    /// The last slot of each range, and the node that has it.
+    slots: BTreeMap<u16, Host>,
+    nodes: BTreeMap<Host, MultiplexedConnection>,
+    /// Whether the map is to be read again before it is used.
+    stale: bool,
+}
+
+/// A command, by its number, and whether the node is to be told that it is asked this once.
+type Errand = (usize, bool);
+
+impl Cluster {
+    /// Learns from the first of `seeds` that answers which node has what.
+    pub(super) async fn open(dial: Arc<Dial>, seeds: Vec<Host>) -> Result<Self, Fault> {
+        let mut cluster = Self { dial, seeds, slots: BTreeMap::new(), nodes: BTreeMap::new(), stale: true };
+        cluster.learn().await?;
+        Ok(cluster)
+    }
+
+    /// Whether any node can be talked to.
+    pub(super) fn is_good(&self) -> bool {
+        !self.stale || !self.nodes.is_empty()
+    }
+
+    /// Asks all known nodes for the map at once, and takes the first answer: any of them may hang.
+    async fn learn(&mut self) -> Result<(), Fault> {
+        let known: BTreeSet<Host> = self.seeds.iter().chain(self.slots.values()).cloned().collect();
+        let mut asked = JoinSet::new();
+        for host in known {
+            let (dial, connection) = (Arc::clone(&self.dial), self.nodes.get(&host).cloned());
+            asked.spawn(async move {
+                let mut connection = match connection {
+                    Some(connection) => connection,
+                    None => dial.host(&host).await?,
+                };
+                let question = [redis::cmd("CLUSTER").arg("SLOTS").to_owned()];
+                let answer =
+                    together(&mut connection, &question, MAP).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
+                let slots = map(&answer, &host).ok_or_else(|| Fault::new("the cluster has no slots yet"))?;
+                Ok::<_, Fault>((host, connection, slots))
+            });
+        }
+        let mut first = Fault::new("the cluster has no nodes");
+        while let Some(told) = asked.join_next().await {
+            match told.unwrap_or_else(|_| Err(Fault::garbled())) {
+                Ok((host, connection, slots)) => {
+                    self.nodes.insert(host, connection);
+                    self.nodes.retain(|host, _| slots.values().any(|other| other == host));
+                    self.slots = slots;
+                    self.stale = false;
+                    return Ok(());
+                }
+                Err(fault) => first = fault,
+            }
+        }
+        Err(first)
+    }
+
+    /// Sends commands, and follows redirections. What has no answer from its node within `patience` has none.
+    pub(super) async fn send(&mut self, commands: &[Cmd], patience: Duration) -> Vec<Answer> {
+        if self.stale
+            && let Err(fault) = self.learn().await
+        {
+            self.nodes.clear();
+            return vec![Err(fault); commands.len()];
+        }
+        let nobody = || Err(Fault { text: "no node serves the key's slot".to_owned(), kind: Kind::Refused });
+        let mut answers: Vec<Answer> = commands.iter().map(|_| nobody()).collect();
+        let mut errands: BTreeMap<Host, Vec<Errand>> = BTreeMap::new();
+        for (number, command) in commands.iter().enumerate() {
+            match self.node(command) {
+                Some(host) => errands.entry(host).or_default().push((number, false)),
+                None => self.stale = true,
+            }
+        }
+        for _ in 0..REDIRECTIONS {
+            let mut elsewhere: BTreeMap<Host, Vec<Errand>> = BTreeMap::new();
+            for (host, sent, answered) in self.round(commands, errands, patience).await {
+                for ((number, _), answer) in sent.into_iter().zip(answered) {
+                    if let Some((other, asking)) = redirection(&answer, &host) {
+                        self.stale |= !asking;
+                        elsewhere.entry(other).or_default().push((number, asking));
+                    }
+                    answers[number] = answer;
+                }
+            }
+            if elsewhere.is_empty() {
+                break;
+            }
+            errands = elsewhere;
+        }
+        answers
+    }
+
+    fn node(&self, command: &Cmd) -> Option<Host> {
+        let slot = key(command).map_or(0, slot);
+        self.slots.range(slot..).next().map(|(_, host)| host.clone())
+    }
+
+    /// One pipeline to each node, side by side.
+    async fn round(
+        &mut self,
+        commands: &[Cmd],
+        errands: BTreeMap<Host, Vec<Errand>>,
+        patience: Duration,
+    ) -> Vec<(Host, Vec<Errand>, Vec<Answer>)> {
+        let mut talks = JoinSet::new();
+        for (host, errands) in errands {
+            let (dial, connection) = (Arc::clone(&self.dial), self.nodes.remove(&host));
+            let pipeline: Vec<Cmd> = errands.iter().flat_map(|errand| words(commands, *errand)).collect();
+            talks.spawn(async move {
+                let connection = match connection {
+                    Some(connection) => Ok(connection),
+                    None => dial.host(&host).await,
+                };
+                match connection {
+                    Ok(mut connection) => {
+                        let answers = together(&mut connection, &pipeline, patience).await;
+                        (host, errands, answers, Some(connection))
+                    }
+                    Err(fault) => (host, errands, vec![Err(fault); pipeline.len()], None),
+                }
+            });
+        }
+        let mut told = Vec::new();
+        while let Some(Ok((host, errands, mut answers, connection))) = talks.join_next().await {
+            let is_good = answers.iter().all(|answer| answer.as_ref().err().is_none_or(Fault::is_answer));
+            match connection.filter(|_| is_good) {
+                Some(connection) => _ = self.nodes.insert(host.clone(), connection),
+                // It may be gone for good, and another one have its slots.
+                None => self.stale = true,
+            }
+            let mut asking = errands.iter().flat_map(|(_, asking)| [asking.then_some(false), Some(true)]).flatten();
+            answers.retain(|_| asking.next().unwrap_or(true));
+            told.push((host, errands, answers));
+        }
+        told
+    }
+}
+
+/// A command as it goes to the node.
+fn words(commands: &[Cmd], (number, asking): Errand) -> impl Iterator<Item = Cmd> {
+    asking.then(|| redis::cmd("ASKING")).into_iter().chain(std::iter::once(commands[number].clone()))
+}
+
+/// Where an answer says the key is, and whether only this once.
+fn redirection(answer: &Answer, asked: &Host) -> Option<(Host, bool)> {
+    match &answer.as_ref().err()?.kind {
+        Kind::Moved(address) => Some((host(address, asked)?, false)),
+        Kind::Ask(address) => Some((host(address, asked)?, true)),
+        _ => None,
+    }
+}
+
+/// `host:port`; a node that does not know its own name means the one by which it was asked.
+fn host(address: &str, asked: &Host) -> Option<Host> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((if host.is_empty() { asked.0.clone() } else { host.to_owned() }, port.parse().ok()?))
+}
+
+/// The answer to `CLUSTER SLOTS`: ranges with their first and last slot, and their nodes, the master first.
+fn map(answer: &Value, asked: &Host) -> Option<BTreeMap<u16, Host>> {
+    let Value::Array(ranges) = answer else { return None };
+    let slots: BTreeMap<u16, Host> = ranges.iter().filter_map(|found| range(found, asked)).collect();
+    (!slots.is_empty()).then_some(slots)
+}
+
+fn range(range: &Value, asked: &Host) -> Option<(u16, Host)> {
+    let Value::Array(parts) = range else { return None };
+    let [_, Value::Int(last), Value::Array(master), ..] = &parts[..] else { return None };
+    let [name, Value::Int(port), ..] = &master[..] else { return None };
+    let name: Option<String> = redis::from_redis_value(name.clone()).ok()?;
+    let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| asked.0.clone());
+    Some((u16::try_from(*last).ok()?, (name, u16::try_from(*port).ok()?)))
+}
+
+/// The key of a command: all of ours have it in the second place, if they have one.
+fn key(command: &Cmd) -> Option<&[u8]> {
+    match command.args_iter().nth(1)? {
+        Arg::Simple(key) => Some(key),
+        _ => None,
+    }
+}
+
+/// The slot of a key: CRC-16 (XMODEM) of what is in its first braces, if anything is, else of all of it.
+fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        rest.iter().position(|byte| *byte == b'}').filter(|close| *close > 0).map(|close| &rest[..close])
+    });
+    let crc = tag.unwrap_or(key).iter().fold(0u16, |crc, byte| {
+        (0..8).fold(
+            crc ^ (u16::from(*byte) << 8),
+            |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 },
+        )
+    });
+    crc % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str, port: u16) -> Host {
+        (text.to_owned(), port)
+    }
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!((slot(b"123456789"), slot(b"foo"), slot(b"")), (0x31C3 % SLOTS, 12182, 0));
+        assert_eq!(slot(b"a{foo}b"), slot(b"foo"));
+        assert_eq!((slot(b"{}foo") == slot(b"foo"), slot(b"{foo") == slot(b"foo")), (false, false));
+    }
+
+    #[test]
+    fn the_map_is_read_and_a_node_without_a_name_is_the_one_asked() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let range = |first, last, node: Value, port| {
+            Value::Array(vec![
+                Value::Int(first),
+                Value::Int(last),
+                Value::Array(vec![node, Value::Int(port), text("id")]),
+            ])
+        };
+        let answer = Value::Array(vec![range(0, 5460, text("10.0.0.1"), 1), range(5461, 16383, Value::Nil, 2)]);
+        let slots = map(&answer, &name("seed", 9)).unwrap();
+        assert_eq!(slots.into_iter().collect::<Vec<_>>(), [(5460, name("10.0.0.1", 1)), (16383, name("seed", 2))]);
+        assert_eq!(map(&Value::Array(Vec::new()), &name("seed", 9)), None);
+    }
+
+    #[test]
+    fn redirections_are_followed_to_where_they_say() {
+        let fault = |kind| Err(Fault { text: String::new(), kind });
+        let asked = name("seed", 9);
+        assert_eq!(redirection(&fault(Kind::Moved("h:1".into())), &asked), Some((name("h", 1), false)));
+        assert_eq!(redirection(&fault(Kind::Ask(":2".into())), &asked), Some((name("seed", 2), true)));
+        assert_eq!(redirection(&fault(Kind::Ask("::1:3".into())), &asked), Some((name("::1", 3), true)));
+        assert_eq!(redirection(&fault(Kind::Refused), &asked), None);
+    }
+}

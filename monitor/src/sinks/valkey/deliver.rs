@@ -1,0 +1,223 @@
+//! One round trip: what goes out, and what each answer means.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::backlog::{Entry, Outcome};
+use super::commands::Purpose;
+use super::fault::{Fault, Kind};
+use super::link::{Answer, Link, wire_bytes};
+use super::record::{Chore, Live};
+use super::stream::{self, Stream};
+use super::{Valkey, Voice};
+
+/// How long something that was refused is not asked for again.
+const REST: Duration = Duration::from_secs(3);
+
+/// What a command is about.
+enum Ask {
+    Metrics,
+    Index,
+    Chore(Chore),
+    Add(Entry),
+    Expire,
+    End(Stream),
+}
+
+impl Ask {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::Metrics => Purpose::Metrics,
+            Self::Index => Purpose::Index,
+            Self::Chore(Chore::Write(..)) => Purpose::Log,
+            Self::Chore(Chore::Prune) => Purpose::Prune,
+            Self::Chore(Chore::Scan(_)) => Purpose::Scan,
+            Self::Add(entry) => purpose(&entry.stream),
+            Self::Expire => Purpose::Expiry,
+            Self::End(_) => Purpose::End,
+        }
+    }
+}
+
+fn purpose(stream: &Stream) -> Purpose {
+    match stream.kind {
+        stream::Kind::History => Purpose::History,
+        stream::Kind::Log => Purpose::Stream,
+    }
+}
+
+/// The commands of one round trip.
+pub(super) struct Batch {
+    live: Vec<Live>,
+    asks: Vec<(Ask, Cmd)>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.asks.is_empty()
+    }
+
+    pub(super) fn commands(&self) -> Vec<Cmd> {
+        self.asks.iter().map(|(_, cmd)| cmd.clone()).collect()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.asks.iter().map(|(_, cmd)| wire_bytes(std::slice::from_ref(cmd))).sum()
+    }
+}
+
+/// What the server refuses is not asked for at every tick.
+#[derive(Debug, Default)]
+pub(super) struct Rests {
+    purposes: BTreeMap<Purpose, Instant>,
+    streams: BTreeMap<Stream, Instant>,
+}
+
+impl Rests {
+    fn may(&self, purpose: Purpose, now: Instant) -> bool {
+        self.purposes.get(&purpose).is_none_or(|until| *until <= now)
+    }
+
+    fn may_add(&self, stream: &Stream, now: Instant) -> bool {
+        self.may(purpose(stream), now) && self.streams.get(stream).is_none_or(|until| *until <= now)
+    }
+
+    /// When the next rest ends.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.purposes.values().chain(self.streams.values()).min().copied()
+    }
+
+    /// A new connection may be to another server.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn forget_past(&mut self, now: Instant) {
+        self.purposes.retain(|_, until| *until > now);
+        self.streams.retain(|_, until| *until > now);
+    }
+}
+
+impl Valkey {
+    /// What goes out next: the latest report first, then what belongs to it, then the backlog in order.
+    pub(super) fn batch(&mut self, is_one: bool, now: Instant) -> Batch {
+        self.rests.forget_past(now);
+        let rests = &self.rests;
+        let mut asks = Vec::new();
+        for (purpose, cmd) in self.live.iter().flat_map(|live| live.commands(self.options.metrics_ttl)) {
+            let ask = if purpose == Purpose::Metrics { Ask::Metrics } else { Ask::Index };
+            asks.push((ask, cmd));
+        }
+        if !self.live.is_empty() {
+            let chores = self.recorder.chores(|purpose| rests.may(purpose, now), is_one);
+            asks.extend(chores.into_iter().map(|(chore, cmd)| (Ask::Chore(chore), cmd)));
+        }
+        asks.extend(self.backlog.lost().map(|stream| (Ask::End(stream.clone()), stream.last())));
+        let entries = self.backlog.batch(&self.pace, |stream| rests.may_add(stream, now));
+        self.backlog.sent(&entries);
+        let length = self.options.history.unwrap_or_default();
+        let mut streams: Vec<Stream> = entries.iter().map(|entry| entry.stream.clone()).collect();
+        for entry in entries {
+            let add = entry.stream.add(entry.id, &entry.json, self.recorder.now(), length);
+            asks.push((Ask::Add(entry), add));
+        }
+        streams.sort();
+        streams.dedup();
+        asks.extend(streams.iter().map(|stream| (Ask::Expire, stream.expire(length))));
+        asks.retain(|(ask, _)| rests.may(ask.purpose(), now));
+        Batch { live: self.live.clone(), asks }
+    }
+
+    /// Takes the answers. Only a report that was not stored is a failure of the sink; whatever else the server refuses
+    /// costs that alone.
+    pub(super) fn take(
+        &mut self,
+        link: Link,
+        batch: &Batch,
+        answers: Vec<Answer>,
+        round_trip: Duration,
+    ) -> Result<(), Fault> {
+        let mut failed: Option<Fault> = None;
+        for ((ask, _), answer) in batch.asks.iter().zip(answers) {
+            let fault = self.answer(ask, answer).err();
+            failed = failed.or(fault.filter(|fault| matches!(ask, Ask::Metrics) || !fault.is_answer()));
+        }
+        if link.is_good() && failed.as_ref().is_none_or(|fault| fault.kind != Kind::Stale) {
+            self.link = Some(link);
+        } else {
+            self.lose();
+        }
+        match &failed {
+            None => {
+                self.pace.answered(batch.bytes(), round_trip);
+                self.state.send_modify(|state| state.round_trip = Some(round_trip));
+            }
+            Some(fault) if fault.kind == Kind::Silence && round_trip >= self.pace.patience => self.pace.silence(),
+            Some(_) => self.pace.refused(),
+        }
+        if let Some(fault) = failed {
+            return Err(fault);
+        }
+        if !batch.live.is_empty() {
+            self.live.retain(|live| !batch.live.iter().any(|written| live.is(written)));
+            self.back();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, ask: &Ask, answer: Answer) -> Result<(), Fault> {
+        if let Ask::Add(entry) = ask {
+            self.backlog.conclude(entry, outcome(&answer));
+        }
+        match answer {
+            Ok(value) => {
+                self.voices.remove(&ask.purpose());
+                self.written(ask, value);
+                Ok(())
+            }
+            Err(fault) => {
+                if fault.is_answer() && !matches!(ask, Ask::Metrics) && fault.kind != Kind::Behind {
+                    self.refused(ask, &fault);
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    fn written(&mut self, ask: &Ask, value: Value) {
+        match ask {
+            Ask::Chore(chore) => self.recorder.done(chore, value),
+            Ask::End(stream) => self.backlog.found(stream, Stream::last_id(value)),
+            Ask::Metrics | Ask::Index | Ask::Add(_) | Ask::Expire => {}
+        }
+    }
+
+    /// What is refused rests for a while, and is said when that is news.
+    fn refused(&mut self, ask: &Ask, fault: &Fault) {
+        let (purpose, until) = (ask.purpose(), Instant::now() + REST);
+        match (&fault.kind, ask) {
+            (Kind::Forbidden | Kind::Unknown, Ask::End(stream)) => self.backlog.cannot_find(stream),
+            (Kind::Refused, Ask::Add(entry)) => _ = self.rests.streams.insert(entry.stream.clone(), until),
+            _ => _ = self.rests.purposes.insert(purpose, until),
+        }
+        let voice: &mut Voice = self.voices.entry(purpose).or_default();
+        voice.warn(&if purpose == Purpose::Log {
+            fault.storing("log").text
+        } else {
+            format!("Valkey refuses {}, going on without: {fault}", purpose.what())
+        });
+    }
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    match answer.as_ref().map_err(|fault| &fault.kind) {
+        Ok(_) => Outcome::Written,
+        Err(Kind::Behind) => Outcome::Behind,
+        Err(Kind::Unknown) => Outcome::Impossible,
+        Err(Kind::Silence) => Outcome::Silence,
+        Err(_) => Outcome::Refused,
+    }
+}

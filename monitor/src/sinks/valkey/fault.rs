@@ -1,0 +1,164 @@
+//! What an error of the server, or of the way to it, means.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::sinks::{Retry, SinkError};
+
+/// An error text of the library can be hundreds of kilobytes long.
+const LONGEST_TEXT: usize = 200;
+
+/// Why there is no connection, or why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Fault {
+    pub(super) text: String,
+    /// What kind of an answer it is, if it is one.
+    pub(super) kind: Kind,
+}
+
+/// What is known after a fault, and what should be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No answer: whether the command was carried out is not known, and the connection is of no more use.
+    Silence,
+    /// The server said no: the command was not carried out.
+    Refused,
+    /// The same, and whoever answered is no longer the one to ask: a replica, a login that is gone.
+    Stale,
+    /// The same, for want of a right: somebody has to change something.
+    Forbidden,
+    /// The same: the server does not know the command.
+    Unknown,
+    /// The entry's id is not above the last one of its stream.
+    Behind,
+    /// Another node of the cluster has the key, from now on.
+    Moved(String),
+    /// Another node of the cluster may have the key, and is to be asked this once.
+    Ask(String),
+}
+
+impl Fault {
+    /// Something between here and the server.
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: Kind::Silence }
+    }
+
+    /// An answer that fits no question.
+    pub(super) fn garbled() -> Self {
+        Self::new("the server's answers do not match what it was sent")
+    }
+
+    /// Whether the server has answered, so that its connection is good.
+    pub(super) fn is_answer(&self) -> bool {
+        !matches!(self.kind, Kind::Silence | Kind::Stale)
+    }
+
+    /// As the failure of a sink, said with the words that operators look for.
+    pub(super) fn storing(&self, what: &str) -> SinkError {
+        SinkError { text: format!("Error storing {what}: {}", self.text), retry: Retry::Soon }
+    }
+}
+
+impl From<RedisError> for Fault {
+    fn from(error: RedisError) -> Self {
+        let code = error.code().unwrap_or_default();
+        Self { text: format!("{}{}", short(&message(&error)), hint(&error, code)), kind: kind(&error, code) }
+    }
+}
+
+fn kind(error: &RedisError, code: &str) -> Kind {
+    let is_answer = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
+    // Texts of the server, the same in all versions that have streams.
+    let says = |words: &str| error.detail().is_some_and(|detail| detail.contains(words));
+    let elsewhere = || error.redirect_node().map(|(address, _)| address.to_owned());
+    match code {
+        _ if !is_answer => Kind::Silence,
+        "MOVED" => elsewhere().map_or(Kind::Refused, Kind::Moved),
+        "ASK" => elsewhere().map_or(Kind::Refused, Kind::Ask),
+        // A replica may have taken the master's place under the same name; a lost login comes back only with a new
+        // connection.
+        "NOAUTH" | "READONLY" | "MASTERDOWN" => Kind::Stale,
+        "NOPERM" | "WRONGPASS" => Kind::Forbidden,
+        _ if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Kind::Forbidden,
+        _ if says("unknown command") => Kind::Unknown,
+        _ if says("equal or smaller than the target stream top item") => Kind::Behind,
+        _ => Kind::Refused,
+    }
+}
+
+/// What happened. Of an error that was found on this side, the library would add its own name for the kind.
+fn message(error: &RedisError) -> String {
+    match (error.kind(), error.detail()) {
+        (ErrorKind::Client, Some(detail)) => detail.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What an operator would have to know besides.
+fn hint(error: &RedisError, code: &str) -> &'static str {
+    match code {
+        "NOAUTH" => " (set VALKEY_PASSWORD_FILE or VALKEY_PASSWORD)",
+        "WRONGPASS" => " (check VALKEY_USERNAME and the password)",
+        "NOPERM" => " (the ACL user lacks a right; the README lists what is needed)",
+        "MOVED" | "CROSSSLOT" => " (the server is part of a cluster: add ?cluster=true to VALKEY_URL)",
+        _ if error.kind() == ErrorKind::AuthenticationFailed => " (check VALKEY_USERNAME and the password)",
+        _ if error.is_connection_dropped() && !error.is_connection_refusal() => {
+            " (the server closed the connection: too many clients, or a TLS port?)"
+        }
+        _ => "",
+    }
+}
+
+/// At most so much of a text as fits a line.
+fn short(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match line.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the library makes of an answer.
+    fn answer(line: &str) -> Fault {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        redis::from_redis_value::<String>(value).unwrap_err();
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err().into()
+    }
+
+    #[test]
+    fn answers_are_told_by_what_is_to_be_done() {
+        for (line, kind) in [
+            ("LOADING Valkey is loading the dataset in memory", Kind::Refused),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Kind::Refused),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", Kind::Refused),
+            ("READONLY You can't write against a read only replica.", Kind::Stale),
+            ("NOAUTH Authentication required.", Kind::Stale),
+            ("NOPERM User x has no permissions to run the 'xadd' command", Kind::Forbidden),
+            ("MOVED 7 10.0.0.1:6379", Kind::Moved("10.0.0.1:6379".to_owned())),
+            ("ASK 7 :1", Kind::Ask(":1".to_owned())),
+            ("ERR unknown command 'XADD', with args beginning with: ", Kind::Unknown),
+            ("ERR The ID specified in XADD is equal or smaller than the target stream top item", Kind::Behind),
+        ] {
+            let fault = answer(line);
+            assert_eq!(fault.kind, kind, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_says_nothing_about_the_command() {
+        let refused = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        assert_eq!(Fault::from(refused).kind, Kind::Silence);
+        assert!(!Fault::garbled().is_answer());
+    }
+
+    #[test]
+    fn a_text_is_cut_and_has_no_control_characters() {
+        assert_eq!(short("a\nb\u{1b}[0m"), "a b [0m");
+        assert_eq!(short(&"ä".repeat(1000)).chars().count(), LONGEST_TEXT + 1);
+    }
+}

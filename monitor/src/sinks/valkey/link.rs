@@ -1,0 +1,187 @@
+//! The way to the server that is to be written to, whatever it is: one server, the master that sentinels know, a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
+
+use super::cluster::Cluster;
+use super::dial::Dial;
+use super::fault::Fault;
+use super::target::{Address, Host, Topology};
+use super::{ValkeyOptions, target};
+
+/// Finding the server, connecting, authenticating and asking for a sign of life together.
+const ATTEMPT: Duration = Duration::from_millis(4500);
+/// How long one question of a reader may take.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// What became of a command.
+pub(super) type Answer = Result<Value, Fault>;
+
+/// Finds the server anew each time.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    dial: Arc<Dial>,
+    /// Whose turn it is, of several hosts.
+    turn: usize,
+}
+
+impl Connector {
+    /// Connects as `options` say.
+    pub(crate) fn new(options: ValkeyOptions) -> Self {
+        Self { dial: Arc::new(Dial::new(options)), turn: 0 }
+    }
+
+    /// Goes on to the next host: the one before has failed.
+    pub(super) fn next(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Finds the server, connects, authenticates and asks for a sign of life.
+    pub(crate) async fn connect(&mut self) -> Result<Link, Fault> {
+        let result = match tokio::time::timeout(ATTEMPT, self.attempt()).await {
+            Ok(result) => result,
+            Err(_) => Err(Fault::new(format!("{} does not answer", self.dial.target()))),
+        };
+        if result.is_err() {
+            self.next();
+        }
+        result
+    }
+
+    async fn attempt(&self) -> Result<Link, Fault> {
+        let one = |connection| Link { way: Way::One(Some(connection)) };
+        match &self.dial.target().address {
+            Address::Unix(path) => Ok(one(self.dial.socket(path).await?)),
+            Address::None => Err(Fault::new("no server is named")),
+            Address::Tcp { hosts, topology: Topology::Any, .. } => {
+                Ok(one(self.dial.host(&hosts[self.turn % hosts.len()]).await?))
+            }
+            Address::Tcp { hosts, topology: Topology::Sentinel(name), .. } => {
+                let master = self.master(&hosts[self.turn % hosts.len()], name).await?;
+                Ok(one(self.dial.host(&master).await?))
+            }
+            Address::Tcp { hosts, topology: Topology::Cluster, .. } => {
+                let cluster = Cluster::open(Arc::clone(&self.dial), hosts.clone()).await?;
+                Ok(Link { way: Way::Cluster(Box::new(cluster)) })
+            }
+        }
+    }
+
+    /// Whom a sentinel takes for the master.
+    async fn master(&self, sentinel: &Host, name: &str) -> Result<Host, Fault> {
+        let mut connection = self.dial.sentinel(sentinel).await?;
+        let asked = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).to_owned();
+        let master: Option<Host> = asked.query_async(&mut connection).await?;
+        let sentinel = target::shown(sentinel);
+        master.ok_or_else(|| Fault::new(format!("the sentinel at {sentinel} knows no master called {name}")))
+    }
+}
+
+/// A connection that was good when it was made.
+pub(crate) struct Link {
+    way: Way,
+}
+
+enum Way {
+    /// `None` once it has failed.
+    One(Option<MultiplexedConnection>),
+    Cluster(Box<Cluster>),
+}
+
+impl Link {
+    /// Sends commands, those for one server together, and waits for all answers, so long for each server.
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>, patience: Duration) -> Vec<Answer> {
+        match &mut self.way {
+            Way::Cluster(cluster) => cluster.send(&commands, patience).await,
+            Way::One(one) => {
+                let Some(connection) = one else { return vec![Err(Fault::new("not connected")); commands.len()] };
+                let answers = together(connection, &commands, patience).await;
+                if answers.iter().any(|answer| answer.as_ref().is_err_and(|fault| !fault.is_answer())) {
+                    *one = None;
+                }
+                answers
+            }
+        }
+    }
+
+    /// Whether it is of any more use.
+    pub(super) fn is_good(&self) -> bool {
+        match &self.way {
+            Way::One(one) => one.is_some(),
+            Way::Cluster(cluster) => cluster.is_good(),
+        }
+    }
+
+    /// Whether all keys are on one server.
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self.way, Way::One(_))
+    }
+
+    /// Asks one question.
+    pub(crate) async fn ask<T: redis::FromRedisValue>(&mut self, command: Cmd) -> Result<T, Fault> {
+        let answer = self.send(vec![command], ANSWER).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
+        redis::from_redis_value(answer).map_err(|error| Fault::from(redis::RedisError::from(error)))
+    }
+}
+
+/// Sends commands in one pipeline. Without an answer to all of them there is none to any.
+pub(super) async fn together(
+    connection: &mut MultiplexedConnection,
+    commands: &[Cmd],
+    patience: Duration,
+) -> Vec<Answer> {
+    let mut pipeline = redis::pipe();
+    for command in commands {
+        pipeline.add_command(command.clone());
+    }
+    let asked = pipeline.ignore_errors().query_async::<Vec<redis::RedisResult<Value>>>(connection);
+    let fault = match tokio::time::timeout(patience, asked).await {
+        Ok(Ok(answers)) if answers.len() == commands.len() => {
+            return answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect();
+        }
+        Ok(Ok(_)) => Fault::garbled(),
+        Ok(Err(error)) => Fault::new(Fault::from(error).text),
+        Err(_) => Fault::new(format!("no answer within {:.0} s", patience.as_secs_f64())),
+    };
+    vec![Err(fault); commands.len()]
+}
+
+/// So many bytes are commands on the wire (RESP: `*n`, and `$length` with the text for each word).
+pub(super) fn wire_bytes(commands: &[Cmd]) -> u64 {
+    let digits = |number: usize| u64::from(number.max(1).ilog10() + 1);
+    let word = |arg: redis::Arg<&[u8]>| match arg {
+        redis::Arg::Simple(bytes) => digits(bytes.len()) + bytes.len() as u64 + 5,
+        _ => 0,
+    };
+    commands.iter().map(|cmd| digits(cmd.args_iter().len()) + 3 + cmd.args_iter().map(word).sum::<u64>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_on_the_wire_are_counted_as_they_are_sent() {
+        let commands = [
+            redis::cmd("SET").arg("k").arg("x".repeat(1234)).to_owned(),
+            redis::cmd("PING"),
+            redis::cmd("A").arg("").to_owned(),
+        ];
+        let packed: usize = commands.iter().map(|cmd| cmd.get_packed_command().len()).sum();
+        assert_eq!(wire_bytes(&commands), packed as u64);
+    }
+
+    #[tokio::test]
+    async fn a_port_where_nobody_listens_is_an_error_at_once_and_the_next_host_has_its_turn() {
+        let target = super::super::Target::parse("valkey://127.0.0.1:1,127.0.0.1:2").unwrap();
+        let mut connector = Connector::new(ValkeyOptions { target, ..ValkeyOptions::default() });
+        for turn in 0..2 {
+            assert_eq!(connector.turn, turn);
+            let fault = connector.connect().await.err().unwrap();
+            assert!(fault.text.contains("refused"), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What a report becomes: documents for the keys, and entries for the streams.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use redis::{Cmd, Value};
+
+use super::backlog::Backlog;
+use super::commands::{self, Log, Purpose};
+use super::stream::{Id, Stream};
+use super::{ValkeyOptions, wire};
+use crate::events::{Event, Level, Watch, heartbeat};
+use crate::report::{Container, Report};
+use crate::snapshot::{CgroupId, Extent, Stamp, Status};
+
+/// After the agent's goodbye the report stays for at most so long.
+const GOODBYE_TTL: Duration = Duration::from_secs(30);
+/// So many containers that have ended are remembered until their last words are written.
+const MOST_ENDED: usize = 1000;
+/// A step of the clock counts for what is old only after it has held for so long: one that is corrected again must not
+/// cost the history.
+const STEADY: Duration = Duration::from_secs(3600);
+/// Smaller steps are what clocks do.
+const STEP: Duration = Duration::from_secs(60);
+
+/// Remembers of each container what the next report is compared with.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    options: ValkeyOptions,
+    containers: BTreeMap<CgroupId, Watched>,
+    clock: SteadyClock,
+}
+
+#[derive(Debug)]
+struct Watched {
+    watch: Watch,
+    log: Log,
+    heartbeat_due: Duration,
+}
+
+/// What the log entries of all containers of a tick share.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// What has happened to the sink itself.
+    pub(super) events: Vec<Event>,
+    /// How the connection is.
+    pub(super) connection: String,
+}
+
+/// A report, until it is written or there is a later one.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    report: Arc<Report>,
+    documents: Vec<Arc<str>>,
+}
+
+impl Live {
+    /// Whether it is the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.report, &other.report)
+    }
+
+    /// Whether it tells of all containers, and so makes an earlier one needless.
+    pub(super) fn is_whole(&self) -> bool {
+        self.report.extent == Extent::Whole
+    }
+
+    /// How its documents get under their keys.
+    pub(super) fn commands(&self, longest: Duration) -> impl Iterator<Item = (Purpose, Cmd)> {
+        self.report.containers.iter().zip(&self.documents).flat_map(move |(container, json)| {
+            let name = &container.identity.name;
+            let ttl = if container.status == Status::Exited { GOODBYE_TTL.min(longest) } else { longest };
+            [
+                (Purpose::Metrics, commands::metrics(name, json, ttl)),
+                (Purpose::Index, commands::index(name, self.report.taken.wall)),
+            ]
+        })
+    }
+}
+
+/// A command about log entries, and whose they are.
+pub(super) enum Chore {
+    /// An entry under its key.
+    Write(CgroupId, u64),
+    /// Removing one.
+    Prune,
+    /// Looking for those of earlier runs.
+    Scan(CgroupId),
+}
+
+impl Recorder {
+    /// Knows no container yet.
+    pub(super) fn new(options: ValkeyOptions) -> Self {
+        Self { options, containers: BTreeMap::new(), clock: SteadyClock::default() }
+    }
+
+    /// Takes a report: its entries go to the backlog.
+    pub(super) fn record(&mut self, report: Arc<Report>, context: &Context, backlog: &mut Backlog) -> Live {
+        self.clock.tick(report.taken);
+        if report.extent == Extent::Whole {
+            self.forget_ended(&report, backlog);
+        }
+        let stopping = report.extent == Extent::Whole && report.is_goodbye();
+        let mut documents = Vec::with_capacity(report.containers.len());
+        for container in &report.containers {
+            let name = &container.identity.name;
+            let json: Arc<str> = wire::report(&report, container).into();
+            let Stamp { mono, wall } = report.taken;
+            if self.options.history.is_some() {
+                backlog.push(Stream::history(name), Id::of(wall), Arc::clone(&json), mono);
+            }
+            documents.push(json);
+            let options = &self.options;
+            let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
+            for event in watched.observe(container, mono, context, stopping, options.log_interval) {
+                let (id, json) = watched.log.entry(wall, event.level, &event.message);
+                backlog.push(Stream::log(name), id, json, mono);
+            }
+        }
+        Live { report, documents }
+    }
+
+    fn forget_ended(&mut self, report: &Report, backlog: &mut Backlog) {
+        let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
+        let mut ended = 0;
+        self.containers.retain(|id, watched| {
+            let lives = ids.contains(id);
+            ended += usize::from(!lives);
+            let stays = lives || (!watched.log.is_written() && ended <= MOST_ENDED);
+            if !stays {
+                backlog.forget(watched.log.name());
+            }
+            stays
+        });
+    }
+
+    /// The time of day for deciding what is old.
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.wall
+    }
+
+    /// What is to be done about log entries under keys. Only where all keys are on one server can old ones be looked for.
+    pub(super) fn chores(&mut self, may: impl Fn(Purpose) -> bool, is_one: bool) -> Vec<(Chore, Cmd)> {
+        let mut chores = Vec::new();
+        for (id, watched) in &mut self.containers {
+            if may(Purpose::Log) {
+                chores.extend(watched.log.waiting().into_iter().map(|(nanos, cmd)| (Chore::Write(*id, nanos), cmd)));
+            }
+            if may(Purpose::Prune) {
+                chores.extend(watched.log.prune().into_iter().map(|cmd| (Chore::Prune, cmd)));
+            }
+            if may(Purpose::Scan) && is_one {
+                chores.extend(watched.log.scan().map(|cmd| (Chore::Scan(*id), cmd)));
+            }
+        }
+        chores
+    }
+
+    /// A chore is done.
+    pub(super) fn done(&mut self, chore: &Chore, answer: Value) {
+        match chore {
+            Chore::Write(id, nanos) => {
+                if let Some(watched) = self.containers.get_mut(id) {
+                    watched.log.written(*nanos);
+                }
+            }
+            Chore::Prune => {}
+            Chore::Scan(id) => {
+                let Some(watched) = self.containers.get_mut(id) else { return };
+                match redis::from_redis_value::<(u64, Vec<Vec<u8>>)>(answer) {
+                    Ok((cursor, keys)) => watched.log.scanned(cursor, &keys),
+                    Err(_) => watched.log.stop_scanning(),
+                }
+            }
+        }
+    }
+
+    /// What was to be removed may not have been.
+    pub(super) fn look_for_leftovers(&mut self) {
+        for watched in self.containers.values_mut() {
+            watched.log.scan_again();
+        }
+    }
+}
+
+impl Watched {
+    fn new(name: &str, options: &ValkeyOptions) -> Self {
+        Self {
+            watch: Watch::default(),
+            log: Log::new(name, options.log_keys, options.log_ttl, options.log_cleanup),
+            heartbeat_due: Duration::ZERO,
+        }
+    }
+
+    /// What is worth an entry.
+    fn observe(
+        &mut self,
+        container: &Container,
+        mono: Duration,
+        context: &Context,
+        stopping: bool,
+        interval: Duration,
+    ) -> Vec<Event> {
+        let mut events = context.events.clone();
+        events.extend(self.watch.events(container));
+        if container.status == Status::Exited {
+            events.push(Event::new(Level::Info, if stopping { "the agent stops" } else { "the container has ended" }));
+        } else if mono >= self.heartbeat_due {
+            self.heartbeat_due = mono + interval;
+            events.push(Event::new(Level::Info, format!("{}; {}", heartbeat(container), context.connection)));
+        }
+        events
+    }
+}
+
+/// The time of day without steps that are soon taken back.
+#[derive(Debug)]
+struct SteadyClock {
+    wall: SystemTime,
+    last: Option<Stamp>,
+    differs_since: Option<Duration>,
+}
+
+impl Default for SteadyClock {
+    fn default() -> Self {
+        Self { wall: SystemTime::UNIX_EPOCH, last: None, differs_since: None }
+    }
+}
+
+impl SteadyClock {
+    fn tick(&mut self, now: Stamp) {
+        let expected = self.last.map_or(now.wall, |last| self.wall + now.mono.saturating_sub(last.mono));
+        self.last = Some(now);
+        let step = now.wall.duration_since(expected).unwrap_or_else(|back| back.duration());
+        let since = *self.differs_since.get_or_insert(now.mono);
+        if step < STEP || now.mono.saturating_sub(since) >= STEADY {
+            self.wall = now.wall;
+            self.differs_since = None;
+        } else {
+            self.wall = expected;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn at(mono: u64, wall: u64) -> Stamp {
+        Stamp { mono: Duration::from_secs(mono), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(wall) }
+    }
+
+    fn after(clock: &mut SteadyClock, mono: u64, wall: u64) -> u64 {
+        clock.tick(at(mono, wall));
+        clock.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    #[test]
+    fn a_step_of_the_clock_counts_only_when_it_has_held_for_an_hour() {
+        let mut clock = SteadyClock::default();
+        let day = DAY.as_secs();
+        assert_eq!(after(&mut clock, 0, 1000), 1000);
+        assert_eq!(after(&mut clock, 5, 1006), 1006, "small steps are followed");
+        assert_eq!(after(&mut clock, 10, 1010 + day), 1011);
+        assert_eq!(after(&mut clock, 15, 1015), 1015, "and back");
+        assert_eq!(after(&mut clock, 20, 1020 + day), 1020);
+        assert_eq!(after(&mut clock, 3619, 4619 + day), 4619);
+        assert_eq!(after(&mut clock, 3620, 4620 + day), 4620 + day);
+    }
+}

@@ -1,0 +1,211 @@
+//! What waits, on disk: a copy that survives the process.
+//!
+//! The copy is made of what could not be written at once, and only then: while the server answers, nothing touches the
+//! disk. Memory holds the truth; whatever happens to the disk costs the copy and nothing else.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use super::backlog::Entry;
+use super::commands::since_1970;
+use super::stream::{Id, Kind, Stream};
+
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
+/// The format of an entry; another one is not read.
+const VERSION: u64 = 1;
+const FILE: &str = "backlog.redb";
+/// The store's own cache; it would take a gigabyte.
+const CACHE: usize = 1 << 20;
+/// A file without entries that is larger is made small again.
+const LARGE: u64 = 4 << 20;
+
+/// An open store.
+#[derive(Debug)]
+pub(super) struct Spool {
+    database: Database,
+    path: PathBuf,
+}
+
+/// Why there is no copy on disk.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {cause}")]
+pub(super) struct SpoolError {
+    path: String,
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("another agent uses it")]
+    Busy,
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("{0}")]
+    Disk(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Cause {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => Self::Busy,
+            // What the system did not say, the library has: about what it read.
+            redb::Error::Io(error) if error.raw_os_error().is_none() => Self::Unreadable(error.to_string()),
+            error @ (redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_)) => {
+                Self::Unreadable(error.to_string())
+            }
+            error => Self::Disk(error.to_string()),
+        }
+    }
+}
+
+/// What was found at the start.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The entries that wait, oldest first, with the time of day at which they were made.
+    pub(super) entries: Vec<(Entry, SystemTime)>,
+    /// So many could not be read.
+    pub(super) damaged: u64,
+    /// What became of a file that could not be read at all.
+    pub(super) aside: Option<String>,
+}
+
+impl Spool {
+    /// Opens the store in a directory, which is made if it is not there, and reads what waits in it. A file that cannot
+    /// be read is moved aside.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Found), SpoolError> {
+        let path = dir.join(FILE);
+        let failed = |cause: Cause| SpoolError { path: path.display().to_string(), cause };
+        fs::create_dir_all(dir).map_err(|error| failed(Cause::Disk(error.to_string())))?;
+        match Self::read(&path) {
+            Err(Cause::Unreadable(why)) => {
+                let other = path.with_extension("redb.aside");
+                fs::rename(&path, &other).map_err(|error| failed(Cause::Disk(error.to_string())))?;
+                let (spool, found) = Self::read(&path).map_err(failed)?;
+                let aside = Some(format!("{}: {why}; it is now {}", path.display(), other.display()));
+                Ok((spool, Found { aside, ..found }))
+            }
+            other => other.map_err(failed),
+        }
+    }
+
+    fn read(path: &Path) -> Result<(Self, Found), Cause> {
+        // The library has no errors for some of what can be wrong with a file.
+        let read = AssertUnwindSafe(|| {
+            let database = Builder::new().set_cache_size(CACHE).create(path)?;
+            let spool = Self { database, path: path.to_owned() };
+            let found = spool.load()?;
+            Ok((spool, found))
+        });
+        catch_unwind(read).unwrap_or_else(|_| Err(Cause::Unreadable("it is damaged".to_owned())))
+    }
+
+    fn load(&self) -> Result<Found, Cause> {
+        let write = self.database.begin_write()?;
+        {
+            let mut format = write.open_table(FORMAT)?;
+            let version = format.get("entries")?.map(|version| version.value());
+            if version.is_some_and(|version| version != VERSION) {
+                return Err(Cause::Unreadable("it was written by another version".to_owned()));
+            }
+            format.insert("entries", VERSION)?;
+            write.open_table(ENTRIES)?;
+        }
+        write.commit()?;
+        let mut found = Found { entries: Vec::new(), damaged: 0, aside: None };
+        let read = self.database.begin_read()?;
+        for row in read.open_table(ENTRIES)?.iter()? {
+            let (seq, bytes) = row?;
+            match decode(seq.value(), bytes.value()) {
+                Some(entry) => found.entries.push(entry),
+                None => found.damaged += 1,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds and removes entries in one go, after forgetting all that is there if `anew`.
+    pub(super) fn apply(&mut self, change: &Change) -> Result<(), SpoolError> {
+        catch_unwind(AssertUnwindSafe(|| self.change(change)))
+            .unwrap_or_else(|_| Err(Cause::Unreadable("it is damaged".to_owned())))
+            .map_err(|cause| SpoolError { path: self.path.display().to_string(), cause })
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), Cause> {
+        let write = self.database.begin_write()?;
+        let is_empty = {
+            let mut table = write.open_table(ENTRIES)?;
+            if change.anew {
+                table.retain(|_, _| false)?;
+            }
+            for (entry, made) in &change.added {
+                table.insert(entry.seq, &encode(entry, *made)[..])?;
+            }
+            for seq in &change.removed {
+                table.remove(seq)?;
+            }
+            table.is_empty()?
+        };
+        write.commit()?;
+        if is_empty && fs::metadata(&self.path).is_ok_and(|file| file.len() > LARGE) {
+            self.database.compact().map_err(|error| Cause::Disk(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is to happen to the copy.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Whether what is there counts for nothing.
+    pub(super) anew: bool,
+    /// New entries, with the time of day at which they were made.
+    pub(super) added: Vec<(Entry, SystemTime)>,
+    /// Entries that need not wait any more.
+    pub(super) removed: Vec<u64>,
+}
+
+/// Checksum; then kind, time, id, length of the name, name, document.
+fn encode(entry: &Entry, made: SystemTime) -> Vec<u8> {
+    let made = u64::try_from(since_1970(made).as_millis()).unwrap_or(u64::MAX);
+    let name = entry.stream.name.as_bytes();
+    let mut bytes = vec![0; 8];
+    bytes.push(u8::from(entry.stream.kind == Kind::Log));
+    for number in [made, entry.id.millis, entry.id.seq, name.len() as u64] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(name);
+    bytes.extend(entry.json.as_bytes());
+    let sum = checksum(&bytes[8..]);
+    bytes[..8].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn decode(seq: u64, bytes: &[u8]) -> Option<(Entry, SystemTime)> {
+    let (sum, rest) = bytes.split_first_chunk::<8>()?;
+    if u64::from_le_bytes(*sum) != checksum(rest) {
+        return None;
+    }
+    let (kind, mut rest) = rest.split_first()?;
+    let mut number = || {
+        let (number, tail) = rest.split_first_chunk::<8>()?;
+        rest = tail;
+        Some(u64::from_le_bytes(*number))
+    };
+    let (made, id) = (number()?, Id { millis: number()?, seq: number()? });
+    let length = usize::try_from(number()?).ok()?;
+    let (name, json) = rest.split_at_checked(length)?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let stream = Stream { kind: if *kind == 0 { Kind::History } else { Kind::Log }, name: text(name)?.into() };
+    let entry = Entry { seq, stream, id, json: text(json)?.into(), made: Duration::ZERO, doubtful: true };
+    Some((entry, SystemTime::UNIX_EPOCH + Duration::from_millis(made)))
+}
+
+/// FNV-1a: finds what a disk does to a text, not what a person does.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
