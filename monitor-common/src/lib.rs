@@ -7,8 +7,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Version of every layout in this file; stored beside pinned maps so that an agent never misreads another's.
-pub const LAYOUT: u64 = 1;
+/// Version of every layout in this file and of every map; stored beside pinned maps so that an agent never misreads
+/// another's.
+pub const LAYOUT: u64 = 2;
+
+/// Levels of the tree below its root of which a [`Lineage`] tells.
+pub const LEVELS: usize = 16;
 
 /// Flag of `clone(2)` that makes the new task a thread of its creator (`include/uapi/linux/sched.h`).
 pub const CLONE_THREAD: u64 = 0x0001_0000;
@@ -43,6 +47,58 @@ pub struct Processes {
     pub oom_kills: u64,
 }
 
+/// Where a cgroup lies: the ids on the way to it from below the root, itself the last; then zeros.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Lineage(pub [u64; LEVELS]);
+
+/// What cgroups counted that are gone, kept under the container that they were in. The agent alone writes it, and one
+/// write at a time: wherever it is killed, the next one finds either the counts before a cgroup was added, or those
+/// behind it together with that cgroup's name.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Retired<V> {
+    /// All that was added.
+    pub sum: V,
+    /// The sum before the cgroup that is being added.
+    pub before: V,
+    /// The cgroup that is being added and whose own counts are to be removed; 0 for none.
+    pub pending: u64,
+    /// The container whose retired counts were added and are to be removed; 0 for none.
+    pub inherits: u64,
+    /// Where the container lies.
+    pub lineage: Lineage,
+}
+
+/// What pinned maps are. Written last of all: without it whoever pinned them was killed before they were complete.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Meta {
+    /// [`LAYOUT`] of the agent that made the maps. In every layout this is the first field.
+    pub layout: u64,
+    /// The cgroup in and below which is counted; 0 for the machine.
+    pub scope: u64,
+    /// When counting began, in nanoseconds of Unix time.
+    pub since: u64,
+}
+
+impl Lineage {
+    /// The ids, from below the root down.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.0.into_iter().filter(|id| *id != 0)
+    }
+
+    /// The way as far as `id`; nothing when that is not on it.
+    pub fn up_to(&self, id: u64) -> Self {
+        let mut upper = *self;
+        match self.0.iter().position(|level| *level == id) {
+            Some(last) => upper.0[last + 1..].fill(0),
+            None => upper = Self::default(),
+        }
+        upper
+    }
+}
+
 impl Network {
     /// Adds another reading: another CPU's share, or another cgroup's of the same container.
     pub fn add(&mut self, other: &Self) {
@@ -61,5 +117,19 @@ impl Processes {
         self.execs = self.execs.saturating_add(other.execs);
         self.exits = self.exits.saturating_add(other.exits);
         self.oom_kills = self.oom_kills.saturating_add(other.oom_kills);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lineage_is_cut_behind_a_cgroup_on_it() {
+        let mut lineage = Lineage::default();
+        lineage.0[..3].copy_from_slice(&[5, 6, 7]);
+        assert!(lineage.up_to(6).ids().eq([5, 6]));
+        assert!(lineage.up_to(7).ids().eq([5, 6, 7]));
+        assert_eq!(lineage.up_to(1).ids().count(), 0);
     }
 }

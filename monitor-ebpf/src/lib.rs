@@ -8,9 +8,11 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
-use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap};
+use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
+use monitor_common::Lineage;
 
 /// The deepest cgroup that is searched for its ancestors.
 const DEEPEST: i32 = 32;
@@ -47,30 +49,52 @@ pub unsafe fn add(counter: *mut u64, by: u64) {
     }
 }
 
-/// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as lost.
-#[inline(always)]
-pub fn count<V: Default>(
-    map: &PerCpuHashMap<u64, V>,
-    lost: &PerCpuArray<u64>,
-    cgroup: u64,
-    update: impl FnOnce(*mut V),
-) -> Result<(), Full> {
-    if let Some(value) = map.get_ptr_mut(cgroup) {
-        update(value);
-        return Ok(());
+/// The maps of a group that counts by cgroup.
+pub struct Counters<V: 'static> {
+    /// By cgroup id.
+    pub counts: &'static PerCpuHashMap<u64, V>,
+    /// Where each cgroup of the counts lies: of one that is gone nobody else can tell.
+    pub lineage: &'static HashMap<u64, Lineage>,
+    /// Events that had no room.
+    pub lost: &'static PerCpuArray<u64>,
+}
+
+impl<V: Default> Counters<V> {
+    /// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as
+    /// lost. `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below the cgroup itself.
+    #[inline(always)]
+    pub fn count(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64, update: impl FnOnce(*mut V)) -> Result<(), Full> {
+        if let Some(value) = self.counts.get_ptr_mut(cgroup) {
+            update(value);
+            return Ok(());
+        }
+        // Another CPU may be first, which is as good.
+        if self.counts.insert(cgroup, V::default(), u64::from(BPF_NOEXIST)).is_ok() {
+            self.remember(cgroup, ancestor);
+        }
+        if let Some(value) = self.counts.get_ptr_mut(cgroup) {
+            update(value);
+            return Ok(());
+        }
+        let Some(counter) = self.lost.get_ptr_mut(0) else { return Ok(()) };
+        // SAFETY: the pointer is into a map value.
+        unsafe {
+            let is_first = core::ptr::read_volatile(counter) == 0;
+            add(counter, 1);
+            if is_first { Err(Full) } else { Ok(()) }
+        }
     }
-    // Another CPU may be first, which is as good.
-    let _first = map.insert(cgroup, V::default(), u64::from(BPF_NOEXIST));
-    if let Some(value) = map.get_ptr_mut(cgroup) {
-        update(value);
-        return Ok(());
-    }
-    let Some(counter) = lost.get_ptr_mut(0) else { return Ok(()) };
-    // SAFETY: the pointer is into a map value.
-    unsafe {
-        let is_first = core::ptr::read_volatile(counter) == 0;
-        add(counter, 1);
-        if is_first { Err(Full) } else { Ok(()) }
+
+    #[inline(always)]
+    fn remember(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64) {
+        let mut lineage = Lineage::default();
+        for (level, id) in (1..).zip(&mut lineage.0) {
+            *id = ancestor(level);
+            if *id == 0 {
+                break;
+            }
+        }
+        let _room = self.lineage.insert(cgroup, lineage, 0);
     }
 }
 
@@ -106,6 +130,22 @@ unsafe fn is_below(scope: u64) -> bool {
         level += 1;
     }
     false
+}
+
+/// The ancestor of the current task's cgroup at a level.
+#[inline(always)]
+pub fn current_ancestor(level: i32) -> u64 {
+    // SAFETY: the helper takes no pointers.
+    unsafe { bpf_get_current_ancestor_cgroup_id(level) }
+}
+
+/// Goes on with the program that `now` holds. This is what is attached to a tracepoint, as long as anybody counts: a
+/// link to one cannot be turned over to another program, but what the map holds can be exchanged between two events.
+#[inline(always)]
+pub fn go_on(now: &ProgramArray, ctx: &impl EbpfContext) -> i32 {
+    // SAFETY: nothing here has to be dropped.
+    unsafe { now.tail_call(ctx, 0) };
+    0
 }
 
 /// What every object needs: a panic handler, which the compiler never keeps, and a licence that the kernel's helpers

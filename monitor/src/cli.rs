@@ -49,6 +49,7 @@ pub(crate) fn command() -> Command {
             Command::new("healthcheck")
                 .about("Succeed while the agent of this container has written within three intervals"),
         )
+        .subcommand(Command::new("detach").about("Remove what the agent has pinned: the kernel then stops counting"))
         .subcommand(
             Command::new("completions")
                 .about("Print a shell completion script")

@@ -17,6 +17,9 @@ const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// The longest life of a log entry: the retention that readers were promised.
 const LONGEST_LOG: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Where the agent of a machine pins.
+pub const PINS: &str = "/sys/fs/bpf/system-monitor";
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Bounds of the history's length.
@@ -67,6 +70,8 @@ pub struct Config {
     pub log_interval: Duration,
     /// Whether eBPF is used.
     pub ebpf: Ebpf,
+    /// Where maps and links live on between two runs; `None` for nowhere.
+    pub pin: Option<PathBuf>,
     /// Where the kernel's file systems are.
     pub roots: Roots,
     /// The walk of the root filesystem.
@@ -115,6 +120,9 @@ impl Config {
             ebpf: settings.required(Name::Ebpf, |text| {
                 one_of(text, &[("auto", Ebpf::Auto), ("off", Ebpf::Off), ("on", Ebpf::On)])
             })?,
+            pin: settings
+                .optional(Name::Pin, |text| if text == "off" { Ok(None) } else { directory(text).map(Some) })?
+                .unwrap_or_else(|| (scope == Scope::Host).then(|| PINS.into())),
             roots,
             disk: DiskOptions {
                 interval: settings.optional(Name::DiskInterval, duration)?.filter(|interval| !interval.is_zero()),

@@ -27,6 +27,7 @@ pub mod containers;
 pub mod events;
 pub mod health;
 pub mod lives;
+pub mod lock;
 pub mod metrics;
 pub mod publish;
 pub mod readings;

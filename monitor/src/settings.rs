@@ -50,6 +50,7 @@ settings! {
     Interval = Some("interval"), "MONITOR_INTERVAL", Some("5s"), "DURATION", "Time between two reports, 100ms to 1h";
     Scope = Some("scope"), "MONITOR_SCOPE", Some("auto"), "SCOPE", "What to watch: self, the own container; host, every container and the machine; auto, host in the initial namespaces unless a container is named";
     Ebpf = Some("ebpf"), "MONITOR_EBPF", Some("auto"), "MODE", "auto, off, or on: fail to start when no eBPF program can be loaded";
+    Pin = Some("pin"), "MONITOR_PIN", None, "DIR", "Directory of the BPF file system where maps and links live on between two runs, or off [default: /sys/fs/bpf/system-monitor in scope host, else off]";
     ValkeyHost = None, "VALKEY_HOST", Some("sirius-valkey"), "HOST", "Host of Valkey";
     ValkeyPort = None, "VALKEY_PORT", Some("6379"), "PORT", "Port of Valkey";
     ValkeyUrl = Some("valkey-url"), "VALKEY_URL", None, "URL", "Where Valkey is, instead of host and port: valkey://, valkeys:// (TLS), redis://, rediss://, unix://; none writes nowhere";

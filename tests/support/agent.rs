@@ -23,13 +23,15 @@ pub struct Ended {
     pub said: String,
 }
 
-/// A command for the binary with nothing of this process' environment but the path.
+/// A command for the binary with nothing of this process' environment but the path. It pins nothing, and takes no lock:
+/// tests run side by side.
 pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary());
     command
         .args(arguments)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("MONITOR_PIN", "off")
         .envs(environment.iter().copied());
     command
 }

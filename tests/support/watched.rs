@@ -192,7 +192,7 @@ impl Outside {
     /// Watches what the kernel's programs count, and nothing else.
     pub fn ebpf(group: &Group, mode: Ebpf) -> Self {
         let own = group.own();
-        let (source, programs) = bpf::open(mode, &bpf::Part::of(&own), &Roots::default(), bpf::Room::Enough, now);
+        let (source, programs) = bpf::open(mode, &bpf::Part::of(&own), &Roots::default(), bpf::Room::Enough, None, now);
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }
 

@@ -6,13 +6,13 @@ mod egress;
 mod ingress;
 mod wire;
 
-use aya_ebpf::helpers::generated::bpf_skb_cgroup_id;
+use aya_ebpf::helpers::generated::{bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::programs::SkBuffContext;
 use aya_log_ebpf::warn;
-use monitor_common::Network;
-use monitor_ebpf::count;
+use monitor_common::{Lineage, Meta, Network, Retired};
+use monitor_ebpf::Counters;
 
 monitor_ebpf::object!();
 
@@ -20,18 +20,35 @@ monitor_ebpf::object!();
 #[map]
 static NETWORK: PerCpuHashMap<u64, Network> = PerCpuHashMap::with_max_entries(4096, 0);
 
+/// Where the cgroups lie.
+#[map]
+static LINEAGE: HashMap<u64, Lineage> = HashMap::with_max_entries(4096, 0);
+
+/// What those counted that are gone, by container; the agent's.
+#[map]
+static RETIRED: HashMap<u64, Retired<Network>> = HashMap::with_max_entries(4096, 0);
+
+/// What these maps are; the agent's.
+#[map]
+static META: Array<Meta> = Array::with_max_entries(1, 0);
+
 /// Packets that had no room.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+const COUNTERS: Counters<Network> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST };
 
 /// The verdict that lets a packet pass.
 const PASS: i32 = 1;
 
 #[inline(always)]
 fn charge(ctx: &SkBuffContext, update: impl FnOnce(*mut Network)) -> i32 {
+    let packet = ctx.skb.skb;
     // SAFETY: the context's pointer is the kernel's.
-    let cgroup = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
-    if count(&NETWORK, &LOST, cgroup, update).is_err() {
+    let cgroup = unsafe { bpf_skb_cgroup_id(packet) };
+    // SAFETY: as above.
+    let ancestor = |level| unsafe { bpf_skb_ancestor_cgroup_id(packet, level) };
+    if COUNTERS.count(cgroup, ancestor, update).is_err() {
         warn!(ctx, "packets of cgroup {} are not counted: the map NETWORK is full", cgroup);
     }
     PASS

@@ -9,10 +9,10 @@ mod task_newtask;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap};
 use aya_log_ebpf::warn;
-use monitor_common::Processes;
-use monitor_ebpf::{Constant, count, current_cgroup};
+use monitor_common::{Lineage, Meta, Processes, Retired};
+use monitor_ebpf::{Constant, Counters, current_ancestor, current_cgroup};
 
 monitor_ebpf::object!();
 
@@ -20,9 +20,23 @@ monitor_ebpf::object!();
 #[map]
 static PROCESSES: PerCpuHashMap<u64, Processes> = PerCpuHashMap::with_max_entries(4096, 0);
 
+/// Where the cgroups lie.
+#[map]
+static LINEAGE: HashMap<u64, Lineage> = HashMap::with_max_entries(4096, 0);
+
+/// What those counted that are gone, by container; the agent's.
+#[map]
+static RETIRED: HashMap<u64, Retired<Processes>> = HashMap::with_max_entries(4096, 0);
+
+/// What these maps are; the agent's.
+#[map]
+static META: Array<Meta> = Array::with_max_entries(1, 0);
+
 /// Events that had no room.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+const COUNTERS: Counters<Processes> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST };
 
 /// Processes that the out-of-memory killer chose and that have not ended yet, by process id.
 #[map]
@@ -36,7 +50,7 @@ static SCOPE: Constant<u64> = Constant::new(0);
 #[inline(always)]
 fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
     if let Some(cgroup) = current_cgroup(SCOPE.get())
-        && count(&PROCESSES, &LOST, cgroup, update).is_err()
+        && COUNTERS.count(cgroup, current_ancestor, update).is_err()
     {
         warn!(ctx, "process events of cgroup {} are not counted: the map PROCESSES is full", cgroup);
     }

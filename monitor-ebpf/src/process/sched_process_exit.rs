@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::{LruHashMap, ProgramArray};
 use aya_ebpf::programs::BtfTracePointContext;
-use monitor_ebpf::{Constant, add};
+use monitor_ebpf::{Constant, add, go_on};
 
 use crate::{VICTIMS, charge};
 
@@ -37,10 +37,20 @@ struct Process {
 #[map]
 static ENDED: LruHashMap<Process, u8> = LruHashMap::with_max_entries(4096, 0);
 
+/// The program that counts now.
+#[map]
+static SCHED_PROCESS_EXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What is attached.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    go_on(&SCHED_PROCESS_EXIT, &ctx)
+}
+
 /// Runs in each thread that ends, after it has been subtracted from the live ones. Threads that end at the same moment may
 /// all find that none is left: the first one of them counts.
 #[btf_tracepoint(function = "sched_process_exit")]
-fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
     // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
     let (live, start_time) = unsafe {

@@ -1,15 +1,26 @@
 //! Processes and threads that a cgroup's tasks create.
 
-use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::macros::{map, raw_tracepoint};
+use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::RawTracePointContext;
 use monitor_common::CLONE_THREAD;
-use monitor_ebpf::add;
+use monitor_ebpf::{add, go_on};
 
 use crate::charge;
 
-/// Runs in the creator: `task_newtask(struct task_struct *task, u64 clone_flags)`.
+/// The program that counts now.
+#[map]
+static TASK_NEWTASK: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What is attached.
 #[raw_tracepoint(tracepoint = "task_newtask")]
 fn task_newtask(ctx: RawTracePointContext) -> i32 {
+    go_on(&TASK_NEWTASK, &ctx)
+}
+
+/// Runs in the creator: `task_newtask(struct task_struct *task, u64 clone_flags)`.
+#[raw_tracepoint(tracepoint = "task_newtask")]
+fn count_task_newtask(ctx: RawTracePointContext) -> i32 {
     let flags: u64 = ctx.arg(1);
     charge(&ctx, |processes| {
         // SAFETY: the pointer is into a map value.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
+use self::bpf::pins::Pins;
 use self::bpf::{Part, ProgramState, Room};
 use self::cgroup::CgroupFiles;
 use self::disk::{Disk, DiskPlan};
@@ -56,8 +57,9 @@ pub struct Opened {
     pub ended: Arc<Notify>,
 }
 
-/// Opens what the configuration asks for. What the host refuses is left out, with its cause.
-pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
+/// Opens what the configuration asks for. What the host refuses is left out, with its cause. `pins` are for what shall go
+/// on counting afterwards.
+pub fn open(config: &Config, pins: Option<&Pins>, clock: fn() -> Stamp) -> Opened {
     let roots = &config.roots;
     let descriptors = raise_descriptor_limit();
     let reserved = RESERVED + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
@@ -66,7 +68,7 @@ pub fn open(config: &Config, clock: fn() -> Stamp) -> Opened {
         Scope::Own => own_container(config),
         Scope::Host => every_container(config),
     };
-    let (bpf, programs) = bpf::open(config.ebpf, &part, roots, room, clock);
+    let (bpf, programs) = bpf::open(config.ebpf, &part, roots, room, pins, clock);
     let plan = DiskPlan {
         exclude: config.disk.exclude.clone(),
         interval: config.disk.interval,

@@ -1,16 +1,20 @@
 //! Loads and attaches each program alone: what one is refused takes no other down.
 
 use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use aya::programs::links::CgroupAttachMode;
+use aya::maps::ProgramArray;
+use aya::programs::links::{CgroupAttachMode, FdLink};
 use aya::programs::{BtfTracePoint, CgroupSkb, CgroupSkbAttachType, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use rustix::thread::CapabilitySet;
 
 use super::btf::Layouts;
 use super::objects::{Hook, Object};
+use super::pins::Kept;
 use super::refusal::{Refusal, Step, explain};
+use super::sys;
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[
@@ -60,12 +64,23 @@ pub(super) struct Loaded {
     /// Holds programs, links and maps; `None` when not even the maps could be created.
     pub(super) ebpf: Option<Ebpf>,
     pub(super) programs: Vec<(&'static str, Result<(), Refusal>)>,
+    /// Those of the links that are pinned.
+    pub(super) links: Vec<OwnedFd>,
 }
 
-/// Loads an object and attaches its programs: to `cgroup`, or to the tracepoints for the events of `scope`.
-pub(super) fn load(object: &Object, host: &Host, cgroup: &Path, scope: u64) -> Loaded {
+/// What programs are attached to.
+pub(super) struct Target<'a> {
+    /// The cgroup whose packets are counted, with those of all below it.
+    pub(super) cgroup: &'a Path,
+    /// Its id, for the tracepoints; 0 for the machine.
+    pub(super) scope: u64,
+}
+
+/// Loads an object and attaches its programs. What is kept from an agent before goes on with these programs.
+pub(super) fn load(object: &Object, host: &Host, target: &Target<'_>, kept: Option<&Kept>) -> Loaded {
     let refused = |refusal: Refusal| Loaded {
         ebpf: None,
+        links: Vec::new(),
         programs: object.programs.iter().map(|(name, _)| (*name, Err(refusal.clone()))).collect(),
     };
     if object.elf.is_empty() {
@@ -74,11 +89,18 @@ pub(super) fn load(object: &Object, host: &Host, cgroup: &Path, scope: u64) -> L
             "build it with cargo xtask build-ebpf",
         ));
     }
+    let found = match kept.filter(|kept| kept.since().is_some()).map(Kept::found_maps).transpose() {
+        Ok(found) => found.unwrap_or_default(),
+        Err(error) => return refused(Refusal { cause: format!("the pinned maps: {error}"), cure: None }),
+    };
     let mut loader = EbpfLoader::new();
     // Nothing is relocated by type, so the loader need not know the kernel's.
-    loader.btf(None).override_global("SCOPE", &scope, false);
+    loader.btf(None).override_global("SCOPE", &target.scope, false);
     for (constant, offset) in host.types.iter().flat_map(|types| &types.offsets) {
         loader.override_global(constant, offset, false);
+    }
+    for (name, path) in &found {
+        loader.map_pin_path(name, path.as_path());
     }
     let mut ebpf = match loader.load(object.elf) {
         Ok(ebpf) => ebpf,
@@ -87,43 +109,120 @@ pub(super) fn load(object: &Object, host: &Host, cgroup: &Path, scope: u64) -> L
             return refused(explain(Step::Maps, &error, host.capabilities));
         }
     };
-    let programs =
-        object.programs.iter().map(|&(name, hook)| (name, attach(&mut ebpf, name, hook, host, cgroup))).collect();
-    Loaded { ebpf: Some(ebpf), programs }
+    let mut links = Vec::new();
+    let mut programs = Vec::new();
+    for &(name, hook) in object.programs {
+        let mut attaching = Attaching { ebpf: &mut ebpf, name, host, target, kept };
+        let result = match (attaching.attach(hook), kept.and_then(|kept| kept.link(name))) {
+            (Ok(link), _) => Ok(link),
+            (Err(refusal), Some(link)) => {
+                tracing::warn!("{name}: {}; the program of the agent before goes on counting", refusal.cause);
+                Ok(Some(link))
+            }
+            (Err(refusal), None) => Err(refusal),
+        };
+        programs.push((name, result.map(|link| links.extend(link))));
+    }
+    Loaded { ebpf: Some(ebpf), programs, links }
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook, host: &Host, cgroup: &Path) -> Result<(), Refusal> {
-    let program =
-        ebpf.program_mut(name).ok_or_else(|| Refusal { cause: "it is not in the object".to_owned(), cure: None })?;
-    let told = |step| {
-        move |error: ProgramError| {
-            tracing::debug!("{name}: {error:?}");
-            explain(step, &error, host.capabilities)
-        }
-    };
-    match hook {
-        Hook::Ingress | Hook::Egress => {
-            let kind = if hook == Hook::Ingress { CgroupSkbAttachType::Ingress } else { CgroupSkbAttachType::Egress };
-            let program: &mut CgroupSkb = of_kind(program)?;
-            program.load().map_err(told(Step::LoadNetwork))?;
-            let directory = File::open(cgroup)
-                .map_err(|error| Refusal { cause: format!("{}: {error}", cgroup.display()), cure: None })?;
-            // Links always stand beside others'; the mode is for the older way of attaching.
-            program.attach(directory, kind, CgroupAttachMode::Single).map_err(told(Step::AttachCgroup))?;
-        }
-        Hook::RawTracepoint => {
-            let program: &mut RawTracePoint = of_kind(program)?;
-            program.load().map_err(told(Step::LoadTracing))?;
-            program.attach(name).map_err(told(Step::AttachTracepoint))?;
-        }
-        Hook::BtfTracepoint => {
-            let program: &mut BtfTracePoint = of_kind(program)?;
-            let types = host.types.as_ref().map_err(Refusal::clone)?;
-            program.load(name, &types.btf).map_err(told(Step::LoadTracing))?;
-            program.attach().map_err(told(Step::AttachTracepoint))?;
+/// One program on its way into the kernel.
+struct Attaching<'a> {
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+    host: &'a Host,
+    target: &'a Target<'a>,
+    kept: Option<&'a Kept>,
+}
+
+impl Attaching<'_> {
+    /// Loads the program and lets it count. The link is returned when it is pinned; else the object holds it.
+    fn attach(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
+        match hook {
+            Hook::Ingress => self.attach_to_cgroup(CgroupSkbAttachType::Ingress),
+            Hook::Egress => self.attach_to_cgroup(CgroupSkbAttachType::Egress),
+            Hook::RawTracepoint | Hook::BtfTracepoint => self.attach_to_tracepoint(hook),
         }
     }
-    Ok(())
+
+    fn attach_to_cgroup(&mut self, kind: CgroupSkbAttachType) -> Result<Option<OwnedFd>, Refusal> {
+        let (name, cgroup, kept, told) = (self.name, self.target.cgroup, self.kept, self.told());
+        let program: &mut CgroupSkb = of_kind(program(self.ebpf, name)?)?;
+        program.load().map_err(|error| told(Step::LoadNetwork, &error))?;
+        if let Some(link) = kept.and_then(|kept| kept.link(name)) {
+            let fd = program.fd().map_err(|error| told(Step::AttachCgroup, &error))?;
+            match sys::update(link.as_fd(), fd.as_fd()) {
+                Ok(()) => return Ok(Some(link)),
+                // Its cgroup is gone, and there is another of the same place.
+                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+                Err(error) => return Err(told(Step::Exchange, &error)),
+            }
+        }
+        let directory = File::open(cgroup)
+            .map_err(|error| Refusal { cause: format!("{}: {error}", cgroup.display()), cure: None })?;
+        // Links always stand beside others'; the mode is for the older way of attaching.
+        let id = program.attach(directory, kind, CgroupAttachMode::Single);
+        let id = id.map_err(|error| told(Step::AttachCgroup, &error))?;
+        let Some(kept) = kept else { return Ok(None) };
+        let link = program.take_link(id).map_err(|error| told(Step::AttachCgroup, &error))?;
+        let link = FdLink::try_from(link).map_err(|error| told(Step::Pin, &error))?;
+        kept.keep_link(name, link).map(Some).map_err(|error| told(Step::Pin, &error))
+    }
+
+    /// What is attached to a tracepoint only goes on with what the map of its name holds: the program that counts.
+    fn attach_to_tracepoint(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
+        let (name, kept, told) = (self.name, self.kept, self.told());
+        self.load_tracing(&format!("count_{name}"), hook)?;
+        let map = name.to_uppercase();
+        let counting = program(self.ebpf, &format!("count_{name}"))?.fd().and_then(|fd| Ok(fd.try_clone()?));
+        let counting = counting.map_err(|error| told(Step::Exchange, &error))?;
+        let now =
+            self.ebpf.map_mut(&map).ok_or_else(|| Refusal { cause: format!("it has no map {map}"), cure: None })?;
+        let exchanged = ProgramArray::try_from(now).and_then(|mut now| now.set(0, &counting, 0));
+        exchanged.map_err(|error| told(Step::Exchange, &error))?;
+        if let Some(link) = kept.and_then(|kept| kept.link(name)) {
+            return Ok(Some(link));
+        }
+        self.load_tracing(name, hook)?;
+        let program = program(self.ebpf, name)?;
+        let link = if hook == Hook::BtfTracepoint {
+            let program: &mut BtfTracePoint = of_kind(program)?;
+            let id = program.attach().map_err(|error| told(Step::AttachTracepoint, &error))?;
+            kept.map(|_| program.take_link(id).map(FdLink::from))
+        } else {
+            let program: &mut RawTracePoint = of_kind(program)?;
+            let id = program.attach(name).map_err(|error| told(Step::AttachTracepoint, &error))?;
+            kept.map(|_| program.take_link(id).map(FdLink::from))
+        };
+        let Some((link, kept)) = link.zip(kept) else { return Ok(None) };
+        let link = link.map_err(|error| told(Step::Pin, &error))?;
+        kept.keep_link(name, link).map(Some).map_err(|error| told(Step::Pin, &error))
+    }
+
+    fn load_tracing(&mut self, program_name: &str, hook: Hook) -> Result<(), Refusal> {
+        let (name, host, told) = (self.name, self.host, self.told());
+        let program = program(self.ebpf, program_name)?;
+        let result = if hook == Hook::BtfTracepoint {
+            let types = host.types.as_ref().map_err(Refusal::clone)?;
+            of_kind::<BtfTracePoint>(program)?.load(name, &types.btf)
+        } else {
+            of_kind::<RawTracePoint>(program)?.load()
+        };
+        result.map_err(|error| told(Step::LoadTracing, &error))
+    }
+
+    /// Puts what the kernel said into words.
+    fn told(&self) -> impl Fn(Step, &(dyn std::error::Error + 'static)) -> Refusal + use<> {
+        let (name, capabilities) = (self.name, self.host.capabilities);
+        move |step, error| {
+            tracing::debug!("{name}: {error:?}");
+            explain(step, error, capabilities)
+        }
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Refusal> {
+    ebpf.program_mut(name).ok_or_else(|| Refusal { cause: "it is not in the object".to_owned(), cure: None })
 }
 
 fn of_kind<'a, T>(program: &'a mut Program) -> Result<&'a mut T, Refusal>

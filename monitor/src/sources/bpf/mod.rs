@@ -3,26 +3,30 @@
 mod btf;
 mod load;
 mod objects;
+pub mod pins;
 mod refusal;
 mod sys;
 mod tally;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aya::Ebpf;
 use aya::maps::{Map, PerCpuArray};
 use aya_log::EbpfLogger;
 use bytemuck::Pod;
-use monitor_common::{Network, Processes};
+use monitor_common::{Lineage, Network, Processes, Retired};
 use rustix::thread::CapabilitySet;
 
 pub use self::btf::Layouts;
-use self::load::{Host, Loaded, Types};
+use self::load::{Host, Loaded, Target, Types};
 use self::objects::{NETWORK, Object, PROCESS};
+use self::pins::{Kept, Pins};
 pub use self::refusal::Refusal;
-use self::sys::PerCpuHash;
+use self::sys::{Hash, PerCpuHash};
 use self::tally::{Add, Tally};
 use super::{Source, SourceError};
 use crate::config::Ebpf as Mode;
@@ -70,13 +74,23 @@ impl State {
 }
 
 /// The counters of one object, while they are attached.
-struct Counters<V> {
-    /// Keeps programs and links alive.
+struct Counters<V: Pod> {
+    /// Keeps programs, maps and links alive.
     _ebpf: Ebpf,
-    map: PerCpuHash<V>,
+    _links: Vec<OwnedFd>,
+    maps: Maps<V>,
     tally: Tally<V>,
+    since: SystemTime,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     log: Option<EbpfLogger<ToTracing>>,
+}
+
+/// The maps of one object.
+struct Maps<V: Pod> {
+    counts: PerCpuHash<V>,
+    lineage: Hash<Lineage>,
+    retired: Hash<Retired<V>>,
+    add: Add<V>,
 }
 
 /// Reads what the programs count.
@@ -84,7 +98,6 @@ pub struct Bpf {
     network: Option<Counters<Network>>,
     processes: Option<Counters<Processes>>,
     programs: Vec<ProgramState>,
-    since: SystemTime,
     lost: u64,
 }
 
@@ -113,11 +126,19 @@ impl Part {
     }
 }
 
-/// Loads and attaches what the host allows, for a part of the tree.
-pub fn open(mode: Mode, part: &Part, roots: &Roots, room: Room, clock: fn() -> Stamp) -> (Bpf, Vec<ProgramState>) {
+/// Loads and attaches what the host allows, for a part of the tree. With pins the kernel goes on counting when this agent
+/// ends, and what one before has pinned is taken over.
+pub fn open(
+    mode: Mode,
+    part: &Part,
+    roots: &Roots,
+    room: Room,
+    pins: Option<&Pins>,
+    clock: fn() -> Stamp,
+) -> (Bpf, Vec<ProgramState>) {
     let none = |state: State| {
         let programs: Vec<_> = all().map(|name| ProgramState { name, state: state.clone() }).collect();
-        (Bpf { network: None, processes: None, programs: programs.clone(), since: clock().wall, lost: 0 }, programs)
+        (Bpf { network: None, processes: None, programs: programs.clone(), lost: 0 }, programs)
     };
     let cgroup = match (mode, &part.top, room) {
         (Mode::Off, ..) => return none(State::Off),
@@ -125,14 +146,20 @@ pub fn open(mode: Mode, part: &Part, roots: &Roots, room: Room, clock: fn() -> S
         (_, _, Room::None(most)) => return none(State::Refused(without_descriptors(most))),
         (_, Some(cgroup), _) => cgroup,
     };
-    let mut programs = Vec::new();
     let host = Host { capabilities: capabilities(), types: Types::read(&roots.sys) };
-    let scope = part.id.map_or(0, |id| id.0);
-    let network = counters(&NETWORK, load::load(&NETWORK, &host, cgroup, scope), Network::add, &mut programs);
-    let processes = counters(&PROCESS, load::load(&PROCESS, &host, cgroup, scope), Processes::add, &mut programs);
-    drop(host);
+    let target = Target { cgroup, scope: part.id.map_or(0, |id| id.0) };
+    let mut opening = Opening { host, target, pins, now: clock().wall, programs: Vec::new() };
+    let network = opening.counters(&NETWORK, Network::add);
+    let processes = opening.counters(&PROCESS, Processes::add);
+    if let Some(Err(error)) = pins.map(|pins| pins.forget_others(&[NETWORK.name, PROCESS.name])) {
+        tracing::warn!("pins of another version cannot be removed: {error}");
+    }
+    let programs = opening.programs;
+    drop(opening.host);
     sys::release_memory();
-    let bpf = Bpf { network, processes, programs: programs.clone(), since: clock().wall, lost: 0 };
+    let mut bpf = Bpf { network, processes, programs: programs.clone(), lost: 0 };
+    // What was lost before has been told by the agent before.
+    bpf.lost = bpf.lost();
     (bpf, programs)
 }
 
@@ -158,53 +185,129 @@ fn capabilities() -> CapabilitySet {
     rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
 }
 
-/// Takes hold of the maps, if some program fills them.
-fn counters<V: Pod + Default>(
-    object: &Object,
-    loaded: Loaded,
-    add: Add<V>,
-    programs: &mut Vec<ProgramState>,
-) -> Option<Counters<V>> {
-    let attached = loaded.programs.iter().any(|(_, result)| result.is_ok());
-    let opened = loaded.ebpf.filter(|_| attached).map(|ebpf| take(object, ebpf, add)).transpose();
-    let broken =
-        opened.as_ref().err().map(|error| Refusal { cause: format!("its map cannot be read: {error}"), cure: None });
-    for (name, result) in loaded.programs {
-        let state = match (result, &broken) {
-            (Err(refusal), _) => State::Refused(refusal),
-            (Ok(()), Some(refusal)) => State::Refused(refusal.clone()),
-            (Ok(()), None) => State::Attached,
-        };
-        programs.push(ProgramState { name, state });
-    }
-    opened.ok().flatten()
+/// What it takes to load the objects, and what has become of their programs.
+struct Opening<'a> {
+    host: Host,
+    target: Target<'a>,
+    pins: Option<&'a Pins>,
+    now: SystemTime,
+    programs: Vec<ProgramState>,
 }
 
-fn take<V: Pod + Default>(object: &Object, mut ebpf: Ebpf, add: Add<V>) -> std::io::Result<Counters<V>> {
-    let map = match ebpf.map(object.counters) {
-        Some(Map::PerCpuHashMap(map)) => PerCpuHash::new(map)?,
-        _ => return Err(std::io::Error::other(format!("the object has no map {}", object.counters))),
-    };
-    let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
-    let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
-    Ok(Counters { _ebpf: ebpf, map, tally: Tally::new(add), lost, log })
+impl Opening<'_> {
+    /// Loads an object and takes hold of its maps, if some program fills them.
+    fn counters<V: Pod + Default>(&mut self, object: &Object, add: Add<V>) -> Option<Counters<V>> {
+        let kept = self.pins.map(|pins| pins.object(object.name, self.target.scope)).transpose();
+        let kept = kept.unwrap_or_else(|error| {
+            tracing::warn!("{} is not pinned: {error}", object.name);
+            None
+        });
+        let loaded = load::load(object, &self.host, &self.target, kept.as_ref());
+        let Loaded { ebpf, programs, links } = loaded;
+        let attached = programs.iter().any(|(_, result)| result.is_ok());
+        let opened =
+            ebpf.filter(|_| attached).map(|ebpf| self.take(object, ebpf, links, add, kept.as_ref())).transpose();
+        let broken = opened
+            .as_ref()
+            .err()
+            .map(|error| Refusal { cause: format!("its map cannot be read: {error}"), cure: None });
+        for (name, result) in programs {
+            let state = match (result, &broken) {
+                (Err(refusal), _) => State::Refused(refusal),
+                (Ok(()), Some(refusal)) => State::Refused(refusal.clone()),
+                (Ok(()), None) => State::Attached,
+            };
+            self.programs.push(ProgramState { name, state });
+        }
+        opened.ok().flatten()
+    }
+
+    fn take<V: Pod + Default>(
+        &self,
+        object: &Object,
+        mut ebpf: Ebpf,
+        links: Vec<OwnedFd>,
+        add: Add<V>,
+        kept: Option<&Kept>,
+    ) -> io::Result<Counters<V>> {
+        let mut maps = Maps::new(&ebpf, object.counters, add)?;
+        let tally = Tally::new(add, &mut maps)?;
+        let unix = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = kept.and_then(Kept::since).map_or(unix, Duration::from_nanos);
+        let complete = kept.map(|kept| {
+            let programs: Vec<&str> = object.programs.iter().map(|(name, _)| *name).collect();
+            let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+            kept.complete(&mut ebpf, &programs, self.target.scope, nanos)
+        });
+        if let Some(Err(error)) = complete {
+            tracing::warn!("the counts of {} end with this agent: they cannot be pinned: {error}", object.name);
+        }
+        let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
+        let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
+        let since = SystemTime::UNIX_EPOCH + since;
+        Ok(Counters { _ebpf: ebpf, _links: links, maps, tally, since, lost, log })
+    }
+}
+
+impl<V: Pod + Default> Maps<V> {
+    fn new(ebpf: &Ebpf, counts: &str, add: Add<V>) -> io::Result<Self> {
+        let missing = |name: &str| io::Error::other(format!("the object has no map {name}"));
+        let hash = |name: &str| match ebpf.map(name) {
+            Some(Map::HashMap(map)) => Ok(map),
+            _ => Err(missing(name)),
+        };
+        let counts = match ebpf.map(counts) {
+            Some(Map::PerCpuHashMap(map)) => PerCpuHash::new(map)?,
+            _ => return Err(missing(counts)),
+        };
+        Ok(Self { counts, lineage: Hash::new(hash("LINEAGE")?)?, retired: Hash::new(hash("RETIRED")?)?, add })
+    }
+
+    /// Over all CPUs.
+    fn sum(add: Add<V>, values: &[V]) -> V {
+        values.iter().fold(V::default(), |mut sum, value| {
+            add(&mut sum, value);
+            sum
+        })
+    }
+}
+
+impl<V: Pod + Default> tally::Kept<V> for Maps<V> {
+    fn lineage(&self, id: u64) -> io::Result<Lineage> {
+        self.lineage.get(id).map(Option::unwrap_or_default)
+    }
+
+    fn retired(&self) -> io::Result<Vec<(u64, Retired<V>)>> {
+        self.retired.entries()
+    }
+
+    fn retire(&mut self, container: u64, retired: &Retired<V>) -> io::Result<()> {
+        self.retired.put(container, retired)
+    }
+
+    fn release(&mut self, container: u64) -> io::Result<()> {
+        self.retired.remove(container)
+    }
+
+    fn take(&mut self, id: u64) -> io::Result<Option<V>> {
+        // First: should the cgroup count again, it gets a new one.
+        self.lineage.remove(id)?;
+        Ok(self.counts.take(id)?.map(|values| Self::sum(self.add, &values)))
+    }
 }
 
 impl<V: Pod + Default> Counters<V> {
-    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it.
-    fn read(&mut self, add: Add<V>, snapshot: &Snapshot) -> std::io::Result<BTreeMap<CgroupId, V>> {
+    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it; and what could not be
+    /// put away.
+    fn read(&mut self, snapshot: &Snapshot) -> io::Result<(BTreeMap<CgroupId, V>, io::Result<()>)> {
         if let Some(log) = &mut self.log {
             log.flush();
         }
+        self.tally.settle(&mut self.maps)?;
         let mut counts = Vec::new();
-        self.map.for_each(|id, values| {
-            let mut count = V::default();
-            values.iter().for_each(|value| add(&mut count, value));
-            counts.push((CgroupId(id), count));
-        })?;
-        let (sums, leaving) = self.tally.sort(&counts, snapshot);
-        leaving.into_iter().try_for_each(|id| self.map.remove(id.0))?;
-        Ok(sums)
+        let add = self.maps.add;
+        self.maps.counts.for_each(|id, values| counts.push((CgroupId(id), Maps::sum(add, values))))?;
+        Ok(self.tally.sort(&counts, snapshot, &mut self.maps))
     }
 
     fn lost(&self) -> u64 {
@@ -219,29 +322,33 @@ impl Source for Bpf {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let network = self.network.as_mut().map(|counters| counters.read(Network::add, into)).transpose();
-        let processes = self.processes.as_mut().map(|counters| counters.read(Processes::add, into)).transpose();
-        if self.network.is_some() || self.processes.is_some() {
-            into.counting_since = Some(self.since);
-        }
+        let network = self.network.as_mut().map(|counters| counters.read(into)).transpose();
+        let processes = self.processes.as_mut().map(|counters| counters.read(into)).transpose();
+        let (of_network, of_processes) = (self.network.as_ref(), self.processes.as_ref());
+        into.counting_since = of_network.map(|of| of.since).or(of_processes.map(|of| of.since));
         for (id, cgroup) in &mut into.cgroups {
             let sums = Sums {
-                network: network.as_ref().ok().and_then(|sums| sums.as_ref()?.get(id)),
-                processes: processes.as_ref().ok().and_then(|sums| sums.as_ref()?.get(id)),
+                network: network.as_ref().ok().and_then(|read| read.as_ref()?.0.get(id)),
+                processes: processes.as_ref().ok().and_then(|read| read.as_ref()?.0.get(id)),
                 programs: &self.programs,
             };
             sums.fill(&mut cgroup.values);
         }
-        if let Some(error) = network.err().or(processes.err()) {
-            return Err(SourceError(error.to_string()));
-        }
+        let put_away = |read: io::Result<Option<io::Result<()>>>| read.and_then(|moved| moved.unwrap_or(Ok(())));
+        put_away(network.map(|read| read.map(|(_, moved)| moved)))
+            .and(put_away(processes.map(|read| read.map(|(_, moved)| moved))))
+            .map_err(|error| SourceError(error.to_string()))?;
         self.complain_of_losses()
     }
 }
 
 impl Bpf {
+    fn lost(&self) -> u64 {
+        self.network.as_ref().map_or(0, Counters::lost) + self.processes.as_ref().map_or(0, Counters::lost)
+    }
+
     fn complain_of_losses(&mut self) -> Result<(), SourceError> {
-        let lost = self.network.as_ref().map_or(0, Counters::lost) + self.processes.as_ref().map_or(0, Counters::lost);
+        let lost = self.lost();
         let more = lost > std::mem::replace(&mut self.lost, lost);
         if more {
             Err(SourceError("a map is full; events of some cgroups below this one are not counted".to_owned()))

@@ -18,6 +18,8 @@ pub(super) enum Hook {
 /// An ELF object.
 #[derive(Debug)]
 pub(super) struct Object {
+    /// Its name, under which it is pinned.
+    pub(super) name: &'static str,
     /// Empty when the objects were not there as this binary was built.
     pub(super) elf: &'static [u8],
     /// The map that holds its counters.
@@ -28,6 +30,7 @@ pub(super) struct Object {
 
 /// Counts packets.
 pub(super) const NETWORK: Object = Object {
+    name: "network",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/network.o")),
     counters: "NETWORK",
     programs: &[("ingress", Hook::Ingress), ("egress", Hook::Egress)],
@@ -35,6 +38,7 @@ pub(super) const NETWORK: Object = Object {
 
 /// Counts process events. The victims' program comes before the one that counts them when they end.
 pub(super) const PROCESS: Object = Object {
+    name: "process",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process.o")),
     counters: "PROCESSES",
     programs: &[

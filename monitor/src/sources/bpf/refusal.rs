@@ -37,6 +37,10 @@ pub(super) enum Step {
     AttachCgroup,
     /// To attach a program to a tracepoint.
     AttachTracepoint,
+    /// To let a program count in the place of another.
+    Exchange,
+    /// To pin a link.
+    Pin,
 }
 
 impl Step {
@@ -46,6 +50,8 @@ impl Step {
             Self::LoadNetwork | Self::LoadTracing => "loading the program",
             Self::AttachCgroup => "attaching the program to the cgroup",
             Self::AttachTracepoint => "attaching the program to its tracepoint",
+            Self::Exchange => "putting the program in the place of another",
+            Self::Pin => "pinning the program's link",
         }
     }
 
@@ -56,7 +62,7 @@ impl Step {
         const PERFMON: (CapabilitySet, &str) = (CapabilitySet::PERFMON, "CAP_PERFMON");
         const NET_ADMIN: (CapabilitySet, &str) = (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN");
         match self {
-            Self::Maps | Self::LoadNetwork => &[BPF],
+            Self::Maps | Self::LoadNetwork | Self::Exchange | Self::Pin => &[BPF],
             Self::LoadTracing | Self::AttachTracepoint => &[BPF, PERFMON],
             Self::AttachCgroup => &[NET_ADMIN],
         }

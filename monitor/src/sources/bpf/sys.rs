@@ -1,18 +1,28 @@
 //! The raw kernel interface: what `aya` lacks. The only module with unsafe code; everything in it is safe to call.
 #![expect(unsafe_code, reason = "system calls that no library wraps")]
 
+use std::ffi::CString;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use aya::maps::MapData;
 use bytemuck::{Pod, Zeroable};
 
-/// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`), Linux 5.6.
-const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-
-/// `BPF_MAP_DELETE_ELEM` of the same.
+// Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
+const BPF_OBJ_GET: libc::c_int = 7;
+/// Of per-CPU hash maps since Linux 5.14.
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
+/// Linux 5.6.
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+/// Linux 5.7.
+const BPF_LINK_UPDATE: libc::c_int = 29;
 
 /// The part of `union bpf_attr` that the commands for one element take.
 #[repr(C)]
@@ -23,6 +33,12 @@ struct Element {
     key: u64,
     value: u64,
     flags: u64,
+}
+
+impl Element {
+    fn new(map: BorrowedFd<'_>, key: u64, value: u64) -> Self {
+        Self { map_fd: number(map), padding: 0, key, value, flags: 0 }
+    }
 }
 
 /// The part of `union bpf_attr` that the batch commands take.
@@ -38,6 +54,9 @@ struct Batch {
     elem_flags: u64,
     flags: u64,
 }
+
+/// What the kernel answers, though it is none of the numbers for user space (`include/linux/errno.h`).
+const ENOTSUPP: i32 = 524;
 
 /// A per-CPU hash map with 64-bit keys, read in batches: one system call for hundreds of entries.
 #[derive(Debug)]
@@ -106,24 +125,26 @@ impl<V: Pod> PerCpuHash<V> {
         }
     }
 
-    /// Removes a key. One that is not there has been removed.
+    /// Removes a key, and says what it held at the end, one value per possible CPU; `None` when it is not there.
     ///
     /// # Errors
     /// What the kernel said.
-    pub(super) fn remove(&mut self, key: u64) -> io::Result<()> {
-        let mut attr = Element {
-            map_fd: u32::try_from(self.map.as_raw_fd()).unwrap_or(u32::MAX),
-            padding: 0,
-            key: &raw const key as u64,
-            value: 0,
-            flags: 0,
+    pub(super) fn take(&mut self, key: u64) -> io::Result<Option<Vec<V>>> {
+        let mut values = vec![V::zeroed(); self.cpus];
+        let value = values.as_mut_ptr() as u64;
+        // SAFETY: `key` and `values` have the sizes that `new` has checked the map's to have, and outlive the calls.
+        let found = unsafe {
+            match element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, self.map.as_fd(), &key, value) {
+                // Before Linux 5.14 it takes two steps.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP)) => {
+                    let found = element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, value)?;
+                    element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0)?;
+                    found
+                }
+                found => found?,
+            }
         };
-        // SAFETY: `key` has the eight bytes that `new` has checked the map's keys to have, and outlives the call.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_DELETE_ELEM, &raw mut attr, size_of::<Element>()) };
-        match io::Error::last_os_error() {
-            error if result != 0 && error.raw_os_error() != Some(libc::ENOENT) => Err(error),
-            _ => Ok(()),
-        }
+        Ok(found.then_some(values))
     }
 
     /// One batch from `position` on. `ENOENT` says that it was the last one, `ENOSPC` that it was too small.
@@ -134,17 +155,164 @@ impl<V: Pod> PerCpuHash<V> {
             keys: self.keys.as_mut_ptr() as u64,
             values: self.values.as_mut_ptr() as u64,
             count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
-            map_fd: u32::try_from(self.map.as_raw_fd()).unwrap_or(u32::MAX),
+            map_fd: number(self.map.as_fd()),
             elem_flags: 0,
             flags: 0,
         };
         // SAFETY: `keys` has room for `count` keys and `values` for `count` times `cpus` values; `new` has checked that the
         // kernel's keys and values have these types' sizes, and any bytes are valid values of a `Pod` type. `position` and
         // `next` have the four bytes that a hash map's position has. All of them outlive the call.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<Batch>()) };
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
         let count = attr.count as usize;
-        if result == 0 { Ok(count) } else { Err((io::Error::last_os_error(), count.min(self.keys.len()))) }
+        result.map(|_| count).map_err(|error| (error, count.min(self.keys.len())))
     }
+}
+
+/// A hash map with 64-bit keys that the agent writes, one entry at a time.
+#[derive(Debug)]
+pub(super) struct Hash<V> {
+    map: OwnedFd,
+    kind: PhantomData<V>,
+}
+
+impl<V: Pod> Hash<V> {
+    /// Takes hold of a map.
+    ///
+    /// # Errors
+    /// When the map's keys and values are not as this type reads them.
+    pub(super) fn new(map: &MapData) -> io::Result<Self> {
+        let info = map.info().map_err(io::Error::other)?;
+        let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+        if key != size_of::<u64>() || value != size_of::<V>() {
+            return Err(io::Error::other(format!("the map has keys of {key} and values of {value} bytes")));
+        }
+        Ok(Self { map: map.fd().as_fd().try_clone_to_owned()?, kind: PhantomData })
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn get(&self, key: u64) -> io::Result<Option<V>> {
+        let mut value = V::zeroed();
+        // SAFETY: `key` and `value` have the sizes that `new` has checked the map's to have, and outlive the call.
+        let found = unsafe { element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, &raw mut value as u64) }?;
+        Ok(found.then_some(value))
+    }
+
+    /// Gives a key a value, in one step.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn put(&mut self, key: u64, value: &V) -> io::Result<()> {
+        // SAFETY: as in `get`.
+        unsafe { element(BPF_MAP_UPDATE_ELEM, self.map.as_fd(), &key, &raw const *value as u64) }?;
+        Ok(())
+    }
+
+    /// Removes a key. One that is not there has been removed.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn remove(&mut self, key: u64) -> io::Result<()> {
+        // SAFETY: as in `get`; nothing is read or written at the value's address.
+        unsafe { element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0) }?;
+        Ok(())
+    }
+
+    /// All entries.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn entries(&self) -> io::Result<Vec<(u64, V)>> {
+        let (mut key, mut next) = (None::<u64>, 0);
+        let mut entries = Vec::new();
+        loop {
+            let before = key.as_ref().map_or(0, |key| &raw const *key as u64);
+            let mut attr = Element::new(self.map.as_fd(), before, &raw mut next as u64);
+            // SAFETY: `key`, if there is one, and `next` have eight bytes, as `new` has checked the map's keys to have,
+            // and outlive the call.
+            match unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) } {
+                Ok(_) => entries.extend(self.get(next)?.map(|value| (next, value))),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(entries),
+                Err(error) => return Err(error),
+            }
+            key = Some(next);
+        }
+    }
+}
+
+/// One command for one element; whether there is such a key.
+///
+/// # Safety
+/// The map must have keys of eight bytes, and `value` must be an address with room for what the command reads or writes
+/// there, for as long as the call takes.
+unsafe fn element(command: libc::c_int, map: BorrowedFd<'_>, key: &u64, value: u64) -> io::Result<bool> {
+    let mut attr = Element::new(map, &raw const *key as u64, value);
+    // SAFETY: as required of the caller.
+    match unsafe { bpf(command, &mut attr) } {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// `bpf(2)`.
+///
+/// # Safety
+/// `attr` must be what the command takes, and what it points to must live as long as the call.
+unsafe fn bpf<T: Pod>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: as required of the caller.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX)
+}
+
+/// The part of `union bpf_attr` that pinned objects take.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Pin {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// Opens what is pinned at a path.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attr = Pin { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: `path` is a text that ends with a zero, and outlives the call.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut attr) }?;
+    let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made the descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The part of `union bpf_attr` that the exchange of a link's program takes.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Update {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+/// Gives a link another program, between two events.
+///
+/// # Errors
+/// What the kernel said: `ENOLINK` when what the link was attached to is gone.
+pub(super) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = Update { link: number(link), program: number(program), flags: 0, old_program: 0 };
+    // SAFETY: nothing in `attr` is an address.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }?;
+    Ok(())
 }
 
 impl<V> AsFd for PerCpuHash<V> {

@@ -1,0 +1,286 @@
+//! What lives on between two agents: maps and links, pinned in a directory of the BPF file system.
+//!
+//! ```text
+//! <directory>/agent             who holds it (see `crate::lock`)
+//! <directory>/<object>/maps/*   by the maps' names
+//! <directory>/<object>/links/*  by the programs' names
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::{Array, Map, MapData};
+use aya::programs::links::FdLink;
+use bytemuck::Zeroable;
+use monitor_common::{LAYOUT, Meta};
+
+use super::sys;
+use crate::lock::{self, Lock};
+
+/// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
+const BPF_FS: i64 = 0xcafe_4a11;
+
+/// The map that says what the others are.
+const META: &str = "META";
+
+/// The maps that are pinned: not the constants of a program, nor its messages.
+fn is_lasting(map: &str) -> bool {
+    !map.contains('.') && map != "AYA_LOGS"
+}
+
+/// A directory of pins that is ours alone, as long as this lives.
+#[derive(Debug)]
+pub struct Pins {
+    dir: PathBuf,
+    _lock: Lock,
+}
+
+/// Why nothing can be pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// The directory lies in no BPF file system.
+    #[error("{} lies in no BPF file system", .0.display())]
+    NoBpfFs(PathBuf),
+    /// It holds what this program has not put there.
+    #[error("{} is not this program's", .0.display())]
+    Foreign(PathBuf),
+    /// It is somebody else's, or cannot be used.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// What the system said.
+    #[error("{}: {}", .0.display(), .1)]
+    Io(PathBuf, io::Error),
+}
+
+impl PinsError {
+    /// What to do.
+    pub fn cure(&self) -> String {
+        match self {
+            Self::NoBpfFs(dir) => {
+                let parent = dir.parent().unwrap_or(dir);
+                format!("mount -t bpf bpf {}", parent.display())
+            }
+            Self::Foreign(path) => format!("remove {}, or name another directory with --pin", path.display()),
+            Self::Lock(error) => error.cure(),
+            Self::Io(..) => "start the agent as root, or with --pin off".to_owned(),
+        }
+    }
+}
+
+impl Pins {
+    /// Takes hold of the directory for the agent that calls itself `me`, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// See [`PinsError`].
+    pub fn open(dir: &Path, me: &str) -> Result<Self, PinsError> {
+        let parent = dir.parent().unwrap_or(dir);
+        let stat = rustix::fs::statfs(parent).map_err(|error| PinsError::Io(parent.to_owned(), error.into()))?;
+        if stat.f_type != BPF_FS {
+            return Err(PinsError::NoBpfFs(dir.to_owned()));
+        }
+        let lock = Lock::take(dir, me)?;
+        match foreign(dir) {
+            Ok(None) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Ok(Some(path)) => Err(PinsError::Foreign(path)),
+            Err(error) => Err(PinsError::Io(dir.to_owned(), error)),
+        }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The pins of one object for counting in and below the cgroup `scope`. Those that this agent cannot take over are
+    /// removed, and it says so.
+    pub(super) fn object(&self, name: &str, scope: u64) -> io::Result<Kept> {
+        let mut kept = Kept { dir: self.dir.join(name), since: None };
+        match kept.found(scope) {
+            Found::Nothing => {}
+            Found::Whole(meta) => kept.since = Some(meta.since),
+            Found::Unusable(why) => {
+                tracing::warn!("what is pinned in {} {why}; counting starts afresh", kept.dir.display());
+                remove(&kept.dir)?;
+            }
+        }
+        for dir in [kept.maps(), kept.links()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        Ok(kept)
+    }
+
+    /// Removes the pins of objects that are not among these: of another version.
+    pub(super) fn forget_others(&self, known: &[&str]) -> io::Result<()> {
+        for name in names(&self.dir)? {
+            if name != lock::HOLDER && !known.contains(&name.as_str()) {
+                tracing::info!("{name} is not counted by this version; its pins are removed");
+                remove(&self.dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything, and says what that was.
+    ///
+    /// # Errors
+    /// What cannot be removed.
+    pub fn detach(self) -> Result<Vec<String>, PinsError> {
+        let failed = |error| PinsError::Io(self.dir.clone(), error);
+        let mut removed = Vec::new();
+        for object in names(&self.dir).map_err(failed)? {
+            if object != lock::HOLDER {
+                removed.extend(remove(&self.dir.join(object)).map_err(failed)?);
+            }
+        }
+        self._lock.remove().map_err(failed)?;
+        Ok(removed)
+    }
+}
+
+/// What is in the directory of an object.
+enum Found {
+    Nothing,
+    Whole(Meta),
+    Unusable(String),
+}
+
+/// The pins of one object.
+#[derive(Debug)]
+pub(super) struct Kept {
+    dir: PathBuf,
+    /// Since when the maps that are there have counted, in nanoseconds of Unix time.
+    since: Option<u64>,
+}
+
+impl Kept {
+    fn maps(&self) -> PathBuf {
+        self.dir.join("maps")
+    }
+
+    fn links(&self) -> PathBuf {
+        self.dir.join("links")
+    }
+
+    fn found(&self, scope: u64) -> Found {
+        if !self.dir.exists() {
+            return Found::Nothing;
+        }
+        match read_meta(&self.maps().join(META)) {
+            Err(error) => Found::Unusable(format!("cannot be read ({error})")),
+            Ok(Meta { layout: 0, .. }) => Found::Unusable("is not complete".to_owned()),
+            Ok(meta) if meta.layout != LAYOUT => {
+                Found::Unusable(format!("has layout {}, and this version reads layout {LAYOUT}", meta.layout))
+            }
+            Ok(meta) if meta.scope != scope => Found::Unusable("counts another cgroup".to_owned()),
+            Ok(meta) => Found::Whole(meta),
+        }
+    }
+
+    /// Since when the maps that are taken over have counted.
+    pub(super) fn since(&self) -> Option<u64> {
+        self.since
+    }
+
+    /// The maps to take over, by name.
+    pub(super) fn found_maps(&self) -> io::Result<Vec<(String, PathBuf)>> {
+        let dir = self.maps();
+        Ok(names(&dir)?.into_iter().map(|name| (name.clone(), dir.join(name))).collect())
+    }
+
+    /// The link to take over, if there is one for this program.
+    pub(super) fn link(&self, program: &str) -> Option<OwnedFd> {
+        sys::open_pinned(&self.links().join(program)).ok()
+    }
+
+    /// Pins a link that this agent has made.
+    pub(super) fn keep_link(&self, program: &str, link: FdLink) -> io::Result<OwnedFd> {
+        let path = self.links().join(program);
+        // One whose cgroup is gone may be in the way.
+        _ = fs::remove_file(&path);
+        link.pin(&path).map_err(io::Error::other)?;
+        sys::open_pinned(&path)
+    }
+
+    /// Pins what is not pinned yet, and removes what this version does not have. Then the pins are complete.
+    pub(super) fn complete(&self, ebpf: &mut Ebpf, programs: &[&str], scope: u64, since: u64) -> io::Result<()> {
+        let maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| is_lasting(name)).collect();
+        keep_only(&self.maps(), &maps)?;
+        keep_only(&self.links(), programs)?;
+        for (name, map) in ebpf.maps().filter(|(name, _)| is_lasting(name)) {
+            let path = self.maps().join(name);
+            if !path.exists() {
+                map.pin(&path).map_err(io::Error::other)?;
+            }
+        }
+        let map = ebpf.map_mut(META).ok_or_else(|| io::Error::other("the object has no map META"))?;
+        let mut map = Array::<_, [u64; 3]>::try_from(map).map_err(io::Error::other)?;
+        map.set(0, bytemuck::cast::<Meta, [u64; 3]>(Meta { layout: LAYOUT, scope, since }), 0).map_err(io::Error::other)
+    }
+}
+
+fn read_meta(path: &Path) -> io::Result<Meta> {
+    let map = MapData::from_pin(path).map_err(io::Error::other)?;
+    let size = map.info().map_err(io::Error::other)?.value_size();
+    if size as usize != size_of::<Meta>() {
+        // A later version may tell more of its maps.
+        return Ok(Meta { layout: u64::MAX, ..Meta::zeroed() });
+    }
+    let map = Array::<_, [u64; 3]>::try_from(Map::Array(map)).map_err(io::Error::other)?;
+    Ok(bytemuck::cast(map.get(&0, 0).map_err(io::Error::other)?))
+}
+
+/// The first thing in a directory that no version of this program puts there.
+fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
+    for name in names(dir)? {
+        let path = dir.join(&name);
+        if name == lock::HOLDER {
+            continue;
+        }
+        if !fs::symlink_metadata(&path)?.is_dir() {
+            return Ok(Some(path));
+        }
+        if let Some(other) = names(&path)?.into_iter().find(|name| !["maps", "links"].contains(&name.as_str())) {
+            return Ok(Some(path.join(other)));
+        }
+    }
+    Ok(None)
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        names.push(entry?.file_name().into_string().map_err(|_| io::Error::other("has a name that is no text"))?);
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn keep_only(dir: &Path, wanted: &[&str]) -> io::Result<()> {
+    names(dir)?
+        .into_iter()
+        .filter(|name| !wanted.contains(&name.as_str()))
+        .try_for_each(|name| fs::remove_file(dir.join(name)))
+}
+
+/// Removes the directory of an object: links first, so that nothing counts into maps that are gone. Says what it was.
+fn remove(object: &Path) -> io::Result<Vec<String>> {
+    let what = object.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut removed = Vec::new();
+    for kind in ["links", "maps"] {
+        let dir = object.join(kind);
+        if !dir.exists() {
+            continue;
+        }
+        for name in names(&dir)? {
+            fs::remove_file(dir.join(&name))?;
+            removed.push(format!("{} {name} of {what}", kind.trim_end_matches('s')));
+        }
+        fs::remove_dir(dir)?;
+    }
+    fs::remove_dir(object)?;
+    Ok(removed)
+}
