@@ -22,8 +22,16 @@ pub struct Group {
 impl Group {
     /// Makes the group. `None` where this process may not.
     pub fn new(name: &str) -> Option<Self> {
+        Self::called(&format!("system-monitor-{name}-{}", std::process::id()))
+    }
+
+    /// Makes a group that the agent of a machine takes for the container `name`. `None` where this process may not.
+    pub fn container(name: &str) -> Option<Self> {
+        Self::called(&format!("lxc.payload.{name}"))
+    }
+
+    fn called(name: &str) -> Option<Self> {
         let table = fs::read("/proc/self/mountinfo").unwrap();
-        let name = format!("system-monitor-{name}-{}", std::process::id());
         let mut group = Self { dirs: Vec::new() };
         for mount in mounts::parse(&table)
             .into_iter()
@@ -32,7 +40,7 @@ impl Group {
             if mount.is_v2() {
                 enable_controllers(&mount.point);
             }
-            let dir = mount.point.join(&name);
+            let dir = mount.point.join(name);
             match fs::create_dir(&dir) {
                 Ok(()) => {
                     inherit_cpuset(&mount.point, &dir);

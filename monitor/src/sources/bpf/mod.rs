@@ -234,6 +234,10 @@ impl Opening<'_> {
         let tally = Tally::new(add, &mut maps)?;
         let unix = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let since = kept.and_then(Kept::since).map_or(unix, Duration::from_nanos);
+        if kept.is_some_and(|kept| kept.since().is_some()) {
+            let since = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since);
+            tracing::info!("{}: goes on with what has been counted since {since}", object.name);
+        }
         let complete = kept.map(|kept| {
             let programs: Vec<&str> = object.programs.iter().map(|(name, _)| *name).collect();
             let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
