@@ -14,6 +14,7 @@ use monitor::lock::{self, Lock};
 use monitor::publish::{self, Publisher, Reports};
 use monitor::report::Report;
 use monitor::sinks::http::{self, About, Token, TokenError};
+use monitor::sinks::service::{Notify, Service};
 use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
 use monitor::sinks::{self, stdout};
@@ -23,6 +24,7 @@ use monitor::sources::bpf::pins::{Pins, PinsError};
 use monitor::sources::{self, Opened};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::table::{self, Style};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cli, now};
@@ -59,11 +61,15 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
         let shutdown = shutdown()?;
         let (mut reports, receiver) = publish::channel();
         listen(&config, token, opened.programs, &receiver)?;
+        tell_manager(&config, &receiver);
         let sink = sink(&config, &mut reports, receiver);
         let name = config.container_name;
         let stop = async {
             shutdown.await;
             tracing::info!("Received shutdown signal");
+            if let Err(error) = sd_notify::notify(&[NotifyState::Stopping]) {
+                tracing::debug!("the service manager cannot be told: {error}");
+            }
             tracing::info!("System monitor stopping for container: {name}");
         };
         let Opened { sources, ended, .. } = opened;
@@ -168,6 +174,16 @@ fn sink(config: &Config, publisher: &mut Publisher, reports: Reports) -> Option<
             Some(tokio::spawn(sinks::drive(Box::new(terminal), reports)))
         }
         None => None,
+    }
+}
+
+/// Tells the service manager of the reports, if one has started the agent.
+fn tell_manager(config: &Config, reports: &Reports) {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        let notify: Notify = sd_notify::notify;
+        let service = Service::new(notify, sd_notify::watchdog_enabled(), config.interval);
+        // Nothing is left to be said when the reports end.
+        drop(tokio::spawn(sinks::drive(Box::new(service), reports.clone())));
     }
 }
 

@@ -6,9 +6,11 @@
     reason = "a tool for a person at a terminal"
 )]
 
+mod dist;
 mod docs;
 mod ebpf;
 mod install;
+mod release;
 mod run;
 mod shell;
 mod test;
@@ -25,7 +27,9 @@ cargo xtask COMMAND
   test              install what the tests need, and run everything that this machine can run
   ci                the same, where a test that cannot run is a failure
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
-  build-static      the release binary: static, stripped, with the eBPF objects inside
+  build-static [amd64|arm64 [FILE]]
+                    the release binary: static, stripped, with the eBPF objects inside; copied to FILE
+  dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
   docs              write the documents that are made from the tables";
 
 fn main() -> ExitCode {
@@ -37,7 +41,8 @@ fn main() -> ExitCode {
         "test" => test::test(std::env::var_os("CI").is_some_and(|value| !value.is_empty())),
         "ci" => test::test(true),
         "bench" => test::bench(rest),
-        "build-static" => test::build_static().map(|binary| println!("{}", binary.display())),
+        "build-static" => release::build_for(rest),
+        "dist" => dist::dist(rest),
         "docs" => docs::write(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -48,6 +48,18 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// A tool of cargo's, installed below the target directory if it is not there in this version.
+pub(crate) fn tool(name: &str, version: &str) -> anyhow::Result<String> {
+    let tools = target().join("tools");
+    let path = tools.join("bin").join(name);
+    let path = path.to_str().context("the target directory is no text")?;
+    if output(path, &["--version"]).is_none_or(|said| !said.ends_with(version)) {
+        let tools = tools.to_str().context("the target directory is no text")?;
+        run(&mut cargo(&["install", name, "--version", version, "--locked", "--root", tools]))?;
+    }
+    Ok(path.to_owned())
+}
+
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")

@@ -6,17 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use object::Object;
 
-use crate::shell::{cargo, command, output, root, run, target};
-use crate::{docs, ebpf, install};
+use crate::release::{self, ARCHITECTURES};
+use crate::shell::{cargo, command, output, root, run, target, tool};
+use crate::{dist, docs, ebpf, install};
 
-#[cfg(target_arch = "x86_64")]
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-#[cfg(target_arch = "aarch64")]
-const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// The release binary with the eBPF objects inside stays below this.
-const LARGEST_BINARY: usize = 8 << 20;
 const DENY: &str = "0.20.2";
 const FUZZ: &str = "0.13.2";
 /// Each fuzz target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
@@ -40,7 +34,7 @@ const STEPS: &[Step] = &[
     Step { name: "documentation", run: documentation },
     Step { name: "documents", run: |_| docs::check() },
     Step { name: "dependencies", run: dependencies },
-    Step { name: "release binary", run: |_| build_static().map(drop) },
+    Step { name: "release binary", run: release_binary },
     Step { name: "tests", run: tests },
     Step { name: "fuzzing", run: fuzzing },
 ];
@@ -108,54 +102,20 @@ fn dependencies(_: &mut Skips) -> anyhow::Result<()> {
     run(&mut command(&tool, &["--all-features", "check", "bans", "licenses", "sources"]))
 }
 
-/// A tool of cargo's, installed below the target directory if it is not there in this version.
-fn tool(name: &str, version: &str) -> anyhow::Result<String> {
-    let tools = target().join("tools");
-    let path = tools.join("bin").join(name);
-    let path = path.to_str().context("the target directory is no text")?;
-    if output(path, &["--version"]).is_none_or(|said| !said.ends_with(version)) {
-        let tools = tools.to_str().context("the target directory is no text")?;
-        run(&mut cargo(&["install", name, "--version", version, "--locked", "--root", tools]))?;
-    }
-    Ok(path.to_owned())
-}
-
-/// Where [`build_static`] puts the binary.
-fn static_binary() -> PathBuf {
-    target().join(TARGET).join("release/system-monitor")
-}
-
-/// Builds the release binary and checks that it is what is promised: static, stripped, small.
-pub(crate) fn build_static() -> anyhow::Result<PathBuf> {
-    run(&mut release(&["build", "--package", "monitor"]))?;
-    let binary = static_binary();
-    let elf = fs::read(&binary).with_context(|| binary.display().to_string())?;
-    let file = object::File::parse(&*elf)?;
-    if file.section_by_name(".interp").is_some() || file.symbols().next().is_some() {
-        bail!("{} is not static and stripped", binary.display());
-    }
-    let size = elf.len();
-    println!("{}: {size} bytes", binary.display());
-    if size > LARGEST_BINARY {
-        bail!("{} has more than {LARGEST_BINARY} bytes", binary.display());
-    }
-    Ok(binary)
-}
-
-/// Cargo for what is released.
-fn release(arguments: &[&str]) -> std::process::Command {
-    let mut command = cargo(arguments);
-    command.args(["--release", "--target", TARGET]);
-    command.arg("--config").arg(format!("target.{TARGET}.rustflags=['-Ctarget-feature=+crt-static']"));
-    command.env_remove("RUSTFLAGS");
-    command
+/// The binary, and the Debian package around it: the tests of both take these.
+fn release_binary(_: &mut Skips) -> anyhow::Result<()> {
+    release::build_static()?;
+    dist::package().map(drop)
 }
 
 fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     let list = target().join("skipped-tests");
     fs::write(&list, "")?;
     let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.env("SYSTEM_MONITOR_SKIPS", &list).env("SYSTEM_MONITOR_BIN", root().join(static_binary()));
+    command
+        .env("SYSTEM_MONITOR_SKIPS", &list)
+        .env("SYSTEM_MONITOR_BIN", root().join(release::binary(ARCHITECTURES[0])));
+    command.env("SYSTEM_MONITOR_DEB", root().join(dist::package_file()));
     let result = run(&mut command);
     skips.0.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));
     result
@@ -173,16 +133,13 @@ fn fuzzing(skips: &mut Skips) -> anyhow::Result<()> {
     let mut cargo_fuzz = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
     cargo_fuzz.arg(&build);
     // Cargo finds its subcommands on the path.
-    let tools = root().join(tool).parent().map(PathBuf::from).unwrap_or_default();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
-    run(cargo_fuzz.env("PATH", path))?;
+    run(cargo_fuzz.env("PATH", release::path_with(&tool)?))?;
     for entry in fs::read_dir(fuzz.join("fuzz_targets")).context("tests/fuzz/fuzz_targets")? {
         let source = entry?.path();
         let name = source.file_stem().context("a fuzz target without a name")?;
         let found = build.join("found").join(name);
         fs::create_dir_all(&found)?;
-        let mut command = std::process::Command::new(build.join(TARGET).join("release").join(name));
+        let mut command = std::process::Command::new(build.join(ARCHITECTURES[0].target).join("release").join(name));
         command.arg(&found).args(seeds(&fuzz, name));
         command.arg(format!("-max_total_time={FUZZ_SECONDS}")).args(["-verbosity=0", "-print_funcs=0"]);
         run(command.current_dir(&build))?;
@@ -201,7 +158,7 @@ fn seeds(fuzz: &Path, name: &OsStr) -> Vec<PathBuf> {
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     install::valkey()?;
     ebpf::build()?;
-    let binary = build_static()?;
+    let binary = release::build_static()?;
     let mut command = cargo(&["bench", "--package", "tests", "--bench", "agent", "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));
     run(&mut command)

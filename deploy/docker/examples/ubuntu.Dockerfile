@@ -1,0 +1,13 @@
+# A service of one's own on Ubuntu, as a user without rights, with the agent beside it.
+#
+#   docker build --file ubuntu.Dockerfile --tag my-service .
+ARG AGENT=system-monitor
+ARG BASE=ubuntu:24.04
+FROM ${AGENT} AS agent
+FROM ${BASE}
+COPY --from=agent /system-monitor /with-monitor /usr/local/bin/
+ENV CONTAINER_NAME=service VALKEY_HOST=valkey
+USER 1000:1000
+ENTRYPOINT ["with-monitor"]
+# Your service stands here.
+CMD ["sleep", "infinity"]

@@ -1,0 +1,113 @@
+//! The service manager (`sd_notify(3)`): ready with the first report, alive while readings finish.
+
+use std::future::ready;
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use super::{Retry, Sink, SinkError, SinkFuture};
+use crate::report::Report;
+use crate::snapshot::Extent;
+
+/// Sends to the service manager, where there is one.
+pub type Notify = fn(&[NotifyState<'_>]) -> io::Result<()>;
+
+/// An agent that has not finished a reading for so many intervals hangs.
+const INTERVALS: u32 = 3;
+
+/// Tells the service manager of every report.
+pub struct Service<N = Notify> {
+    notify: N,
+    /// What is said once, with the first report.
+    first: Vec<NotifyState<'static>>,
+}
+
+impl<N> Service<N> {
+    /// `watchdog` is the time after which the manager ends an agent that it has not heard of; an agent of long intervals
+    /// asks for more.
+    pub fn new(notify: N, watchdog: Option<Duration>, interval: Duration) -> Self {
+        let needed = interval * INTERVALS;
+        let longer = watchdog.filter(|watchdog| *watchdog < needed).map(|_| {
+            let micros = u32::try_from(needed.as_micros()).unwrap_or(u32::MAX);
+            NotifyState::WatchdogUsec(micros)
+        });
+        Self { notify, first: longer.into_iter().chain([NotifyState::Ready]).collect() }
+    }
+}
+
+impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
+    fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
+        // What is read between two ticks says nothing of the ticks.
+        if report.extent != Extent::Whole {
+            return Box::pin(ready(Ok(())));
+        }
+        let status = status(report);
+        let mut states = self.first.clone();
+        states.extend([NotifyState::Watchdog, NotifyState::Status(&status)]);
+        let sent = (self.notify)(&states);
+        if sent.is_ok() {
+            self.first.clear();
+        }
+        Box::pin(ready(sent.map_err(|error| SinkError {
+            text: format!("the service manager cannot be told: {error}"),
+            retry: Retry::Soon,
+        })))
+    }
+}
+
+fn status(report: &Report) -> String {
+    let count = report.containers.len();
+    let what = if count == 1 { "container" } else { "containers" };
+    format!("{count} {what} on {}, read in {:.1} ms", report.host, report.cost.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::snapshot::{Snapshot, Stamp};
+
+    /// What a manager with this watchdog hears of two reports of an agent with this interval.
+    async fn hears(watchdog: Option<u64>, interval: u64) -> Vec<String> {
+        let heard = Mutex::<Vec<String>>::default();
+        let notify = |states: &[NotifyState<'_>]| {
+            heard.lock().unwrap().extend(states.iter().map(ToString::to_string));
+            Ok(())
+        };
+        let mut service = Service::new(notify, watchdog.map(Duration::from_secs), Duration::from_secs(interval));
+        let taken = Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+        let report = Report::new(None, &Snapshot::new(taken), Duration::from_millis(3));
+        service.write(&report).await.unwrap();
+        service.write(&report).await.unwrap();
+        drop(service);
+        heard.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_report_makes_ready_and_each_one_is_a_sign_of_life() {
+        let status = "STATUS=0 containers on , read in 3.0 ms";
+        let expected = ["READY=1", "WATCHDOG=1", status, "WATCHDOG=1", status];
+        assert_eq!(hears(Some(30), 5).await, expected);
+        assert_eq!(hears(None, 3600).await, expected);
+    }
+
+    #[tokio::test]
+    async fn long_intervals_need_a_patient_watchdog() {
+        assert_eq!(hears(Some(30), 11).await[0], "WATCHDOG_USEC=33000000");
+        // The protocol knows no longer ones.
+        assert_eq!(hears(Some(30), 3600).await[0], "WATCHDOG_USEC=4294967295");
+    }
+
+    #[tokio::test]
+    async fn readiness_is_said_again_when_it_was_not_heard() {
+        let deaf = |_: &[NotifyState<'_>]| Err(io::ErrorKind::ConnectionRefused.into());
+        let mut service = Service::new(deaf, None, Duration::from_secs(5));
+        let taken = Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+        let report = Report::new(None, &Snapshot::new(taken), Duration::ZERO);
+        assert!(service.write(&report).await.is_err());
+        assert!(matches!(service.first[..], [NotifyState::Ready]));
+    }
+}

@@ -1,0 +1,182 @@
+//! What is given to people: binaries, packages, what they are made of, and their checksums, in one directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::release::{self, ARCHITECTURES, Architecture};
+use crate::shell::{command, output, root, run, target, tool};
+use crate::{ebpf, install};
+
+const DEB: &str = "3.8.0";
+const CYCLONEDX: &str = "0.5.9";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// As in monitor/Cargo.toml.
+const MAINTAINER: &str = "system-monitor developers <system-monitor@users.noreply.invalid>";
+/// Who completes what is typed, and the file of each in an archive.
+const SHELLS: [(&str, &str); 3] =
+    [("bash", "system-monitor.bash"), ("zsh", "_system-monitor"), ("fish", "system-monitor.fish")];
+/// What goes into an archive besides: from where in the repository, to where.
+const TEXTS: [(&str, &str); 6] = [
+    ("README.md", "README.md"),
+    ("CHANGELOG.md", "CHANGELOG.md"),
+    ("LICENSE-MIT", "LICENSE-MIT"),
+    ("LICENSE-APACHE", "LICENSE-APACHE"),
+    ("docs/metrics.md", "docs/metrics.md"),
+    ("deploy/systemd/system-monitor.service", "systemd/system-monitor.service"),
+];
+
+/// Makes everything, for both processors; with `--test` the unit tests run on both, the other one emulated.
+pub(crate) fn dist(arguments: &[String]) -> anyhow::Result<()> {
+    if !ebpf::build()? {
+        bail!("a release has the eBPF objects inside, and there is no compiler for them");
+    }
+    let into = target().join("dist");
+    if into.exists() {
+        fs::remove_dir_all(&into)?;
+    }
+    fs::create_dir_all(&into)?;
+    for architecture in ARCHITECTURES {
+        let binary = release::build_auditable(architecture)?;
+        if architecture.target == ARCHITECTURES[0].target {
+            documents(&binary)?;
+        }
+        answers(architecture, &binary)?;
+        fs::copy(&binary, into.join(format!("system-monitor-{VERSION}-linux-{}", architecture.name)))?;
+        archive(architecture, &binary, &into)?;
+        debian_package(architecture, &into)?;
+        if arguments.iter().any(|argument| argument == "--test") {
+            release::test(architecture)?;
+        }
+    }
+    bill_of_materials(&into)?;
+    checksums(&into)?;
+    println!("\n{}:", into.display());
+    run(&mut command("ls", &["-l", into.to_str().context("the target directory is no text")?]))
+}
+
+/// Builds the Debian package for this machine around the binary that is there.
+pub(crate) fn package() -> anyhow::Result<()> {
+    let here = ARCHITECTURES[0];
+    documents(&release::binary(here))?;
+    debian_package(here, &target().join("package"))
+}
+
+/// Where [`package`] puts it.
+pub(crate) fn package_file() -> PathBuf {
+    target().join("package").join(format!("system-monitor_{VERSION}-1_{}.deb", ARCHITECTURES[0].name))
+}
+
+/// Where the manual and the completions are before they are packed.
+fn documents_dir() -> PathBuf {
+    target().join("documents")
+}
+
+/// Manual pages and completions, as the program itself writes them.
+fn documents(binary: &Path) -> anyhow::Result<()> {
+    let into = documents_dir();
+    fs::create_dir_all(&into)?;
+    let binary = root().join(binary);
+    let binary = binary.to_str().context("the target directory is no text")?;
+    let write = |file: &str, arguments: &[&str]| -> anyhow::Result<()> {
+        let text = output(binary, arguments).with_context(|| format!("system-monitor {}", arguments.join(" ")))?;
+        fs::write(into.join(file), text + "\n").with_context(|| file.to_owned())
+    };
+    write("system-monitor.1", &["man"])?;
+    SHELLS.iter().try_for_each(|(shell, file)| write(file, &["completions", shell]))?;
+    fs::write(into.join("changelog"), changelog()).context("changelog")
+}
+
+/// Debian's own form of a changelog; what has changed is said once, in CHANGELOG.md.
+fn changelog() -> String {
+    let date =
+        output("git", &["log", "-1", "--format=%aD"]).unwrap_or_else(|| "Thu, 1 Jan 1970 00:00:00 +0000".to_owned());
+    format!(
+        "system-monitor ({VERSION}-1) unstable; urgency=medium\n\n  * See /usr/share/doc/system-monitor/NEWS.md.\n\n \
+         -- {MAINTAINER}  {date}\n"
+    )
+}
+
+/// A binary that does not even say its version is not given away, whichever processor it is for.
+fn answers(architecture: &Architecture, binary: &Path) -> anyhow::Result<()> {
+    let binary = binary.to_str().context("the target directory is no text")?;
+    let said = if architecture.target == ARCHITECTURES[0].target {
+        output(binary, &["--version"])
+    } else {
+        install::packages(&["qemu-user-static"])?;
+        output(architecture.emulator, &[binary, "--version"])
+    };
+    match said {
+        Some(said) if said.starts_with("system-monitor ") => Ok(()),
+        said => bail!("the binary for {} says {said:?} when asked for its version", architecture.name),
+    }
+}
+
+/// The archive for those who have no package manager: the same bytes from the same source, whenever it is made.
+fn archive(architecture: &Architecture, binary: &Path, into: &Path) -> anyhow::Result<()> {
+    let name = format!("system-monitor-{VERSION}-linux-{}", architecture.name);
+    let stage = target().join("archive").join(&name);
+    if stage.exists() {
+        fs::remove_dir_all(&stage)?;
+    }
+    let put = |from: PathBuf, to: &str| -> anyhow::Result<()> {
+        let to = stage.join(to);
+        fs::create_dir_all(to.parent().unwrap_or(&stage))?;
+        fs::copy(&from, &to).with_context(|| from.display().to_string())?;
+        Ok(())
+    };
+    put(binary.to_owned(), "system-monitor")?;
+    put(documents_dir().join("system-monitor.1"), "man/system-monitor.1")?;
+    for (_, file) in SHELLS {
+        put(documents_dir().join(file), &format!("completions/{file}"))?;
+    }
+    for (from, to) in TEXTS {
+        put(root().join(from), to)?;
+    }
+    let date = output("git", &["log", "-1", "--format=%ct"]).unwrap_or_else(|| "0".to_owned());
+    let archive = into.join(name.clone() + ".tar.gz");
+    let mut tar = command("tar", &["--create", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
+    tar.arg("--mode=u=rwX,go=rX").arg(format!("--mtime=@{date}")).args(["--use-compress-program", "gzip --no-name"]);
+    tar.arg("--file").arg(archive).arg("--directory").arg(target().join("archive")).arg(name);
+    run(&mut tar)
+}
+
+/// `[package.metadata.deb]` in monitor/Cargo.toml says what is in it.
+fn debian_package(architecture: &Architecture, into: &Path) -> anyhow::Result<()> {
+    let mut deb = command(&tool("cargo-deb", DEB)?, &["--package", "monitor", "--target", architecture.target]);
+    deb.args(["--no-build", "--no-strip", "--output"]).arg(root().join(into)).arg("--quiet");
+    run(&mut deb)
+}
+
+/// What the binaries are made of, as CycloneDX.
+fn bill_of_materials(into: &Path) -> anyhow::Result<()> {
+    const FILE: &str = "system-monitor-parts";
+    let tool = tool("cargo-cyclonedx", CYCLONEDX)?;
+    let mut list = command(&tool, &["cyclonedx", "--manifest-path", "monitor/Cargo.toml", "--format", "json"]);
+    list.args(["--spec-version", "1.5", "--target", "all", "--no-build-deps", "--quiet", "--override-filename", FILE]);
+    run(&mut list)?;
+    let own = root().join("monitor").join(FILE).with_extension("json");
+    // The paths of this machine are nobody's business.
+    let text = fs::read_to_string(&own)?.replace(&format!("{}/", root().display()), "/");
+    fs::write(into.join(format!("system-monitor-{VERSION}.cdx.json")), text)?;
+    // It describes every member of the workspace, each beside its manifest.
+    for entry in fs::read_dir(root())?.flatten() {
+        let file = entry.path().join(FILE).with_extension("json");
+        if file.exists() {
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+fn checksums(into: &Path) -> anyhow::Result<()> {
+    let mut names: Vec<String> =
+        fs::read_dir(into)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let sums = command("sha256sum", &[]).args(&names).current_dir(into).output()?;
+    if !sums.status.success() {
+        bail!("sha256sum: {}", String::from_utf8_lossy(&sums.stderr));
+    }
+    fs::write(into.join("SHA256SUMS"), sums.stdout).context("SHA256SUMS")
+}

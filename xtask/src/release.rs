@@ -1,0 +1,171 @@
+//! The binary that is released: static, stripped, with the eBPF objects inside, for this machine's processor and the other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use object::Object;
+
+use crate::shell::{cargo, command, output, root, run, target, tool};
+use crate::{ebpf, install};
+
+/// The binary with the eBPF objects inside stays below this.
+const LARGEST: usize = 8 << 20;
+/// Leaves in the binary the list of what it is made from, for `cargo audit bin`.
+const AUDITABLE: &str = "0.7.7";
+
+/// A processor that there are binaries for.
+pub(crate) struct Architecture {
+    /// What Debian and Docker call it.
+    pub(crate) name: &'static str,
+    /// What Rust calls it.
+    pub(crate) target: &'static str,
+    /// Runs its programs on another processor.
+    pub(crate) emulator: &'static str,
+    linker: &'static str,
+    /// Debian's packages with the linker and the C library to build for it elsewhere.
+    packages: [&'static str; 2],
+}
+
+const AMD64: Architecture = Architecture {
+    name: "amd64",
+    target: "x86_64-unknown-linux-gnu",
+    emulator: "qemu-x86_64-static",
+    linker: "x86_64-linux-gnu-gcc",
+    packages: ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
+};
+
+const ARM64: Architecture = Architecture {
+    name: "arm64",
+    target: "aarch64-unknown-linux-gnu",
+    emulator: "qemu-aarch64-static",
+    linker: "aarch64-linux-gnu-gcc",
+    packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+};
+
+/// That of this machine, and the other one.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const ARCHITECTURES: [&Architecture; 2] = [&AMD64, &ARM64];
+/// That of this machine, and the other one.
+#[cfg(target_arch = "aarch64")]
+pub(crate) const ARCHITECTURES: [&Architecture; 2] = [&ARM64, &AMD64];
+
+/// Where the compiler for an architecture comes from.
+enum Compiler {
+    /// The toolchain that is in use anyway.
+    Own,
+    /// Debian's, whose standard libraries are packages.
+    Debian,
+}
+
+/// Builds the binary for this machine, and checks that it is what is promised.
+pub(crate) fn build_static() -> anyhow::Result<PathBuf> {
+    let here = ARCHITECTURES[0];
+    run(&mut cargo_for(here, &Compiler::Own, &["build", "--release", "--package", "monitor"]))?;
+    check(here)
+}
+
+/// Builds the binary for the processor that `arguments` name, else for this one; then copies it to where they say.
+pub(crate) fn build_for(arguments: &[String]) -> anyhow::Result<()> {
+    let [here, _] = ARCHITECTURES;
+    let wanted = arguments.first().map_or(here.name, String::as_str);
+    let architecture = ARCHITECTURES.into_iter().find(|architecture| architecture.name == wanted);
+    let architecture = architecture.with_context(|| format!("{wanted:?} is neither amd64 nor arm64"))?;
+    ebpf::build()?;
+    let binary = build_auditable(architecture)?;
+    match arguments.get(1) {
+        Some(file) => fs::copy(&binary, file).map(drop).with_context(|| file.clone()),
+        None => {
+            println!("{}", binary.display());
+            Ok(())
+        }
+    }
+}
+
+/// Builds the binary for an architecture as it is given away: with the list of its parts inside.
+pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<PathBuf> {
+    let compiler = compiler(architecture)?;
+    let auditable = tool("cargo-auditable", AUDITABLE)?;
+    let mut build = cargo_for(architecture, &compiler, &["auditable", "build", "--release", "--package", "monitor"]);
+    // Cargo finds its subcommands on the path.
+    run(build.env("PATH", path_with(&auditable)?))?;
+    check(architecture)
+}
+
+/// Runs the unit tests, emulated where the processor is the other one.
+pub(crate) fn test(architecture: &Architecture) -> anyhow::Result<()> {
+    let arguments = ["test", "--package", "monitor", "--package", "monitor-common", "--lib", "--bins"];
+    let mut tests = cargo_for(architecture, &compiler(architecture)?, &arguments);
+    if architecture.target != ARCHITECTURES[0].target {
+        tests.arg("--config").arg(format!("target.{}.runner={:?}", architecture.target, architecture.emulator));
+    }
+    run(&mut tests)
+}
+
+/// Where [`build_static`] puts the binary.
+pub(crate) fn binary(architecture: &Architecture) -> PathBuf {
+    target().join(architecture.target).join("release/system-monitor")
+}
+
+/// Static, stripped, small.
+fn check(architecture: &Architecture) -> anyhow::Result<PathBuf> {
+    let binary = binary(architecture);
+    let elf = fs::read(&binary).with_context(|| binary.display().to_string())?;
+    let file = object::File::parse(&*elf)?;
+    if file.section_by_name(".interp").is_some() || file.symbols().next().is_some() {
+        bail!("{} is not static and stripped", binary.display());
+    }
+    let size = elf.len();
+    println!("{}: {size} bytes", binary.display());
+    if size > LARGEST {
+        bail!("{} has more than {LARGEST} bytes", binary.display());
+    }
+    Ok(binary)
+}
+
+/// A compiler whose standard library for the architecture is there or can be had.
+fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
+    let target = architecture.target;
+    let has = |rustc: &str| {
+        output(rustc, &["--print", "target-libdir", "--target", target])
+            .is_some_and(|libraries| Path::new(&libraries).is_dir())
+    };
+    if target != ARCHITECTURES[0].target {
+        install::packages(&architecture.packages)?;
+    }
+    if has("rustc") {
+        return Ok(Compiler::Own);
+    }
+    if output("rustup", &["target", "add", target]).is_some() && has("rustc") {
+        return Ok(Compiler::Own);
+    }
+    if !has("/usr/bin/rustc") {
+        run(&mut command("dpkg", &["--add-architecture", architecture.name]))?;
+        install::packages(&["rustc-web", &format!("libstd-rust-web-dev:{}", architecture.name)])?;
+    }
+    Ok(Compiler::Debian)
+}
+
+/// Cargo for what is static, for an architecture.
+fn cargo_for(architecture: &Architecture, compiler: &Compiler, arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    let target = architecture.target;
+    command.args(["--target", target]);
+    command.arg("--config").arg(format!("target.{target}.rustflags=['-Ctarget-feature=+crt-static']"));
+    command.env_remove("RUSTFLAGS");
+    if target != ARCHITECTURES[0].target {
+        command.arg("--config").arg(format!("target.{target}.linker={:?}", architecture.linker));
+    }
+    if let Compiler::Debian = compiler {
+        command.env("RUSTC", "/usr/bin/rustc");
+    }
+    command
+}
+
+/// The search path with the directory of a tool before all others.
+pub(crate) fn path_with(tool: &str) -> anyhow::Result<std::ffi::OsString> {
+    let directory = root().join(tool).parent().map(PathBuf::from).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&path)))?)
+}
