@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const OBJECTS: [&str; 2] = ["network", "process"];
+const OBJECTS: [&str; 3] = ["network", "process", "lifecycle"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SYSTEM_MONITOR_EBPF_OBJECTS");

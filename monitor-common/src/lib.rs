@@ -99,6 +99,39 @@ impl Lineage {
     }
 }
 
+/// A turn in the life of one cgroup, as it is told through the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Life {
+    /// The cgroup.
+    pub id: u64,
+    /// The cgroup that it is in.
+    pub parent: u64,
+    /// What happened, a [`Turn`].
+    pub turn: u64,
+}
+
+/// What can happen to a cgroup.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Its directory was made.
+    Made = 1,
+    /// It, or one below it, got the first process.
+    Filled = 2,
+    /// It and all below it have lost the last process.
+    Emptied = 3,
+    /// Its directory was removed.
+    Removed = 4,
+}
+
+impl Life {
+    /// What happened, if this version knows it.
+    pub fn turn(&self) -> Option<Turn> {
+        [Turn::Made, Turn::Filled, Turn::Emptied, Turn::Removed].into_iter().find(|turn| *turn as u64 == self.turn)
+    }
+}
+
 impl Network {
     /// Adds another reading: another CPU's share, or another cgroup's of the same container.
     pub fn add(&mut self, other: &Self) {

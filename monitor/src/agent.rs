@@ -71,7 +71,9 @@ impl Agent {
             lives.follow(&mut now);
             if prev.is_some() {
                 let report = Report::new(prev.as_ref(), &now, cost);
-                health.report(&report);
+                if extent == Extent::Whole {
+                    health.report(&report);
+                }
                 reports.publish(report);
             }
             if extent == Extent::Whole {

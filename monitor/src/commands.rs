@@ -54,7 +54,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("Starting system monitor for container: {}", config.container_name);
     let token = token(&config)?;
     let hold = Hold::take(&config)?;
-    let opened = sources::open(&config, hold.pins.as_ref(), now);
+    let opened = open(&config, hold.pins.as_ref())?;
     require_ebpf(&config, &opened)?;
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -139,6 +139,10 @@ fn detach(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(cli::print(format!("{removed}removed {}\n", dir.display()).as_bytes()))
 }
 
+fn open(config: &Config, pins: Option<&Pins>) -> anyhow::Result<Opened> {
+    sources::open(config, pins, now).context("a thread cannot be started")
+}
+
 fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     if config.ebpf == Ebpf::On && !opened.programs.iter().any(|program| program.state.is_attached()) {
         bail!("--ebpf on, but no eBPF program could be loaded; `system-monitor doctor` says why");
@@ -219,7 +223,7 @@ fn look(opened: &mut Opened, wait: Duration) -> Report {
 
 fn once(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
     let wait = flags.get_one::<Duration>("wait").copied().unwrap_or(Duration::from_secs(1));
-    let mut opened = sources::open(config, None, now);
+    let mut opened = open(config, None)?;
     require_ebpf(config, &opened)?;
     let report = look(&mut opened, wait);
     let text = if flags.get_flag("json") || !std::io::stdout().is_terminal() {
@@ -231,7 +235,7 @@ fn once(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn diagnose(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
-    let mut opened = sources::open(config, None, now);
+    let mut opened = open(config, None)?;
     let report = look(&mut opened, Duration::from_secs(1));
     let mut checks: Vec<Check> = opened.programs.iter().map(doctor::program).collect();
     checks.extend(doctor::numbers(&report));

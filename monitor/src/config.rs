@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::containers::rules::Rules;
 use crate::containers::{Roots, own};
 use crate::settings::{Name, SettingError, Settings};
 use crate::sinks::http::{Address, ListenOptions};
@@ -76,6 +77,10 @@ pub struct Config {
     pub roots: Roots,
     /// The walk of the root filesystem.
     pub disk: DiskOptions,
+    /// What is watched in scope `host`.
+    pub rules: Rules,
+    /// Sockets of Docker and Podman.
+    pub runtime_sockets: Vec<PathBuf>,
     /// Where reports go; `None` for nowhere.
     pub valkey: Option<ValkeyOptions>,
     /// Where reports can be looked at; `None` for nowhere.
@@ -126,10 +131,10 @@ impl Config {
             roots,
             disk: DiskOptions {
                 interval: settings.optional(Name::DiskInterval, duration)?.filter(|interval| !interval.is_zero()),
-                exclude: settings
-                    .optional(Name::DiskExclude, |text| text.split(',').map(|path| directory(path.trim())).collect())?
-                    .unwrap_or_default(),
+                exclude: settings.optional(Name::DiskExclude, paths)?.unwrap_or_default(),
             },
+            rules: rules(settings)?,
+            runtime_sockets: settings.required(Name::RuntimeSockets, paths)?,
             valkey: valkey(settings, interval, scope, &mut warnings)?,
             listen: listen(settings)?,
             log: settings.required(Name::Log, levels)?,
@@ -139,6 +144,16 @@ impl Config {
             warnings,
         })
     }
+}
+
+fn rules(settings: &Settings) -> Result<Rules, SettingError> {
+    let watched = settings.optional(Name::Cgroups, |text| Rules::default().with_cgroups(text))?.unwrap_or_default();
+    let reported = settings.optional(Name::Containers, |text| watched.clone().with_names(text))?;
+    Ok(reported.unwrap_or(watched))
+}
+
+fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    text.split(',').map(|path| directory(path.trim())).collect()
 }
 
 fn container_name(settings: &Settings, warnings: &mut Vec<String>) -> String {

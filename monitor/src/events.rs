@@ -110,8 +110,13 @@ impl Watch {
     fn oom(&mut self, container: &Container) -> Option<Event> {
         let Ok(Number::Whole(kills)) = container.get(Metric::OomKills) else { return None };
         let backend = container.values.origin(Metric::OomKills)?.backend();
-        let (before, known) = self.oom_kills.replace((backend, kills))?;
-        let more = kills.checked_sub(known).filter(|more| *more > 0 && before == backend)?;
+        let known = match (self.oom_kills.replace((backend, kills)), container.status) {
+            (Some((before, known)), _) if before == backend => known,
+            // The last report may have the number from elsewhere, and be the first one.
+            (known, Status::Exited) => known.map_or(0, |(_, known)| known),
+            _ => return None,
+        };
+        let more = kills.checked_sub(known).filter(|more| *more > 0)?;
         let plural = if more == 1 { "process" } else { "processes" };
         Some(Event::new(Level::Error, format!("out of memory: the kernel killed {more} {plural}, {kills} in all")))
     }
@@ -222,6 +227,22 @@ mod tests {
         let now = container(&[(Metric::OomKills, 0, 5)]);
         assert_eq!(texts(watch.events(&now)), ["ERROR out of memory: the kernel killed 2 processes, 5 in all"]);
         assert!(watch.events(&now).is_empty());
+    }
+
+    #[test]
+    fn a_kill_that_only_the_last_report_knows_of_is_said() {
+        let ended = |kills| {
+            let mut container = container(&[(Metric::OomKills, 2, kills)]);
+            container.status = Status::Exited;
+            container
+        };
+        assert_eq!(
+            texts(Watch::default().events(&ended(1)))[0],
+            "ERROR out of memory: the kernel killed 1 process, 1 in all"
+        );
+        let mut watch = Watch::default();
+        watch.events(&container(&[(Metric::OomKills, 0, 1)]));
+        assert!(!texts(watch.events(&ended(1))).iter().any(|text| text.contains("memory")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metrics::{How, Metric, Shown};
 use crate::report::{Container, Report};
-use crate::snapshot::{CgroupId, Extent, Status};
+use crate::snapshot::{CgroupId, Status};
 
 /// What was said last.
 #[derive(Debug, Default)]
@@ -31,10 +31,10 @@ impl Health {
         }
     }
 
-    /// Takes note of the numbers that appeared or disappeared.
+    /// Takes note, in a whole report, of the numbers that appeared or disappeared.
     pub fn report(&mut self, report: &Report) {
         let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
-        self.absent.retain(|(id, _), _| ids.contains(id) == (report.extent == Extent::Whole));
+        self.absent.retain(|(id, _), _| ids.contains(id));
         // Who has ended lacks most numbers, as it must.
         for container in report.containers.iter().filter(|container| container.status != Status::Exited) {
             for &metric in Metric::ALL.iter().filter(|metric| is_watched(**metric)) {

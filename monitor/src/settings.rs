@@ -75,6 +75,9 @@ settings! {
     LogCleanup = Some("log-cleanup"), "MONITOR_LOG_CLEANUP", Some("true"), "BOOL", "Whether log entries that earlier runs left under the own name are removed, in small steps: true or false";
     DiskInterval = Some("disk-interval"), "MONITOR_DISK_INTERVAL", Some("60s"), "DURATION", "Time between two walks of the root filesystem; 0s for none";
     DiskExclude = Some("disk-exclude"), "MONITOR_DISK_EXCLUDE", None, "PATHS", "Directories that the walk leaves out, separated by commas";
+    Containers = Some("containers"), "MONITOR_CONTAINERS", None, "NAMES", "Scope host: names of the containers that are reported, patterns separated by commas, !NAME to leave one out [default: all]";
+    Cgroups = Some("cgroups"), "MONITOR_CGROUPS", None, "PATHS", "Scope host: further cgroups that are reported like containers, patterns of paths separated by commas; systemd for its services and scopes";
+    RuntimeSockets = Some("runtime-sockets"), "MONITOR_RUNTIME_SOCKETS", Some("/run/docker.sock,/run/podman/podman.sock"), "PATHS", "Scope host: sockets of Docker and Podman that are asked for names that their files do not tell";
     CgroupRoot = Some("cgroup-root"), "MONITOR_CGROUP_ROOT", None, "DIR", "Where the cgroup trees are mounted [default: from the mount table]";
     ProcRoot = Some("proc-root"), "MONITOR_PROC_ROOT", Some("/proc"), "DIR", "Where procfs is mounted";
     SysRoot = Some("sys-root"), "MONITOR_SYS_ROOT", Some("/sys"), "DIR", "Where sysfs is mounted";

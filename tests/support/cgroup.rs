@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use monitor::containers::mounts::{self, Mount};
@@ -22,15 +23,24 @@ pub struct Group {
 impl Group {
     /// Makes the group. `None` where this process may not.
     pub fn new(name: &str) -> Option<Self> {
-        Self::called(&format!("system-monitor-{name}-{}", std::process::id()))
+        Self::at(&format!("system-monitor-{name}-{}", std::process::id()))
     }
 
     /// Makes a group that the agent of a machine takes for the container `name`. `None` where this process may not.
     pub fn container(name: &str) -> Option<Self> {
-        Self::called(&format!("lxc.payload.{name}"))
+        Self::at(&format!("lxc.payload.{name}"))
     }
 
-    fn called(name: &str) -> Option<Self> {
+    /// A group where Docker would make that of a container, and the container's id. `None` where this process may not.
+    pub fn docker() -> Option<(Self, String)> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let made = MADE.fetch_add(1, Ordering::SeqCst);
+        let id = format!("{:08x}{made:04x}{:052x}", std::process::id(), 0);
+        Some((Self::at(&format!("docker/{id}"))?, id))
+    }
+
+    /// Makes the group of a path.
+    fn at(path: &str) -> Option<Self> {
         let table = fs::read("/proc/self/mountinfo").unwrap();
         let mut group = Self { dirs: Vec::new() };
         for mount in mounts::parse(&table)
@@ -40,10 +50,19 @@ impl Group {
             if mount.is_v2() {
                 enable_controllers(&mount.point);
             }
-            let dir = mount.point.join(name);
+            let dir = mount.point.join(path);
+            for outer in Path::new(path).ancestors().skip(1).filter(|outer| !outer.as_os_str().is_empty()) {
+                let outer = mount.point.join(outer);
+                if fs::create_dir(&outer).is_ok() {
+                    inherit_cpuset(&mount.point, &outer);
+                }
+                if mount.is_v2() {
+                    enable_controllers(&outer);
+                }
+            }
             match fs::create_dir(&dir) {
                 Ok(()) => {
-                    inherit_cpuset(&mount.point, &dir);
+                    inherit_cpuset(dir.parent().unwrap_or(&mount.point), &dir);
                     group.dirs.push((mount, dir));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -119,13 +119,27 @@ pub struct Load {
 
 impl Load {
     pub fn start(group: &Group, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program());
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        group.enter(&mut command);
+        Self::spawn(group, Command::new(program()).args(arguments))
+    }
+
+    /// Starts a load in a container that calls itself so.
+    pub fn start_as(group: &Group, arguments: &[&str], name: &str) -> Self {
+        Self::spawn(group, Command::new(program()).args(arguments).env("CONTAINER_NAME", name))
+    }
+
+    fn spawn(group: &Group, command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        group.enter(command);
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, input, output }
+    }
+
+    /// Lets it end by itself.
+    pub fn end(mut self) {
+        drop(self.input.take());
+        self.child.wait().unwrap();
     }
 
     pub fn pid(&self) -> u32 {

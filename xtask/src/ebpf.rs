@@ -19,7 +19,7 @@ const LINKER: &str = "0.10.0";
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
-const OBJECTS: [&str; 2] = ["network", "process"];
+const OBJECTS: [&str; 3] = ["network", "process", "lifecycle"];
 
 /// A compiler for the BPF target.
 enum Compiler {

@@ -1,14 +1,21 @@
 //! Which cgroup is a container, where its directories are, and what it is called.
 
+pub mod follow;
+pub mod glob;
 pub mod host;
+pub mod inotify;
 pub mod mounts;
 pub mod names;
 pub mod own;
+pub mod registry;
+pub mod rules;
 pub mod runtime;
 pub mod tree;
+pub mod trees;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::mounts::Mount;
 use crate::metrics::{Metric, Origin};
@@ -35,6 +42,11 @@ pub fn host_root(roots: &Roots) -> PathBuf {
     // With the dot it is the directory, without it the link.
     let first = roots.proc.join("1/root/.");
     if first.is_dir() { first } else { "/".into() }
+}
+
+/// What threads share is whole at every moment, whatever became of them.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The mounts that show cgroup trees.

@@ -6,7 +6,7 @@
 /// What a path says of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`; `systemd` for a unit, `cgroup` for any other.
     pub runtime: &'static str,
     /// The runtime's id, where it has one.
     pub id: Option<String>,
@@ -17,6 +17,11 @@ pub struct Marks {
 impl Marks {
     fn with_id(runtime: &'static str, id: &str) -> Option<Self> {
         is_id(id).then(|| Self { runtime, id: Some(id.to_owned()), name: None })
+    }
+
+    /// Of a cgroup that no runtime made.
+    pub fn other() -> Self {
+        Self { runtime: "cgroup", id: None, name: None }
     }
 
     fn with_name(runtime: &'static str, name: &str) -> Option<Self> {
@@ -30,6 +35,13 @@ pub fn container(path: &str) -> Option<Marks> {
     let name = components.next()?;
     let parent = components.next().unwrap_or_default();
     scope(name).or_else(|| plain(name, parent, path))
+}
+
+/// Whether a path is that of a service or a scope of systemd's, and of which.
+pub fn unit(path: &str) -> Option<Marks> {
+    let name = path.rsplit('/').next()?;
+    let is_unit = [".service", ".scope"].iter().any(|suffix| name.ends_with(suffix));
+    is_unit.then(|| Marks::with_name("systemd", name)).flatten()
 }
 
 /// The innermost container that a path lies in: for who only knows the own path.

@@ -1,6 +1,7 @@
 //! The directories of a cgroup tree.
 
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,20 @@ pub fn walk(root: &Path) -> io::Result<Vec<Directory>> {
     Ok(found)
 }
 
+/// The directories in one, by their ids. One that vanishes has none.
+pub fn names(dir: &Path) -> HashMap<CgroupId, OsString> {
+    let mut names = HashMap::new();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = rustix::fs::open(dir, flags, Mode::empty()).and_then(|handle| Dir::read_from(&handle));
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_bytes();
+        if entry.file_type() == FileType::Directory && name != b"." && name != b".." {
+            names.insert(CgroupId(entry.ino()), OsStr::from_bytes(name).to_owned());
+        }
+    }
+    names
+}
+
 /// Name and id of each directory in one, and whether it has directories itself.
 fn children(dir: &Path) -> io::Result<Vec<(Vec<u8>, CgroupId, bool)>> {
     let handle = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -87,6 +102,16 @@ mod tests {
             assert_eq!(directory.id.0, fs::metadata(dir.path().join(&directory.path)).unwrap().ino());
             assert!(found[..=at].iter().any(|before| before.id == directory.parent), "{directory:?}");
         }
+    }
+
+    #[test]
+    fn the_directories_in_one_are_known_by_their_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let id = CgroupId(fs::metadata(dir.path().join("a")).unwrap().ino());
+        assert_eq!(names(dir.path()), HashMap::from([(id, "a".into())]));
+        assert!(names(Path::new("/nonexistent")).is_empty());
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::fs::File as Handle;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::parse::{self, ParseError};
 use super::{Source, SourceError};
 use crate::metrics::{File, Metric, Origin};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Snapshot, Values};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Snapshot, Status, Values};
 
 /// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
 const RETRY: u64 = 60;
@@ -58,9 +59,38 @@ fn plans() -> Vec<Plan> {
 #[derive(Debug)]
 pub struct CgroupFiles {
     plans: Vec<Plan>,
-    open: HashMap<CgroupId, Vec<Option<Kept>>>,
+    open: HashMap<CgroupId, Open>,
     reader: Reader,
     readings: u64,
+    ended: Cause,
+}
+
+/// The files of one cgroup, plan by plan, and whose they are.
+#[derive(Debug)]
+struct Open {
+    identity: Arc<Identity>,
+    files: Vec<Option<Kept>>,
+}
+
+impl Open {
+    fn find(plans: &[Plan], identity: &Arc<Identity>) -> Self {
+        Self { identity: Arc::clone(identity), files: plans.iter().map(|plan| Kept::find(plan, identity)).collect() }
+    }
+
+    /// Whether these are the files of that identity, which may have changed since: a name, or a directory that was found.
+    fn is_of(&mut self, identity: &Arc<Identity>) -> bool {
+        if !Arc::ptr_eq(&self.identity, identity) {
+            if (&self.identity.v2, &self.identity.v1) != (&identity.v2, &identity.v1) {
+                return false;
+            }
+            self.identity = Arc::clone(identity);
+        }
+        true
+    }
+
+    fn count(&self) -> usize {
+        self.files.iter().flatten().map(Kept::count_open).sum()
+    }
 }
 
 /// What files are read with.
@@ -74,7 +104,9 @@ struct Reader {
 impl CgroupFiles {
     /// Keeps at most `room` files open.
     pub fn new(room: usize) -> Self {
-        Self { plans: plans(), open: HashMap::new(), reader: Reader { buffer: vec![0; 8192], room }, readings: 0 }
+        let reader = Reader { buffer: vec![0; 8192], room };
+        let ended = Cause::new("the container has ended");
+        Self { plans: plans(), open: HashMap::new(), reader, readings: 0, ended }
     }
 }
 
@@ -84,21 +116,27 @@ impl Source for CgroupFiles {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        self.open.retain(|id, files| {
-            let stays = into.extent == Extent::Ended || into.cgroups.contains_key(id);
+        let whole = into.extent == Extent::Whole;
+        self.open.retain(|id, open| {
+            let stays = match into.cgroups.get(id) {
+                Some(cgroup) => cgroup.status != Status::Exited && open.is_of(&cgroup.identity),
+                None => !whole,
+            };
             if !stays {
-                self.reader.room += files.iter().flatten().map(Kept::count_open).sum::<usize>();
+                self.reader.room += open.count();
             }
             stays
         });
         for (id, cgroup) in &mut into.cgroups {
-            let Cgroup { identity, values, .. } = cgroup;
-            let kept = self
-                .open
-                .entry(*id)
-                .or_insert_with(|| self.plans.iter().map(|plan| Kept::find(plan, identity)).collect());
+            let Cgroup { identity, values, status, .. } = cgroup;
+            if *status == Status::Exited {
+                let rows = self.plans.iter().flat_map(|plan| &plan.rows);
+                rows.for_each(|(metric, rank, _)| values.miss(*metric, *rank, self.ended.clone()));
+                continue;
+            }
+            let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, identity));
             let retry = self.readings.is_multiple_of(RETRY);
-            for (plan, kept) in self.plans.iter().zip(kept) {
+            for (plan, kept) in self.plans.iter().zip(&mut open.files) {
                 let served = plan.rows.iter().all(|(metric, rank, _)| values.served(*metric, *rank));
                 if let (false, Some(kept)) = (served, kept) {
                     kept.read(plan, retry, &mut self.reader, values);
@@ -106,7 +144,7 @@ impl Source for CgroupFiles {
             }
             unlimited(&self.plans, identity, values);
         }
-        self.readings += 1;
+        self.readings += u64::from(whole);
         Ok(())
     }
 }
@@ -319,7 +357,6 @@ fn read_all(handle: &Handle, buffer: &mut Vec<u8>, at: usize) -> Result<usize, E
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -460,6 +497,20 @@ mod tests {
         let mut fake = fake(&["v2"], &[]);
         std::fs::write(fake.dir.path().join("v2/top/own/memory.current"), vec![b'1'; LONGEST * 2]).unwrap();
         assert!(cause(&fake.sample(), Metric::MemoryUsage).contains("memory.current"));
+    }
+
+    #[test]
+    fn a_directory_that_is_found_later_is_read() {
+        let mut fake = fake(&["v2", "memory"], &[("memory/top/own/memory.usage_in_bytes", "7\n")]);
+        let whole = Arc::clone(&fake.identity);
+        fake.identity = Arc::new(Identity { v1: Default::default(), ..Identity::clone(&whole) });
+        assert!(fake.sample().get(Metric::MemoryUsage).unwrap().is_err());
+        fake.identity = whole;
+        assert_eq!(fake.sample().get(Metric::MemoryUsage), Some(Ok(7)));
+        fake.identity = Arc::new(Identity { name: "other".into(), ..Identity::clone(&fake.identity) });
+        let room = fake.source.reader.room;
+        assert_eq!(fake.sample().get(Metric::MemoryUsage), Some(Ok(7)));
+        assert_eq!(fake.source.reader.room, room, "a new name opens nothing anew");
     }
 
     #[test]

@@ -15,13 +15,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
 use self::bpf::pins::Pins;
-use self::bpf::{Part, ProgramState, Room};
+use self::bpf::{Bpf, Part, ProgramState, Room};
 use self::cgroup::CgroupFiles;
 use self::disk::{Disk, DiskPlan};
 use self::procfs::Procfs;
 use crate::config::Config;
 use crate::containers;
 use crate::containers::host::HostContainers;
+use crate::containers::names::Places;
 use crate::containers::own::{self, OwnContainer};
 use crate::sinks::http;
 use crate::snapshot::{Extent, Scope, Snapshot, Stamp};
@@ -59,16 +60,19 @@ pub struct Opened {
 
 /// Opens what the configuration asks for. What the host refuses is left out, with its cause. `pins` are for what shall go
 /// on counting afterwards.
-pub fn open(config: &Config, pins: Option<&Pins>, clock: fn() -> Stamp) -> Opened {
+///
+/// # Errors
+/// When this process may not have the threads that it needs.
+pub fn open(config: &Config, pins: Option<&Pins>, clock: fn() -> Stamp) -> std::io::Result<Opened> {
     let roots = &config.roots;
     let descriptors = raise_descriptor_limit();
     let reserved = RESERVED + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
     let room = if descriptors < RESERVED { Room::None(descriptors) } else { Room::Enough };
-    let (first, part) = match config.scope {
-        Scope::Own => own_container(config),
-        Scope::Host => every_container(config),
+    let ended = Arc::<Notify>::default();
+    let (first, bpf, programs) = match config.scope {
+        Scope::Own => own_container(config, room, pins, clock),
+        Scope::Host => every_container(config, room, pins, clock, &ended)?,
     };
-    let (bpf, programs) = bpf::open(config.ebpf, &part, roots, room, pins, clock);
     let plan = DiskPlan {
         exclude: config.disk.exclude.clone(),
         interval: config.disk.interval,
@@ -81,19 +85,35 @@ pub fn open(config: &Config, pins: Option<&Pins>, clock: fn() -> Stamp) -> Opene
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];
-    Opened { sources, programs, ended: Arc::default() }
+    Ok(Opened { sources, programs, ended })
 }
 
-fn own_container(config: &Config) -> (Box<dyn Source>, Part) {
+/// What says which cgroups there are, and what counts in them.
+type Watched = (Box<dyn Source>, Bpf, Vec<ProgramState>);
+
+fn own_container(config: &Config, room: Room, pins: Option<&Pins>, clock: fn() -> Stamp) -> Watched {
     let own = own::find(&config.roots, &config.container_name);
-    let part = Part::of(&own);
-    (Box::new(OwnContainer::new(own, &config.roots)), part)
+    let (bpf, programs) = bpf::open(config.ebpf, &Part::of(&own), &config.roots, room, pins, clock);
+    (Box::new(OwnContainer::new(own, &config.roots)), bpf, programs)
 }
 
-fn every_container(config: &Config) -> (Box<dyn Source>, Part) {
-    let containers = HostContainers::new(&config.roots, &containers::host_root(&config.roots));
-    let part = Part { top: containers.root(), id: None };
-    (Box::new(containers), part)
+fn every_container(
+    config: &Config,
+    room: Room,
+    pins: Option<&Pins>,
+    clock: fn() -> Stamp,
+    ended: &Arc<Notify>,
+) -> std::io::Result<Watched> {
+    let host = containers::host_root(&config.roots);
+    let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
+    let places = Places { host, proc: config.roots.proc.clone(), sockets };
+    let mut containers = HostContainers::new(&config.roots, config.rules.clone(), &places, clock)?;
+    let part = Part { top: containers.root(), id: None, lives: true };
+    let (mut bpf, programs) = bpf::open(config.ebpf, &part, &config.roots, room, pins, clock);
+    if let Err(error) = containers.follow(bpf.take_lives(), Arc::clone(ended)) {
+        tracing::warn!("the cgroup tree cannot be followed, and is walked at each reading: {error}");
+    }
+    Ok((Box::new(containers), bpf, programs))
 }
 
 /// Takes all descriptors that this process may have; how many that are.

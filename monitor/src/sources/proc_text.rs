@@ -8,6 +8,8 @@ use crate::snapshot::NO_LIMIT;
 pub struct Stat {
     /// `R`, `S`, `Z`, …
     pub state: u8,
+    /// Whether it has executed a program since it was forked: until then its environment is that of its creator.
+    pub has_executed: bool,
     /// Tasks in the thread group.
     pub threads: u64,
     /// Clock ticks from boot to its start.
@@ -27,11 +29,15 @@ pub fn stat(text: &[u8]) -> Option<Stat> {
     let end = text.iter().rposition(|&byte| byte == b')')?;
     let mut fields = words(&text[end + 1..]);
     let state = *fields.next()?.first()?;
-    // proc_pid_stat(5) counts from 1: the state is field 3, the threads 20, the start 22.
-    let threads = integer(fields.nth(16)?)?;
+    // proc_pid_stat(5) counts from 1: the state is field 3, the flags 9, the threads 20, the start 22.
+    let has_executed = integer(fields.nth(5)?)? & PF_FORKNOEXEC == 0;
+    let threads = integer(fields.nth(10)?)?;
     let started = integer(fields.nth(1)?)?;
-    Some(Stat { state, threads, started })
+    Some(Stat { state, has_executed, threads, started })
 }
+
+/// Forked and not yet executed (`include/linux/sched.h`).
+const PF_FORKNOEXEC: u64 = 0x40;
 
 /// The soft limit of open files in `/proc/PID/limits`.
 pub fn descriptor_limit(text: &[u8]) -> Option<u64> {
@@ -92,7 +98,7 @@ mod tests {
     #[test]
     fn a_command_may_hold_spaces_and_parentheses() {
         let text = b"42 (a) b (c) R 1 42 42 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 3 0 777 1000 5";
-        assert_eq!(stat(text), Some(Stat { state: b'R', threads: 3, started: 777 }));
+        assert_eq!(stat(text), Some(Stat { state: b'R', has_executed: true, threads: 3, started: 777 }));
         assert_eq!(stat(b"42 (a) R 1"), None);
     }
 
@@ -133,7 +139,7 @@ eth0.5: 10 1 0 0 0 0 0 0 20 1 0 0 0 0 0 0
         #[test]
         fn any_command_is_skipped(comm in "[ -~]{0,15}", threads: u64, started: u64) {
             let text = format!("1 ({comm}) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 {started} 0");
-            prop_assert_eq!(stat(text.as_bytes()), Some(Stat { state: b'S', threads, started }));
+            prop_assert_eq!(stat(text.as_bytes()), Some(Stat { state: b'S', has_executed: true, threads, started }));
         }
     }
 }

@@ -65,21 +65,22 @@ impl Procfs {
             members(&dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?;
             self.lists.insert(id, dir);
         }
-        // 0 stands for a process outside of the pid namespace of the reader.
-        pids.remove(&0);
         Ok(pids.into_iter().collect())
     }
 
     fn tasks(&mut self, id: CgroupId, cgroup: &mut Cgroup, scope: Scope, now: Duration) -> Tasks {
+        if cgroup.status == Status::Exited {
+            return no_tasks(&ended());
+        }
         let pids = match self.pids(id, &cgroup.identity, scope) {
-            Ok(_) if cgroup.status == Status::Exited => return no_tasks(&ended()),
             Ok(pids) => pids,
             Err(cause) => return no_tasks(&cause),
         };
-        let mut sum = Sum::default();
+        let mut sum = Sum { none: pids.is_empty(), ..Sum::default() };
         for pid in pids {
             let dir = self.roots.proc.join(pid.to_string());
-            // A process that ended since it was listed is not counted.
+            // A process that ended since it was listed is not counted; nor is one outside of the reader's pid namespace, for
+            // which 0 stands.
             let Ok(text) = fs::read(dir.join("stat")) else { continue };
             match proc_text::stat(&text) {
                 Some(stat) if stat.is_alive() => self.process(pid, &dir, stat, &mut sum),
@@ -280,6 +281,8 @@ fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
 
 #[derive(Debug, Default)]
 struct Sum {
+    /// Whether no process is listed.
+    none: bool,
     processes: u64,
     threads: u64,
     descriptors: u64,
@@ -302,7 +305,8 @@ impl Sum {
 
     fn into_tasks(self, now: Duration, ticks_per_second: u64, own_pid_namespace: bool) -> Tasks {
         let nothing = || Cause::new("no process of the container can be seen; is /proc mounted with hidepid?");
-        let seen = |value: u64| if self.processes == 0 { Err(nothing()) } else { Ok(value) };
+        let nothing = || if self.none { Cause::new("it has no process") } else { nothing() };
+        let seen = |value: u64| if self.processes == 0 && !self.none { Err(nothing()) } else { Ok(value) };
         let oldest = self.first.map(|(started, _)| started);
         let first = if own_pid_namespace { self.init.or(oldest) } else { oldest };
         let uptime = first.map(|started| now.as_secs().saturating_sub(started / ticks_per_second)).ok_or_else(nothing);

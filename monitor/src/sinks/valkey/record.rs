@@ -113,6 +113,10 @@ impl Recorder {
             documents.push(json);
             let options = &self.options;
             let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
+            if watched.log.name() != name {
+                // It was renamed. What is under the old name runs out.
+                watched.log = Watched::new(name, options).log;
+            }
             for event in watched.observe(container, mono, context, stopping, options.log_interval) {
                 let (id, json) = watched.log.entry(wall, event.level, &event.message);
                 backlog.push(Stream::log(name), id, json, mono);

@@ -23,6 +23,13 @@ const OFFSETS: &[(&str, &str, &str)] = &[
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
     ("TASK_START_TIME", "task_struct", "start_time"),
     ("SIGNAL_LIVE", "signal_struct", "live"),
+    ("CGROUP_SELF", "cgroup", "self"),
+    ("CGROUP_KN", "cgroup", "kn"),
+    ("CGROUP_ROOT", "cgroup", "root"),
+    ("ROOT_HIERARCHY", "cgroup_root", "hierarchy_id"),
+    ("CSS_PARENT", "cgroup_subsys_state", "parent"),
+    ("CSS_CGROUP", "cgroup_subsys_state", "cgroup"),
+    ("KERNFS_ID", "kernfs_node", "id"),
 ];
 
 /// What the host offers to programs.
@@ -142,6 +149,7 @@ impl Attaching<'_> {
             Hook::Ingress => self.attach_to_cgroup(CgroupSkbAttachType::Ingress),
             Hook::Egress => self.attach_to_cgroup(CgroupSkbAttachType::Egress),
             Hook::RawTracepoint | Hook::BtfTracepoint => self.attach_to_tracepoint(hook),
+            Hook::Messages => self.attach_alone(hook),
         }
     }
 
@@ -167,6 +175,13 @@ impl Attaching<'_> {
         let link = program.take_link(id).map_err(|error| told(Step::AttachCgroup, &error))?;
         let link = FdLink::try_from(link).map_err(|error| told(Step::Pin, &error))?;
         kept.keep_link(name, link).map(Some).map_err(|error| told(Step::Pin, &error))
+    }
+
+    fn attach_alone(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
+        let told = self.told();
+        self.load_tracing(self.name, hook)?;
+        let program: &mut BtfTracePoint = of_kind(program(self.ebpf, self.name)?)?;
+        program.attach().map(|_| None).map_err(|error| told(Step::AttachTracepoint, &error))
     }
 
     /// What is attached to a tracepoint only goes on with what the map of its name holds: the program that counts.
@@ -202,7 +217,7 @@ impl Attaching<'_> {
     fn load_tracing(&mut self, program_name: &str, hook: Hook) -> Result<(), Refusal> {
         let (name, host, told) = (self.name, self.host, self.told());
         let program = program(self.ebpf, program_name)?;
-        let result = if hook == Hook::BtfTracepoint {
+        let result = if matches!(hook, Hook::BtfTracepoint | Hook::Messages) {
             let types = host.types.as_ref().map_err(Refusal::clone)?;
             of_kind::<BtfTracePoint>(program)?.load(name, &types.btf)
         } else {

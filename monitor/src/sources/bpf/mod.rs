@@ -1,6 +1,7 @@
 //! eBPF: programs in the kernel that count, and their maps.
 
 mod btf;
+mod lives;
 mod load;
 mod objects;
 pub mod pins;
@@ -22,8 +23,9 @@ use monitor_common::{Lineage, Network, Processes, Retired};
 use rustix::thread::CapabilitySet;
 
 pub use self::btf::Layouts;
+pub use self::lives::Lives;
 use self::load::{Host, Loaded, Target, Types};
-use self::objects::{NETWORK, Object, PROCESS};
+use self::objects::{LIFECYCLE, NETWORK, Object, PROCESS};
 use self::pins::{Kept, Pins};
 pub use self::refusal::Refusal;
 use self::sys::{Hash, PerCpuHash};
@@ -97,6 +99,7 @@ struct Maps<V: Pod> {
 pub struct Bpf {
     network: Option<Counters<Network>>,
     processes: Option<Counters<Processes>>,
+    lives: Option<Lives>,
     programs: Vec<ProgramState>,
     lost: u64,
 }
@@ -117,12 +120,14 @@ pub struct Part {
     pub top: Option<PathBuf>,
     /// Its id; `None` for the whole tree.
     pub id: Option<CgroupId>,
+    /// Whether cgroups that come and go are told of.
+    pub lives: bool,
 }
 
 impl Part {
     /// One container and what is below it.
     pub fn of(own: &Own) -> Self {
-        Self { top: own.identity.v2.clone(), id: Some(own.id).filter(|_| !own.identity.is_root) }
+        Self { top: own.identity.v2.clone(), id: Some(own.id).filter(|_| !own.identity.is_root), lives: false }
     }
 }
 
@@ -137,8 +142,8 @@ pub fn open(
     clock: fn() -> Stamp,
 ) -> (Bpf, Vec<ProgramState>) {
     let none = |state: State| {
-        let programs: Vec<_> = all().map(|name| ProgramState { name, state: state.clone() }).collect();
-        (Bpf { network: None, processes: None, programs: programs.clone(), lost: 0 }, programs)
+        let programs: Vec<_> = all(part).map(|name| ProgramState { name, state: state.clone() }).collect();
+        (Bpf { network: None, processes: None, lives: None, programs: programs.clone(), lost: 0 }, programs)
     };
     let cgroup = match (mode, &part.top, room) {
         (Mode::Off, ..) => return none(State::Off),
@@ -154,10 +159,11 @@ pub fn open(
     if let Some(Err(error)) = pins.map(|pins| pins.forget_others(&[NETWORK.name, PROCESS.name])) {
         tracing::warn!("pins of another version cannot be removed: {error}");
     }
+    let lives = lives::open(part, &opening.host, &mut opening.programs);
     let programs = opening.programs;
     drop(opening.host);
     sys::release_memory();
-    let mut bpf = Bpf { network, processes, programs: programs.clone(), lost: 0 };
+    let mut bpf = Bpf { network, processes, lives, programs: programs.clone(), lost: 0 };
     // What was lost before has been told by the agent before.
     bpf.lost = bpf.lost();
     (bpf, programs)
@@ -177,8 +183,9 @@ fn without_descriptors(most: usize) -> Refusal {
     )
 }
 
-fn all() -> impl Iterator<Item = &'static str> {
-    [&NETWORK, &PROCESS].into_iter().flat_map(|object| object.programs).map(|(name, _)| *name)
+fn all(part: &Part) -> impl Iterator<Item = &'static str> {
+    let lives = part.lives.then_some(&LIFECYCLE);
+    [&NETWORK, &PROCESS].into_iter().chain(lives).flat_map(|object| object.programs).map(|(name, _)| *name)
 }
 
 fn capabilities() -> CapabilitySet {
@@ -347,6 +354,11 @@ impl Source for Bpf {
 }
 
 impl Bpf {
+    /// What the kernel tells of cgroups that come and go, for who follows it.
+    pub fn take_lives(&mut self) -> Option<Lives> {
+        self.lives.take()
+    }
+
     fn lost(&self) -> u64 {
         self.network.as_ref().map_or(0, Counters::lost) + self.processes.as_ref().map_or(0, Counters::lost)
     }

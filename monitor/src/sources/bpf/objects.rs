@@ -13,6 +13,8 @@ pub(super) enum Hook {
     RawTracepoint,
     /// To the tracepoint of the program's name, with the types of the kernel.
     BtfTracepoint,
+    /// The same, for as long as this agent lives.
+    Messages,
 }
 
 /// An ELF object.
@@ -22,7 +24,7 @@ pub(super) struct Object {
     pub(super) name: &'static str,
     /// Empty when the objects were not there as this binary was built.
     pub(super) elf: &'static [u8],
-    /// The map that holds its counters.
+    /// The map that holds its counters, or its messages.
     pub(super) counters: &'static str,
     /// Its programs.
     pub(super) programs: &'static [(&'static str, Hook)],
@@ -46,5 +48,17 @@ pub(super) const PROCESS: Object = Object {
         ("sched_process_exec", Hook::RawTracepoint),
         ("mark_victim", Hook::BtfTracepoint),
         ("sched_process_exit", Hook::BtfTracepoint),
+    ],
+};
+
+/// Tells of cgroups that come and go.
+pub(super) const LIFECYCLE: Object = Object {
+    name: "lifecycle",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lifecycle.o")),
+    counters: "LIVES",
+    programs: &[
+        ("cgroup_rmdir", Hook::Messages),
+        ("cgroup_mkdir", Hook::Messages),
+        ("cgroup_notify_populated", Hook::Messages),
     ],
 };

@@ -1,0 +1,14 @@
+//! Cgroups that are made.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use monitor_common::Turn;
+
+use crate::tell;
+
+/// `cgroup_mkdir(struct cgroup *cgrp, const char *path)`.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the first argument is the cgroup.
+    unsafe { tell(ctx.arg(0), Turn::Made) }
+}

@@ -1,0 +1,143 @@
+//! Changes of the tree as the file system tells them (`inotify(7)`): where the kernel's programs are refused.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+use super::follow::Change;
+use super::tree::{self, Directory};
+use crate::snapshot::CgroupId;
+
+/// The file whose change tells that a cgroup got its first process, or lost its last one.
+const EVENTS: &[u8] = b"cgroup.events";
+
+/// A watch on every directory of a tree.
+#[derive(Debug)]
+pub struct Inotify {
+    queue: OwnedFd,
+    tree: PathBuf,
+    watches: HashMap<i32, (CgroupId, PathBuf)>,
+    known: HashMap<PathBuf, CgroupId>,
+}
+
+impl Inotify {
+    /// Watches a tree. What is there already is told as the first changes.
+    ///
+    /// # Errors
+    /// When the system has no room for so many watches, or the tree cannot be read.
+    pub fn new(tree: &Path) -> io::Result<Self> {
+        let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let mut watching = Self { queue, tree: tree.to_owned(), watches: HashMap::new(), known: HashMap::new() };
+        watching.watch_all(&mut Vec::new())?;
+        Ok(watching)
+    }
+
+    /// What happened, in its order; `None` when something of it was lost.
+    pub fn take(&mut self) -> Option<Vec<Change>> {
+        let mut changes = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        let queue = self.queue.try_clone().ok()?;
+        let mut reader = Reader::new(queue, &mut buffer);
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Some(changes),
+                Err(_) => return None,
+            };
+            let flags = event.events();
+            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+                return None;
+            }
+            if flags.contains(ReadFlags::IGNORED) {
+                self.watches.remove(&event.wd());
+                continue;
+            }
+            let Some((id, dir)) = self.watches.get(&event.wd()).cloned() else { continue };
+            let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
+            let path = dir.join(OsStr::from_bytes(name));
+            if flags.contains(ReadFlags::CREATE | ReadFlags::ISDIR) {
+                self.meet(&path, &mut changes)?;
+            } else if flags.contains(ReadFlags::DELETE | ReadFlags::ISDIR) {
+                changes.extend(self.known.remove(&path).map(Change::Removed));
+            } else if flags.contains(ReadFlags::MODIFY) && name == EVENTS {
+                changes.extend(self.populated(id, &path));
+            }
+        }
+    }
+
+    /// Watches everything anew, after something was lost.
+    pub fn start_anew(&mut self) {
+        // Without a watch the next walk is as far away as the next loss: as good as can be had.
+        _ = self.watch_all(&mut Vec::new());
+    }
+
+    fn watch_all(&mut self, changes: &mut Vec<Change>) -> io::Result<()> {
+        self.watch(Path::new(""))?;
+        for directory in tree::walk(&self.tree)? {
+            self.note(&directory, changes)?;
+        }
+        Ok(())
+    }
+
+    /// A directory that was made, and what was made in it before it was watched.
+    fn meet(&mut self, path: &Path, changes: &mut Vec<Change>) -> Option<()> {
+        let parent = *self.known.get(path.parent()?)?;
+        // One that is gone already has nothing to tell.
+        let Ok(found) = tree::walk(&self.tree.join(path)) else { return Some(()) };
+        for directory in found {
+            let parent = if directory.path.as_os_str().is_empty() { parent } else { directory.parent };
+            let path = if directory.path.as_os_str().is_empty() { path.to_owned() } else { path.join(&directory.path) };
+            self.note(&Directory { id: directory.id, path, parent }, changes).ok()?;
+        }
+        Some(())
+    }
+
+    fn note(&mut self, directory: &Directory, changes: &mut Vec<Change>) -> io::Result<()> {
+        let Directory { id, path, parent } = directory;
+        if self.known.get(path) == Some(id) {
+            return Ok(());
+        }
+        match self.watch(path) {
+            // It is gone already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            watched => watched?,
+        }
+        self.known.insert(path.clone(), *id);
+        if let Some(name) = path.file_name() {
+            changes.push(Change::Made { id: *id, parent: *parent, name: Some(name.to_owned()) });
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, path: &Path) -> io::Result<()> {
+        let dir = self.tree.join(path);
+        let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MODIFY | WatchFlags::ONLYDIR;
+        let watch = inotify::add_watch(&self.queue, &dir, flags)?;
+        let id = CgroupId(rustix::fs::stat(&dir)?.st_ino);
+        // The kernel tells changes of files that somebody has looked at (`kernfs_notify_workfn`); the root has none.
+        _ = rustix::fs::stat(dir.join(OsStr::from_bytes(EVENTS)));
+        self.watches.insert(watch, (id, path.to_owned()));
+        Ok(())
+    }
+
+    fn populated(&self, id: CgroupId, file: &Path) -> Option<Change> {
+        let text = std::fs::read_to_string(self.tree.join(file)).ok()?;
+        let populated = text.lines().find_map(|line| line.strip_prefix("populated "))?;
+        Some(if populated == "0" { Change::Emptied(id) } else { Change::Filled(id) })
+    }
+}
+
+impl AsFd for Inotify {
+    /// Readable while changes wait.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}

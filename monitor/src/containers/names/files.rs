@@ -1,0 +1,313 @@
+//! The files that runtimes keep of their containers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Known;
+use crate::containers::runtime::Marks;
+
+/// No state file of a runtime is longer.
+const LONGEST: u64 = 4 << 20;
+
+/// Where Podman and CRI-O keep their containers, below a store of root's or a user's.
+const OVERLAY: &str = "storage/overlay-containers";
+
+/// What `config.json` of the OCI runtime specification holds of interest.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Specification {
+    process: Process,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Process {
+    env: Vec<String>,
+}
+
+/// A container as the Docker engine describes it, in its file and through its interface.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Docker {
+    name: String,
+    config: DockerConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerConfig {
+    image: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    env: Option<Vec<String>>,
+}
+
+impl From<Docker> for Known {
+    fn from(container: Docker) -> Self {
+        let name = container.name.trim_start_matches('/').to_owned();
+        let known = Self {
+            name: Some(name).filter(|name| !name.is_empty()),
+            image: container.config.image,
+            labels: container.config.labels.unwrap_or_default(),
+            ..Self::default()
+        };
+        let environment = container.config.env.unwrap_or_default();
+        known.with_kubernetes_name().with_environment(environment.iter().map(String::as_str))
+    }
+}
+
+/// Which version of a file it is: any change makes another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Version {
+    /// The one that is there now, if any.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self { inode: found.ino(), size: found.size(), changed: (found.ctime(), found.ctime_nsec()) })
+    }
+}
+
+/// A container in the list that Podman and CRI-O keep beside their images.
+#[derive(Clone, Debug, Deserialize)]
+struct Listed {
+    id: String,
+    names: Option<Vec<String>>,
+    /// JSON within JSON.
+    metadata: Option<String>,
+}
+
+/// The files, as seen from where the machine's root is.
+#[derive(Debug)]
+pub struct Files {
+    host: PathBuf,
+    /// The lists as they were read last: one list names many containers.
+    lists: HashMap<PathBuf, (Version, HashMap<String, Listed>)>,
+}
+
+impl Files {
+    /// Below a root directory.
+    pub fn new(host: &Path) -> Self {
+        Self { host: host.to_owned(), lists: HashMap::new() }
+    }
+
+    /// What they say of a container.
+    pub fn look_up(&mut self, marks: &Marks) -> Option<Known> {
+        let id = marks.id.as_deref()?;
+        match marks.runtime {
+            "docker" => self.docker(id).or_else(|| self.kubelet(id)),
+            "containerd" => self.containerd(id).or_else(|| self.docker(id)).or_else(|| self.kubelet(id)),
+            "cri-o" => self.overlay(id).or_else(|| self.kubelet(id)),
+            "podman" => self.overlay(id),
+            _ => None,
+        }
+    }
+
+    /// `config.v2.json` of the Docker engine.
+    fn docker(&self, id: &str) -> Option<Known> {
+        let path = self.host.join("var/lib/docker/containers").join(id).join("config.v2.json");
+        let version = Version::of(&path)?;
+        let known = Known::from(json::<Docker>(&path)?);
+        Some(Known { source: Some((path, version)), ..known })
+    }
+
+    /// The bundle that containerd gives its OCI runtime, in whichever namespace the container is, and the name that nerdctl
+    /// keeps.
+    fn containerd(&self, id: &str) -> Option<Known> {
+        let namespaces = entries(&self.host.join("run/containerd/io.containerd.runtime.v2.task"));
+        let bundle = namespaces.into_iter().map(|namespace| namespace.join(id)).find(|bundle| bundle.is_dir())?;
+        let specification: Specification = json(&bundle.join("config.json"))?;
+        let known = described(specification, None);
+        if known.name.is_some() {
+            return Some(known);
+        }
+        let namespace = bundle.parent()?.file_name()?;
+        let names =
+            entries(&self.host.join("var/lib/nerdctl")).into_iter().map(|store| store.join("names").join(namespace));
+        let source = names
+            .flat_map(|names| entries(&names))
+            .find(|path| fs::read(path).is_ok_and(|owner| owner == id.as_bytes()));
+        let name = source.as_ref().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        let source = source.and_then(|path| Some((path.clone(), Version::of(&path)?)));
+        Some(Known { name, source, ..known })
+    }
+
+    /// What Podman and CRI-O keep beside their images, for root and for each user: the list of containers, and the bundle.
+    fn overlay(&mut self, id: &str) -> Option<Known> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "kebab-case")]
+        struct Metadata {
+            image_name: Option<String>,
+        }
+        let stores = self.stores();
+        let bundle =
+            stores.iter().find_map(|store| json::<Specification>(&store.join(id).join("userdata/config.json")));
+        let listed = stores.into_iter().map(|store| store.join("containers.json")).find_map(|path| {
+            let (version, all) = self.list(&path)?;
+            Some(((path, *version), all.get(id)?.clone()))
+        });
+        if bundle.is_none() && listed.is_none() {
+            return None;
+        }
+        let (source, listed) = listed.unzip();
+        let (names, metadata) = listed.map(|listed| (listed.names, listed.metadata)).unwrap_or_default();
+        let metadata: Metadata = metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let name = names.and_then(|names| names.into_iter().next());
+        let known = described(bundle.unwrap_or_default(), name);
+        let image = known.image.clone().or(metadata.image_name).filter(|image| !image.is_empty());
+        Some(Known { image, source, ..known })
+    }
+
+    /// The directories of root's containers and of each user's.
+    fn stores(&self) -> Vec<PathBuf> {
+        let users = entries(&self.host.join("home")).into_iter().chain([self.host.join("root")]);
+        let stores = ["var/lib/containers", "run/containers"].into_iter().map(|store| self.host.join(store));
+        stores.chain(users.map(|user| user.join(".local/share/containers"))).map(|store| store.join(OVERLAY)).collect()
+    }
+
+    /// The containers of a list, read anew when it has changed.
+    fn list(&mut self, path: &Path) -> Option<&(Version, HashMap<String, Listed>)> {
+        let version = Version::of(path)?;
+        if self.lists.get(path).is_none_or(|(known, _)| *known != version) {
+            let all = json::<Vec<Listed>>(path).unwrap_or_default();
+            let all = all.into_iter().map(|listed| (listed.id.clone(), listed)).collect();
+            self.lists.insert(path.to_owned(), (version, all));
+        }
+        self.lists.get(path)
+    }
+
+    /// The name of the log that the kubelet links for each container: `POD_NAMESPACE_CONTAINER-ID.log`.
+    fn kubelet(&self, id: &str) -> Option<Known> {
+        let suffix = format!("-{id}.log");
+        entries(&self.host.join("var/log/containers")).into_iter().find_map(|path| {
+            let mut parts = path.file_name()?.to_str()?.strip_suffix(&suffix)?.splitn(3, '_');
+            let (pod, namespace, container) = (parts.next()?, parts.next()?, parts.next()?);
+            let labels = [
+                ("io.kubernetes.pod.name", pod),
+                ("io.kubernetes.pod.namespace", namespace),
+                ("io.kubernetes.container.name", container),
+            ];
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            Some(Known { labels, ..Known::default() }.with_kubernetes_name())
+        })
+    }
+}
+
+/// What a bundle says: Kubernetes' names and the image stand in its annotations.
+fn described(specification: Specification, name: Option<String>) -> Known {
+    let Specification { process, annotations } = specification;
+    let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
+        .iter()
+        .find_map(|key| annotations.get(*key))
+        .cloned();
+    // CRI-O keeps whole documents there; what Kubernetes calls things is what a reader looks for.
+    let labels = annotations.into_iter().filter(|(key, _)| !key.starts_with("io.kubernetes.cri-o.")).collect();
+    Known { name, image, labels, ..Known::default() }
+        .with_kubernetes_name()
+        .with_environment(process.env.iter().map(String::as_str))
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let found = fs::metadata(path).ok()?;
+    let text = (found.is_file() && found.len() <= LONGEST).then(|| fs::read(path).ok()).flatten()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// What is in a directory, if it is there.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn known(runtime: &'static str, files: &[(&str, &str)]) -> Option<Known> {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = dir.path().join(path.replace("ID", ID));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content.replace("ID", ID)).unwrap();
+        }
+        Files::new(dir.path()).look_up(&Marks { runtime, id: Some(ID.to_owned()), name: None })
+    }
+
+    fn name(runtime: &'static str, files: &[(&str, &str)]) -> Option<String> {
+        known(runtime, files)?.name
+    }
+
+    const DOCKER: &str = "var/lib/docker/containers/ID/config.v2.json";
+    const CRIO: &str = "run/containers/storage/overlay-containers/ID/userdata/config.json";
+
+    #[test]
+    fn dockers_name_image_and_labels_are_found_and_the_containers_own_name_comes_first() {
+        let text =
+            r#"{"Name":"/web","Config":{"Image":"nginx:1","Labels":{"tier":"front"},"Env":["PATH=/"]},"State":{}}"#;
+        let web = known("docker", &[(DOCKER, text)]).unwrap();
+        assert_eq!((web.name.as_deref(), web.image.as_deref(), web.is_final), (Some("web"), Some("nginx:1"), true));
+        assert_eq!(web.labels["tier"], "front");
+        assert!(web.source.unwrap().0.ends_with("config.v2.json"));
+        let text = text.replace("PATH=/", "CONTAINER_NAME=sirius-api");
+        assert_eq!(name("docker", &[(DOCKER, &text)]).as_deref(), Some("sirius-api"));
+    }
+
+    #[test]
+    fn podmans_names_are_found_for_root_and_for_users() {
+        let list = r#"[{"id":"other","names":["x"]},{"id":"ID","names":["db"],"metadata":"{\"image-name\":\"postgres:16\"}"}]"#;
+        for store in ["var/lib/containers", "home/me/.local/share/containers", "root/.local/share/containers"] {
+            let known =
+                known("podman", &[(&format!("{store}/storage/overlay-containers/containers.json"), list)]).unwrap();
+            assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some("db"), Some("postgres:16")), "{store}");
+        }
+    }
+
+    #[test]
+    fn pods_are_named_by_namespace_pod_and_container() {
+        let containerd = "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json";
+        let text = r#"{"process":{"env":["A=b"]},"annotations":{"io.kubernetes.cri.container-name":"app","io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"prod","io.kubernetes.cri.image-name":"app:2"}}"#;
+        let app = known("containerd", &[(containerd, text)]).unwrap();
+        assert_eq!((app.name.as_deref(), app.image.as_deref()), (Some("prod/pod-1/app"), Some("app:2")));
+        let sandbox = text.replace(r#""io.kubernetes.cri.container-name":"app","#, "");
+        assert_eq!(name("containerd", &[(containerd, &sandbox)]).as_deref(), Some("prod/pod-1"));
+        let crio = r#"{"annotations":{"io.kubernetes.container.name":"app","io.kubernetes.pod.name":"pod-1","io.kubernetes.pod.namespace":"prod","io.kubernetes.cri-o.ImageName":"app:2","io.kubernetes.cri-o.Volumes":"[]"}}"#;
+        let app = known("cri-o", &[(CRIO, crio)]).unwrap();
+        assert_eq!((app.name.as_deref(), app.image.as_deref()), (Some("prod/pod-1/app"), Some("app:2")));
+        assert_eq!(app.labels.len(), 3);
+        let log = known("containerd", &[("var/log/containers/pod-1_prod_app-ID.log", "")]).unwrap();
+        assert_eq!((log.name.as_deref(), log.is_final), (Some("prod/pod-1/app"), false));
+        assert_eq!(log.labels["io.kubernetes.pod.namespace"], "prod");
+    }
+
+    #[test]
+    fn nerdctls_names_are_found() {
+        let bundle = ("run/containerd/io.containerd.runtime.v2.task/default/ID/config.json", "{}");
+        let names = [
+            bundle,
+            ("var/lib/nerdctl/1935db59/names/default/web", "ID"),
+            ("var/lib/nerdctl/1935db59/names/default/x", "y"),
+        ];
+        assert_eq!(name("containerd", &names).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn what_is_damaged_or_not_there_is_no_name() {
+        for runtime in ["docker", "containerd", "cri-o", "podman", "lxc"] {
+            assert_eq!(known(runtime, &[]), None, "{runtime}");
+            assert_eq!(name(runtime, &[(DOCKER, "{nonsense"), (CRIO, "[]")]), None, "{runtime}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Looks names up, on a thread of its own: what is slow there delays nothing but the names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::files::{Files, Version};
+use super::socket::Socket;
+use super::{Known, Question, from_first_process};
+use crate::containers::lock;
+use crate::containers::registry::Registry;
+use crate::snapshot::{CgroupId, Stamp};
+
+/// When a name is looked for again that neither the runtime nor the first process has given yet: at first that process is
+/// the runtime's own, which has not become the container's.
+const AGAIN: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
+
+/// How often is looked whether a name has changed.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// Where names are looked for.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The machine's root.
+    pub host: PathBuf,
+    /// procfs.
+    pub proc: PathBuf,
+    /// Sockets of Docker and Podman.
+    pub sockets: Vec<PathBuf>,
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub struct Namer {
+    files: Files,
+    proc: PathBuf,
+    sockets: Vec<Socket>,
+    registry: Arc<Mutex<Registry>>,
+    clock: fn() -> Stamp,
+    /// What is to be looked for again: when, and how often it was.
+    waiting: BTreeMap<CgroupId, (Duration, usize, Question)>,
+    followed: BTreeMap<CgroupId, (Question, Origin)>,
+    follow_due: Duration,
+}
+
+/// What a name changes with.
+#[derive(Debug)]
+enum Origin {
+    File(PathBuf, Version),
+    Socket,
+}
+
+impl Namer {
+    /// Starts the thread, which answers to `registry` and ends when nobody can ask any more.
+    ///
+    /// # Errors
+    /// When there can be no thread, or no runtime in it.
+    pub fn start(
+        places: &Places,
+        registry: Arc<Mutex<Registry>>,
+        clock: fn() -> Stamp,
+    ) -> std::io::Result<Sender<Question>> {
+        let (ask, questions) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let namer = Self {
+            files: Files::new(&places.host),
+            proc: places.proc.clone(),
+            sockets: places.sockets.iter().cloned().map(Socket::new).collect(),
+            registry,
+            clock,
+            waiting: BTreeMap::new(),
+            followed: BTreeMap::new(),
+            follow_due: clock().mono + FOLLOW,
+        };
+        thread::Builder::new().name("names".into()).spawn(move || namer.run(&questions, &runtime))?;
+        Ok(ask)
+    }
+
+    fn run(mut self, questions: &Receiver<Question>, runtime: &tokio::runtime::Runtime) {
+        loop {
+            let now = (self.clock)().mono;
+            let due = self.waiting.values().map(|(due, ..)| *due).min().unwrap_or(self.follow_due).min(self.follow_due);
+            match questions.recv_timeout(due.saturating_sub(now)) {
+                Ok(question) => runtime.block_on(self.answer(question, 0)),
+                Err(RecvTimeoutError::Timeout) => runtime.block_on(self.catch_up()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// What is due by now.
+    async fn catch_up(&mut self) {
+        let now = (self.clock)();
+        let due: Vec<CgroupId> =
+            self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono).map(|(id, _)| *id).collect();
+        for id in due {
+            if let Some((_, looks, question)) = self.waiting.remove(&id) {
+                self.answer(question, looks).await;
+            }
+        }
+        if now.mono >= self.follow_due {
+            self.follow_due = now.mono + FOLLOW;
+            self.follow(now).await;
+        }
+    }
+
+    /// Looks for a name for the `looks`th time.
+    async fn answer(&mut self, question: Question, looks: usize) {
+        let id = question.id;
+        if !lock(&self.registry).is_known(id) {
+            return;
+        }
+        let (mut known, origin) = self.look_up(&question).await;
+        if !known.is_final {
+            match AGAIN.get(looks) {
+                Some(pause) => {
+                    let due = (self.clock)().mono + *pause;
+                    self.waiting.insert(id, (due, looks + 1, question.clone()));
+                }
+                None => known.is_final = true,
+            }
+        } else {
+            self.waiting.remove(&id);
+        }
+        lock(&self.registry).named(id, &known);
+        if let Some(origin) = origin {
+            self.followed.insert(id, (question, origin));
+        }
+    }
+
+    async fn look_up(&mut self, question: &Question) -> (Known, Option<Origin>) {
+        let Question { marks, dirs, .. } = question;
+        let mut known = self.files.look_up(marks);
+        let source = known.as_ref().and_then(|known| known.source.clone());
+        let mut origin = source.map(|(path, version)| Origin::File(path, version));
+        if let (Some(id), "docker" | "podman") = (&marks.id, marks.runtime)
+            && known.as_ref().is_none_or(|known| known.name.is_none())
+            && let Some(told) = self.ask_runtimes(id).await
+        {
+            (known, origin) = (Some(told), Some(Origin::Socket));
+        }
+        let mut known = known.unwrap_or_default();
+        if !known.is_final
+            && let Some(name) = from_first_process(&self.proc, dirs)
+        {
+            (known.name, known.is_final) = (Some(name), true);
+        }
+        (known, origin)
+    }
+
+    async fn ask_runtimes(&mut self, id: &str) -> Option<Known> {
+        for socket in &mut self.sockets {
+            if let Some(known) = socket.look_up(id, (self.clock)()).await {
+                return Some(known);
+            }
+        }
+        None
+    }
+
+    /// Looks again for the names that may have changed.
+    async fn follow(&mut self, now: Stamp) {
+        {
+            let registry = lock(&self.registry);
+            self.followed.retain(|id, _| registry.is_there(*id));
+        }
+        let mut renamed: Vec<String> = Vec::new();
+        if self.followed.values().any(|(_, origin)| matches!(origin, Origin::Socket)) {
+            for socket in &mut self.sockets {
+                renamed.extend(socket.renamed(now).await);
+            }
+        }
+        let changed = |(question, origin): &(Question, Origin)| match origin {
+            Origin::File(path, version) => Version::of(path).is_some_and(|now| now != *version),
+            Origin::Socket => question.marks.id.as_ref().is_some_and(|id| renamed.contains(id)),
+        };
+        let changed: Vec<Question> =
+            self.followed.values().filter(|followed| changed(followed)).map(|(question, _)| question.clone()).collect();
+        for question in changed {
+            self.answer(question, AGAIN.len()).await;
+        }
+    }
+}

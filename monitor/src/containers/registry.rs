@@ -1,0 +1,532 @@
+//! All cgroups of a machine as they come and go: which are containers, what each lies in, what each is called.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::names::{Known, Question};
+use super::rules::Rules;
+use super::runtime::Marks;
+use super::tree::Directory;
+use super::trees::Trees;
+use crate::snapshot::{CgroupId, Extent, Identity, Place, Scope, Snapshot, Status};
+
+/// The place of what is gone is told for so many whole readings: what its last tasks did may be counted late.
+const REMEMBERED: u32 = 2;
+
+/// The runtime makes the directories of one container one after the other, tree by tree: they are looked for again in so
+/// many whole readings.
+const LOOKS: u32 = 3;
+
+/// What there is.
+#[derive(Debug)]
+pub struct Registry {
+    trees: Trees,
+    rules: Rules,
+    hostname: String,
+    cgroups: BTreeMap<CgroupId, Node>,
+    containers: BTreeMap<CgroupId, Container>,
+    /// Whose each name is.
+    names: BTreeMap<String, CgroupId>,
+    /// What is gone, and for how many whole readings.
+    gone: BTreeMap<CgroupId, (Place, u32)>,
+    /// Containers that are gone and were not told of yet.
+    ended: BTreeMap<CgroupId, Container>,
+    emptied: BTreeSet<CgroupId>,
+    questions: Vec<Question>,
+}
+
+#[derive(Debug)]
+struct Node {
+    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug)]
+struct Container {
+    identity: Arc<Identity>,
+    /// What its path says of it; `None` for the machine.
+    marks: Option<Marks>,
+    /// What it is called by whoever named it; its reports may need more to be told apart.
+    called: String,
+    /// Whether its name was looked for.
+    named: bool,
+    /// Whether no better name will come.
+    is_final: bool,
+    /// Whole readings that it was in.
+    readings: u32,
+}
+
+impl Registry {
+    /// Nothing is known yet.
+    pub fn new(trees: Trees, rules: Rules, hostname: &str) -> Self {
+        Self {
+            trees,
+            rules,
+            hostname: hostname.to_owned(),
+            cgroups: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            emptied: BTreeSet::new(),
+            questions: Vec::new(),
+        }
+    }
+
+    /// Where the trees are.
+    pub fn trees(&self) -> &Trees {
+        &self.trees
+    }
+
+    /// The path of a cgroup below the root of its tree.
+    pub fn path(&self, id: CgroupId) -> Option<&Path> {
+        self.cgroups.get(&id).map(|node| node.path.as_path())
+    }
+
+    /// Takes a walk for the truth: what it has found is there, and nothing else is.
+    pub fn settle(&mut self, directories: &[Directory]) {
+        let there: BTreeSet<CgroupId> = directories.iter().map(|directory| directory.id).collect();
+        let gone: Vec<CgroupId> = self.cgroups.keys().filter(|id| !there.contains(id)).copied().collect();
+        // First those, so that a container that was started anew finds its name free.
+        gone.into_iter().for_each(|id| self.vanish(id));
+        directories.iter().for_each(|directory| self.appear(directory));
+    }
+
+    /// A cgroup is there, maybe for long. What it lies in must be known.
+    pub fn appear(&mut self, directory: &Directory) {
+        if self.cgroups.contains_key(&directory.id) {
+            return;
+        }
+        let id = directory.id;
+        let is_root = directory.path.as_os_str().is_empty();
+        let marks = self.rules.marks(&format!("/{}", directory.path.display()));
+        let outer = self.cgroups.get(&directory.parent).map(|node| node.place.owner);
+        let is_own = is_root || marks.is_some();
+        let place = Place { owner: outer.filter(|_| !is_own).unwrap_or(id), outer: outer.filter(|_| is_own) };
+        self.cgroups.insert(id, Node { path: directory.path.clone(), place });
+        if is_own {
+            self.meet(id, &directory.path, marks);
+        }
+    }
+
+    fn meet(&mut self, id: CgroupId, path: &Path, marks: Option<Marks>) {
+        let mut identity = self.trees.identity(path);
+        match &marks {
+            Some(marks) => describe(&mut identity, marks, &Known::default()),
+            None => identity.name.clone_from(&self.hostname),
+        }
+        let (called, is_root) = (identity.name.clone(), marks.is_none());
+        identity.name = self.unique(id, &identity);
+        self.names.insert(identity.name.clone(), id);
+        let identity = identity.into();
+        let container = Container { identity, marks, called, named: is_root, is_final: is_root, readings: 0 };
+        self.containers.insert(id, container);
+        self.ask(id);
+    }
+
+    /// The name under which a container is reported: its own, with its id behind it if another has it already.
+    fn unique(&self, id: CgroupId, identity: &Identity) -> String {
+        let name = &identity.name;
+        if self.names.get(name).is_none_or(|owner| *owner == id) {
+            return name.clone();
+        }
+        let suffix = identity.container_id.as_deref().map_or_else(|| id.0.to_string(), short);
+        let unique = format!("{name}-{suffix}");
+        tracing::warn!("two containers are called {name}; the younger one is reported as {unique}");
+        unique
+    }
+
+    fn ask(&mut self, id: CgroupId) {
+        let Some(Container { identity, marks: Some(marks), is_final: false, .. }) = self.containers.get(&id) else {
+            return;
+        };
+        let dirs = identity.v2.iter().chain(identity.v1.values()).cloned().collect();
+        self.questions.push(Question { id, marks: marks.clone(), dirs });
+    }
+
+    /// The names that are to be looked for since the last call.
+    pub fn questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+    }
+
+    /// Whether a container is still there.
+    pub fn is_there(&self, id: CgroupId) -> bool {
+        self.containers.contains_key(&id)
+    }
+
+    /// Whether a container is there, or was not told of yet since it is gone.
+    pub fn is_known(&self, id: CgroupId) -> bool {
+        self.is_there(id) || self.ended.contains_key(&id)
+    }
+
+    /// A name was looked for.
+    pub fn named(&mut self, id: CgroupId, known: &Known) {
+        let path = self.cgroups.get(&id).map(|node| node.path.clone());
+        let found = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id));
+        let Some(container @ Container { marks: Some(_), .. }) = found else { return };
+        container.named = true;
+        container.is_final |= known.is_final;
+        let mut identity = Identity::clone(&container.identity);
+        // What came into being after the first look.
+        identity.v1 = path.map_or(identity.v1, |path| self.trees.identity(&path).v1);
+        container.marks.iter().for_each(|marks| describe(&mut identity, marks, known));
+        let renamed = identity.name != std::mem::replace(&mut container.called, identity.name.clone());
+        if !renamed {
+            identity.name.clone_from(&container.identity.name);
+        }
+        let before = std::mem::replace(&mut container.identity, Arc::new(identity));
+        if renamed {
+            self.rename(id, &before.name);
+        }
+    }
+
+    fn rename(&mut self, id: CgroupId, before: &str) {
+        self.release(id, before);
+        let is_there = self.containers.contains_key(&id);
+        let Some(identity) = self.containers.get(&id).or_else(|| self.ended.get(&id)).map(|found| &found.identity)
+        else {
+            return;
+        };
+        let name = self.unique(id, identity);
+        if is_there {
+            self.names.insert(name.clone(), id);
+        }
+        if let Some(container) = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id)) {
+            Arc::make_mut(&mut container.identity).name = name;
+        }
+    }
+
+    fn release(&mut self, id: CgroupId, name: &str) {
+        if self.names.get(name) == Some(&id) {
+            self.names.remove(name);
+        }
+    }
+
+    /// A cgroup is gone.
+    pub fn vanish(&mut self, id: CgroupId) {
+        if let Some(node) = self.cgroups.remove(&id) {
+            self.gone.insert(id, (node.place, 0));
+        }
+        if let Some(container) = self.containers.remove(&id) {
+            self.emptied.remove(&id);
+            self.release(id, &container.identity.name);
+            self.ended.insert(id, container);
+        }
+    }
+
+    /// A cgroup came and went before anybody could look at it: all that is known is what it lay in.
+    pub fn passed(&mut self, id: CgroupId, parent: CgroupId) {
+        if let Some(outer) = self.cgroups.get(&parent) {
+            self.gone.insert(id, (Place { owner: outer.place.owner, outer: None }, 0));
+        }
+    }
+
+    /// A cgroup has lost its last process.
+    pub fn emptied(&mut self, id: CgroupId) {
+        if self.containers.contains_key(&id) {
+            self.emptied.insert(id);
+        }
+    }
+
+    /// A cgroup has got its first process, which may know a name.
+    pub fn filled(&mut self, id: CgroupId) {
+        self.emptied.remove(&id);
+        self.ask(id);
+    }
+
+    /// Whether there is something that a reading of [`Extent::Ended`] would tell.
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty() || !self.emptied.is_empty()
+    }
+
+    /// Makes the entries that the other sources fill. What has ended is told once.
+    pub fn fill(&mut self, into: &mut Snapshot) {
+        into.scope = Scope::Host;
+        into.host.name.clone_from(&self.hostname);
+        if into.extent == Extent::Whole {
+            self.look_again();
+            into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();
+            let containers = self.containers.iter().filter(|(_, container)| self.is_reported(container));
+            for (id, container) in containers {
+                into.cgroups.entry(*id).or_default().identity = Arc::clone(&container.identity);
+            }
+        } else {
+            for id in &self.emptied {
+                if let Some(container) = self.containers.get(id).filter(|container| self.is_reported(container)) {
+                    into.cgroups.entry(*id).or_default().identity = Arc::clone(&container.identity);
+                }
+            }
+        }
+        self.emptied.clear();
+        for (id, container) in std::mem::take(&mut self.ended) {
+            if self.rules.reports(&container.identity.name) {
+                let cgroup = into.cgroups.entry(id).or_default();
+                (cgroup.identity, cgroup.status) = (container.identity, Status::Exited);
+            }
+        }
+        into.gone = self.gone.iter().map(|(id, (place, _))| (*id, *place)).collect();
+        if into.extent == Extent::Whole {
+            self.gone.retain(|_, (_, readings)| {
+                *readings += 1;
+                *readings < REMEMBERED
+            });
+        }
+    }
+
+    /// The machine always, another when its name was looked for, or soon enough without.
+    fn is_reported(&self, container: &Container) -> bool {
+        let known = container.named || container.readings > 1;
+        container.marks.is_none() || (known && self.rules.reports(&container.identity.name))
+    }
+
+    fn look_again(&mut self) {
+        for (id, container) in self.containers.iter_mut().filter(|(_, container)| container.readings < LOOKS) {
+            container.readings += 1;
+            let Some(node) = self.cgroups.get(id) else { continue };
+            let found = self.trees.identity(&node.path);
+            if found.v1 != container.identity.v1 {
+                Arc::make_mut(&mut container.identity).v1 = found.v1;
+            }
+        }
+    }
+}
+
+/// Writes what is known of a container into its identity.
+fn describe(identity: &mut Identity, marks: &Marks, known: &Known) {
+    identity.name = known.name.clone().unwrap_or_else(|| fallback(marks, &identity.path));
+    identity.container_id.clone_from(&marks.id);
+    identity.runtime = Some(marks.runtime.to_owned());
+    identity.image.clone_from(&known.image);
+    identity.labels.clone_from(&known.labels);
+}
+
+/// What a container is called that nobody has named.
+fn fallback(marks: &Marks, path: &str) -> String {
+    marks.name.clone().or_else(|| marks.id.as_deref().map(short)).unwrap_or_else(|| path.to_owned())
+}
+
+/// The first twelve digits, as runtimes show their ids.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::containers::{Roots, follow};
+    use crate::snapshot::Stamp;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    /// A machine out of directories, whose every name was looked for.
+    struct Machine {
+        dir: tempfile::TempDir,
+        registry: Registry,
+    }
+
+    impl Machine {
+        fn new(rules: Rules, dirs: &[&str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("cg")).unwrap();
+            fs::write(dir.path().join("cg/cgroup.procs"), "").unwrap();
+            let roots = Roots { cgroup: Some(dir.path().join("cg")), ..Roots::default() };
+            let registry = Registry::new(Trees::find(&roots), rules, "machine");
+            let mut machine = Self { dir, registry };
+            dirs.iter().for_each(|dir| machine.make(dir));
+            machine
+        }
+
+        fn make(&mut self, path: &str) {
+            let path = self.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B));
+            fs::create_dir_all(path).unwrap();
+            self.walk();
+        }
+
+        fn remove(&mut self, path: &str) {
+            fs::remove_dir_all(self.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B))).unwrap();
+            self.walk();
+        }
+
+        fn walk(&mut self) {
+            follow::walk(&mut self.registry).unwrap();
+            for question in self.registry.questions() {
+                self.registry.named(question.id, &Known::default());
+            }
+        }
+
+        fn call(&mut self, path: &str, name: &str) {
+            let id = self.id(path);
+            self.registry.named(id, &Known { name: Some(name.to_owned()), ..Known::default() });
+        }
+
+        fn id(&self, path: &str) -> CgroupId {
+            let path = path.replace("{A}", A).replace("{B}", B);
+            *self.registry.cgroups.iter().find(|(_, node)| node.path == Path::new(&path)).unwrap().0
+        }
+
+        fn read(&mut self, extent: Extent) -> Snapshot {
+            let now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+            let mut now = Snapshot { extent, ..now };
+            self.registry.fill(&mut now);
+            now
+        }
+
+        fn names(&mut self, extent: Extent) -> Vec<(String, &'static str)> {
+            let now = self.read(extent);
+            let mut names: Vec<_> =
+                now.cgroups.values().map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
+            names.sort_unstable();
+            names
+        }
+    }
+
+    fn running(names: &[&str]) -> Vec<(String, &'static str)> {
+        names.iter().map(|name| ((*name).to_owned(), "running")).collect()
+    }
+
+    fn ended(names: &[&str]) -> Vec<(String, &'static str)> {
+        names.iter().map(|name| ((*name).to_owned(), "exited")).collect()
+    }
+
+    #[test]
+    fn the_machine_and_its_containers_are_found_and_each_cgroup_has_its_place() {
+        let mut machine =
+            Machine::new(Rules::default(), &["docker/{A}/inner", "docker/{B}", "system.slice/ssh.service"]);
+        machine.call("docker/{A}", "web");
+        assert_eq!(machine.names(Extent::Whole), running(&["bbbbbbbbbbbb", "machine", "web"]));
+        let now = machine.read(Extent::Whole);
+        let (web, root) = (machine.id("docker/{A}"), machine.id(""));
+        assert_eq!(now.cgroups[&web].identity.container_id.as_deref(), Some(A));
+        let owners: Vec<_> = now.places.values().filter(|place| place.owner == web).collect();
+        assert_eq!(owners.len(), 2, "the container and what is in it");
+        assert_eq!(now.places[&web].outer, Some(root));
+        assert!(now.cgroups[&root].identity.is_root);
+    }
+
+    #[test]
+    fn a_container_that_ends_is_told_of_once_and_at_once() {
+        let mut machine = Machine::new(Rules::default(), &["docker/{A}"]);
+        machine.names(Extent::Whole);
+        machine.remove("docker/{A}");
+        assert!(machine.registry.has_ended());
+        assert_eq!(machine.names(Extent::Ended), ended(&["aaaaaaaaaaaa"]));
+        assert!(machine.names(Extent::Ended).is_empty());
+        assert_eq!(machine.names(Extent::Whole), running(&["machine"]));
+    }
+
+    #[test]
+    fn one_that_came_and_went_is_told_of_with_its_place_and_its_name_may_come_late() {
+        let mut machine = Machine::new(Rules::default(), &["lxc.payload.box/docker/{A}"]);
+        let (id, outer) = (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"));
+        machine.remove("lxc.payload.box/docker/{A}");
+        machine.registry.named(id, &Known { name: Some("brief".into()), ..Known::default() });
+        let now = machine.read(Extent::Ended);
+        assert_eq!(now.cgroups[&id].identity.name, "brief");
+        assert_eq!(now.gone[&id], Place { owner: id, outer: Some(outer) });
+        machine.read(Extent::Whole);
+        machine.read(Extent::Whole);
+        assert!(machine.read(Extent::Whole).gone.is_empty());
+    }
+
+    #[test]
+    fn nested_containers_belong_to_the_inner_one_and_lie_in_the_outer() {
+        let mut machine = Machine::new(Rules::default(), &["lxc.payload.box/docker/{A}/init"]);
+        let now = machine.read(Extent::Whole);
+        let (inner, outer, root) =
+            (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"), machine.id(""));
+        assert_eq!((now.places[&inner].outer, now.places[&outer].outer), (Some(outer), Some(root)));
+    }
+
+    #[test]
+    fn two_of_one_name_are_told_apart_and_a_name_that_is_free_again_is_given_again() {
+        let mut machine = Machine::new(Rules::default(), &["docker/{A}"]);
+        machine.call("docker/{A}", "api");
+        machine.make("docker/{B}");
+        machine.call("docker/{B}", "api");
+        machine.call("docker/{B}", "api");
+        assert_eq!(machine.names(Extent::Whole), running(&["api", "api-bbbbbbbbbbbb", "machine"]));
+        machine.call("docker/{A}", "other");
+        assert_eq!(
+            machine.names(Extent::Whole),
+            running(&["api-bbbbbbbbbbbb", "machine", "other"]),
+            "it keeps its name"
+        );
+        machine.remove("docker/{B}");
+        machine.make("docker/{B}");
+        machine.call("docker/{B}", "api");
+        assert_eq!(machine.names(Extent::Ended), ended(&["api-bbbbbbbbbbbb"]));
+        assert_eq!(machine.names(Extent::Whole), running(&["api", "machine", "other"]));
+        assert_eq!(machine.registry.names.len(), 3);
+    }
+
+    #[test]
+    fn a_container_is_not_reported_before_its_name_was_looked_for_or_it_took_too_long() {
+        let mut machine = Machine::new(Rules::default(), &[]);
+        fs::create_dir_all(machine.dir.path().join("cg/docker").join(A)).unwrap();
+        follow::walk(&mut machine.registry).unwrap();
+        assert_eq!(machine.names(Extent::Whole), running(&["machine"]));
+        assert_eq!(machine.names(Extent::Whole), running(&["aaaaaaaaaaaa", "machine"]));
+    }
+
+    #[test]
+    fn names_that_are_left_out_are_not_reported_and_count_where_they_are() {
+        let rules = Rules::default().with_names("!db").unwrap();
+        let mut machine = Machine::new(rules, &["lxc.payload.db/docker/{A}", "lxc.payload.web"]);
+        assert_eq!(machine.names(Extent::Whole), running(&["aaaaaaaaaaaa", "machine", "web"]));
+        let (inner, db) = (machine.id("lxc.payload.db/docker/{A}"), machine.id("lxc.payload.db"));
+        assert_eq!(machine.read(Extent::Whole).places[&inner].outer, Some(db));
+        machine.remove("lxc.payload.db/docker/{A}");
+        machine.remove("lxc.payload.db");
+        assert_eq!(machine.names(Extent::Ended), ended(&["aaaaaaaaaaaa"]));
+    }
+
+    #[test]
+    fn units_and_paths_are_watched_when_asked_for() {
+        let rules = Rules::default().with_cgroups("systemd,/jobs/*").unwrap();
+        let mut machine = Machine::new(rules, &["system.slice/ssh.service", "jobs/7/inner"]);
+        assert_eq!(machine.names(Extent::Whole), running(&["/jobs/7", "machine", "ssh.service"]));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_and_goes_nothing_is_kept_of_it(steps in proptest::collection::vec((0usize..5, 0u8..3), 1..40)) {
+            let mut machine = Machine::new(Rules::default(), &["docker"]);
+            let paths = ["docker/{A}", "docker/{B}", "lxc.payload.x", "lxc.payload.y", "plain"];
+            for (which, what) in steps {
+                let path = machine.dir.path().join("cg").join(paths[which].replace("{A}", A).replace("{B}", B));
+                match what {
+                    0 => machine.make(paths[which]),
+                    1 if path.exists() => machine.remove(paths[which]),
+                    _ if path.exists() && which < 4 => machine.call(paths[which], "same"),
+                    _ => {}
+                }
+                let now = machine.read(if which % 2 == 0 { Extent::Whole } else { Extent::Ended });
+                let names: BTreeSet<_> = now.cgroups.values().map(|cgroup| &cgroup.identity.name).collect();
+                let alive = now.cgroups.values().filter(|cgroup| cgroup.status == Status::Running).count();
+                prop_assert!(names.len() >= alive, "{names:?}");
+                let Registry { cgroups, containers, names, .. } = &machine.registry;
+                prop_assert!(containers.keys().all(|id| cgroups.contains_key(id)));
+                prop_assert_eq!(names.len(), containers.len());
+                prop_assert!(names.values().all(|id| containers.contains_key(id)));
+            }
+            for path in paths {
+                if machine.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B)).exists() {
+                    machine.remove(path);
+                }
+            }
+            for _ in 0..=REMEMBERED {
+                machine.read(Extent::Whole);
+            }
+            let Registry { cgroups, containers, names, gone, ended, emptied, questions, .. } = &machine.registry;
+            let left = (cgroups.len(), containers.len(), names.len(), gone.len(), ended.len(), emptied.len(), questions.len());
+            prop_assert_eq!(left, (2, 1, 1, 0, 0, 0, 0));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is watched: which cgroups besides the containers, and which names.
+
+use super::glob::Glob;
+use super::runtime::{self, Marks};
+
+/// What counts as a container, and which of them are reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether systemd's services and scopes are watched like containers.
+    pub units: bool,
+    /// Further cgroups, by their paths.
+    pub paths: Vec<Glob>,
+    /// Names that are reported; all if there are none here.
+    pub include: Vec<Glob>,
+    /// Names that are not.
+    pub exclude: Vec<Glob>,
+}
+
+impl Rules {
+    /// Adds cgroups: `systemd`, and patterns of paths, separated by commas.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub fn with_cgroups(mut self, text: &str) -> Result<Self, String> {
+        for word in words(text) {
+            match word {
+                "systemd" => self.units = true,
+                path if path.starts_with('/') => self.paths.push(Glob::new(path)),
+                _ => {
+                    return Err("write systemd, or patterns of paths that begin with a slash: /jobs.slice/*".to_owned());
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// Adds names: patterns separated by commas, those with a `!` before them to be left out.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub fn with_names(mut self, text: &str) -> Result<Self, String> {
+        for word in words(text) {
+            match word.strip_prefix('!') {
+                Some("") => return Err("has a ! without a name behind it".to_owned()),
+                Some(name) => self.exclude.push(Glob::new(name)),
+                None => self.include.push(Glob::new(word)),
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether a cgroup is watched as a container, and what its path says of it.
+    pub fn marks(&self, path: &str) -> Option<Marks> {
+        let other = || self.paths.iter().any(|glob| glob.matches(path)).then_some(Marks::other());
+        runtime::container(path).or_else(|| self.units.then(|| runtime::unit(path)).flatten()).or_else(other)
+    }
+
+    /// Whether a container of this name is reported.
+    pub fn reports(&self, name: &str) -> bool {
+        let among = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+        (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn names_are_chosen_and_left_out() {
+        let rules = Rules::default().with_names("web*, db,!*-test").unwrap();
+        let reported = ["web", "web-1", "db", "db2", "web-test"].map(|name| rules.reports(name));
+        assert_eq!(reported, [true, true, true, false, false]);
+        assert!(Rules::default().reports("anything"));
+        let all_but = Rules::default().with_names("!x").unwrap();
+        assert!(all_but.reports("y") && !all_but.reports("x"));
+    }
+
+    #[test]
+    fn units_and_paths_are_watched_when_asked_for() {
+        let plain = Rules::default();
+        assert_eq!(plain.marks("/system.slice/ssh.service"), None);
+        let rules = Rules::default().with_cgroups("systemd,/jobs/*").unwrap();
+        let marks = rules.marks("/system.slice/ssh.service").unwrap();
+        assert_eq!((marks.runtime, marks.name.as_deref()), ("systemd", Some("ssh.service")));
+        assert_eq!(rules.marks("/jobs/7").unwrap().runtime, "cgroup");
+        assert_eq!(rules.marks("/jobs/7/inner"), None);
+        let docker = rules.marks(&format!("/system.slice/docker-{ID}.scope")).unwrap();
+        assert_eq!(docker.runtime, "docker", "a container before a unit");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        assert!(Rules::default().with_cgroups("jobs/*").unwrap_err().contains("begin with a slash"));
+        assert!(Rules::default().with_names("a,!").unwrap_err().contains('!'));
+    }
+}

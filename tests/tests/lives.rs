@@ -1,0 +1,129 @@
+//! Containers that come and go: found, named, counted and reported to the end, however short they live. They are real
+//! control groups where Docker would make them, with real processes.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use tests::agent::Agent;
+use tests::cgroup::Group;
+use tests::oracle::{self, Judged};
+use tests::valkey::Valkey;
+use tests::watched::Load;
+use tests::{eventually, skip};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server, and an agent that reads the whole machine once a minute: what is told before is told by events.
+macro_rules! world {
+    ($($argument:literal),*) => {{
+        if !tests::is_root() {
+            skip!("control groups take root");
+        }
+        let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+        let arguments = ["--scope", "host", "--interval", "60s", "--disk-interval", "0s", $($argument),*];
+        let agent = Agent::start(valkey.port, &arguments, &[]);
+        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        valkey.report(machine.trim(), PATIENCE).expect("no report of the machine");
+        (valkey, agent)
+    }};
+}
+
+/// The last report of a container.
+fn last(valkey: &Valkey, name: &str) -> Judged {
+    let ended = || oracle::report(name, &valkey.report(name, Duration::ZERO)?).ok().filter(|it| it.status == "exited");
+    eventually(PATIENCE, ended).unwrap_or_else(|| panic!("{name}: {:?}", valkey.keys("system:metrics:")))
+}
+
+fn lives_and_ends(valkey: &Valkey) -> Judged {
+    let (group, id) = Group::docker().unwrap();
+    let mut load = Load::start_as(&group, &["exec", "5"], &id);
+    load.done();
+    // Until its first process has told its name,
+    std::thread::sleep(Duration::from_millis(300));
+    load.end();
+    // and until a runtime has seen the end, a while goes by.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(group);
+    last(valkey, &id)
+}
+
+#[test]
+fn a_container_that_lives_between_two_ticks_is_reported_with_all_that_was_counted() {
+    let (valkey, agent) = world!();
+    let report = lives_and_ends(&valkey);
+    if report.json["sources"]["network"] != "ebpf" {
+        skip!("eBPF: {}", report.json["absent"]);
+    }
+    assert_eq!(report.json["processes"]["execs"], 6, "the load, and its five children: {}", report.json);
+    assert_eq!(report.json["processes"]["exits"], 6);
+    assert_eq!(report.json["runtime"], "docker");
+    let name = report.json["container_name"].as_str().unwrap();
+    let history: u64 = valkey.query(&["XLEN", &format!("system:history:{name}")]);
+    assert_eq!(history, 1, "it is told of once");
+    assert!(!agent.said().contains("walked"), "{}", agent.said());
+}
+
+#[test]
+fn where_ebpf_is_refused_the_file_system_tells() {
+    let (valkey, agent) = world!("--ebpf", "off");
+    let report = lives_and_ends(&valkey);
+    // What its files said after its last process had ended.
+    assert!(report.json["memory"]["peak_bytes"].as_u64().is_some_and(|peak| peak > 0), "{}", report.json);
+    assert!(!agent.said().contains("walked"), "{}", agent.said());
+}
+
+#[test]
+fn a_kill_by_the_kernel_is_in_the_last_report_and_in_the_log() {
+    let (valkey, _agent) = world!();
+    let (group, id) = Group::docker().unwrap();
+    group.limit_memory(24 << 20);
+    let mut load = Load::start_as(&group, &["hog", "268435456"], &id);
+    load.done();
+    std::thread::sleep(Duration::from_millis(300));
+    load.end();
+    drop(group);
+    let report = last(&valkey, &id);
+    assert_eq!(report.json["memory"]["oom_kills"], 1, "{}", report.json);
+    let entries: Vec<String> =
+        valkey.keys(&format!("system:logs:{id}:")).iter().map(|key| valkey.query::<String>(&["GET", key])).collect();
+    assert!(entries.iter().any(|entry| entry.contains("out of memory")), "{entries:?}");
+}
+
+#[test]
+fn of_many_that_live_a_moment_none_is_missed_and_nothing_is_left() {
+    let (valkey, agent) = world!();
+    let before = descriptors(&agent);
+    let names: Vec<String> = (0..500)
+        .map(|_| {
+            let (group, id) = Group::docker().unwrap();
+            let mut command = Command::new("sleep");
+            command.arg("0.2").env("CONTAINER_NAME", &id);
+            group.enter(&mut command);
+            let mut child = command.spawn().unwrap();
+            std::thread::spawn(move || {
+                child.wait().unwrap();
+                drop(group);
+            });
+            id
+        })
+        .collect();
+    for name in &names {
+        let report = last(&valkey, name);
+        let history: u64 = valkey.query(&["XLEN", &format!("system:history:{name}")]);
+        assert_eq!(history, 1);
+        if report.json["sources"]["network"] == "ebpf" {
+            assert_eq!(
+                (&report.json["processes"]["execs"], &report.json["processes"]["exits"]),
+                (&1.into(), &1.into())
+            );
+        }
+    }
+    let settled = eventually(PATIENCE, || (descriptors(&agent) <= before + 16).then_some(()));
+    assert!(settled.is_some(), "{} descriptors, {before} before", descriptors(&agent));
+    assert!(!agent.said().contains("walked") && !agent.said().contains("lost"), "{}", agent.said());
+}
+
+fn descriptors(agent: &Agent) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count()
+}
