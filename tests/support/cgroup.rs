@@ -83,6 +83,11 @@ impl Group {
         Self { dirs: dirs.collect() }
     }
 
+    /// A group below this one that an agent takes for a container of Docker's.
+    pub fn numbered_container(&self, number: u64) -> Self {
+        self.child(&format!("docker-{:032x}{number:032x}.scope", std::process::id()))
+    }
+
     /// Its directory in the tree of a v1 controller, or in the v2 tree if that has it.
     pub fn dir(&self, controller: &str) -> Option<&Path> {
         let v1 = self.dirs.iter().find(|(mount, _)| mount.has_controller(controller));

@@ -9,7 +9,9 @@
 )]
 
 pub mod agent;
+pub mod browser;
 pub mod cgroup;
+pub mod containers;
 pub mod docker;
 pub mod oracle;
 pub mod valkey;

@@ -24,6 +24,8 @@ fn main() {
         "exec-in-thread" => repeat(number(1), || child(|| std::thread::spawn(exec_nothing).join().unwrap())),
         "exit-together" => repeat(number(1), || child(|| exit_together(number(2)))),
         "hog" => hog(number(1), number(2)),
+        "hold" => Kept::Memory(vec![7; usize::try_from(number(1)).unwrap()]),
+        "chat" => chat(number(1), number(2)),
         "spend" => spend(Duration::from_millis(number(1))),
         "park" => park(number(1)),
         "open" => Kept::Files((0..number(1)).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()),
@@ -41,6 +43,7 @@ enum Kept {
     Nothing,
     Files(#[expect(dead_code, reason = "held, not used")] Vec<std::fs::File>),
     Streams(#[expect(dead_code, reason = "held, not used")] [TcpStream; 2]),
+    Memory(#[expect(dead_code, reason = "held, not used")] Vec<u8>),
 }
 
 fn repeat(times: u64, work: impl Fn()) -> Kept {
@@ -203,6 +206,25 @@ fn stay_on_one_cpu() {
         libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap_or_default(), &mut set);
         assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set), 0);
     }
+}
+
+/// So many bytes a second over loopback, for so many milliseconds.
+fn chat(bytes: u64, milliseconds: u64) -> Kept {
+    const STEP: Duration = Duration::from_millis(50);
+    let (from, to) = Way::new("127.0.0.1", "", "").datagrams();
+    let each = usize::try_from(bytes / 20).unwrap();
+    let (payload, mut buffer) = (vec![7; each.min(60_000)], vec![0; 70_000]);
+    let end = now() + Duration::from_millis(milliseconds);
+    while now() < end {
+        let mut left = each;
+        while left > 0 {
+            let sent = from.send(&payload[..left.min(payload.len())]).unwrap();
+            to.recv(&mut buffer).unwrap();
+            left -= sent;
+        }
+        std::thread::sleep(STEP);
+    }
+    Kept::Nothing
 }
 
 /// Segments and bytes that an end sent, and bytes of them sent again: `tcpi_segs_out`, `tcpi_bytes_sent` and

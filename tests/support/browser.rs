@@ -1,0 +1,252 @@
+//! A real Chromium without a window, driven by WebDriver (<https://www.w3.org/TR/webdriver2/>) through chromedriver.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{eventually, has};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a container or a machine without a screen needs, and nothing that talks to anybody by itself.
+const FLAGS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+];
+
+/// A browser with one page.
+pub struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// What is not installed.
+    pub fn start() -> Result<Self, String> {
+        if let Some(program) = ["chromedriver", "chromium"].into_iter().find(|program| !has(program)) {
+            return Err(format!("{program} is not installed"));
+        }
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            line.strip_prefix("ChromeDriver was started successfully on port ")?.trim_end_matches('.').parse().ok()
+        });
+        let profile = tempfile::tempdir().unwrap();
+        let port = port.expect("chromedriver does not start");
+        let mut browser = Self { driver, port, session: String::new(), _profile: profile };
+        let profile = format!("--user-data-dir={}", browser._profile.path().display());
+        let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        } } });
+        let session = browser.ask("POST", "/session", &capabilities);
+        session["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
+        browser.size(1440, 900);
+        Ok(browser)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let answer = self.exchange(method, path, body).unwrap_or_else(|error| panic!("chromedriver, {path}: {error}"));
+        let value = &answer["value"];
+        assert!(value["error"].is_null(), "{path} {body}: {}: {}", value["error"], value["message"]);
+        value.clone()
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE * 2))?;
+        let body = if method == "POST" { body.to_string() } else { String::new() };
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        // The driver keeps the connection open, whatever it is told.
+        let mut answer = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            answer.read_line(&mut line)?;
+            match line.trim_end().split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().unwrap_or_default();
+                }
+                None if line.trim_end().is_empty() => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        answer.read_exact(&mut body)?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    fn command(&self, name: &str, body: &Value) -> Value {
+        self.ask("POST", &format!("/session/{}/{name}", self.session), body)
+    }
+
+    /// A command of the browser's own protocol (<https://chromedevtools.github.io/devtools-protocol/>).
+    pub fn devtools(&self, method: &str, parameters: &Value) -> Value {
+        self.command("goog/cdp/execute", &json!({ "cmd": method, "params": parameters }))
+    }
+
+    /// Goes to an address.
+    pub fn open(&self, url: &str) {
+        self.command("url", &json!({ "url": url }));
+    }
+
+    /// What an expression in the page gives; promises are waited for.
+    pub fn eval(&self, expression: &str) -> Value {
+        self.command("execute/sync", &json!({ "script": format!("return ({expression});"), "args": [] }))
+    }
+
+    /// Waits until an expression is true, `what` being what it says.
+    pub fn wait(&self, what: &str, expression: &str) {
+        let is_true = || (self.eval(expression) == true).then_some(());
+        assert!(eventually(PATIENCE, is_true).is_some(), "{what}; the page shows:\n{}", self.text("body"));
+    }
+
+    /// The text of the first element that fits a selector, as a person sees it.
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.eval(&format!("document.querySelector({})?.innerText", json!(selector)));
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    fn element(&self, selector: &str) -> String {
+        let found = self.command("element", &json!({ "using": "css selector", "value": selector }));
+        let element = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str);
+        element.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
+    }
+
+    /// Clicks as a mouse does: what is covered by something else cannot be clicked.
+    pub fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.command(&format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Types into an element.
+    pub fn write(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.command(&format!("element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Presses a key, wherever the focus is; the keys without a character are in WebDriver's table.
+    pub fn press(&self, key: char) {
+        let actions = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+        self.command("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] }));
+    }
+
+    /// Drags the mouse over an element, from one to the other fraction of its width.
+    pub fn drag(&self, selector: &str, from: f64, to: f64) {
+        let at = |fraction: f64| {
+            let center = format!(
+                "(() => {{ const r = document.querySelector({}).getBoundingClientRect(); return [Math.round(r.x + r.width * {fraction}), Math.round(r.y + r.height / 2)]; }})()",
+                json!(selector)
+            );
+            let place = self.eval(&center);
+            json!({ "type": "pointerMove", "duration": 100, "x": place[0], "y": place[1] })
+        };
+        let (down, up) = (json!({ "type": "pointerDown", "button": 0 }), json!({ "type": "pointerUp", "button": 0 }));
+        let actions = json!([at(from), down, at(f64::midpoint(from, to)), at(to), up]);
+        self.command(
+            "actions",
+            &json!({ "actions": [{ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": actions }] }),
+        );
+    }
+
+    /// Makes the page so large, in its own pixels.
+    pub fn size(&self, width: u32, height: u32) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
+    /// What the system says of colours, `light` or `dark`, and that it wants no motion.
+    pub fn prefer(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }, { "name": "prefers-reduced-motion", "value": "reduce" }]);
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
+
+    /// Writes what a person sees into a PNG file.
+    pub fn picture(&self, file: &Path) {
+        let encoded = self.devtools("Page.captureScreenshot", &json!({ "format": "png" }));
+        std::fs::write(file, base64(encoded["data"].as_str().unwrap())).unwrap();
+    }
+
+    fn log(&self, kind: &str) -> Vec<Value> {
+        self.command("se/log", &json!({ "type": kind })).as_array().cloned().unwrap_or_default()
+    }
+
+    /// What the page complained of since the last call: errors and refused content.
+    pub fn complaints(&self) -> Vec<String> {
+        self.log("browser").iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
+    }
+
+    /// The addresses that the page asked for since the last call, but for the pages inside of the browser.
+    pub fn requests(&self) -> Vec<String> {
+        let messages = self.log("performance");
+        let messages =
+            messages.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
+        messages
+            .filter(|message| message["message"]["method"] == "Network.requestWillBeSent")
+            .filter_map(|message| Some(message["message"]["params"]["request"]["url"].as_str()?.to_owned()))
+            .filter(|url| !url.starts_with("chrome:"))
+            .collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Ends the browser; its driver would leave it behind.
+        _ = self.exchange("DELETE", &format!("/session/{}", self.session), &Value::Null);
+        _ = self.driver.kill();
+        _ = self.driver.wait();
+    }
+}
+
+/// Decodes what the protocol wraps pictures in (RFC 4648, section 4).
+fn base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut held) = (0_u32, 0);
+    for digit in text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte)) {
+        bits = bits << 6 | u32::try_from(digit).unwrap();
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from(bits >> held & 0xff).unwrap());
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_is_read_as_the_rfc_has_it() {
+        let pairs =
+            [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYg==", "foob"), ("Zm9vYmFy", "foobar")];
+        for (text, bytes) in pairs {
+            assert_eq!(super::base64(text), bytes.as_bytes());
+        }
+    }
+}

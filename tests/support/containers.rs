@@ -1,0 +1,36 @@
+//! Groups that an agent of the machine takes for containers, each with a load in it.
+
+use crate::cgroup::Group;
+use crate::watched::Load;
+
+/// A container to be made.
+pub struct Plan<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// What is done to its group before the load starts.
+    pub prepare: fn(&Group),
+    /// The load.
+    pub load: &'a [&'a str],
+}
+
+/// Containers, and the group around them; gone when dropped.
+pub struct Containers {
+    _loads: Vec<Load>,
+    _groups: Vec<Group>,
+    _around: Group,
+}
+
+impl Containers {
+    /// Makes them. `None` where this process may not.
+    pub fn new(name: &str, plans: &[Plan<'_>]) -> Option<Self> {
+        let around = Group::new(name)?;
+        let (mut groups, mut loads) = (Vec::new(), Vec::new());
+        for (number, plan) in (0..).zip(plans) {
+            let group = around.numbered_container(number);
+            (plan.prepare)(&group);
+            loads.push(Load::start_as(&group, plan.load, plan.name));
+            groups.push(group);
+        }
+        Some(Self { _loads: loads, _groups: groups, _around: around })
+    }
+}

@@ -1,0 +1,391 @@
+//! The web page in a real browser, against real agents.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::agent::{self, Agent};
+use tests::browser::Browser;
+use tests::containers::{Containers, Plan};
+use tests::{eventually, free_port, is_root, skip};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Keys without a character, from WebDriver's table.
+const ESCAPE: char = '\u{E00C}';
+const DOWN: char = '\u{E015}';
+/// A name that would do harm as markup, as an attribute, in a terminal and in a path.
+const HOSTILE: &str = "\"><img src=x onerror=document.title='owned'>\u{1b}[31m\n&amp; 100%/../x";
+
+/// A browser, or the end of a test that cannot run.
+macro_rules! browser {
+    () => {
+        match Browser::start() {
+            Ok(browser) => browser,
+            Err(reason) => skip!("{reason}"),
+        }
+    };
+}
+
+/// An agent of the whole machine that serves the page on a port.
+fn serve(port: u16, arguments: &[&str]) -> Agent {
+    let listen = format!("127.0.0.1:{port}");
+    let common = ["--scope", "host", "--interval", "500ms", "--disk-interval", "0s", "--listen", &listen];
+    Agent::spawn(agent::command(&[&common, arguments].concat(), &[("VALKEY_URL", "none")]))
+}
+
+/// Containers by what they are called, or the end of a test that cannot run.
+macro_rules! world {
+    ($name:literal, $($container:expr),+) => {{
+        if !is_root() {
+            skip!("control groups take root");
+        }
+        match Containers::new($name, &[$($container),+]) {
+            Some(world) => world,
+            None => skip!("no control group can be made here"),
+        }
+    }};
+}
+
+/// The script for the row of a container.
+fn row(name: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('tbody tr:not(.host, .spacer)')].find((row) => row.querySelector('a').textContent === {})",
+        json!(name)
+    )
+}
+
+/// What a cell of a container's row says.
+fn cell(browser: &Browser, name: &str, class: &str) -> String {
+    let text = browser.eval(&format!("{}?.querySelector('.{class}')?.innerText", row(name)));
+    text.as_str().unwrap_or_default().trim().to_owned()
+}
+
+fn wait_for_row(browser: &Browser, name: &str) {
+    browser.wait(&format!("no row of {name:?}"), &format!("{} !== undefined", row(name)));
+}
+
+/// What the API says, asked by the page itself.
+fn api(browser: &Browser, path: &str) -> Value {
+    browser.eval(&format!("fetch('/api/v1/{path}').then((answer) => answer.json())"))
+}
+
+/// A shown number in the unit of the API, and by how much rounding may have moved it.
+fn shown(text: &str) -> Option<(f64, f64)> {
+    let (digits, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let power = ["B", "KiB", "MiB", "GiB", "TiB"].iter().position(|known| unit.trim_end_matches("/s") == *known);
+    let factor = 1024_f64.powi(i32::try_from(power.unwrap_or(0)).unwrap());
+    let value: f64 = digits.replace(',', "").parse().ok()?;
+    let decimals = digits.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    Some((value * factor, 0.5 * 0.1_f64.powi(i32::try_from(decimals).unwrap()) * factor * 1.001))
+}
+
+fn assert_quiet(browser: &Browser, port: u16) {
+    assert_eq!(browser.complaints(), [""; 0]);
+    let own = format!("http://127.0.0.1:{port}/");
+    let strange: Vec<String> =
+        browser.requests().into_iter().filter(|url| !url.starts_with(&own) && !url.starts_with("data:")).collect();
+    assert_eq!(strange, [""; 0], "the page asked somebody else");
+}
+
+/// Pairs of text and ground whose contrast is below what WCAG 2.2 AA asks: 4.5 to 1, 3 to 1 for large text.
+const FAINT: &str = r"(() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255); };
+  const over = (top, below) => [0, 1, 2].map((at) => top[at] * top[3] + below[at] * (1 - top[3])).concat(1);
+  const ground = (element) => element === null ? [1, 1, 1, 1] : (() => { const own = rgba(getComputedStyle(element).backgroundColor); return own[3] === 1 ? own : over(own, ground(element.parentElement)); })();
+  const luminance = (color) => color.slice(0, 3).map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4).reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const faint = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest('.hidden, .skip, [aria-pressed=false].off')) continue;
+    const style = getComputedStyle(element);
+    const below = ground(element);
+    const [a, b] = [luminance(over(rgba(style.color), below)), luminance(below)].sort((x, y) => y - x);
+    const isLarge = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if ((a + 0.05) / (b + 0.05) < (isLarge ? 3 : 4.5)) faint.push(`${element.className} ${walker.currentNode.textContent.trim()}: ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
+  }
+  return faint;
+})()";
+
+/// Controls that have no name for those who do not see them.
+fn nameless(browser: &Browser) -> Vec<String> {
+    let tree = browser.devtools("Accessibility.getFullAXTree", &json!({}));
+    let nodes = tree["nodes"].as_array().unwrap();
+    let is_control = |node: &&Value| {
+        ["button", "link", "textbox", "searchbox", "combobox", "checkbox", "image", "table"]
+            .contains(&node["role"]["value"].as_str().unwrap_or_default())
+    };
+    let is_shown = |node: &&Value| node["ignored"] == false;
+    let unnamed = |node: &&Value| node["name"]["value"].as_str().unwrap_or_default().trim().is_empty();
+    nodes.iter().filter(is_shown).filter(is_control).filter(unnamed).map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_the_page_shows_is_what_the_api_says() {
+    let browser = browser!();
+    let _world = world!(
+        "page",
+        Plan { name: "page-spins", prepare: |group| group.limit_cpu(100), load: &["burn", "600000"] },
+        Plan { name: "page-full", prepare: |group| group.limit_memory(64 << 20), load: &["hold", "65400000"] },
+        Plan { name: HOSTILE, prepare: |_| (), load: &["open", "7"] }
+    );
+    let port = free_port();
+    let _agent = serve(port, &[]);
+    browser.prefer("light");
+    let url = format!("http://127.0.0.1:{port}/");
+    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    browser.open(&url);
+    for name in ["page-spins", "page-full"] {
+        wait_for_row(&browser, name);
+    }
+
+    // Why, in words, at the row; and the worst is on top.
+    browser.wait(
+        "no word about throttling",
+        &format!("/^throttled \\d+ % of periods/.test({}?.querySelector('.why').textContent)", row("page-spins")),
+    );
+    browser.wait(
+        "no word about memory",
+        &format!("/memory at \\d+ % of 64.0 MiB/.test({}?.querySelector('.why').textContent)", row("page-full")),
+    );
+    let first = browser.eval("document.querySelector('tbody tr:not(.host, .spacer)').className");
+    assert_eq!(first, "critical");
+    let headline = browser.text("h1");
+    assert!(headline.contains("is in trouble: "), "{headline}");
+    assert!(headline.starts_with(browser.text("tbody tr:not(.host, .spacer) a").as_str()), "{headline}");
+
+    // Each number at the moment of one tick.
+    let columns = [
+        ("cpu", "/cpu_percent"),
+        ("cores", "/cpu/usage_cores"),
+        ("throttled", "/cpu/throttled_percent"),
+        ("memory", "/memory_percent"),
+        ("working", "/memory/working_set_bytes"),
+        ("rx", "/network/rx_bytes_per_second"),
+        ("tx", "/network/tx_bytes_per_second"),
+        ("read", "/io/read_bytes_per_second"),
+        ("write", "/io/write_bytes_per_second"),
+        ("processes", "/process_count"),
+        ("descriptors", "/file_descriptors"),
+        ("oom", "/memory/oom_kills"),
+    ];
+    let mut last = String::new();
+    let same = eventually(PATIENCE, || {
+        let report = api(&browser, "containers/page-spins");
+        let different = columns.iter().find_map(|(class, field)| {
+            let text = cell(&browser, "page-spins", class);
+            let fits = match report.pointer(field).unwrap().as_f64() {
+                None => text == "–",
+                Some(value) => shown(&text).is_some_and(|(number, rounding)| (number - value).abs() <= rounding),
+            };
+            (!fits).then(|| format!("{class} shows {text:?}, {field} is {}", report.pointer(field).unwrap()))
+        });
+        last = different.unwrap_or_default();
+        last.is_empty().then_some(())
+    });
+    assert!(same.is_some(), "{last}");
+
+    sorted_and_filtered(&browser);
+    hostile_name_is_harmless(&browser);
+    container_page(&browser);
+    agent_page(&browser);
+    looks(&browser, &url);
+    assert_quiet(&browser, port);
+}
+
+fn sorted_and_filtered(browser: &Browser) {
+    let order = |class: &str| {
+        let texts = browser.eval(&format!("[...document.querySelectorAll('tbody tr:not(.host, .spacer) .{class}')].map((cell) => cell.innerText.trim())"));
+        let texts = texts.as_array().unwrap().clone();
+        texts.iter().filter_map(|text| Some(shown(text.as_str()?)?.0)).collect::<Vec<f64>>()
+    };
+    browser.click("th.descriptors button");
+    assert_eq!(browser.eval("document.querySelector('th.descriptors').getAttribute('aria-sort')"), "descending");
+    assert!(order("descriptors").is_sorted_by(|a, b| a >= b), "{:?}", order("descriptors"));
+    browser.click("th.descriptors button");
+    assert!(order("descriptors").is_sorted(), "{:?}", order("descriptors"));
+    browser.click("th.descriptors button");
+    assert_eq!(browser.eval("document.querySelector('select').value"), "worst");
+
+    browser.press('/');
+    browser.write("input[type=search]", "page-sp");
+    assert_eq!(
+        browser.eval("[...document.querySelectorAll('tbody a')].map((link) => link.textContent)"),
+        json!(["page-spins"])
+    );
+    browser.press(DOWN);
+    assert_eq!(browser.eval("document.activeElement.textContent"), "page-spins");
+    browser.write("input[type=search]", "no such thing");
+    assert_eq!(browser.text(".empty"), "No container fits the filter.");
+    browser.press(ESCAPE);
+    wait_for_row(browser, "page-full");
+}
+
+fn hostile_name_is_harmless(browser: &Browser) {
+    let link = "[...document.querySelectorAll('tbody a')].find((link) => link.textContent.includes('onerror'))";
+    browser.wait("the hostile name is not shown", &format!("{link} !== undefined"));
+    let text = browser.eval(&format!("{link}.textContent"));
+    assert_eq!(text, HOSTILE.replace('\u{1b}', "␛").replace('\n', "␊"));
+    browser.eval(&format!("{link}.click()"));
+    browser.wait(
+        "the page of the hostile name does not open",
+        "document.querySelector('h1').textContent.includes('onerror')",
+    );
+    browser.wait(
+        "no number of the hostile name",
+        "document.querySelector('[data-metric=process_count] .now')?.textContent === '1'",
+    );
+    assert_eq!(browser.eval("document.querySelectorAll('img:not(.brand img)').length"), 0);
+    assert!(!browser.eval("document.title").as_str().unwrap().starts_with("owned"));
+    browser.press(ESCAPE);
+    wait_for_row(browser, "page-spins");
+}
+
+fn container_page(browser: &Browser) {
+    browser.eval(&format!("{}.querySelector('a').click()", row("page-spins")));
+    browser
+        .wait("the page of the container does not open", "document.querySelector('h1')?.textContent === 'page-spins'");
+    browser.wait(
+        "the charts have no lines",
+        "document.querySelectorAll('.chart:not(:has(.canvas[hidden])) canvas').length >= 6",
+    );
+    // What is drawn is there: many pixels in the colour of the line.
+    let drawn = r#"(() => {
+        const chart = document.querySelector('[data-chart="Open descriptors"] canvas');
+        const copy = document.createElement('canvas');
+        [copy.width, copy.height] = [chart.width, chart.height];
+        const context = copy.getContext('2d', { willReadFrequently: true });
+        context.drawImage(chart, 0, 0);
+        const { data } = context.getImageData(0, 0, copy.width, copy.height);
+        let blue = 0;
+        for (let at = 0; at < data.length; at += 4) if (data[at + 2] > data[at] + 60 && data[at + 3] > 60) blue += 1;
+        return blue > 50;
+    })()"#;
+    browser.wait("the chart of the descriptors is empty", drawn);
+    // Throttling began while the agent watched, or before: it is said as an event.
+    browser.wait("throttling is no event", "document.querySelector('#events').textContent.includes('CPU throttled')");
+    browser.wait("the log is empty", "document.querySelectorAll('#log li:not(.none)').length > 0");
+    browser.wait(
+        "a limit is not named",
+        r#"document.querySelector('[data-chart="CPU cores"]').textContent.includes('limit 0.10')"#,
+    );
+    // Absent numbers have their causes, those of the API.
+    let report = api(browser, "containers/page-spins");
+    for (field, cause) in report["absent"].as_object().unwrap() {
+        let shown = browser.eval(&format!("document.querySelector('[data-metric=\"{field}\"] .from').textContent"));
+        assert_eq!(&shown, cause, "{field}");
+    }
+    let metrics = api(browser, "metrics");
+    assert_eq!(browser.eval("document.querySelectorAll('[data-metric]').length"), metrics.as_array().unwrap().len());
+    assert!(browser.text("#about").contains(report["container_id"].as_str().unwrap()));
+    // Zoom by dragging, for all charts at once; and back.
+    browser.eval("document.querySelector('.chart').scrollIntoView()");
+    browser.drag(".chart .u-over", 0.7, 0.95);
+    browser.wait("dragging does not zoom", "!document.querySelector('.charts-toolbar > button').hidden");
+    browser.click(".charts-toolbar > button");
+    browser.wait("the zoom stays", "document.querySelector('.charts-toolbar > button').hidden");
+    assert_eq!(nameless(browser), [""; 0]);
+    assert_eq!(browser.eval(FAINT), json!([]), "too faint in light colours");
+    browser.press(ESCAPE);
+    wait_for_row(browser, "page-spins");
+}
+
+fn agent_page(browser: &Browser) {
+    browser.press('a');
+    browser.wait("the page of the agent does not open", "document.querySelectorAll('main.agent section').length === 3");
+    let agent = api(browser, "agent");
+    let text = browser.text("main");
+    assert!(text.contains(agent["version"].as_str().unwrap()) && text.contains("0.5 s"), "{text}");
+    for program in agent["programs"].as_array().unwrap() {
+        let name = program["name"].as_str().unwrap();
+        assert!(text.contains(name), "{name} is missing in {text}");
+        if program["state"] == "refused" {
+            assert!(text.contains(program["cause"].as_str().unwrap()), "{text}");
+        }
+    }
+    browser.press(ESCAPE);
+    wait_for_row(browser, "page-spins");
+}
+
+/// Dark and light, wide and narrow.
+fn looks(browser: &Browser, url: &str) {
+    let ground = || browser.eval("getComputedStyle(document.body).backgroundColor");
+    let light = ground();
+    assert_eq!(browser.eval(FAINT), json!([]), "too faint in light colours");
+    browser.prefer("dark");
+    assert_ne!(ground(), light);
+    assert_eq!(browser.eval(FAINT), json!([]), "too faint in dark colours");
+    browser.click("#theme");
+    assert_eq!(ground(), light, "the switch does not switch");
+    browser.open(url);
+    wait_for_row(browser, "page-spins");
+    assert_eq!(ground(), light, "the switch is forgotten");
+    assert_eq!(nameless(browser), [""; 0]);
+    browser.size(360, 740);
+    browser.wait(
+        "the page is wider than a phone",
+        "document.getElementById('main').scrollWidth <= 360 && document.documentElement.scrollWidth <= 360",
+    );
+    wait_for_row(browser, "page-spins");
+    assert!(cell(browser, "page-spins", "why").contains("throttled"));
+    browser.eval(&format!("{}.querySelector('a').click()", row("page-spins")));
+    browser.wait("the page of the container does not open", "document.querySelectorAll('.chart canvas').length > 3");
+    browser.wait("the container's page is wider than a phone", "document.getElementById('main').scrollWidth <= 360");
+    assert_eq!(browser.eval(FAINT), json!([]), "too faint on a phone");
+}
+
+#[test]
+fn the_page_survives_the_agents_restart() {
+    let browser = browser!();
+    let _world = world!("away", Plan { name: "page-stays", prepare: |_| (), load: &["idle"] });
+    let port = free_port();
+    let agent = serve(port, &[]);
+    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    browser.open(&format!("http://127.0.0.1:{port}/"));
+    wait_for_row(&browser, "page-stays");
+    browser.wait("it is not live", "document.getElementById('connection').textContent === 'live'");
+    agent.end(libc::SIGKILL);
+    browser.wait(
+        "nobody says that the agent is away",
+        "/^agent away since \\d\\d:\\d\\d:\\d\\d/.test(document.getElementById('connection').textContent)",
+    );
+    wait_for_row(&browser, "page-stays");
+    let _agent = serve(port, &[]);
+    browser.wait("it does not come back", "document.getElementById('connection').textContent === 'live'");
+    let started = api(&browser, "agent")["started"].as_str().unwrap().to_owned();
+    browser.press('a');
+    let clock = format!("new Date('{started}').toLocaleTimeString('en-GB')");
+    browser.wait(
+        "the agent's page shows the one before",
+        &format!("document.querySelector('main').textContent.includes({clock})"),
+    );
+}
+
+#[test]
+fn the_page_asks_for_the_token_and_forgets_it_with_the_tab() {
+    let browser = browser!();
+    if !is_root() {
+        skip!("the scope of the machine takes root");
+    }
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "correct-horse-battery-staple\n").unwrap();
+    std::fs::set_permissions(token.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let port = free_port();
+    let _agent = serve(port, &["--listen-token-file", token.path().to_str().unwrap()]);
+    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    browser.open(&format!("http://127.0.0.1:{port}/"));
+    browser.wait("no token is asked for", "document.querySelector('dialog[open] input') !== null");
+    browser.write("dialog input", "not the right token at all");
+    browser.click("dialog button");
+    browser.wait(
+        "a wrong token is taken",
+        "document.querySelector('dialog[open] .note')?.textContent.includes('does not know')",
+    );
+    browser.write("dialog input", "correct-horse-battery-staple");
+    browser.click("dialog button");
+    browser.wait("the right token is refused", "document.querySelectorAll('tbody a').length > 0");
+    assert_eq!(browser.eval("JSON.stringify(localStorage).includes('horse')"), false);
+    assert_eq!(browser.eval("document.querySelector('dialog')"), Value::Null);
+}
