@@ -38,6 +38,10 @@ pub(crate) fn command() -> Command {
             ),
         )
         .subcommand(
+            Command::new("dashboard")
+                .about("Serve the page and the API for a whole fleet, out of what its agents have written to Valkey"),
+        )
+        .subcommand(
             Command::new("doctor").about("Say what can be measured here, what cannot, why, and the cure").arg(json),
         )
         .subcommand(

@@ -39,6 +39,7 @@ const RUN: &str = "/run/system-monitor";
 pub(crate) fn run(name: &str, flags: &ArgMatches, config: Config) -> anyhow::Result<ExitCode> {
     match name {
         "once" => once(flags, &config),
+        "dashboard" => dashboard(config),
         "doctor" => diagnose(flags, &config),
         "healthcheck" => healthcheck(&config),
         "detach" => detach(&config),
@@ -150,6 +151,27 @@ fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Serves a fleet's page until SIGTERM or SIGINT.
+fn dashboard(config: Config) -> anyhow::Result<ExitCode> {
+    let token = token(&config)?;
+    let options = config.valkey.context("--valkey-url none: there is nothing to read a fleet from")?;
+    let address = config.listen.map(|listen| listen.address).unwrap_or_default();
+    let runtime = runtime()?;
+    let stop = {
+        let _in_the_runtime = runtime.enter();
+        shutdown()?
+    };
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    // Whether somebody has sent or is gone, it is the end.
+    let stopped = async { _ = end.await };
+    let server = http::start_fleet(address, token, (options, config.interval), stopped, now)
+        .context("the server cannot start")?;
+    runtime.block_on(stop);
+    drop(ended);
+    server.join().map_err(|_| anyhow::anyhow!("a bug in the server; please report it"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The token that the server asks for, if it asks for one.
 fn token(config: &Config) -> Result<Option<Token>, TokenError> {
     config.listen.as_ref().and_then(|options| options.token_file.as_deref()).map(Token::read).transpose()
@@ -160,8 +182,10 @@ fn listen(config: &Config, token: Option<Token>, programs: Vec<ProgramState>, re
     let Some(options) = &config.listen else { return Ok(()) };
     let valkey = config.valkey.iter().map(|valkey| ("valkey", valkey.target.to_string()));
     let about = About { scope: Some(config.scope), interval: config.interval, programs, sinks: valkey.collect() };
+    let history = config.valkey.clone().filter(|valkey| valkey.history.is_some());
     // The thread ends with the reports, and must not hold the process.
-    http::start(options.address.clone(), token, about, reports.clone(), now).context("the server cannot start")?;
+    http::start(options.address.clone(), token, about, reports.clone(), history, now)
+        .context("the server cannot start")?;
     Ok(())
 }
 

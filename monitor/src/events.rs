@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use crate::metrics::{GROUPS, Metric};
 use crate::report::{Container, Number};
 use crate::snapshot::Status;
 
 /// Severity of a log entry; readers test for the exact words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Something works as it should.
     Info,
@@ -27,6 +28,11 @@ impl Level {
             Self::Error => "ERROR",
         }
     }
+
+    /// The level of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.as_str() == word)
+    }
 }
 
 /// Something that happened.
@@ -44,6 +50,20 @@ impl Event {
         Self { level, message: message.into() }
     }
 }
+
+/// Something that happened, as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub event: Event,
+}
+
+/// What the agent says last of a container that has ended.
+pub const ENDED: &str = "the container has ended";
+/// What it says last of everything when it stops.
+pub const STOPS: &str = "the agent stops";
 
 /// A number that has a bound, with another one for the way back, so that a value on the bound does not chatter.
 struct Threshold {
@@ -146,6 +166,11 @@ impl Watch {
     }
 }
 
+/// Whether an entry's message is a heartbeat: it says what numbers are read from.
+pub fn is_heartbeat(message: &str) -> bool {
+    message.contains("sources: ")
+}
+
 /// What the agent sees, in one line: what a reader of the log gets although nothing happened.
 pub fn heartbeat(container: &Container) -> String {
     let mut text = String::new();
@@ -178,7 +203,7 @@ pub fn heartbeat(container: &Container) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
     use crate::report::Report;

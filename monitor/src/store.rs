@@ -4,11 +4,16 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::events::{self, Event, Level};
 use crate::metrics::{Metric, Shown};
-use crate::sinks::valkey::{CONTAINERS, Fault, Link, ValkeyOptions, connect, history_key, metrics_key};
+use crate::sinks::valkey::{CONTAINERS, Fault, Link, ValkeyOptions, connect, history_key, log_key, metrics_key};
 
 /// Entries of a history that are read at once.
 const PAGE: usize = 500;
+/// Questions that are asked at once: a few hundred kilobytes of reports.
+const BATCH: usize = 100;
+/// How long the answers to so many may take.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why something cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +21,9 @@ pub enum StoreError {
     /// The server cannot be reached, or refuses.
     #[error("Valkey: {0}")]
     Valkey(#[from] Fault),
+    /// The answer takes too long.
+    #[error("Valkey: no answer within {} s", .0.as_secs())]
+    Slow(Duration),
     /// What is there was not written by an agent.
     #[error("{0} holds no report")]
     Nonsense(String),
@@ -120,6 +128,49 @@ impl Store {
         text.map(|text| Stored::parse(&key, &text)).transpose()
     }
 
+    /// The latest reports of many containers, in the order of their names; what is no report costs its own alone.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn reports(&mut self, names: &[&str]) -> Result<Vec<Result<Option<Stored>, StoreError>>, StoreError> {
+        let keys: Vec<String> = names.iter().map(|name| metrics_key(name)).collect();
+        let answers = self.ask_all(keys.iter().map(|key| redis::cmd("GET").arg(key).to_owned()).collect()).await?;
+        let report = |(key, answer): (&String, Result<Option<Vec<u8>>, Fault>)| {
+            answer?.map(|text| Stored::parse(key, &text)).transpose()
+        };
+        Ok(keys.iter().zip(answers).map(report).collect())
+    }
+
+    /// The latest log entries of a container, oldest first. What no agent wrote is left out.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn log(&mut self, name: &str, count: usize) -> Result<Vec<events::Entry>, StoreError> {
+        Ok(logged_in(&self.ask::<Vec<Entry>>(&latest_entries(name, count)).await?))
+    }
+
+    /// The latest log entries of many containers; none of one that refuses them.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn logs(&mut self, names: &[&str], count: usize) -> Result<Vec<Vec<events::Entry>>, StoreError> {
+        let answers = self.ask_all(names.iter().map(|name| latest_entries(name, count)).collect()).await?;
+        let entries = |answer: Result<Vec<Entry>, Fault>| logged_in(&answer.unwrap_or_default());
+        Ok(answers.into_iter().map(entries).collect())
+    }
+
+    /// The answers to many commands, of which so many are under way at once.
+    async fn ask_all<T: redis::FromRedisValue>(
+        &mut self,
+        commands: Vec<redis::Cmd>,
+    ) -> Result<Vec<Result<T, Fault>>, StoreError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        for batch in commands.chunks(BATCH) {
+            answers.extend(self.link.ask_all(batch.to_vec(), PATIENCE).await?);
+        }
+        Ok(answers)
+    }
+
     /// A page of a container's history since a time of day.
     ///
     /// # Errors
@@ -142,6 +193,24 @@ impl Store {
         let reports = texts.map(|(_, text)| Stored::parse(&key, text)).collect::<Result<_, _>>()?;
         Ok(Page { reports, next })
     }
+}
+
+fn latest_entries(name: &str, count: usize) -> redis::Cmd {
+    redis::cmd("XREVRANGE").arg(log_key(name)).arg("+").arg("-").arg("COUNT").arg(count).to_owned()
+}
+
+/// The log entries in what a stream has told from its end, oldest first.
+fn logged_in(entries: &[Entry]) -> Vec<events::Entry> {
+    let texts = entries.iter().rev().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "entry");
+    texts.filter_map(|(_, text)| logged(text)).collect()
+}
+
+/// A log entry as it was written.
+fn logged(text: &[u8]) -> Option<events::Entry> {
+    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let at = humantime::parse_rfc3339(document["timestamp"].as_str()?).ok()?;
+    let event = Event::new(Level::parse(document["level"].as_str()?)?, document["message"].as_str()?);
+    Some(events::Entry { at, event })
 }
 
 fn millis(wall: SystemTime) -> u128 {

@@ -245,10 +245,15 @@ impl Collector for Exposition {
 }
 
 impl Exposition {
+    /// What has ended, or is silent, is not told of.
+    fn present(&self) -> impl DoubleEndedIterator<Item = &Shown> {
+        self.tick.containers.iter().filter(|shown| !["exited", "unknown"].contains(&shown.status()))
+    }
+
     /// A family has a head even when nothing is in it: who writes a query sees that the name is right.
     fn family(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(&family.name, &family.help, None, kind(family.kind))?;
-        for shown in &self.tick.containers {
+        for shown in self.present() {
             let value = match family.value {
                 Value::Number(metric, divisor) => shown.number(metric).map(|number| real(number) / divisor),
                 Value::Computed(compute) => compute(shown, self.tick.taken),
@@ -266,7 +271,7 @@ impl Exposition {
         let name = format!("{PREFIX}container_status");
         let help = "What a container is doing, where it runs and by what: always 1, the rest is in the labels.";
         let mut encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-        for shown in &self.tick.containers {
+        for shown in self.present() {
             let more = [
                 ("status", shown.status()),
                 ("runtime", shown.runtime().unwrap_or_default()),
@@ -281,9 +286,7 @@ impl Exposition {
     fn machine(&self, name: &str, metric: Metric, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(name, metric.spec().help, None, kind(metric.spec().kind))?;
         let machines: BTreeMap<Option<&str>, f64> = self
-            .tick
-            .containers
-            .iter()
+            .present()
             .rev()
             .filter_map(|shown| Some((shown.foreign_host(), real(shown.number(metric)?))))
             .collect();
@@ -303,7 +306,7 @@ impl Exposition {
         let version = [("version", self.agent.version)];
         gauge("build_info", "The agent's version: always 1, the rest is in the label.", &version, 1.0)?;
         #[expect(clippy::cast_precision_loss, reason = "no more containers than a real number has digits")]
-        gauge("containers", "Containers that are watched.", &[], self.tick.containers.len() as f64)?;
+        gauge("containers", "Containers that are watched.", &[], self.present().count() as f64)?;
         gauge(
             "last_reading_timestamp_seconds",
             "When the latest reading began, seconds since 1970.",

@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::chart::{Chart, Columns, merge, packed};
 use super::packed::{ABSENT, Packed, Row};
-use super::shown::{Shown, Tick, millis, scale};
-use crate::metrics::{How, Kind, Metric};
-use crate::sinks::wire::{self, Shape};
+use super::shown::{Tick, millis};
+use crate::events;
+use crate::metrics::{How, Metric};
+use crate::sinks::wire;
 
 /// All that is remembered takes at most about so many bytes.
 pub(super) const BOUND: usize = 12 << 20;
@@ -18,9 +20,6 @@ pub(super) const BOUND: usize = 12 << 20;
 const LENGTH: Duration = Duration::from_secs(3600);
 /// So many log entries of a container are remembered.
 const ENTRIES: usize = 50;
-/// A series has at most so many points when it is shown.
-const POINTS: usize = 1000;
-
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Entry {
@@ -32,15 +31,10 @@ pub(super) struct Entry {
     pub(super) message: String,
 }
 
-/// Some numbers of a container over time, ready for a chart.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub(super) struct Columns {
-    /// Milliseconds since 1970.
-    pub(super) times: Vec<u64>,
-    /// By name of the number.
-    pub(super) series: BTreeMap<&'static str, Vec<Option<Shape>>>,
-    /// Whether there were more points.
-    pub(super) thinned: bool,
+impl From<events::Entry> for Entry {
+    fn from(entry: events::Entry) -> Self {
+        Self { time: millis(entry.at), level: entry.event.level.as_str(), message: entry.event.message }
+    }
 }
 
 /// What is remembered.
@@ -58,7 +52,10 @@ struct Remembered {
     past: Packed,
     /// What will be one entry, and of how many ticks it is made.
     pending: Option<(Row, u32)>,
+    /// When its latest report was made.
     latest: u64,
+    /// When it was last among those that are shown.
+    seen: u64,
     entries: VecDeque<Entry>,
 }
 
@@ -77,29 +74,30 @@ impl Memory {
         let oldest = now.saturating_sub(u64::try_from(LENGTH.as_millis()).unwrap_or(u64::MAX));
         self.containers.retain(|_, remembered| {
             remembered.past.forget(oldest);
-            remembered.latest >= oldest
+            remembered.seen >= oldest
         });
         self.fit(now);
     }
 
     /// Takes note of some containers between two ticks.
     pub(super) fn add(&mut self, tick: &Tick) {
-        let now = millis(tick.taken);
+        let seen = millis(tick.taken);
         for shown in &tick.containers {
-            let row = self.metrics.iter().map(|metric| packed(shown, *metric)).collect();
-            remembered(&mut self.containers, shown.name(), self.metrics.len()).take(
-                now,
-                row,
-                self.stride,
-                &self.metrics,
-            );
+            let remembered = remembered(&mut self.containers, shown.name(), self.metrics.len());
+            remembered.seen = seen;
+            let taken = shown.taken().map_or(seen, millis);
+            // A fleet's report may have been seen before.
+            if taken != remembered.latest {
+                let row = self.metrics.iter().map(|metric| packed(shown.number(*metric), *metric)).collect();
+                remembered.take(taken, row, self.stride, &self.metrics);
+            }
         }
     }
 
     /// Takes note of a log entry.
     pub(super) fn note(&mut self, name: &str, entry: Entry) {
         let remembered = remembered(&mut self.containers, name, self.metrics.len());
-        remembered.latest = remembered.latest.max(entry.time);
+        remembered.seen = remembered.seen.max(entry.time);
         remembered.entries.push_back(entry);
         let surplus = remembered.entries.len().saturating_sub(ENTRIES);
         remembered.entries.drain(..surplus);
@@ -107,17 +105,16 @@ impl Memory {
 
     /// The numbers of a container since a time; `None` when it is not known.
     pub(super) fn columns(&self, name: &str, metrics: &[Metric], since: u64) -> Option<Columns> {
-        let remembered = self.containers.get(name)?;
-        let at: Vec<_> =
-            metrics.iter().map(|metric| (*metric, self.metrics.iter().position(|known| known == metric))).collect();
-        let mut rows = Vec::new();
-        let pick = |row: &[i64]| at.iter().map(|(_, at)| at.map_or(ABSENT, |at| row[at])).collect::<Row>();
-        remembered.past.each(|time, row| {
+        let past = &self.containers.get(name)?.past;
+        let at: Vec<Option<usize>> =
+            metrics.iter().map(|metric| self.metrics.iter().position(|known| known == metric)).collect();
+        let mut chart = Chart::new(metrics, past.latest());
+        past.each(|time, row| {
             if time >= since {
-                rows.push((time, pick(row)));
+                chart.push(time, at.iter().map(|at| at.map_or(ABSENT, |at| row[at])).collect());
             }
         });
-        Some(columns(metrics, rows))
+        Some(chart.columns())
     }
 
     /// The log entries of a container, oldest first; `None` when it is not known.
@@ -135,7 +132,7 @@ impl Memory {
             self.containers.values_mut().for_each(|remembered| remembered.past.shrink());
         }
         if self.size() > self.bound {
-            self.containers.retain(|_, remembered| remembered.latest >= now);
+            self.containers.retain(|_, remembered| remembered.seen >= now);
         }
         // Below some entries per container it is their number that takes the room.
         while self.size() > self.bound && self.containers.values().any(|remembered| remembered.past.len() > 8) {
@@ -152,7 +149,7 @@ fn remembered<'a>(containers: &'a mut BTreeMap<String, Remembered>, name: &str, 
 
 impl Remembered {
     fn new(columns: usize) -> Self {
-        Self { past: Packed::new(columns), pending: None, latest: 0, entries: VecDeque::new() }
+        Self { past: Packed::new(columns), pending: None, latest: 0, seen: 0, entries: VecDeque::new() }
     }
 
     fn take(&mut self, now: u64, row: Row, stride: u32, metrics: &[Metric]) {
@@ -196,57 +193,6 @@ impl Remembered {
     }
 }
 
-/// A number as digits only, as many as a report has.
-fn packed(shown: &Shown, metric: Metric) -> i64 {
-    match shown.number(metric) {
-        None => ABSENT,
-        Some(Shape::Whole(value)) => i64::try_from(value).unwrap_or(i64::MAX),
-        #[expect(clippy::cast_possible_truncation, reason = "finite, and saturating is meant")]
-        Some(Shape::Real(value)) => (value * scale(metric)).round().max(0.0) as i64,
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "it was a real number with as many digits")]
-fn unpacked(value: i64, metric: Metric) -> Option<Shape> {
-    let scale = scale(metric);
-    match u64::try_from(value).ok()? {
-        whole if scale == 1.0 => Some(Shape::Whole(whole)),
-        scaled => Some(Shape::Real(scaled as f64 / scale)),
-    }
-}
-
-/// Puts a later row on top of an earlier one.
-fn merge(earlier: &mut Row, later: &[i64], metrics: &[Metric]) {
-    for ((earlier, later), metric) in earlier.iter_mut().zip(later).zip(metrics) {
-        *earlier = match metric.spec().kind {
-            // What is absent is less than anything.
-            Kind::Gauge => (*earlier).max(*later),
-            Kind::Counter => *later,
-        };
-    }
-}
-
-/// At most [`POINTS`] rows as columns.
-pub(super) fn columns(metrics: &[Metric], rows: Vec<(u64, Row)>) -> Columns {
-    let thinned = rows.len() > POINTS;
-    let per_point = rows.len().div_ceil(POINTS).max(1);
-    let mut columns = Columns { thinned, ..Columns::default() };
-    let mut series = vec![Vec::new(); metrics.len()];
-    for bucket in rows.chunks(per_point) {
-        let Some(((_, first), later)) = bucket.split_first() else { continue };
-        let mut point = first.clone();
-        for (_, row) in later {
-            merge(&mut point, row, metrics);
-        }
-        columns.times.extend(bucket.last().map(|(time, _)| time));
-        for ((values, value), metric) in series.iter_mut().zip(&point).zip(metrics) {
-            values.push(unpacked(*value, *metric));
-        }
-    }
-    columns.series = metrics.iter().map(|metric| metric.spec().name()).zip(series).collect();
-    columns
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -254,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::report::Report;
+    use crate::sinks::wire::Shape;
     use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
 
     const START: u64 = 1_700_000_000;

@@ -5,7 +5,8 @@
 //!   listen.rs    connections and bounds      routes.rs    what is answered where
 //!   server.rs    what all answers share      shown.rs     one tick, of an agent or of a fleet
 //!   memory.rs    the last hour (packed.rs)   stream.rs    server-sent events
-//!   exposition.rs  /metrics
+//!   chart.rs     columns for charts          past.rs      Valkey's history, for longer than an hour
+//!   fleet.rs     what many agents wrote      exposition.rs  /metrics
 //! ```
 //!
 //! It runs on a thread of its own, with a runtime of its own: whatever clients do, the loop that reads the kernel is on
@@ -13,11 +14,15 @@
 
 mod address;
 mod assets;
+mod chart;
+
 mod exposition;
+mod fleet;
 mod guard;
 mod listen;
 mod memory;
 mod packed;
+mod past;
 mod problem;
 mod routes;
 mod server;
@@ -28,17 +33,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use self::address::Address;
 use self::guard::Guard;
 pub use self::guard::{Token, TokenError};
 pub(crate) use self::listen::CONNECTIONS;
 use self::memory::Entry;
+use self::past::Past;
 pub use self::server::About;
 use self::server::Server;
 use self::shown::{Tick, millis};
-use crate::events::{Event, Level, Watch};
+use crate::events::{ENDED, Event, Level, Watch};
 use crate::publish::Reports;
+use crate::report::Delivery;
+use crate::sinks::valkey::ValkeyOptions;
 use crate::snapshot::{CgroupId, Extent, Stamp};
 
 /// What was said about listening.
@@ -59,10 +68,36 @@ pub fn start(
     token: Option<Token>,
     about: About,
     reports: Reports,
+    history: Option<ValkeyOptions>,
     clock: fn() -> Stamp,
 ) -> std::io::Result<JoinHandle<()>> {
-    let server = Arc::new(Server::new(Guard { loopback: address.is_loopback(), token }, about, clock));
+    let guard = Guard { loopback: address.is_loopback(), token };
+    let server = Arc::new(Server::new(guard, about, history.map(Past::new), clock));
     run(address, Arc::clone(&server), feed(server, reports))
+}
+
+/// Serves what a fleet of agents writes to Valkey, until `stop`.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_fleet(
+    address: Address,
+    token: Option<Token>,
+    (options, interval): (ValkeyOptions, Duration),
+    stop: impl Future<Output = ()> + Send + 'static,
+    clock: fn() -> Stamp,
+) -> std::io::Result<JoinHandle<()>> {
+    let sinks = [("valkey", options.target.to_string())].into();
+    let about = About { scope: None, interval, programs: Vec::new(), sinks };
+    let guard = Guard { loopback: address.is_loopback(), token };
+    let server = Arc::new(Server::new(guard, about, Some(Past::new(options.clone())), clock));
+    let feed = fleet::feed(Arc::clone(&server), options, interval);
+    run(address, server, async {
+        tokio::select! {
+            () = feed => {}
+            () = stop => {}
+        }
+    })
 }
 
 /// A thread that serves until `feed` has no more.
@@ -100,7 +135,7 @@ async fn feed(server: Arc<Server>, mut reports: Reports) {
         for container in &report.containers {
             let mut events = watches.entry(container.id).or_default().events(container);
             if report.extent == Extent::Ended {
-                events.push(Event::new(Level::Info, "the container has ended"));
+                events.push(Event::new(Level::Info, ENDED));
             }
             for event in events {
                 let time = millis(report.taken.wall);
@@ -112,10 +147,16 @@ async fn feed(server: Arc<Server>, mut reports: Reports) {
         if report.extent == Extent::Whole {
             let there: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
             watches.retain(|id, _| there.contains(id));
-            server.show(tick);
+            server.show(tick, report.delivery.as_ref().and_then(away));
         } else {
             server.remember(&tick);
         }
         server.tell(happened);
     }
+}
+
+/// Why reports do not get out, if they do not.
+fn away(delivery: &Delivery) -> Option<String> {
+    let waiting = delivery.backlog;
+    delivery.connected_since.is_none().then(|| format!("Valkey is away; {waiting} entries wait to be written"))
 }

@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
+use hyper::StatusCode;
 use hyper::body::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use super::chart::Columns;
 use super::exposition::{self, Form};
 use super::guard::Guard;
-use super::memory::{BOUND, Columns, Entry, Memory};
+use super::memory::{BOUND, Entry, Memory};
+use super::past::Past;
 use super::problem::Problem;
 use super::shown::{Tick, millis};
 use super::stream::{self, News};
+use crate::events::is_heartbeat;
 use crate::metrics::Metric;
 use crate::sinks::wire;
 use crate::snapshot::{Scope, Stamp};
@@ -26,6 +30,8 @@ const WAITING: usize = 256;
 /// The loop is alive while the last tick is not older than so many intervals.
 const INTERVALS: u32 = 3;
 
+/// So many log entries are looked through for the events of a chart.
+const MOST_EVENTS: usize = 1000;
 /// Why there is nothing to show at first.
 const NOTHING: &str = "nothing has been read yet";
 
@@ -42,6 +48,15 @@ pub struct About {
     pub sinks: BTreeMap<&'static str, String>,
 }
 
+/// How the one who reads is.
+#[derive(Debug)]
+struct Health {
+    /// When it has shown itself last.
+    beat: Duration,
+    /// Why it has nothing to show.
+    trouble: Option<String>,
+}
+
 /// The server's state.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -52,13 +67,17 @@ pub(super) struct Server {
     latest: watch::Sender<Option<Arc<Tick>>>,
     entries: broadcast::Sender<Bytes>,
     memory: Mutex<Memory>,
+    past: Option<Past>,
+    health: Mutex<Health>,
     streams: Arc<Semaphore>,
 }
 
 impl Server {
-    pub(super) fn new(guard: Guard, about: About, clock: fn() -> Stamp) -> Self {
+    pub(super) fn new(guard: Guard, about: About, past: Option<Past>, clock: fn() -> Stamp) -> Self {
         Self {
             guard,
+            past,
+            health: Mutex::new(Health { beat: clock().mono, trouble: None }),
             about,
             clock,
             started: clock(),
@@ -69,9 +88,10 @@ impl Server {
         }
     }
 
-    /// Shows a tick.
-    pub(super) fn show(&self, tick: Tick) {
+    /// Shows a tick, and says why reports do not get to where they shall.
+    pub(super) fn show(&self, tick: Tick, trouble: Option<String>) {
         self.memory().record(&tick);
+        *Self::lock(&self.health) = Health { beat: self.now().mono, trouble };
         self.latest.send_replace(Some(Arc::new(tick)));
     }
 
@@ -91,9 +111,13 @@ impl Server {
         }
     }
 
-    /// What was remembered stays what it was if somebody should ever panic with it.
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        Self::lock(&self.memory)
+    }
+
+    /// What is held stays what it was if somebody should ever panic with it.
+    fn lock<'a, T>(held: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Stamp {
@@ -106,8 +130,8 @@ impl Server {
 
     /// Whether a reading has ended of late; if not, since when none has.
     pub(super) fn alive(&self) -> Result<(), String> {
-        let last = self.latest().map_or(self.started.mono, |tick| tick.mono);
-        let age = self.now().mono.saturating_sub(last);
+        let beat = Self::lock(&self.health).beat;
+        let age = self.now().mono.saturating_sub(beat);
         if age <= self.about.interval * INTERVALS {
             return Ok(());
         }
@@ -116,11 +140,19 @@ impl Server {
 
     /// Whether all is as it should be; if not, why.
     pub(super) fn ready(&self) -> Result<(), String> {
+        if let Some(trouble) = Self::lock(&self.health).trouble.clone() {
+            return Err(trouble);
+        }
         self.alive()?;
         if self.latest().is_none() {
             return Err(NOTHING.to_owned());
         }
         Ok(())
+    }
+
+    /// Says that there is nothing to show, and why. The loop is alive.
+    pub(super) fn suffer(&self, trouble: String) {
+        *Self::lock(&self.health) = Health { beat: self.now().mono, trouble: Some(trouble) };
     }
 
     /// The text of `/metrics`. Numbers that are no longer true are not told.
@@ -130,27 +162,61 @@ impl Server {
         Ok(tick.text(form, || exposition::encode(Arc::clone(&tick), self.about(), form)))
     }
 
-    /// The numbers of a container since a time, with what happened meanwhile.
+    /// The numbers of a container since a time, with what happened meanwhile: from whoever remembers further back.
     pub(super) async fn history(
         &self,
         name: &str,
         metrics: &[Metric],
         since: SystemTime,
     ) -> Result<Option<History>, Problem> {
-        let memory = self.memory();
-        let since = millis(since);
-        let Some(columns) = memory.columns(name, metrics, since) else { return Ok(None) };
-        let mut events = memory.entries(name).unwrap_or_default();
-        events.retain(|entry| entry.time >= since);
-        Ok(Some(History { name: name.to_owned(), columns, events }))
+        let own = {
+            let memory = self.memory();
+            memory.columns(name, metrics, millis(since)).zip(memory.entries(name))
+        };
+        // A little may be missing at the beginning: nobody reads at each moment.
+        let enough = millis(since + self.about.interval * INTERVALS);
+        let begins = |columns: &Columns| columns.times.first().copied().unwrap_or(u64::MAX);
+        let past = self.past.as_ref().filter(|_| own.as_ref().is_none_or(|(columns, _)| begins(columns) > enough));
+        let found = match past {
+            Some(past) => match past.columns(name, metrics, (since, self.now().wall)).await {
+                Ok(columns) if own.as_ref().is_none_or(|(own, _)| begins(&columns) < begins(own)) => {
+                    let entries = past.log(name, MOST_EVENTS).await.unwrap_or_default();
+                    Some((columns, entries)).filter(|(columns, _)| own.is_some() || !columns.times.is_empty())
+                }
+                Ok(_) => own,
+                // What is remembered here is better than nothing.
+                Err(error) if own.is_none() => {
+                    return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
+                }
+                Err(_) => own,
+            },
+            None => own,
+        };
+        Ok(found.map(|(columns, mut events)| {
+            events.retain(|entry| entry.time >= millis(since) && !is_heartbeat(&entry.message));
+            History { name: name.to_owned(), columns, events }
+        }))
     }
 
-    /// The newest log entries of a container, oldest first.
+    /// The newest log entries of a container, oldest first: a fleet's as they were written, heartbeats included.
     pub(super) async fn entries(&self, name: &str, limit: usize) -> Result<Option<Logs>, Problem> {
-        let Some(mut entries) = self.memory().entries(name) else { return Ok(None) };
-        let surplus = entries.len().saturating_sub(limit);
-        entries.drain(..surplus);
-        Ok(Some(Logs { name: name.to_owned(), entries }))
+        let own = self.memory().entries(name);
+        let is_fleet = self.about.scope.is_none();
+        let found = match self.past.as_ref().filter(|_| is_fleet) {
+            Some(past) => match past.log(name, limit).await {
+                Ok(entries) => own.map(|_| entries.clone()).or(Some(entries).filter(|entries| !entries.is_empty())),
+                Err(error) if own.is_none() => {
+                    return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
+                }
+                Err(_) => own,
+            },
+            None => own,
+        };
+        Ok(found.map(|mut entries| {
+            let surplus = entries.len().saturating_sub(limit);
+            entries.drain(..surplus);
+            Logs { name: name.to_owned(), entries }
+        }))
     }
 
     /// A new stream of events, unless there are too many.

@@ -10,7 +10,7 @@ use super::exposition::Form;
 use crate::metrics::{Metric, Unit};
 use crate::report::{Container, Report};
 use crate::sinks::wire::{self, Shape};
-use crate::snapshot::Scope;
+use crate::snapshot::{Scope, Stamp};
 use crate::store::Stored;
 
 /// One container at one moment.
@@ -19,7 +19,6 @@ pub(super) enum Shown {
     /// The container at a position of a report of this agent.
     Reported(Arc<Report>, usize),
     /// What some agent has written, and whether it is still there.
-    #[expect(dead_code, reason = "the reader of fleets is not written yet")]
     Stored(Arc<Stored>, bool),
 }
 
@@ -58,6 +57,14 @@ impl Shown {
         match self {
             Self::Reported(report, index) => Self::reported(report, *index).identity.runtime.as_deref(),
             Self::Stored(stored, _) => text(stored, "runtime"),
+        }
+    }
+
+    /// When it was read, where that is not the time of the tick.
+    pub(super) fn taken(&self) -> Option<SystemTime> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(stored, _) => Some(stored.taken),
         }
     }
 
@@ -117,10 +124,7 @@ impl Shown {
     pub(super) fn number(&self, metric: Metric) -> Option<Shape> {
         match self {
             Self::Reported(report, index) => wire::number(Self::reported(report, *index), metric),
-            Self::Stored(stored, _) => {
-                let number = stored.field(metric)?;
-                number.as_u64().map(Shape::Whole).or_else(|| number.as_f64().map(Shape::Real))
-            }
+            Self::Stored(stored, _) => written(stored, metric),
         }
     }
 }
@@ -137,6 +141,12 @@ impl Serialize for Shown {
     }
 }
 
+/// A row's number as some agent has written it.
+pub(super) fn written(stored: &Stored, metric: Metric) -> Option<Shape> {
+    let number = stored.field(metric)?;
+    number.as_u64().map(Shape::Whole).or_else(|| number.as_f64().map(Shape::Real))
+}
+
 fn text<'a>(stored: &'a Stored, field: &str) -> Option<&'a str> {
     stored.document().get(field)?.as_str()
 }
@@ -146,8 +156,6 @@ fn text<'a>(stored: &'a Stored, field: &str) -> Option<&'a str> {
 pub(super) struct Tick {
     /// When it was read.
     pub(super) taken: SystemTime,
-    /// The same by the clock that never jumps.
-    pub(super) mono: Duration,
     /// The machine, where there is only one.
     pub(super) host: Option<String>,
     /// Time between two readings, where there is only one agent.
@@ -166,11 +174,23 @@ impl Tick {
         let containers = (0..report.containers.len()).map(|index| Shown::Reported(Arc::clone(report), index));
         Self {
             taken: report.taken.wall,
-            mono: report.taken.mono,
             host: Some(report.host.clone()),
             interval: report.interval,
             cost: Some(report.cost),
             containers: by_name(containers),
+            frame: OnceLock::new(),
+            texts: Default::default(),
+        }
+    }
+
+    /// What agents have written, as it is now.
+    pub(super) fn stored(now: Stamp, reports: Vec<(Arc<Stored>, bool)>) -> Self {
+        Self {
+            taken: now.wall,
+            host: None,
+            interval: None,
+            cost: None,
+            containers: by_name(reports.into_iter().map(|(stored, is_there)| Shown::Stored(stored, is_there))),
             frame: OnceLock::new(),
             texts: Default::default(),
         }

@@ -120,6 +120,20 @@ impl Link {
         matches!(self.way, Way::One(_))
     }
 
+    /// Asks many questions; the error of one that a server has answered is its own.
+    pub(crate) async fn ask_all<T: redis::FromRedisValue>(
+        &mut self,
+        commands: Vec<Cmd>,
+        patience: Duration,
+    ) -> Result<Vec<Result<T, Fault>>, Fault> {
+        let answers = self.send(commands, patience).await;
+        if let Some(Err(fault)) = answers.iter().find(|answer| answer.as_ref().is_err_and(|fault| !fault.is_answer())) {
+            return Err(fault.clone());
+        }
+        let typed = |value| redis::from_redis_value(value).map_err(|error| Fault::from(redis::RedisError::from(error)));
+        Ok(answers.into_iter().map(|answer| answer.and_then(typed)).collect())
+    }
+
     /// Asks one question.
     pub(crate) async fn ask<T: redis::FromRedisValue>(&mut self, command: Cmd) -> Result<T, Fault> {
         let answer = self.send(vec![command], ANSWER).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;

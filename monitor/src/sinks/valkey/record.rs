@@ -10,7 +10,7 @@ use super::backlog::Backlog;
 use super::commands::{self, Log, Purpose};
 use super::stream::{Id, Stream};
 use super::{ValkeyOptions, wire};
-use crate::events::{Event, Level, Watch, heartbeat};
+use crate::events::{ENDED, Event, Level, STOPS, Watch, heartbeat};
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Extent, Stamp, Status};
 
@@ -209,7 +209,7 @@ impl Watched {
         let mut events = context.events.clone();
         events.extend(self.watch.events(container));
         if container.status == Status::Exited {
-            events.push(Event::new(Level::Info, if stopping { "the agent stops" } else { "the container has ended" }));
+            events.push(Event::new(Level::Info, if stopping { STOPS } else { ENDED }));
         } else if mono >= self.heartbeat_due {
             self.heartbeat_due = mono + interval;
             events.push(Event::new(Level::Info, format!("{}; {}", heartbeat(container), context.connection)));

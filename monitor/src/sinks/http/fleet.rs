@@ -1,0 +1,106 @@
+//! A fleet: what agents have written to Valkey, looked at once per interval.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::memory::Entry;
+use super::server::Server;
+use super::shown::Tick;
+use crate::events::is_heartbeat;
+use crate::sinks::Voice;
+use crate::sinks::valkey::ValkeyOptions;
+use crate::store::{Store, StoreError, Stored};
+
+/// A container whose report has expired is shown for so long after the latest one, if that did not say `exited`.
+const MISSED: Duration = Duration::from_secs(15 * 60);
+/// The pause before a server that is away is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Log entries of a container that are told at once.
+const ENTRIES: usize = 20;
+
+/// Looks and shows; does not end.
+pub(super) async fn feed(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
+    let mut voice = Voice::default();
+    let mut fleet = Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new() };
+    loop {
+        let Err(error) = watch(&server, &options, interval, &mut fleet).await;
+        server.suffer(error.to_string());
+        voice.warn(&error.to_string());
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What is remembered from one look to the next.
+struct Fleet {
+    /// What was said before is no news.
+    began: SystemTime,
+    /// The time of each container's latest log entry: clocks differ.
+    told: BTreeMap<String, SystemTime>,
+    /// The latest report of each container.
+    known: BTreeMap<String, Arc<Stored>>,
+}
+
+/// Looks until something fails.
+async fn watch(
+    server: &Server,
+    options: &ValkeyOptions,
+    interval: Duration,
+    fleet: &mut Fleet,
+) -> Result<std::convert::Infallible, StoreError> {
+    let mut store = Store::connect(options).await?;
+    tracing::info!("Reading from Valkey at {}", options.target);
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = server.now();
+        let tick = Tick::stored(now, fleet.look(&mut store, now.wall).await?);
+        let happened = fleet.happened(&mut store).await?;
+        server.show(tick, None);
+        server.tell(happened);
+    }
+}
+
+impl Fleet {
+    /// The latest report of every container, and whether it is still there.
+    async fn look(&mut self, store: &mut Store, now: SystemTime) -> Result<Vec<(Arc<Stored>, bool)>, StoreError> {
+        let listed = store.containers(now - MISSED).await?;
+        let names: Vec<&str> = listed.iter().map(|(name, _)| name.as_str()).collect();
+        let reports = store.reports(&names).await?;
+        let mut before = std::mem::take(&mut self.known);
+        let mut shown = Vec::new();
+        for (name, report) in names.into_iter().zip(reports) {
+            // What is no report costs its own container alone.
+            let report = report.ok().flatten().map(Arc::new);
+            let missed = before.remove(name).filter(|report| report.status != "exited");
+            let (report, is_there) = match (report, missed) {
+                (Some(report), _) => (report, true),
+                (None, Some(report)) => (report, false),
+                (None, None) => continue,
+            };
+            self.known.insert(name.to_owned(), Arc::clone(&report));
+            shown.push((report, is_there));
+        }
+        Ok(shown)
+    }
+
+    /// What agents have said since the last look, but for their heartbeats.
+    async fn happened(&mut self, store: &mut Store) -> Result<Vec<(String, Entry)>, StoreError> {
+        let names: Vec<&str> = self.known.keys().map(String::as_str).collect();
+        let mut happened = Vec::new();
+        self.told.retain(|name, _| self.known.contains_key(name));
+        for (name, entries) in names.iter().zip(store.logs(&names, ENTRIES).await?) {
+            let told = self.told.entry((*name).to_owned()).or_insert(self.began);
+            for entry in entries {
+                if entry.at > *told {
+                    *told = entry.at;
+                    if !is_heartbeat(&entry.event.message) {
+                        happened.push(((*name).to_owned(), Entry::from(entry)));
+                    }
+                }
+            }
+        }
+        Ok(happened)
+    }
+}

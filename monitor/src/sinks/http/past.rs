@@ -1,0 +1,76 @@
+//! What Valkey remembers: the history and all log entries of containers, for those who ask for more than an hour.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Mutex;
+
+use super::chart::{Chart, Columns, packed};
+use super::memory::Entry;
+use super::shown::{millis, written};
+use crate::metrics::Metric;
+use crate::sinks::valkey::ValkeyOptions;
+use crate::store::{Store, StoreError};
+
+/// Nobody waits longer for an answer about the past.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection that is made when somebody asks, and serves one question at a time: a long past is many pages.
+pub(super) struct Past {
+    options: ValkeyOptions,
+    store: Mutex<Option<Store>>,
+}
+
+impl Past {
+    /// Asks the server that `options` name. Nothing is connected yet.
+    pub(super) fn new(options: ValkeyOptions) -> Self {
+        Self { options, store: Mutex::new(None) }
+    }
+
+    /// The numbers of a container from a time until another.
+    pub(super) async fn columns(
+        &self,
+        name: &str,
+        metrics: &[Metric],
+        (since, until): (SystemTime, SystemTime),
+    ) -> Result<Columns, StoreError> {
+        self.ask(async |store| {
+            let mut chart = Chart::new(metrics, millis(until));
+            let mut page = store.history(name, since).await?;
+            loop {
+                for report in &page.reports {
+                    let row = metrics.iter().map(|metric| packed(written(report, *metric), *metric)).collect();
+                    chart.push(millis(report.taken), row);
+                }
+                let Some(next) = page.next else { return Ok(chart.columns()) };
+                page = store.page(name, &next).await?;
+            }
+        })
+        .await
+    }
+
+    /// The newest log entries of a container, oldest first.
+    pub(super) async fn log(&self, name: &str, count: usize) -> Result<Vec<Entry>, StoreError> {
+        self.ask(async |store| Ok(store.log(name, count).await?.into_iter().map(Entry::from).collect())).await
+    }
+
+    /// Asks, connecting first where there is no connection. One that fails is not used again.
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&mut Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut held = self.store.lock().await;
+        let mut store = match held.take() {
+            Some(store) => store,
+            None => Store::connect(&self.options).await?,
+        };
+        let answer =
+            tokio::time::timeout(PATIENCE, question(&mut store)).await.map_err(|_| StoreError::Slow(PATIENCE))?;
+        if answer.is_ok() {
+            *held = Some(store);
+        }
+        answer
+    }
+}
+
+impl std::fmt::Debug for Past {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Past({})", self.options.target)
+    }
+}
