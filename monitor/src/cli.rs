@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 use monitor::settings::Settings;
+use monitor::sinks::http::openapi;
 use monitor::views;
 
 const EXAMPLES: &str = "\
@@ -47,7 +48,14 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("metrics")
                 .about("Print the table of numbers")
-                .arg(Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print it as Markdown")),
+                .arg(Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print it as Markdown"))
+                .arg(
+                    Arg::new("openapi")
+                        .long("openapi")
+                        .action(ArgAction::SetTrue)
+                        .conflicts_with("markdown")
+                        .help("Print the description of the API that serves it"),
+                ),
         )
         .subcommand(
             Command::new("healthcheck")
@@ -71,6 +79,7 @@ pub(crate) fn without_settings(name: &str, flags: &ArgMatches) -> Option<ExitCod
     let mut text = Vec::new();
     match name {
         "metrics" if flags.get_flag("markdown") => text = views::metrics::markdown().into_bytes(),
+        "metrics" if flags.get_flag("openapi") => text = openapi::document().into_bytes(),
         "metrics" => text = views::metrics::text().into_bytes(),
         "completions" => {
             clap_complete::generate(*flags.get_one::<Shell>("shell")?, &mut command(), "system-monitor", &mut text)

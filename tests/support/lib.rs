@@ -13,6 +13,7 @@ pub mod browser;
 pub mod cgroup;
 pub mod containers;
 pub mod docker;
+pub mod http;
 pub mod oracle;
 pub mod valkey;
 pub mod watched;

@@ -6,10 +6,13 @@ use anyhow::{Context, bail};
 
 use crate::shell::{cargo, root};
 
-fn metrics() -> anyhow::Result<String> {
-    let output = cargo(&["run", "--quiet", "--package", "monitor", "--", "metrics", "--markdown"]).output()?;
+/// The documents that are made from the tables: where each lies below `docs`, and how the agent is asked for it.
+const DOCUMENTS: &[(&str, &str)] = &[("metrics.md", "--markdown"), ("openapi.json", "--openapi")];
+
+fn made(flag: &str) -> anyhow::Result<String> {
+    let output = cargo(&["run", "--quiet", "--package", "monitor", "--", "metrics", flag]).output()?;
     if !output.status.success() {
-        bail!("system-monitor metrics --markdown: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("system-monitor metrics {flag}: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -18,14 +21,19 @@ fn metrics() -> anyhow::Result<String> {
 pub(crate) fn write() -> anyhow::Result<()> {
     let directory = root().join("docs");
     fs::create_dir_all(&directory)?;
-    fs::write(directory.join("metrics.md"), metrics()?).context("docs/metrics.md")
+    for (name, flag) in DOCUMENTS {
+        fs::write(directory.join(name), made(flag)?).with_context(|| format!("docs/{name}"))?;
+    }
+    Ok(())
 }
 
 /// Whether they are as the tables say.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let written = fs::read_to_string(root().join("docs/metrics.md")).unwrap_or_default();
-    if written != metrics()? {
-        bail!("docs/metrics.md is not as the table says; run: cargo xtask docs");
+    for (name, flag) in DOCUMENTS {
+        let written = fs::read_to_string(root().join("docs").join(name)).unwrap_or_default();
+        if written != made(flag)? {
+            bail!("docs/{name} is not as the tables say; run: cargo xtask docs");
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //!   server.rs    what all answers share      shown.rs     one tick, of an agent or of a fleet
 //!   memory.rs    the last hour (packed.rs)   stream.rs    server-sent events
 //!   chart.rs     columns for charts          past.rs      Valkey's history, for longer than an hour
+//!   openapi.rs   the API's description       problem.rs   errors
 //!   fleet.rs     what many agents wrote      exposition.rs  /metrics
 //! ```
 //!
@@ -21,6 +22,7 @@ mod fleet;
 mod guard;
 mod listen;
 mod memory;
+pub mod openapi;
 mod packed;
 mod past;
 mod problem;

@@ -12,11 +12,11 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use hyper::{StatusCode, Uri};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::assets;
 use super::exposition::Form;
 use super::problem::Problem;
 use super::server::Server;
 use super::shown::{self, Tick};
+use super::{assets, openapi};
 use crate::metrics::{Kind, Metric};
 use crate::sinks::wire;
 
@@ -45,6 +45,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/api/v1/stream", get(events))
         .route("/api/v1/agent", get(agent))
         .route("/api/v1/metrics", get(metrics))
+        .route("/api/v1/openapi.json", get(async || text("application/json", openapi::document())))
         .fallback(async || Problem::not_found("there is no such path; /api/v1/openapi.json lists what there is"))
         .with_state(server)
 }

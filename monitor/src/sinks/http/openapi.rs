@@ -1,0 +1,72 @@
+//! The OpenAPI document: what is written by hand, with the numbers of the report out of their table.
+
+use serde_json::{Map, Value, json};
+
+use super::shown::scale;
+use crate::sinks::wire;
+
+/// All but the numbers.
+const WRITTEN: &str = include_str!("openapi.json");
+
+/// The document, pretty.
+pub fn document() -> String {
+    // It is part of the binary, and a test reads it.
+    let mut document: Value = serde_json::from_str(WRITTEN).unwrap_or_default();
+    if let Some(Value::Object(properties)) = document.pointer_mut("/components/schemas/Report/properties") {
+        add_numbers(properties);
+    }
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}
+
+fn add_numbers(properties: &mut Map<String, Value>) {
+    for (metric, field) in wire::fields() {
+        let spec = metric.spec();
+        let kind = if scale(metric) == 1.0 { "integer" } else { "number" };
+        let number = json!({
+            "type": [kind, "null"],
+            "description": format!("{} Unit: {}.", spec.help, spec.unit.as_str()),
+        });
+        match field.split_once('.') {
+            None => _ = properties.insert(field.to_owned(), number),
+            Some((group, field)) => {
+                let group = properties
+                    .entry(group)
+                    .or_insert_with(|| json!({ "type": "object", "properties": {}, "additionalProperties": false }));
+                group["properties"][field] = number;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_the_report_is_described() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let report = &document["components"]["schemas"]["Report"]["properties"];
+        for (_, field) in wire::fields() {
+            let path = field.replace('.', "/properties/");
+            assert!(report.pointer(&format!("/{path}/description")).is_some(), "{field}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn check(value: &Value, document: &Value) {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(Value::String(to)) = fields.get("$ref") {
+                        assert!(document.pointer(to.trim_start_matches('#')).is_some(), "{to}");
+                    }
+                    fields.values().for_each(|value| check(value, document));
+                }
+                Value::Array(items) => items.iter().for_each(|value| check(value, document)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        check(&document, &document);
+    }
+}
