@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -61,7 +62,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let shutdown = shutdown()?;
         let (mut reports, receiver) = publish::channel();
-        listen(&config, token, opened.programs, &receiver)?;
+        let server = listen(&config, token, opened.programs, &receiver)?;
         tell_manager(&config, &receiver);
         let sink = sink(&config, &mut reports, receiver);
         let name = config.container_name;
@@ -79,6 +80,9 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
             if let Some(sink) = sink {
                 // A sink that panicked has said so already.
                 _ = sink.await;
+            }
+            if let Some(server) = server {
+                _ = tokio::task::spawn_blocking(|| server.join()).await;
             }
         };
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
@@ -177,16 +181,21 @@ fn token(config: &Config) -> Result<Option<Token>, TokenError> {
     config.listen.as_ref().and_then(|options| options.token_file.as_deref()).map(Token::read).transpose()
 }
 
-/// Starts the server, if the configuration asks for it.
-fn listen(config: &Config, token: Option<Token>, programs: Vec<ProgramState>, reports: &Reports) -> anyhow::Result<()> {
-    let Some(options) = &config.listen else { return Ok(()) };
+/// Starts the server, if the configuration asks for it. Its thread ends with the reports.
+fn listen(
+    config: &Config,
+    token: Option<Token>,
+    programs: Vec<ProgramState>,
+    reports: &Reports,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(options) = &config.listen else { return Ok(None) };
     let valkey = config.valkey.iter().map(|valkey| ("valkey", valkey.target.to_string()));
     let about = About { scope: Some(config.scope), interval: config.interval, programs, sinks: valkey.collect() };
     let history = config.valkey.clone().filter(|valkey| valkey.history.is_some());
-    // The thread ends with the reports, and must not hold the process.
-    http::start(options.address.clone(), token, about, reports.clone(), history, now)
-        .context("the server cannot start")?;
-    Ok(())
+    let reports = reports.clone();
+    http::start(options.address.clone(), token, about, reports, history, now)
+        .map(Some)
+        .context("the server cannot start")
 }
 
 /// Where the configuration says that reports go, in a task of its own: Valkey, or a terminal if there is one to look at.

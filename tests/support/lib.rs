@@ -15,6 +15,7 @@ pub mod containers;
 pub mod docker;
 pub mod http;
 pub mod oracle;
+pub mod schema;
 pub mod valkey;
 pub mod watched;
 

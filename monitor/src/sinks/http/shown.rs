@@ -87,7 +87,9 @@ impl Shown {
     /// Whether it is no container but the machine.
     pub(super) fn is_machine(&self) -> bool {
         match self {
-            Self::Reported(report, index) => Self::reported(report, *index).identity.is_root,
+            Self::Reported(report, index) => {
+                report.scope == Scope::Host && Self::reported(report, *index).identity.is_root
+            }
             Self::Stored(stored, _) => {
                 text(stored, "scope") == Some(Scope::Host.as_str()) && text(stored, "cgroup") == Some("/")
             }
