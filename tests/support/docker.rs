@@ -104,6 +104,11 @@ impl Docker {
         Err(format!("dockerd does not run here: {}", log.lines().last().unwrap_or("it says nothing")))
     }
 
+    /// Where its interface is.
+    pub fn socket(&self) -> String {
+        self.dir.join("socket").to_str().unwrap().to_owned()
+    }
+
     fn client(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command.arg("--host").arg(format!("unix://{}/socket", self.dir.display())).args(arguments);
@@ -222,7 +227,7 @@ fn busybox(root: &Path, binary: &Path) {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).map(|dir| dir.join("busybox")).find(|path| path.exists());
     fs::copy(found.unwrap_or_else(|| "/bin/busybox".into()), root.join("bin/busybox")).unwrap();
-    for applet in ["sh", "sleep", "true", "nc", "dd"] {
+    for applet in ["sh", "sleep", "true", "nc", "dd", "mkfifo"] {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();

@@ -127,3 +127,117 @@ fn a_container_that_ends_gets_a_last_report_and_then_its_key_runs_out() {
     assert!((1..=30_000).contains(&left), "{left}");
     drop(container);
 }
+
+/// A daemon, a server, and an agent that asks the daemon for names.
+macro_rules! asking {
+    ($($argument:literal),*) => {{
+        let docker = match docker::daemon() {
+            Ok(docker) => docker,
+            Err(reason) => skip!("{reason}"),
+        };
+        let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+        let arguments = ["--scope", "host", "--interval", "500ms", "--runtime-sockets", &docker.socket(), $($argument),*];
+        let agent = Agent::start(valkey.port, &arguments, &[]);
+        (docker, valkey, agent)
+    }};
+}
+
+/// A name that no other test gives.
+fn own(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+#[test]
+fn a_container_is_called_what_its_runtime_calls_it_and_a_new_name_is_followed() {
+    let (docker, valkey, _agent) = asking!();
+    let (first, second) = (own("first"), own("second"));
+    let container = docker.run(&["--name", &first, "--label", "tier=front"], BUSYBOX, &["sleep", "10000"]);
+    let named = report(&valkey, &first, |_| true);
+    assert_eq!((named.json["image"].as_str(), named.json["labels"]["tier"].as_str()), (Some(BUSYBOX), Some("front")));
+    assert!(!valkey.keys("system:metrics:").contains(&format!("system:metrics:{}", short(&container.id))));
+    docker.ask(&["rename", &first, &second]).unwrap();
+    let renamed = report(&valkey, &second, |_| true);
+    assert_eq!(renamed.json["cgroup_id"], named.json["cgroup_id"]);
+    let entries: u64 = valkey.query(&["XLEN", &format!("system:logstream:{second}")]);
+    assert!(entries >= 1, "its log goes on under the new name");
+}
+
+#[test]
+fn a_container_that_is_started_anew_or_paused_is_told_so_under_its_name() {
+    let (docker, valkey, _agent) = asking!();
+    let name = own("again");
+    let container = docker.run(&["--name", &name], BUSYBOX, &["sleep", "10000"]);
+    let before = report(&valkey, &name, |_| true);
+    container.ask(&["pause"]).unwrap();
+    report(&valkey, &name, |report| report.status == "paused");
+    container.ask(&["unpause"]).unwrap();
+    report(&valkey, &name, |report| report.status == "running");
+    container.ask(&["restart", "--time", "0"]).unwrap();
+    let after = report(&valkey, &name, |report| report.json["cgroup_id"] != before.json["cgroup_id"]);
+    assert_eq!(after.status, "running");
+    let history: Vec<(String, Vec<String>)> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
+    let ended = history.iter().filter(|(_, fields)| fields[1].contains(r#""status":"exited""#)).count();
+    assert_eq!(ended, 1, "the end is told once");
+}
+
+#[test]
+fn two_of_one_name_have_a_key_each_and_names_can_be_left_out() {
+    let (docker, valkey, agent) = asking!("--containers", "!left-out*");
+    let twin = own("twin");
+    let environment = format!("CONTAINER_NAME={twin}");
+    let older = docker.run(&["--env", &environment], BUSYBOX, &["sleep", "10000"]);
+    report(&valkey, &twin, |report| report.json["container_id"] == older.id.as_str());
+    let left_out = own("left-out");
+    let _left_out = docker.run(&["--name", &left_out], BUSYBOX, &["sleep", "10000"]);
+    let younger = docker.run(&["--env", &environment], BUSYBOX, &["sleep", "10000"]);
+    report(&valkey, &format!("{twin}-{}", short(&younger.id)), |report| {
+        report.json["container_id"] == younger.id.as_str()
+    });
+    report(&valkey, &twin, |report| report.json["container_id"] == older.id.as_str());
+    assert_eq!(agent.said().matches(&format!("two containers are called {twin}")).count(), 1);
+    assert!(valkey.keys(&format!("system:metrics:{left_out}")).is_empty());
+}
+
+#[test]
+fn containers_that_end_at_once_are_each_told_of_once() {
+    let (docker, valkey, _agent) = asking!();
+    let names: Vec<String> = (0..12).map(|at| own(&format!("brief-{at}"))).collect();
+    for name in &names {
+        docker.run_once(&["--name", name], BUSYBOX, &["true"]).unwrap();
+    }
+    for name in &names {
+        report(&valkey, name, |report| report.status == "exited");
+        let history: Vec<(String, Vec<String>)> =
+            valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
+        let ended = history.iter().filter(|(_, fields)| fields[1].contains(r#""status":"exited""#)).count();
+        assert_eq!(ended, 1, "{name}");
+    }
+}
+
+#[test]
+fn programs_processes_and_descriptors_are_counted_exactly_under_churn() {
+    let (docker, valkey, _agent) = asking!();
+    let name = own("churn");
+    let script = "exec 7</bin 8</etc; read go </tmp/go; i=0; while [ $i -lt 200 ]; do busybox true; i=$((i+1)); done; exec sleep 10000";
+    let script = format!("mkfifo /tmp/go; {script}");
+    let container = docker.run(&["--name", &name], BUSYBOX, &["sh", "-c", &script]);
+    let before = report(&valkey, &name, |report| report.number("process_count") == Some(1.0));
+    let pid = container.inspect(".State.Pid");
+    let root = std::path::PathBuf::from(format!("/proc/{pid}/root/tmp/go"));
+    eventually(PATIENCE, || root.exists().then_some(())).expect("no pipe");
+    let counted = |report: &Judged, what: &str| report.json["processes"][what].as_u64();
+    let before = report(&valkey, &name, |report| report.timestamp > before.timestamp);
+    let before = report(&valkey, &name, |report| report.timestamp > before.timestamp);
+    std::fs::write(&root, "go\n").unwrap();
+    let sleeps = || std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "sleep";
+    eventually(PATIENCE, || sleeps().then_some(())).expect("the load does not end");
+    let after = report(&valkey, &name, |_| true);
+    let after = report(&valkey, &name, |report| report.timestamp > after.timestamp);
+    let after = report(&valkey, &name, |report| report.timestamp > after.timestamp);
+    assert_eq!(after.number("process_count"), Some(1.0));
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64;
+    assert_eq!(after.number("file_descriptors"), Some(open), "three of its own, and the two directories");
+    if let (Some(execs), Some(exits)) = (counted(&before, "execs"), counted(&before, "exits")) {
+        assert_eq!((counted(&after, "execs"), counted(&after, "exits")), (Some(execs + 201), Some(exits + 200)));
+    }
+}

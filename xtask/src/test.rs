@@ -82,6 +82,9 @@ fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     if output("dockerd", &["--version"]).is_none() {
         note("the installation of Docker", install::packages(&["docker.io"]));
     }
+    if output("podman", &["--version"]).is_none() {
+        note("the installation of Podman", install::packages(&["podman", "runc"]));
+    }
     Ok(())
 }
 

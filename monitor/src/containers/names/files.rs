@@ -14,9 +14,6 @@ use crate::containers::runtime::Marks;
 /// No state file of a runtime is longer.
 const LONGEST: u64 = 4 << 20;
 
-/// Where Podman and CRI-O keep their containers, below a store of root's or a user's.
-const OVERLAY: &str = "storage/overlay-containers";
-
 /// What `config.json` of the OCI runtime specification holds of interest.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -90,6 +87,8 @@ struct Listed {
 #[derive(Debug)]
 pub struct Files {
     host: PathBuf,
+    /// Where Docker and Podman keep theirs, where they said that it is elsewhere.
+    roots: Vec<PathBuf>,
     /// The lists as they were read last: one list names many containers.
     lists: HashMap<PathBuf, (Version, HashMap<String, Listed>)>,
 }
@@ -97,7 +96,17 @@ pub struct Files {
 impl Files {
     /// Below a root directory.
     pub fn new(host: &Path) -> Self {
-        Self { host: host.to_owned(), lists: HashMap::new() }
+        Self { host: host.to_owned(), roots: Vec::new(), lists: HashMap::new() }
+    }
+
+    /// Looks below a directory of the machine as well. Whether that is new.
+    pub fn add(&mut self, root: &Path) -> bool {
+        let root = self.host.join(root.strip_prefix("/").unwrap_or(root));
+        let is_new = !self.roots.contains(&root);
+        if is_new {
+            self.roots.push(root);
+        }
+        is_new
     }
 
     /// What they say of a container.
@@ -106,16 +115,17 @@ impl Files {
         match marks.runtime {
             "docker" => self.docker(id).or_else(|| self.kubelet(id)),
             "containerd" => self.containerd(id).or_else(|| self.docker(id)).or_else(|| self.kubelet(id)),
-            "cri-o" => self.overlay(id).or_else(|| self.kubelet(id)),
-            "podman" => self.overlay(id),
+            "cri-o" => self.stored(id).or_else(|| self.kubelet(id)),
+            "podman" => self.stored(id),
             _ => None,
         }
     }
 
     /// `config.v2.json` of the Docker engine.
     fn docker(&self, id: &str) -> Option<Known> {
-        let path = self.host.join("var/lib/docker/containers").join(id).join("config.v2.json");
-        let version = Version::of(&path)?;
+        let roots = std::iter::once(self.host.join("var/lib/docker")).chain(self.roots.iter().cloned());
+        let mut paths = roots.map(|root| root.join("containers").join(id).join("config.v2.json"));
+        let (path, version) = paths.find_map(|path| Some((path.clone(), Version::of(&path)?)))?;
         let known = Known::from(json::<Docker>(&path)?);
         Some(Known { source: Some((path, version)), ..known })
     }
@@ -142,7 +152,7 @@ impl Files {
     }
 
     /// What Podman and CRI-O keep beside their images, for root and for each user: the list of containers, and the bundle.
-    fn overlay(&mut self, id: &str) -> Option<Known> {
+    fn stored(&mut self, id: &str) -> Option<Known> {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case")]
         struct Metadata {
@@ -167,11 +177,14 @@ impl Files {
         Some(Known { image, source, ..known })
     }
 
-    /// The directories of root's containers and of each user's.
+    /// The directories of root's containers and of each user's, named after the driver of the store: `overlay-containers`.
     fn stores(&self) -> Vec<PathBuf> {
         let users = entries(&self.host.join("home")).into_iter().chain([self.host.join("root")]);
         let stores = ["var/lib/containers", "run/containers"].into_iter().map(|store| self.host.join(store));
-        stores.chain(users.map(|user| user.join(".local/share/containers"))).map(|store| store.join(OVERLAY)).collect()
+        let stores = stores.chain(users.map(|user| user.join(".local/share/containers")));
+        let stores = stores.map(|store| store.join("storage")).chain(self.roots.iter().cloned());
+        let is_one = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with("-containers"));
+        stores.flat_map(|store| entries(&store)).filter(is_one).collect()
     }
 
     /// The containers of a list, read anew when it has changed.
@@ -209,8 +222,9 @@ fn described(specification: Specification, name: Option<String>) -> Known {
         .iter()
         .find_map(|key| annotations.get(*key))
         .cloned();
-    // CRI-O keeps whole documents there; what Kubernetes calls things is what a reader looks for.
-    let labels = annotations.into_iter().filter(|(key, _)| !key.starts_with("io.kubernetes.cri-o.")).collect();
+    // What Kubernetes calls things is what a reader looks for; the runtimes' notes to themselves are not.
+    let is_label = |key: &str| key.starts_with("io.kubernetes.") && !key.starts_with("io.kubernetes.cri-o.");
+    let labels = annotations.into_iter().filter(|(key, _)| is_label(key)).collect();
     Known { name, image, labels, ..Known::default() }
         .with_kubernetes_name()
         .with_environment(process.env.iter().map(String::as_str))

@@ -135,21 +135,40 @@ impl Namer {
     async fn look_up(&mut self, question: &Question) -> (Known, Option<Origin>) {
         let Question { marks, dirs, .. } = question;
         let mut known = self.files.look_up(marks);
+        let unnamed = |known: &Option<Known>| known.as_ref().is_none_or(|known| known.name.is_none());
+        let has_interface = matches!(marks.runtime, "docker" | "podman");
+        if has_interface && unnamed(&known) && self.learn_roots().await {
+            known = self.files.look_up(marks);
+        }
         let source = known.as_ref().and_then(|known| known.source.clone());
         let mut origin = source.map(|(path, version)| Origin::File(path, version));
-        if let (Some(id), "docker" | "podman") = (&marks.id, marks.runtime)
-            && known.as_ref().is_none_or(|known| known.name.is_none())
+        if let (Some(id), true) = (&marks.id, has_interface && unnamed(&known))
             && let Some(told) = self.ask_runtimes(id).await
         {
             (known, origin) = (Some(told), Some(Origin::Socket));
         }
         let mut known = known.unwrap_or_default();
+        // Podman's labels stand in a database, which its interface alone reads.
+        if let (Some(id), "podman", true) = (&marks.id, marks.runtime, known.labels.is_empty()) {
+            known.labels = self.ask_runtimes(id).await.unwrap_or_default().labels;
+        }
         if !known.is_final
             && let Some(name) = from_first_process(&self.proc, dirs)
         {
             (known.name, known.is_final) = (Some(name), true);
         }
         (known, origin)
+    }
+
+    /// Whether a runtime has told where else its files are.
+    async fn learn_roots(&mut self) -> bool {
+        let mut learnt = false;
+        for socket in &mut self.sockets {
+            if let Some(root) = socket.root((self.clock)()).await {
+                learnt |= self.files.add(&root);
+            }
+        }
+        learnt
     }
 
     async fn ask_runtimes(&mut self, id: &str) -> Option<Known> {

@@ -29,11 +29,27 @@ pub(super) struct Socket {
     rests_until: Duration,
     /// When it was last asked for new names.
     asked: Option<Stamp>,
+    /// Where the runtime keeps its files, once it has said so.
+    root: Option<PathBuf>,
 }
 
 impl Socket {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, rests_until: Duration::ZERO, asked: None }
+        Self { path, rests_until: Duration::ZERO, asked: None, root: None }
+    }
+
+    /// Where the runtime keeps its files: they tell at once what it tells only when a container has started.
+    pub(super) async fn root(&mut self, now: Stamp) -> Option<PathBuf> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Info {
+            docker_root_dir: PathBuf,
+        }
+        if self.root.is_none() {
+            let body = self.get("/info", now).await?;
+            self.root = serde_json::from_slice::<Info>(&body).ok().map(|info| info.docker_root_dir);
+        }
+        self.root.clone()
     }
 
     /// What the runtime says of a container; `None` when it does not know it, or does not answer.

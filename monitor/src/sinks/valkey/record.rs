@@ -115,7 +115,7 @@ impl Recorder {
             let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
             if watched.log.name() != name {
                 // It was renamed. What is under the old name runs out.
-                watched.log = Watched::new(name, options).log;
+                (watched.log, watched.heartbeat_due) = (Watched::new(name, options).log, Duration::ZERO);
             }
             for event in watched.observe(container, mono, context, stopping, options.log_interval) {
                 let (id, json) = watched.log.entry(wall, event.level, &event.message);
