@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
-use monitor::settings::Settings;
+use monitor::settings::{Name, Settings};
 use monitor::sinks::http::openapi;
 use monitor::views;
 
@@ -14,6 +14,8 @@ const EXAMPLES: &str = "\
 Examples:
   CONTAINER_NAME=web system-monitor            run the agent for this container
   system-monitor once                          one report, on the terminal
+  system-monitor top                           all containers, live
+  system-monitor top --from valkey://v         those of all machines whose agents write there
   system-monitor doctor                        what can be measured here, and what would change that
   system-monitor --valkey-url valkeys://v:6380 write to a Valkey that speaks TLS
 
@@ -36,6 +38,14 @@ pub(crate) fn command() -> Command {
                     .default_value("1s")
                     .value_parser(wait)
                     .help("Time between the two readings"),
+            ),
+        )
+        .subcommand(
+            Command::new("top").about("Show all containers live, in the terminal (interval: 1s)").arg(
+                Arg::new("from")
+                    .long("from")
+                    .value_name("URL")
+                    .help("Show what agents have written to this Valkey, instead of sampling: as --valkey-url"),
             ),
         )
         .subcommand(
@@ -67,11 +77,26 @@ pub(crate) fn command() -> Command {
                 .about("Print a shell completion script")
                 .arg(Arg::new("shell").required(true).value_parser(clap::value_parser!(Shell))),
         )
-        .subcommand(Command::new("man").about("Print the manual page"))
+        .subcommand(
+            Command::new("man")
+                .about("Print the manual page, of the program or of one of its commands")
+                .arg(Arg::new("command").help("The command")),
+        )
 }
 
 fn wait(text: &str) -> Result<std::time::Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write for example 500ms or 2s".to_owned())
+}
+
+/// What a command says about the settings by flags and defaults of its own.
+pub(crate) fn refine(name: &str, flags: &ArgMatches, settings: &mut Settings) {
+    if name != "top" {
+        return;
+    }
+    settings.suggest(Name::Interval, "1s");
+    if let Some(url) = flags.get_one::<String>("from") {
+        settings.say(Name::ValkeyUrl, url, "from");
+    }
 }
 
 /// The commands that need no settings; `None` for the others.
@@ -84,10 +109,31 @@ pub(crate) fn without_settings(name: &str, flags: &ArgMatches) -> Option<ExitCod
         "completions" => {
             clap_complete::generate(*flags.get_one::<Shell>("shell")?, &mut command(), "system-monitor", &mut text)
         }
-        "man" => clap_mangen::Man::new(command()).render(&mut text).ok()?,
+        "man" => match man(flags.get_one::<String>("command")) {
+            Ok(page) => text = page,
+            Err(error) => {
+                complain(error);
+                return Some(ExitCode::from(crate::USAGE));
+            }
+        },
         _ => return None,
     }
     Some(print(&text))
+}
+
+/// The manual page of a command, or of the program.
+fn man(name: Option<&String>) -> std::io::Result<Vec<u8>> {
+    let mut program = command();
+    program.build();
+    let page = match name {
+        None => program,
+        Some(name) => program.find_subcommand(name).cloned().ok_or_else(|| {
+            std::io::Error::other(format!("{name:?} is no command; `system-monitor --help` lists them"))
+        })?,
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    Ok(text)
 }
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.

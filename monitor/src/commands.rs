@@ -1,5 +1,7 @@
 //! What each command does.
 
+mod top;
+
 use std::future::Future;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -24,7 +26,9 @@ use monitor::sources::bpf::ProgramState;
 use monitor::sources::bpf::pins::{Pins, PinsError};
 use monitor::sources::{self, Opened};
 use monitor::views::doctor::{self, Check, State};
-use monitor::views::table::{self, Style};
+use monitor::views::once::{self as table, Look};
+use monitor::views::theme::Theme;
+use monitor::views::top::notes::Notes;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,9 +41,10 @@ const GOODBYE: Duration = Duration::from_millis(600);
 const RUN: &str = "/run/system-monitor";
 
 /// Runs the command that needs settings.
-pub(crate) fn run(name: &str, flags: &ArgMatches, config: Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(name: &str, flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::Result<ExitCode> {
     match name {
         "once" => once(flags, &config),
+        "top" => top::run(flags, config, notes),
         "dashboard" => dashboard(config),
         "doctor" => diagnose(flags, &config),
         "healthcheck" => healthcheck(&config),
@@ -207,7 +212,7 @@ fn sink(config: &Config, publisher: &mut Publisher, reports: Reports) -> Option<
             Some(tokio::spawn(valkey.run(publisher.every())))
         }
         None if std::io::stdout().is_terminal() => {
-            let terminal = Terminal::new(std::io::stdout(), cli::wants_color(), window);
+            let terminal = Terminal::new(std::io::stdout(), Theme { color: cli::wants_color() }, window);
             Some(tokio::spawn(sinks::drive(Box::new(terminal), reports)))
         }
         None => None,
@@ -236,8 +241,8 @@ fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn style() -> Style {
-    Style { color: std::io::stdout().is_terminal() && cli::wants_color(), width: window().0 }
+fn look_of_stdout() -> Look {
+    Look { theme: Theme { color: std::io::stdout().is_terminal() && cli::wants_color() }, columns: window().0 }
 }
 
 /// Columns and rows of the terminal.
@@ -262,7 +267,7 @@ fn once(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
     let text = if flags.get_flag("json") || !std::io::stdout().is_terminal() {
         stdout::lines(&report)
     } else {
-        table::render(&report, style())
+        table::render(&report, look_of_stdout())
     };
     Ok(cli::print(text.as_bytes()))
 }
@@ -276,7 +281,7 @@ fn diagnose(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
     let text = if flags.get_flag("json") {
         serde_json::to_string_pretty(&checks)? + "\n"
     } else {
-        doctor::render(&checks, style())
+        doctor::render(&checks, look_of_stdout())
     };
     cli::print(text.as_bytes());
     Ok(if doctor::is_well(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -300,12 +305,16 @@ fn valkey(config: &Config) -> anyhow::Result<Check> {
     })
 }
 
+fn hostname(config: &Config) -> String {
+    let name = std::fs::read_to_string(config.roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
+    name.trim().to_owned()
+}
+
 fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
     let options = config.valkey.as_ref().context("--valkey-url none: nothing is written, so nothing can be checked")?;
-    let hostname = || std::fs::read_to_string(config.roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
     let name = match config.scope {
         Scope::Own => config.container_name.clone(),
-        Scope::Host => hostname().trim().to_owned(),
+        Scope::Host => hostname(config),
     };
     let age = runtime()?.block_on(valkey::health::check(options, &name, config.interval, now().wall))?;
     Ok(cli::print(format!("healthy: written {:.1} s ago\n", age.as_secs_f64()).as_bytes()))

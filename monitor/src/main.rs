@@ -10,7 +10,9 @@ use monitor::config::{Config, LogFormat};
 use monitor::settings::Settings;
 use monitor::sinks::http::TokenError;
 use monitor::snapshot::Stamp;
+use monitor::views::top::notes::Notes;
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -33,18 +35,28 @@ fn main() -> ExitCode {
         return done;
     }
     let settings = Settings::collect(flags, |name| std::env::var_os(name), |path| std::fs::read_to_string(path));
-    let config = match settings.and_then(|settings| Config::new(&settings)) {
+    let config = settings.and_then(|mut settings| {
+        cli::refine(name, flags, &mut settings);
+        Config::new(&settings)
+    });
+    let config = match config {
         Ok(config) => config,
         Err(error) => {
             cli::complain(&error);
             return ExitCode::from(USAGE);
         }
     };
-    log_to_stderr(&config);
+    let notes = Notes::default();
+    if name == "top" {
+        log_to(&config, notes.clone(), false);
+    } else {
+        let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && cli::wants_color();
+        log_to(&config, std::io::stderr, color);
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match commands::run(name, flags, config) {
+    match commands::run(name, flags, config, notes) {
         Ok(code) => code,
         Err(error) => {
             cli::complain(format_args!("{error:#}"));
@@ -61,11 +73,9 @@ fn now() -> Stamp {
     Stamp { mono, wall: SystemTime::now() }
 }
 
-fn log_to_stderr(config: &Config) {
+fn log_to(config: &Config, out: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, color: bool) {
     // A full disk or a closed pipe behind stderr must not become a panic.
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).log_internal_errors(false);
-    let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && cli::wants_color();
+    let layer = tracing_subscriber::fmt::layer().with_writer(out).with_target(false).log_internal_errors(false);
     let layer = match config.log_format {
         LogFormat::Text => layer.with_ansi(color).boxed(),
         LogFormat::Json => layer.with_ansi(false).json().flatten_event(true).boxed(),

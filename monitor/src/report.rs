@@ -8,6 +8,9 @@ use crate::snapshot::{
     Cause, Cgroup, CgroupId, Extent, Host, Identity, NO_LIMIT, Scope, Snapshot, Stamp, Status, Values,
 };
 
+/// Why a limit has no number: nobody set one.
+pub const UNLIMITED: &str = "no limit is set";
+
 /// A number as shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
@@ -160,7 +163,7 @@ fn number(metric: Metric, view: &View<'_>) -> Result<Number, Cause> {
         How::Derived(f) => real(f(view)?),
         How::Never(why) => Err(Cause::new(why)),
         How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
-            (NO_LIMIT, _) => Err(Cause::new("no limit is set")),
+            (NO_LIMIT, _) => Err(Cause::new(UNLIMITED)),
             (value, None) => Ok(Number::Whole(value)),
             #[expect(clippy::cast_precision_loss, reason = "the unit is a real number")]
             (value, Some(divisor)) => real(value as f64 / divisor),

@@ -91,7 +91,7 @@ pub const FILE: (&str, &str) = ("config", "MONITOR_CONFIG");
 /// Who said a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
-    Flag,
+    Flag(&'static str),
     Variable,
     File(String),
     Nobody,
@@ -163,8 +163,7 @@ impl Settings {
             let setting = name.setting();
             let said = setting
                 .flag
-                .and_then(flag)
-                .map(|value| (value, Said::Flag))
+                .and_then(|name| Some((flag(name)?, Said::Flag(name))))
                 .or_else(|| env(setting.variable).map(|value| (value, Said::Variable)))
                 .or_else(|| setting.flag.and_then(|flag| file.remove(flag)))
                 .or_else(|| setting.default.map(|value| (value.into(), Said::Nobody)));
@@ -178,6 +177,18 @@ impl Settings {
     /// The value as the operating system gave it.
     pub fn raw(&self, name: Name) -> Option<&OsStr> {
         self.values.get(&name).map(|(value, _)| value.as_os_str())
+    }
+
+    /// Gives a setting the value of another flag, which a command has for it.
+    pub fn say(&mut self, name: Name, value: impl Into<OsString>, flag: &'static str) {
+        self.values.insert(name, (value.into(), Said::Flag(flag)));
+    }
+
+    /// Gives a setting another default, which a command has for it.
+    pub fn suggest(&mut self, name: Name, value: &str) {
+        if !self.is_said(name) {
+            self.values.insert(name, (value.into(), Said::Nobody));
+        }
     }
 
     /// Whether somebody said it: it is not the default.
@@ -212,7 +223,7 @@ impl Settings {
         let setting = name.setting();
         let Some((value, said)) = self.values.get(&name) else { return SettingError::new(setting.variable, problem) };
         let whose = match said {
-            Said::Flag => format!("--{}", setting.flag.unwrap_or(setting.variable)),
+            Said::Flag(flag) => format!("--{flag}"),
             Said::File(path) => format!("{} in {path}", setting.flag.unwrap_or(setting.variable)),
             Said::Variable | Said::Nobody => setting.variable.to_owned(),
         };
@@ -299,6 +310,18 @@ mod tests {
         let settings = collect(&[], &[("CONTAINER_NAME", ""), ("VALKEY_URL", "")], None).unwrap();
         assert_eq!(text(&settings, Name::ContainerName).as_deref(), Some("unknown"));
         assert_eq!(text(&settings, Name::ValkeyUrl), None);
+    }
+
+    #[test]
+    fn a_command_has_flags_and_defaults_of_its_own() {
+        let mut settings = collect(&[], &[("VALKEY_URL", "valkey://a")], None).unwrap();
+        settings.suggest(Name::Interval, "1s");
+        settings.suggest(Name::ValkeyUrl, "none");
+        assert_eq!(text(&settings, Name::Interval).as_deref(), Some("1s"));
+        assert_eq!(text(&settings, Name::ValkeyUrl).as_deref(), Some("valkey://a"));
+        settings.say(Name::ValkeyUrl, "valkey://b", "from");
+        assert_eq!(text(&settings, Name::ValkeyUrl).as_deref(), Some("valkey://b"));
+        assert_eq!(settings.error(Name::ValkeyUrl, "is wrong").to_string(), "--from: is wrong");
     }
 
     #[test]

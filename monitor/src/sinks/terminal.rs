@@ -6,7 +6,8 @@ use std::io::Write;
 use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::snapshot::Extent;
-use crate::views::table::{Style, render};
+use crate::views::once::{Look, render};
+use crate::views::theme::Theme;
 
 /// Cursor home, and erase what is left of the text before.
 const HOME: &str = "\x1b[H";
@@ -20,19 +21,19 @@ pub type Size = fn() -> (usize, usize);
 #[derive(Debug)]
 pub struct Terminal<W> {
     out: W,
-    color: bool,
+    theme: Theme,
     size: Size,
 }
 
 impl<W: Write + Send> Terminal<W> {
     /// Draws on `out`, which is as large as `size` says at each drawing.
-    pub fn new(out: W, color: bool, size: Size) -> Self {
-        Self { out, color, size }
+    pub fn new(out: W, theme: Theme, size: Size) -> Self {
+        Self { out, theme, size }
     }
 
     fn draw(&mut self, report: &Report) -> std::io::Result<()> {
-        let (width, height) = (self.size)();
-        let text = render(report, Style { color: self.color, width });
+        let (columns, height) = (self.size)();
+        let text = render(report, Look { theme: self.theme, columns });
         let all = text.lines().count();
         let shown = if all < height { all } else { height.saturating_sub(2) };
         let mut drawn: String = text.lines().take(shown).flat_map(|line| [line, END_OF_LINE]).collect();
@@ -64,7 +65,7 @@ mod tests {
     fn drawn(size: Size) -> String {
         let mut now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
         now.cgroups.entry(CgroupId(1)).or_default();
-        let mut terminal = Terminal::new(Vec::new(), false, size);
+        let mut terminal = Terminal::new(Vec::new(), Theme { color: false }, size);
         terminal.draw(&Report::new(None, &now, Duration::ZERO)).unwrap();
         String::from_utf8(terminal.out).unwrap()
     }

@@ -1,13 +1,18 @@
 //! What the agent can see here, what it cannot, why, and what would change that.
 
-use std::fmt::Write;
-
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 use serde::Serialize;
 
-use super::table::{Style, printable};
+use super::once::Look;
+use super::text::{ansi, printable, wrap};
+use crate::events::Level;
 use crate::metrics::{How, Metric, Origin, Shown};
 use crate::report::{Container, Report};
 use crate::sources::bpf::{ProgramState, State as Attachment};
+
+/// Columns before what stands below a check.
+const INDENT: usize = 6;
 
 /// How a capability stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -106,7 +111,7 @@ fn missing(container: &Container) -> Vec<Check> {
 /// eBPF program would feed is told beside the program.
 fn is_no_lack(metric: Metric, cause: &str) -> bool {
     matches!(metric.spec().how, How::Never(_))
-        || ["no limit is set", crate::sources::disk::UNDER_WAY].contains(&cause)
+        || [crate::report::UNLIMITED, crate::sources::disk::UNDER_WAY].contains(&cause)
         || cause.starts_with(crate::sources::bpf::PREFIX)
 }
 
@@ -122,30 +127,50 @@ pub fn is_well(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.state != State::Refused)
 }
 
-/// The checks for a terminal.
-pub fn render(checks: &[Check], style: Style) -> String {
-    let mut text = String::new();
-    for check in checks {
-        let (mark, color) = match check.state {
-            State::Available => ("available ", "\x1b[32m"),
-            State::Refused => ("refused   ", "\x1b[31m"),
-            State::NotNeeded => ("not needed", "\x1b[2m"),
-        };
-        let (color, reset) = if style.color { (color, "\x1b[0m") } else { ("", "") };
-        let _infallible = writeln!(text, "{color}{mark}{reset}  {}: {}", printable(&check.name), printable(&check.why));
-        if !check.feeds.is_empty() {
-            let _infallible = writeln!(text, "            feeds {}", check.feeds.join(", "));
+/// The checks for a terminal: what is refused first, for that is what somebody wants to mend.
+pub fn render(checks: &[Check], Look { theme, columns }: Look) -> String {
+    let mut lines = Vec::new();
+    let order = [
+        (State::Refused, "refused", "✗", theme.level(Level::Error)),
+        (State::Available, "available", "✓", theme.good()),
+        (State::NotNeeded, "not needed", "·", theme.faint()),
+    ];
+    for (state, title, mark, style) in order {
+        let checks: Vec<&Check> = checks.iter().filter(|check| check.state == state).collect();
+        if !checks.is_empty() {
+            lines.push(Line::styled(format!("{title} ({})", checks.len()), theme.heading()));
         }
-        if let Some(cure) = &check.cure {
-            let _infallible = writeln!(text, "            cure: {}", printable(cure));
+        for check in checks {
+            lines.push(Line::from(vec![
+                Span::styled(format!("  {mark} "), style),
+                Span::styled(printable(&check.name), theme.strong()),
+            ]));
+            lines.extend(paragraph(&check.why, "", columns, Style::default()));
+            if let Some(cure) = &check.cure {
+                lines.extend(paragraph(cure, "cure: ", columns, theme.strong()));
+            }
+            if !check.feeds.is_empty() {
+                lines.extend(paragraph(&check.feeds.join(", "), "feeds ", columns, theme.faint()));
+            }
         }
     }
-    text
+    ansi(&lines, theme.color)
+}
+
+/// Words below a check, wrapped behind what they begin with.
+fn paragraph(words: &str, begin: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
+    let lines = wrap(&printable(words), columns.saturating_sub(INDENT + begin.len()));
+    let lines = lines.into_iter().enumerate().map(|(place, words)| {
+        let begin = if place == 0 { begin.to_owned() } else { " ".repeat(begin.len()) };
+        Line::styled(format!("{}{begin}{words}", " ".repeat(INDENT)), style)
+    });
+    lines.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::theme::Theme;
 
     #[test]
     fn a_program_knows_its_numbers_from_the_table() {
@@ -156,11 +181,16 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_its_cure() {
-        let checks = [Check::new("ingress", State::Refused, "EPERM", Some("add CAP_NET_ADMIN".into()))];
+        let checks = [
+            Check::new("source procfs", State::Available, "it is read", None),
+            Check::new(
+                "eBPF ingress",
+                State::Refused,
+                "EPERM: a capability is missing",
+                Some("add CAP_NET_ADMIN".into()),
+            ),
+        ];
         assert!(!is_well(&checks));
-        assert_eq!(
-            render(&checks, Style { color: false, width: 80 }),
-            "refused     ingress: EPERM\n            cure: add CAP_NET_ADMIN\n"
-        );
+        insta::assert_snapshot!(render(&checks, Look { theme: Theme { color: false }, columns: 30 }));
     }
 }

@@ -1,5 +1,16 @@
-//! What a person looks at: reports as text. Nothing here reads the kernel.
+//! What a person looks at in a terminal. Nothing here reads the kernel: a [`row::Row`] is made of a report or of what an
+//! agent has written, and everything is drawn from rows.
 
+pub mod amount;
+pub mod columns;
 pub mod doctor;
 pub mod metrics;
+pub mod once;
+pub mod row;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod table;
+pub mod text;
+pub mod theme;
+pub mod top;
+pub mod trouble;

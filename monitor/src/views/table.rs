@@ -1,123 +1,163 @@
-//! A report as a table for a terminal: one line per number, grouped, absent ones with their cause.
+//! The numbers of one container as a table: one line per number, grouped, and what is not there with its cause.
 
-use std::fmt::Write;
+use ratatui::text::{Line, Span};
 
-use crate::metrics::{Metric, Origin, Shown, Unit};
-use crate::report::{Container, Number, Report};
+use super::amount::long;
+use super::row::Row;
+use super::text::{bar, cut, left, printable, right, wrap};
+use super::theme::Theme;
+use super::trouble;
+use crate::events::Level;
+use crate::metrics::{Metric, Shown, Unit};
+use crate::report::UNLIMITED;
 
-/// How a table is drawn.
-#[derive(Clone, Copy, Debug)]
-pub struct Style {
-    /// Escape sequences for bold and dim.
-    pub color: bool,
-    /// Columns of the terminal.
-    pub width: usize,
-}
+/// Columns of the parts of a line: the name, the bar of a percentage, the number.
+const NAME: usize = 26;
+const BAR: usize = 20;
+const NUMBER: usize = 12;
 
-/// The whole report.
-pub fn render(report: &Report, style: Style) -> String {
-    report.containers.iter().map(|container| one(report, container, style)).collect::<Vec<_>>().join("\n")
-}
+/// What stands over the absent numbers.
+pub const ABSENT: &str = "not to be had here";
 
-fn one(report: &Report, container: &Container, style: Style) -> String {
-    let (bold, dim, reset) = if style.color { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-    let name = printable(&container.identity.name);
-    let mut text = String::new();
-    let _infallible = writeln!(
-        text,
-        "{bold}{name}{reset}  {}  {dim}on {}, cgroup {}, rates over {:.1} s, read in {:.1} ms{reset}",
-        container.status.as_str(),
-        printable(&report.host),
-        printable(&container.identity.path),
-        report.interval.unwrap_or_default().as_secs_f64(),
-        report.cost.as_secs_f64() * 1e3,
-    );
-    let mut group = "";
-    for &metric in Metric::ALL {
-        let Shown::Field(field) = metric.spec().shown else { continue };
-        let (head, _) = field.split_once('.').unwrap_or(("", field));
-        if head != group {
-            group = head;
-            let _infallible = writeln!(text, "{bold}{group}{reset}");
+/// The groups, in their order.
+const GROUPS: [&str; 8] = ["cpu", "memory", "network", "io", "disk", "processes", "descriptors", "machine"];
+
+/// The container's name and state, what is wrong with it, and where it is.
+pub fn heading(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let mut title =
+        vec![Span::styled(cut(&row.name, columns / 2), theme.strong()), Span::raw(format!("  {}", row.status))];
+    if !row.host.is_empty() {
+        title.push(Span::styled(format!("  on {}", row.host), theme.faint()));
+    }
+    let mut lines = vec![Line::from(title)];
+    for trouble in &row.troubles {
+        let words = wrap(&trouble.words, columns.saturating_sub(4));
+        for (place, words) in words.into_iter().enumerate() {
+            let mark = if place == 0 { mark(trouble.level) } else { " " };
+            lines.push(Line::styled(format!("  {mark} {words}"), theme.level(trouble.level)));
         }
-        let line = match container.get(metric) {
-            Ok(number) => {
-                format!("{:>12}  {dim}{}{reset}", show(number, metric.spec().unit), backend(container, metric))
-            }
-            Err(cause) => {
-                format!("{dim}{:>12}  {}{reset}", "-", printable(&cut(cause.as_str(), style.width.saturating_sub(50))))
-            }
-        };
-        let _infallible = writeln!(text, "  {field:34}{line}");
     }
-    text
+    let mut about: Vec<String> = row.about.iter().map(|(what, text)| format!("{what} {text}")).collect();
+    if !row.cgroup.is_empty() {
+        about.push(format!("cgroup {}", row.cgroup));
+    }
+    lines.extend(about.into_iter().map(|text| Line::styled(cut(&format!("  {text}"), columns), theme.faint())));
+    lines
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        text.to_owned()
-    } else {
-        text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+/// What stands before a trouble, so that colour is not the only sign.
+pub fn mark(level: Level) -> &'static str {
+    match level {
+        Level::Info => "·",
+        Level::Warn => "!",
+        Level::Error => "✗",
     }
 }
 
-/// Where a number came from.
-fn backend(container: &Container, metric: Metric) -> &'static str {
-    let shared = || metric.spec().origins().first().filter(|_| metric.is_shared());
-    container.values.origin(metric).or_else(shared).map_or("computed", Origin::backend)
-}
-
-/// Text from outside, without anything that could steer a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn show(number: Number, unit: Unit) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let value = match number {
-        Number::Whole(value) => value as f64,
-        Number::Real(value) => value,
-    };
-    match (unit, number) {
-        (Unit::Bytes, _) => bytes(value),
-        (Unit::BytesPerSecond, _) => bytes(value) + "/s",
-        (Unit::Percent, _) => format!("{value:.1} %"),
-        (Unit::PerSecond, _) => format!("{value:.1} /s"),
-        (Unit::Seconds, Number::Whole(seconds)) => humantime::format_duration(std::time::Duration::from_secs(seconds))
-            .to_string()
-            .split(' ')
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" "),
-        (_, Number::Whole(value)) => value.to_string(),
-        _ => format!("{value:.3}"),
-    }
-}
-
-fn bytes(value: f64) -> String {
-    let mut value = value;
-    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 || unit == "TiB" {
-            return if unit == "B" { format!("{value:.0} B") } else { format!("{value:.1} {unit}") };
+/// All numbers, by group; then all that are absent, by cause.
+pub fn numbers(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    for group in GROUPS {
+        let there: Vec<Line<'_>> =
+            fields(group).filter_map(|(metric, field)| line(row, metric, field, columns, theme)).collect();
+        if !there.is_empty() {
+            lines.push(Line::styled(heading_of(row, group), theme.heading()));
+            lines.extend(there);
         }
-        value /= 1024.0;
     }
-    unreachable!("the last unit ends the loop")
+    lines.extend(absent(row, columns, theme));
+    lines
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The group's name, and where its numbers come from when that is not known of each.
+fn heading_of(row: &Row, group: &str) -> String {
+    let known = row.origin(Metric::CpuPercent).is_some();
+    let sources: Vec<&str> = row
+        .sources
+        .iter()
+        .filter(|(name, _)| !known && group_of(name) == Some(group))
+        .map(|(_, backend)| backend.as_str())
+        .collect();
+    if sources.is_empty() { group.to_owned() } else { format!("{group}  from {}", sources.join(", ")) }
+}
 
-    #[test]
-    fn sizes_read_as_people_write_them() {
-        assert_eq!(bytes(0.0), "0 B");
-        assert_eq!(bytes(1536.0), "1.5 KiB");
-        assert_eq!(bytes(5.0 * 1024f64.powi(5)), "5120.0 TiB");
-    }
+/// The group in which a field, or a group of the report's `sources`, is shown.
+fn group_of(field: &str) -> Option<&'static str> {
+    const BEGINNINGS: [(&str, &str); 13] = [
+        ("cpu", "cpu"),
+        ("load", "machine"),
+        ("memory", "memory"),
+        ("network", "network"),
+        ("disk_read", "io"),
+        ("disk_write", "io"),
+        ("disk_io", "io"),
+        ("io", "io"),
+        ("disk", "disk"),
+        ("process", "processes"),
+        ("uptime", "processes"),
+        ("file_desc", "descriptors"),
+        ("descriptors", "descriptors"),
+    ];
+    BEGINNINGS.iter().find(|(beginning, _)| field.starts_with(beginning)).map(|(_, group)| *group)
+}
 
-    #[test]
-    fn a_hostile_name_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+fn fields(group: &str) -> impl Iterator<Item = (Metric, &'static str)> {
+    Metric::ALL.iter().filter_map(move |&metric| match metric.spec().shown {
+        Shown::Field(field) if group_of(field) == Some(group) => Some((metric, field)),
+        _ => None,
+    })
+}
+
+fn line(row: &Row, metric: Metric, field: &str, columns: usize, theme: Theme) -> Option<Line<'static>> {
+    let name = field.split_once('.').map_or(field, |(_, name)| name);
+    let rest = columns.saturating_sub(2 + NAME + 1 + BAR + 1 + NUMBER + 2);
+    let unit = metric.spec().unit;
+    let mut spans = vec![Span::raw(format!("  {} ", left(name, NAME)))];
+    match row.get(metric) {
+        Ok(value) => {
+            let level = trouble::level(row, metric);
+            spans.push(if has_bar(metric) {
+                Span::styled(bar(value, BAR), theme.bar(level))
+            } else {
+                Span::raw(" ".repeat(BAR))
+            });
+            spans.push(Span::styled(right(&long(value, unit), NUMBER + 1), theme.level(level)));
+            spans.push(Span::styled(format!("  {}", cut(row.origin(metric).unwrap_or_default(), rest)), theme.faint()));
+        }
+        Err(cause) if cause.as_str() == UNLIMITED => {
+            spans.push(Span::styled(right("no limit", BAR + 1 + NUMBER), theme.faint()));
+        }
+        Err(_) => return None,
     }
+    Some(Line::from(spans))
+}
+
+/// Whether a number is a share of something: CPU time may be more than one CPU.
+fn has_bar(metric: Metric) -> bool {
+    metric.spec().unit == Unit::Percent && !matches!(metric, Metric::CpuUserPercent | Metric::CpuSystemPercent)
+}
+
+/// What is absent, each cause once, with all that it explains.
+fn absent(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (metric, field) in GROUPS.into_iter().flat_map(fields) {
+        let Err(cause) = row.get(metric) else { continue };
+        if cause.as_str() == UNLIMITED {
+            continue;
+        }
+        match causes.iter_mut().find(|(known, _)| *known == cause.as_str()) {
+            Some((_, fields)) => fields.push(field),
+            None => causes.push((cause.as_str(), vec![field])),
+        }
+    }
+    let mut lines = Vec::new();
+    if !causes.is_empty() {
+        lines.push(Line::styled(ABSENT, theme.heading()));
+    }
+    for (cause, fields) in causes {
+        let indented = |text: String, indent: usize| Line::styled(" ".repeat(indent) + &text, theme.faint());
+        lines.extend(wrap(&fields.join(", "), columns.saturating_sub(2)).into_iter().map(|text| indented(text, 2)));
+        lines.extend(wrap(&printable(cause), columns.saturating_sub(4)).into_iter().map(|text| indented(text, 4)));
+    }
+    lines
 }

@@ -1,0 +1,169 @@
+//! Pieces of text in columns of a terminal.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+
+/// Text from outside, without anything that could steer a terminal or turn the text around it: control characters, marks
+/// of direction, and what has no width.
+pub fn printable(text: &str) -> String {
+    const HIDDEN: [RangeInclusive<char>; 9] = [
+        '\u{ad}'..='\u{ad}',
+        '\u{61c}'..='\u{61c}',
+        '\u{180e}'..='\u{180e}',
+        '\u{200b}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{206f}',
+        '\u{fe00}'..='\u{fe0f}',
+        '\u{feff}'..='\u{feff}',
+        '\u{e0000}'..='\u{e0fff}',
+    ];
+    let hidden = |c: char| c.is_control() || HIDDEN.iter().any(|range| range.contains(&c));
+    text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// How many columns a text takes.
+pub fn width(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
+/// A text in at most so many columns; what is cut is shown as cut.
+pub fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for c in text.chars() {
+        kept.push(c);
+        if width(&kept) + 1 > columns {
+            kept.pop();
+            break;
+        }
+    }
+    if columns > 0 { kept + "…" } else { kept }
+}
+
+/// A text in exactly so many columns.
+pub fn left(text: &str, columns: usize) -> String {
+    let text = cut(text, columns);
+    let missing = columns.saturating_sub(width(&text));
+    text + &" ".repeat(missing)
+}
+
+/// The same, with the room before it.
+pub fn right(text: &str, columns: usize) -> String {
+    let text = cut(text, columns);
+    " ".repeat(columns.saturating_sub(width(&text))) + &text
+}
+
+/// A share of 100 as a bar of exactly so many columns, in eighths.
+pub fn bar(percent: f64, columns: usize) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let all = columns * 8;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "columns")]
+    let filled = ((percent.clamp(0.0, 100.0) / 100.0 * all as f64).round() as usize).min(all);
+    left(&format!("{}{}", "█".repeat(filled / 8), EIGHTHS[filled % 8]), columns)
+}
+
+/// Words in lines of at most so many columns.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let word = cut(word, columns);
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => *line = word,
+            Some(line) if width(line) + 1 + width(&word) <= columns => *line = format!("{line} {word}"),
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
+/// Lines as text that is written once, with escape sequences for its styles if those are welcome.
+pub fn ansi(lines: &[Line<'_>], styled: bool) -> String {
+    let mut text = String::new();
+    for line in lines {
+        for span in line.iter() {
+            let codes = if styled { codes(line.style.patch(span.style)) } else { String::new() };
+            let content = &span.content;
+            // Writing to a text cannot fail.
+            _ = if codes.is_empty() {
+                write!(text, "{content}")
+            } else {
+                write!(text, "\x1b[{codes}m{content}\x1b[0m")
+            };
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+    text
+}
+
+/// The parameters of "select graphic rendition" (ECMA-48, 8.3.117) for what [`super::theme`] uses.
+fn codes(style: Style) -> String {
+    let modifiers =
+        [(Modifier::BOLD, "1"), (Modifier::DIM, "2"), (Modifier::UNDERLINED, "4"), (Modifier::REVERSED, "7")];
+    let color = match style.fg {
+        Some(Color::Red) => Some("31"),
+        Some(Color::Green) => Some("32"),
+        Some(Color::Yellow) => Some("33"),
+        Some(Color::Cyan) => Some("36"),
+        _ => None,
+    };
+    let set = modifiers.iter().filter(|(modifier, _)| style.add_modifier.contains(*modifier)).map(|(_, code)| *code);
+    set.chain(color).collect::<Vec<_>>().join(";")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\n\u{9b}m"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}m");
+        assert_eq!(printable("abc\u{202e}cba\u{200b}"), "abc\u{fffd}cba\u{fffd}");
+    }
+
+    #[test]
+    fn wide_characters_count_twice() {
+        assert_eq!((width("日本"), cut("日本語", 5), left("日本語", 4)), (4, "日本…".to_owned(), "日… ".to_owned()));
+        assert_eq!((cut("abc", 0), right("7", 3)), (String::new(), "  7".to_owned()));
+    }
+
+    #[test]
+    fn a_bar_is_filled_in_eighths() {
+        assert_eq!([0.0, 50.0, 98.0, 150.0].map(|percent| bar(percent, 4)), ["    ", "██  ", "███▉", "████"]);
+    }
+
+    #[test]
+    fn words_are_wrapped_and_too_long_ones_cut() {
+        assert_eq!(wrap("why it is not there", 8), ["why it", "is not", "there"]);
+        assert_eq!(wrap("abcdefghij k", 5), ["abcd…", "k"]);
+    }
+
+    #[test]
+    fn styles_become_escape_sequences_where_those_are_welcome() {
+        let line =
+            Line::from(vec![Span::raw("a "), Span::styled("b", Style::new().fg(Color::Red).bold()), Span::raw("  ")]);
+        let lines = [line];
+        assert_eq!(
+            (ansi(&lines, true), ansi(&lines, false)),
+            ("a \x1b[1;31mb\x1b[0m\n".to_owned(), "a b\n".to_owned())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_fits_its_columns_and_steers_nothing(text in "\\PC*|.*", columns in 0usize..40) {
+            let shown = printable(&text);
+            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert_eq!(width(&left(&shown, columns)), columns);
+            prop_assert_eq!(width(&right(&shown, columns)), columns);
+            prop_assert!(wrap(&shown, columns.max(1)).iter().all(|line| width(line) <= columns.max(1)));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The look of everything that is drawn on a terminal: its own sixteen colours, and no background, so that it can be read on
+//! light and on dark ones. Without colours the words, marks and weights say the same.
+
+use ratatui::style::{Color, Modifier, Style};
+
+use crate::events::Level;
+
+/// Whether there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Theme {
+    /// Colours are welcome (<https://no-color.org>).
+    pub color: bool,
+}
+
+impl Theme {
+    fn colored(self, color: Color) -> Style {
+        if self.color { Style::new().fg(color) } else { Style::new() }
+    }
+
+    /// How bad something is.
+    pub fn level(self, level: Level) -> Style {
+        match level {
+            Level::Info => Style::new(),
+            Level::Warn => self.colored(Color::Yellow),
+            Level::Error => self.colored(Color::Red).add_modifier(Modifier::BOLD),
+        }
+    }
+
+    /// A bar: green, until the number is a trouble.
+    pub fn bar(self, level: Level) -> Style {
+        if level == Level::Info { self.good() } else { self.level(level) }
+    }
+
+    /// All is well.
+    pub fn good(self) -> Style {
+        self.colored(Color::Green)
+    }
+
+    /// A name or a heading.
+    pub fn strong(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    /// A heading of a group.
+    pub fn heading(self) -> Style {
+        self.colored(Color::Cyan).add_modifier(Modifier::BOLD)
+    }
+
+    /// What matters less.
+    pub fn faint(self) -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    /// What the cursor is on.
+    pub fn selected(self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+}

@@ -1,0 +1,47 @@
+//! What the agent's own readings become: rows, and log entries of what changed between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc;
+
+use super::model::Update;
+use crate::events::{Entry, Watch};
+use crate::publish::Reports;
+use crate::report::Report;
+use crate::snapshot::{CgroupId, Extent};
+use crate::views::row::Row;
+
+/// Watches the containers of the own reports.
+#[derive(Debug, Default)]
+pub struct Own {
+    watches: BTreeMap<CgroupId, Watch>,
+}
+
+impl Own {
+    /// Brings reports to the view until one of the two is gone.
+    pub async fn run(mut self, mut reports: Reports, updates: mpsc::Sender<Update>) {
+        while let Some(report) = reports.next().await {
+            if updates.send(self.update(&report)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What a report brings.
+    pub fn update(&mut self, report: &Report) -> Update {
+        let mut entries = Vec::new();
+        let mut rows = Vec::new();
+        for container in &report.containers {
+            let row = Row::of(report, container);
+            let events = self.watches.entry(container.id).or_default().events(container);
+            let entry = |event| (row.name.clone(), Entry { at: report.taken.wall, event });
+            entries.extend(events.into_iter().map(entry));
+            rows.push(row);
+        }
+        if report.extent == Extent::Whole {
+            let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
+            self.watches.retain(|id, _| ids.contains(id));
+        }
+        Update { taken: report.taken.wall, extent: report.extent, rows, entries }
+    }
+}

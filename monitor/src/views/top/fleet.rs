@@ -1,0 +1,133 @@
+//! What agents have written to Valkey: the containers of many machines.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use super::model::Update;
+use super::notes::Notes;
+use crate::events::{ENDED, Entry, STOPS};
+use crate::sinks::valkey::ValkeyOptions;
+use crate::snapshot::{Extent, Stamp};
+use crate::store::{Store, StoreError};
+use crate::views::row::Row;
+
+/// A container of which nothing has been heard for longer is forgotten.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// So many log entries are asked for.
+const ENTRIES: usize = 20;
+
+/// Reads a fleet.
+pub struct Fleet {
+    options: ValkeyOptions,
+    clock: fn() -> Stamp,
+    store: Option<Store>,
+    /// Containers that ended in good order, and when they were last heard of.
+    ended: BTreeSet<(String, SystemTime)>,
+    /// Those that were found silent and had not ended, likewise.
+    silent: BTreeSet<(String, SystemTime)>,
+}
+
+impl Fleet {
+    /// Reads what is written where the options say. Nothing is connected yet.
+    pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> Self {
+        Self { options, clock, store: None, ended: BTreeSet::new(), silent: BTreeSet::new() }
+    }
+
+    /// Looks once in an interval, until nobody wants to know. The log is read for the container that is wanted.
+    pub async fn run(
+        mut self,
+        interval: Duration,
+        updates: mpsc::Sender<Update>,
+        mut wanted: watch::Receiver<Option<String>>,
+        notes: Notes,
+    ) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = wanted.changed() => if changed.is_err() { return },
+            }
+            let name = wanted.borrow_and_update().clone();
+            let mut refused = None;
+            match self.look(name.as_deref(), &mut refused).await {
+                Ok(update) => {
+                    if updates.send(update).await.is_err() {
+                        return;
+                    }
+                }
+                // The next look connects anew.
+                Err(error) => refused = Some(error),
+            }
+            if let Some(error) = refused {
+                notes.add(error.to_string());
+            }
+        }
+    }
+
+    /// One look. What the server refuses of one container costs that alone.
+    async fn look(&mut self, wanted: Option<&str>, refused: &mut Option<StoreError>) -> Result<Update, StoreError> {
+        let now = (self.clock)().wall;
+        let mut store = match self.store.take() {
+            Some(store) => store,
+            None => Store::connect(&self.options).await?,
+        };
+        let known = store.containers(now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH)).await?;
+        let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+        let reports = store.reports(&names).await?;
+        let mut rows = Vec::new();
+        for ((name, last), report) in known.iter().zip(reports) {
+            match report {
+                Ok(Some(stored)) => rows.push(Row::stored(&stored, now)),
+                Ok(None) => {
+                    if !self.has_ended(&mut store, name, *last, refused).await {
+                        rows.push(Row::silent(name, *last, now));
+                    }
+                }
+                Err(error) => *refused = Some(error),
+            }
+        }
+        let mut entries = Vec::new();
+        if let Some(name) = wanted {
+            let read = log(&mut store, name, ENTRIES, refused).await;
+            entries.extend(read.into_iter().map(|entry| (name.to_owned(), entry)));
+        }
+        self.store = Some(store);
+        Ok(Update { taken: now, extent: Extent::Whole, rows, entries })
+    }
+
+    /// Whether a container of which no report is left ended in good order: its agent said so last.
+    async fn has_ended(
+        &mut self,
+        store: &mut Store,
+        name: &str,
+        last: SystemTime,
+        refused: &mut Option<StoreError>,
+    ) -> bool {
+        let seen = (name.to_owned(), last);
+        if self.ended.contains(&seen) || self.silent.contains(&seen) {
+            return self.ended.contains(&seen);
+        }
+        let last_words = match store.log(name, 1).await {
+            Ok(entries) => entries.into_iter().next_back().map(|entry| entry.event.message),
+            Err(error) => {
+                *refused = Some(error);
+                return false;
+            }
+        };
+        let ended = last_words.is_some_and(|words| [ENDED, STOPS].contains(&words.as_str()));
+        let into = if ended { &mut self.ended } else { &mut self.silent };
+        into.insert(seen);
+        ended
+    }
+}
+
+/// The latest log entries; none where the server refuses them.
+async fn log(store: &mut Store, name: &str, count: usize, refused: &mut Option<StoreError>) -> Vec<Entry> {
+    store.log(name, count).await.unwrap_or_else(|error| {
+        *refused = Some(error);
+        Vec::new()
+    })
+}

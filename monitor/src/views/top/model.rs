@@ -1,0 +1,329 @@
+//! What is shown: rows, their order, the filter, the selection, the past. Pure: what changes it are updates and keys.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use ratatui::layout::Rect;
+
+use super::history::History;
+use super::tree::{Branch, grow};
+use crate::events::{Entry, Level};
+use crate::snapshot::Extent;
+use crate::views::columns::{Column, Layout};
+use crate::views::row::Row;
+use crate::views::trouble::Trouble;
+
+/// What is new.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// When it was read.
+    pub taken: SystemTime,
+    /// Whether it is about every container, or about those that have ended.
+    pub extent: Extent,
+    /// The containers.
+    pub rows: Vec<Row>,
+    /// Log entries by container, oldest first.
+    pub entries: Vec<(String, Entry)>,
+}
+
+/// How much of a container is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Details {
+    /// Its line alone.
+    Closed,
+    /// A pane below the list.
+    Pane,
+    /// The whole window.
+    Full,
+}
+
+/// Where things were drawn: what the mouse may hit.
+#[derive(Clone, Debug, Default)]
+pub struct Areas {
+    /// The titles of the columns.
+    pub header: Rect,
+    /// The rows.
+    pub list: Rect,
+    /// The pane of details.
+    pub details: Rect,
+    /// The columns.
+    pub layout: Layout,
+    /// How many lines the details have.
+    pub details_lines: usize,
+}
+
+/// A container that has ended is shown for so long.
+const LINGER: Duration = Duration::from_secs(15);
+/// So many reports of containers that have ended wait while the view is paused.
+const WAITING: usize = 100;
+/// So many log entries of a container are kept.
+const ENTRIES: usize = 50;
+
+/// The state of the view.
+#[derive(Debug)]
+pub struct Model {
+    /// What is looked at: a machine, or a server.
+    pub subject: String,
+    /// The time between two updates.
+    pub interval: Duration,
+    /// When the rows were read.
+    pub taken: Option<SystemTime>,
+    /// The column that is sorted by, and whether the largest comes first.
+    pub sort: (Column, bool),
+    /// Rows without these words are not shown.
+    pub filter: String,
+    /// Whether the filter is being typed.
+    pub is_editing: bool,
+    /// Whether containers stand below those that they are in.
+    pub is_tree: bool,
+    /// Whether updates wait.
+    pub is_paused: bool,
+    /// Whether the keys are explained.
+    pub is_help: bool,
+    /// How much is told of one container.
+    pub details: Details,
+    /// The first line of the details that is shown.
+    pub scroll: usize,
+    /// The first row that is shown.
+    pub first: usize,
+    /// What the program has to say.
+    pub note: Option<String>,
+    /// Where things were drawn last.
+    pub areas: Areas,
+    rows: BTreeMap<String, Row>,
+    histories: BTreeMap<String, History>,
+    entries: BTreeMap<String, VecDeque<Entry>>,
+    visible: Vec<(String, String)>,
+    selected: Option<String>,
+    waiting: Vec<Update>,
+    behind: usize,
+}
+
+impl Model {
+    /// Nothing yet.
+    pub fn new(subject: impl Into<String>, interval: Duration) -> Self {
+        Self {
+            subject: subject.into(),
+            interval,
+            taken: None,
+            sort: (Column::Why, true),
+            filter: String::new(),
+            is_editing: false,
+            is_tree: false,
+            is_paused: false,
+            is_help: false,
+            details: Details::Closed,
+            scroll: 0,
+            first: 0,
+            note: None,
+            areas: Areas::default(),
+            rows: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            visible: Vec::new(),
+            selected: None,
+            waiting: Vec::new(),
+            behind: 0,
+        }
+    }
+
+    /// Takes what is new. The past grows while the view is paused, the rows do not.
+    pub fn update(&mut self, update: Update) {
+        for row in &update.rows {
+            self.histories.entry(row.name.clone()).or_default().push(row);
+        }
+        for (name, entry) in update.entries.iter().cloned() {
+            let entries = self.entries.entry(name).or_default();
+            if entries.iter().any(|known| *known == entry) {
+                continue;
+            }
+            if entries.len() == ENTRIES {
+                entries.pop_front();
+            }
+            entries.push_back(entry);
+        }
+        if self.is_paused {
+            self.behind += 1;
+            self.wait(update);
+        } else {
+            self.replace(update);
+        }
+    }
+
+    /// Keeps an update until the view goes on. What is about every container makes those before it needless.
+    fn wait(&mut self, update: Update) {
+        if update.extent == Extent::Whole || self.waiting.len() > WAITING {
+            self.waiting.clear();
+        }
+        self.waiting.push(update);
+    }
+
+    fn replace(&mut self, update: Update) {
+        let mut rows = BTreeMap::new();
+        for mut row in update.rows {
+            if let Some(trouble) = self.histories.get(&row.name).and_then(|history| self.killed(history)) {
+                row.complain(trouble);
+            }
+            // One that has ended and one that begins under its name may be in one report.
+            if row.status != "exited" || !rows.contains_key(&row.name) {
+                rows.insert(row.name.clone(), row);
+            }
+        }
+        if update.extent == Extent::Ended {
+            self.rows.extend(rows);
+        } else {
+            let lingers = |row: &Row| {
+                row.status == "exited" && update.taken.duration_since(row.taken).unwrap_or_default() < LINGER
+            };
+            for (name, row) in std::mem::take(&mut self.rows).into_iter().filter(|(_, row)| lingers(row)) {
+                rows.entry(name).or_insert(row);
+            }
+            self.rows = rows;
+            self.taken = Some(update.taken);
+            self.histories.retain(|name, _| self.rows.contains_key(name));
+            self.entries.retain(|name, _| self.rows.contains_key(name));
+        }
+        self.arrange();
+    }
+
+    /// That the kernel killed, while this was looked at.
+    fn killed(&self, history: &History) -> Option<Trouble> {
+        let samples = u32::try_from(history.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let kills = history.kills();
+        (kills > 0).then(|| Trouble::out_of_memory(kills, self.interval.saturating_mul(samples)))
+    }
+
+    /// Stops or goes on.
+    pub fn pause(&mut self) {
+        self.is_paused = !self.is_paused;
+        if !self.is_paused {
+            self.behind = 0;
+            for update in std::mem::take(&mut self.waiting) {
+                self.replace(update);
+            }
+        }
+    }
+
+    /// Finds out which rows are shown, in which order.
+    pub fn arrange(&mut self) {
+        let place = self.place();
+        let (column, descending) = self.sort;
+        let words = self.filter.to_lowercase();
+        let mut rows: Vec<&Row> = self.rows.values().filter(|row| matches(row, &words)).collect();
+        rows.sort_by(|a, b| column.compare(a, b, descending));
+        let branches = if self.is_tree {
+            grow(&rows)
+        } else {
+            (0..rows.len()).map(|row| Branch { row, prefix: String::new() }).collect()
+        };
+        self.visible = branches.into_iter().map(|branch| (rows[branch.row].name.clone(), branch.prefix)).collect();
+        // Where the selected one was, another is now.
+        if self.selected.is_some() && self.place().is_none() {
+            let place = place.unwrap_or(0).min(self.visible.len().saturating_sub(1));
+            self.selected = self.visible.get(place).map(|(name, _)| name.clone());
+        }
+        if self.visible.is_empty() {
+            self.selected = None;
+        }
+    }
+
+    /// The place of the selected row among those that are shown.
+    pub fn place(&self) -> Option<usize> {
+        let selected = self.selected.as_ref()?;
+        self.visible.iter().position(|(name, _)| name == selected)
+    }
+
+    /// Selects the row at a place, or the nearest.
+    pub fn select(&mut self, place: usize) {
+        let place = place.min(self.visible.len().saturating_sub(1));
+        let selected = self.visible.get(place).map(|(name, _)| name.clone());
+        if selected != self.selected {
+            self.selected = selected;
+            self.scroll = 0;
+        }
+    }
+
+    /// Moves the selection. The first move selects where the list begins.
+    pub fn step(&mut self, by: isize) {
+        let to =
+            self.place().map_or(if by > 1 { by - 1 } else { 0 }, |place| place.saturating_add_signed(by).cast_signed());
+        self.select(to.max(0).cast_unsigned());
+    }
+
+    /// Selects nothing: the list begins with what comes first.
+    pub fn unselect(&mut self) {
+        self.selected = None;
+        self.first = 0;
+    }
+
+    /// Sorts by a column; once more, the other way round.
+    pub fn sort_by(&mut self, column: Column) {
+        self.sort = if self.sort.0 == column { (column, !self.sort.1) } else { (column, column.is_descending()) };
+        self.arrange();
+    }
+
+    /// Sorts by the column beside the one that is sorted by, among those that are drawn.
+    pub fn sort_beside(&mut self, forward: bool) {
+        let drawn: Vec<Column> = self.areas.layout.columns.iter().map(|(column, ..)| *column).collect();
+        let Some(now) = drawn.iter().position(|column| *column == self.sort.0) else { return };
+        let next = (now + if forward { 1 } else { drawn.len() - 1 }) % drawn.len();
+        if drawn[next] != self.sort.0 {
+            self.sort_by(drawn[next]);
+        }
+    }
+
+    /// The rows that are shown, each with the branches of the tree before its name.
+    pub fn visible(&self) -> impl Iterator<Item = (&Row, &str)> {
+        self.visible.iter().filter_map(|(name, prefix)| Some((self.rows.get(name)?, prefix.as_str())))
+    }
+
+    /// How many rows are shown.
+    pub fn shown(&self) -> usize {
+        self.visible.len()
+    }
+
+    /// All rows, shown or not.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// The row that is selected, else the first.
+    pub fn current(&self) -> Option<&Row> {
+        self.rows.get(self.selected.as_ref().or_else(|| Some(&self.visible.first()?.0))?)
+    }
+
+    /// The container of which details are shown.
+    pub fn wanted(&self) -> Option<&str> {
+        let current = self.current().filter(|_| self.details != Details::Closed)?;
+        Some(&current.name)
+    }
+
+    /// The past of a container, and how many of its newest samples are newer than what is shown.
+    pub fn history(&self, name: &str) -> Option<(&History, usize)> {
+        Some((self.histories.get(name)?, self.behind))
+    }
+
+    /// The log entries of a container, oldest first.
+    pub fn entries(&self, name: &str) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.get(name).into_iter().flatten()
+    }
+
+    /// How many containers are in trouble, by how much.
+    pub fn troubles(&self, level: Level) -> usize {
+        self.rows().filter(|row| row.worst().is_some_and(|trouble| trouble.level == level)).count()
+    }
+
+    /// The machines.
+    pub fn hosts(&self) -> BTreeSet<&str> {
+        self.rows().map(|row| row.host.as_str()).filter(|host| !host.is_empty()).collect()
+    }
+}
+
+/// Whether a row has all the words, in whatever is known of it.
+fn matches(row: &Row, words: &str) -> bool {
+    let about = row.about.iter().map(|(_, text)| text.as_str());
+    let troubles = row.troubles.iter().map(|trouble| trouble.words.as_str());
+    let all = [row.name.as_str(), &row.host, &row.cgroup, &row.status];
+    let text = all.into_iter().chain(about).chain(troubles).collect::<Vec<_>>().join("\n").to_lowercase();
+    words.split_whitespace().all(|word| text.contains(word))
+}

@@ -1,0 +1,138 @@
+//! The terminal, taken over while the view is shown, and given back whatever happens.
+
+use std::io::{Stdout, Write, stdout};
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ThreadId;
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+
+use super::notes::Notes;
+
+/// A terminal that is taken over. It is given back when this is dropped, and when the thread that took it panics.
+pub struct Screen {
+    /// What is drawn on.
+    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    taken: Arc<AtomicBool>,
+}
+
+impl Screen {
+    /// Takes the terminal over. What panics on other threads is caught there and becomes a note.
+    ///
+    /// # Errors
+    /// When the terminal refuses.
+    pub fn take(notes: Notes) -> std::io::Result<Self> {
+        let taken = Arc::new(AtomicBool::new(false));
+        let back = Arc::clone(&taken);
+        let give_back = move || give_back(&back);
+        std::panic::set_hook(hook(std::thread::current().id(), give_back, notes, std::panic::take_hook()));
+        let mut screen = Self { terminal: Terminal::new(CrosstermBackend::new(stdout()))?, taken };
+        screen.resume()?;
+        Ok(screen)
+    }
+
+    /// Takes it over again.
+    ///
+    /// # Errors
+    /// As [`Screen::take`].
+    pub fn resume(&mut self) -> std::io::Result<()> {
+        self.taken.store(true, Ordering::SeqCst);
+        enable_raw_mode()?;
+        enter(&mut stdout())?;
+        self.terminal.clear()
+    }
+
+    /// Gives it back for a while.
+    pub fn suspend(&self) {
+        give_back(&self.taken);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back(&self.taken);
+    }
+}
+
+fn enter(out: &mut impl Write) -> std::io::Result<()> {
+    execute!(out, EnterAlternateScreen, EnableMouseCapture, Hide)
+}
+
+fn leave(out: &mut impl Write) -> std::io::Result<()> {
+    execute!(out, DisableMouseCapture, LeaveAlternateScreen, Show)
+}
+
+/// Gives the terminal back, if it is taken. A terminal that is gone needs nothing back.
+fn give_back(taken: &AtomicBool) {
+    if taken.swap(false, Ordering::SeqCst) {
+        _ = leave(&mut stdout());
+        _ = disable_raw_mode();
+    }
+}
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// What happens in a panic: on the thread that draws, the terminal is given back and then the message is printed; on
+/// another one, where panics are caught, the message is noted and the view goes on.
+fn hook(drawing: ThreadId, give_back: impl Fn() + Send + Sync + 'static, notes: Notes, previous: Hook) -> Hook {
+    Box::new(move |info| {
+        if std::thread::current().id() == drawing {
+            give_back();
+            previous(info);
+        } else {
+            notes.add(info.to_string());
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_given_back() {
+        let (mut taken, mut back) = (Vec::new(), Vec::new());
+        enter(&mut taken).unwrap();
+        leave(&mut back).unwrap();
+        let (taken, back) = (String::from_utf8(taken).unwrap(), String::from_utf8(back).unwrap());
+        for mode in ["1049", "1000", "1002", "1003", "1006"] {
+            assert!(taken.contains(&format!("\x1b[?{mode}h")) && back.contains(&format!("\x1b[?{mode}l")), "{mode}");
+        }
+        assert!(taken.ends_with("\x1b[?25l") && back.ends_with("\x1b[?25h"), "the cursor");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told_and_one_elsewhere_is_noted() {
+        let (notes, said) = (Notes::default(), Arc::<Mutex<Vec<&str>>>::default());
+        let (first, second) = (Arc::clone(&said), Arc::clone(&said));
+        let mine = std::thread::current().id();
+        let before = Arc::new(std::panic::take_hook());
+        let others = Arc::clone(&before);
+        let previous: Hook = Box::new(move |_| second.lock().unwrap().push("told"));
+        let under_test = hook(mine, move || first.lock().unwrap().push("given back"), notes.clone(), previous);
+        // Tests that run beside this one keep their own messages.
+        std::panic::set_hook(Box::new(move |info| {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            if std::thread::current().id() == mine || name == "elsewhere" { under_test(info) } else { others(info) }
+        }));
+        let caught = std::panic::catch_unwind(|| panic!("drawing"));
+        let elsewhere = std::thread::Builder::new().name("elsewhere".to_owned());
+        let joined = elsewhere.spawn(|| panic!("a source")).unwrap().join();
+        drop(std::panic::take_hook());
+        if let Ok(before) = Arc::try_unwrap(before) {
+            std::panic::set_hook(before);
+        }
+        assert!(caught.is_err() && joined.is_err());
+        assert_eq!(*said.lock().unwrap(), ["given back", "told"]);
+        let notes = notes.take();
+        assert!(notes.len() == 1 && notes[0].contains("a source"), "{notes:?}");
+    }
+}
