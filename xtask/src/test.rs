@@ -71,7 +71,7 @@ pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
 
 /// What the tests need besides cargo. Without it they say themselves what they skip.
 fn packages(skips: &mut Skips) -> anyhow::Result<()> {
-    let needed = ["iproute2", "busybox-static", "openssl", "util-linux", "chromium", "chromium-driver"];
+    let needed = ["iproute2", "busybox-static", "openssl", "util-linux", "chromium", "chromium-driver", "prometheus"];
     let mut note = |what: &str, result: anyhow::Result<()>| {
         if let Err(error) = result {
             skips.0.push(format!("{what}: {error:#}"));

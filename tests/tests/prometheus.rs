@@ -1,0 +1,197 @@
+//! A real Prometheus scrapes the agent; its own tool judges the text, and the dashboard's and the alerts' queries.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::agent::{Agent, command};
+use tests::http::{get, get_with};
+use tests::{eventually, free_port, has, skip};
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What `promtool check metrics` says of names that are cAdvisor's and not ours to change.
+const OBJECTIONS: &[&str] = &["container_fs_inodes_total non-counter metrics should not have \"_total\" suffix"];
+
+/// A server that scrapes one target every second.
+struct Prometheus {
+    child: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    fn start(target: u16) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: monitor, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let port = free_port();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, port, _dir: dir };
+        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
+        let ready = || listens().filter(|_| get(port, "/-/ready").status == 200);
+        eventually(PATIENCE, ready).expect("prometheus does not start");
+        server
+    }
+
+    /// Asks its API; `data` of the answer.
+    fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let query: Vec<String> = parameters.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();
+        let answer = get(self.port, &format!("/api/v1/{path}?{}", query.join("&"))).json();
+        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// The results of a query.
+    fn query(&self, expression: &str) -> Vec<Value> {
+        self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn agent() -> (Agent, u16) {
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let arguments = ["--listen", &listen, "--valkey-url", "none", "--interval", "500ms", "--scope", "self"];
+    let agent = Agent::spawn(command(&arguments, &[("CONTAINER_NAME", "web \"1\" \\")]));
+    let ready =
+        || std::net::TcpStream::connect(("127.0.0.1", port)).ok().filter(|_| get(port, "/readyz").status == 200);
+    eventually(PATIENCE, ready).expect("the server is not ready");
+    (agent, port)
+}
+
+fn deployed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/grafana").join(name)
+}
+
+fn promtool(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn its_own_tool_has_no_objection_to_the_text() {
+    if !has("promtool") {
+        skip!("promtool is not installed");
+    }
+    let (_agent, port) = agent();
+    let output = promtool(&["check", "metrics"], &get_with(port, "/metrics", &[("Accept", "text/plain")]).text());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let objections: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(objections, OBJECTIONS);
+}
+
+#[test]
+fn it_scrapes_the_agent_and_every_query_of_the_dashboard_has_an_answer() {
+    if !has("prometheus") {
+        skip!("prometheus is not installed");
+    }
+    let (_agent, port) = agent();
+    let prometheus = Prometheus::start(port);
+    let rate = "rate(container_cpu_usage_seconds_total{cpu=\"total\"}[10s])";
+    let cores = eventually(PATIENCE, || prometheus.query(rate).into_iter().next()).expect("no rate of CPU time");
+    assert_eq!(cores["metric"]["name"], "web \"1\" \\", "a name comes through as it is");
+    let told: f64 = cores["value"][1].as_str().unwrap().parse().unwrap();
+    assert!(told > 0.0 && told < 1000.0, "{told}");
+    let target = &prometheus.ask("targets", &[])["activeTargets"][0];
+    assert_eq!((&target["health"], &target["lastError"]), (&Value::from("up"), &Value::from("")));
+    // The same number as the API's, a moment apart.
+    let bytes: f64 = prometheus.query("machine_memory_bytes")[0]["value"][1].as_str().unwrap().parse().unwrap();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: f64 = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!(bytes, kib * 1024.0);
+
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(deployed("dashboard.json")).unwrap()).unwrap();
+    let text = get(port, "/metrics").text();
+    let told: BTreeSet<&str> =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let known: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let mut queries = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let written = target["expr"].as_str().unwrap();
+            let words = written.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let named: Vec<&str> =
+                words.filter(|word| word.starts_with("container_") || word.starts_with("system_monitor_")).collect();
+            assert!(!named.is_empty() && named.iter().all(|name| known.contains(name)), "{written}");
+            let expression =
+                written.replace("$__rate_interval", "10s").replace("$instance", ".*").replace("$name", ".*");
+            assert!(!expression.contains('$'), "{expression}");
+            let answered = || (!prometheus.query(&expression).is_empty()).then_some(());
+            // What this machine does not tell of has no samples, and no answer.
+            if named.iter().all(|name| told.contains(name)) {
+                eventually(PATIENCE, answered).unwrap_or_else(|| panic!("no answer to {expression}"));
+            } else {
+                assert!(answered().is_none() || expression.contains("vector(0)"), "{expression}");
+            }
+            queries += 1;
+        }
+    }
+    assert!(queries >= 20, "{queries}");
+    for variable in
+        dashboard["templating"]["list"].as_array().unwrap().iter().filter(|variable| variable["type"] == "query")
+    {
+        let query = variable["definition"].as_str().unwrap();
+        let (series, label) =
+            query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap().rsplit_once(", ").unwrap();
+        let found = prometheus.ask("series", &[("match[]", &series.replace("$instance", ".*"))]);
+        assert!(found.as_array().unwrap().iter().any(|found| found[label].is_string()), "{query}");
+    }
+}
+
+#[test]
+fn the_alerts_fire_when_they_should_and_name_what_there_is() {
+    if !has("promtool") {
+        skip!("promtool is not installed");
+    }
+    let rules = deployed("alerts.test.yml");
+    let output = promtool(&["test", "rules", rules.to_str().unwrap()], "");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (_agent, port) = agent();
+    let text = get(port, "/metrics").text();
+    let known: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let alerts = std::fs::read_to_string(deployed("alerts.yml")).unwrap();
+    for expression in alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: ")) {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("container_") || word.starts_with("system_monitor_")) {
+            assert!(known.contains(name), "{name} of {expression}");
+        }
+    }
+}
