@@ -176,7 +176,12 @@ impl Browser {
 
     /// Makes the page so large, in its own pixels.
     pub fn size(&self, width: u32, height: u32) {
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.scale(width, height, 1.0);
+    }
+
+    /// The same on a screen that has so many pixels to each of the page's.
+    pub fn scale(&self, width: u32, height: u32, factor: f64) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": factor, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
     }
 

@@ -1,17 +1,22 @@
 //! The web page in a real browser, against real agents.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
+use monitor::sinks::wire;
 use serde_json::{Value, json};
 use tests::agent::{self, Agent};
 use tests::browser::Browser;
 use tests::containers::{Containers, Plan};
+use tests::valkey::Valkey;
 use tests::{eventually, free_port, is_root, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Keys without a character, from WebDriver's table.
+const END: char = '\u{E010}';
 const ESCAPE: char = '\u{E00C}';
 const DOWN: char = '\u{E015}';
 /// A name that would do harm as markup, as an attribute, in a terminal and in a path.
@@ -388,4 +393,105 @@ fn the_page_asks_for_the_token_and_forgets_it_with_the_tab() {
     browser.wait("the right token is refused", "document.querySelectorAll('tbody a').length > 0");
     assert_eq!(browser.eval("JSON.stringify(localStorage).includes('horse')"), false);
     assert_eq!(browser.eval("document.querySelector('dialog')"), Value::Null);
+}
+
+#[test]
+fn a_thousand_containers_of_a_fleet_cost_the_rows_in_sight() {
+    let browser = browser!();
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let fleet = Reports::keep(&valkey, 1000);
+    let port = free_port();
+    let (listen, url) = (format!("127.0.0.1:{port}"), format!("valkey://127.0.0.1:{}", valkey.port));
+    let _dashboard = Agent::spawn(agent::command(
+        &["dashboard", "--listen", &listen, "--valkey-url", &url, "--interval", "1s"],
+        &[],
+    ));
+    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    browser.open(&format!("http://127.0.0.1:{port}/"));
+    browser.wait("not all are counted", "document.querySelector('.segments button').textContent === 'All 1,000'");
+    browser.wait("the hosts are not told apart", "document.querySelector('tr.host') !== null");
+    assert!(
+        browser.text("h1").starts_with("c-0007 is in trouble: memory at 99 % of 512 MiB"),
+        "{}",
+        browser.text("h1")
+    );
+    assert!(
+        browser.text("tr.host").starts_with("host-3"),
+        "the host of the worst comes first: {}",
+        browser.text("tr.host")
+    );
+    let rows = "document.querySelectorAll('tbody tr').length";
+    assert!(browser.eval(rows).as_u64().unwrap() < 100, "{}", browser.eval(rows));
+    assert_eq!(
+        browser.eval("document.querySelector('table').getAttribute('aria-rowcount')"),
+        "1005",
+        "with the head and four hosts"
+    );
+    browser.press(DOWN);
+    browser.press(END);
+    browser.wait(
+        "End does not lead to the end",
+        "document.activeElement.closest('tr')?.getAttribute('aria-rowindex') === '1005'",
+    );
+    assert!(browser.eval(rows).as_u64().unwrap() < 100);
+    browser.write("input[type=search]", "c-0499");
+    browser.wait(
+        "the filter finds nothing",
+        "[...document.querySelectorAll('tbody a')].map((link) => link.textContent).join() === 'c-0499'",
+    );
+    // An agent that dies leaves a report that expires.
+    drop(fleet);
+    let _: u64 = valkey.query(&["DEL", "system:metrics:c-0499"]);
+    browser.wait(
+        "nobody misses the container",
+        &format!("/^no report/.test({}?.querySelector('.why').textContent)", row("c-0499")),
+    );
+    assert_eq!(cell(&browser, "c-0499", "status"), "unknown");
+    assert_quiet(&browser, port);
+}
+
+/// Reports of containers on four machines, written again and again as agents do, until dropped; one is in trouble.
+struct Reports {
+    stop: mpsc::Sender<()>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Reports {
+    fn keep(valkey: &Valkey, count: usize) -> Self {
+        let mut connection = valkey.connection();
+        write_fleet(&mut connection, count);
+        let (stop, stopped) = mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_secs(2)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                write_fleet(&mut connection, count);
+            }
+        });
+        Self { stop, writer: Some(writer) }
+    }
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        _ = self.stop.send(());
+        _ = self.writer.take().unwrap().join();
+    }
+}
+
+fn write_fleet(connection: &mut redis::Connection, count: usize) {
+    let now = SystemTime::now();
+    let millis = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let mut pipeline = redis::pipe();
+    for number in 0..count {
+        let name = format!("c-{number:04}");
+        let bytes: u32 = if number == 7 { 507 << 20 } else { 100 << 20 };
+        let report = json!({
+            "container_name": name, "timestamp": wire::timestamp(now), "cpu_percent": 3.5, "memory_usage_bytes": bytes,
+            "memory_percent": f64::from(bytes) / f64::from(512 << 20) * 100.0, "process_count": 3, "status": "running",
+            "host": format!("host-{}", number % 4), "cpu": { "usage_cores": 0.1 },
+            "memory": { "working_set_bytes": bytes, "limit_bytes": 512 << 20 },
+        });
+        pipeline.cmd("SET").arg(format!("system:metrics:{name}")).arg(report.to_string()).ignore();
+        pipeline.cmd("ZADD").arg("system:containers").arg(u64::try_from(millis).unwrap()).arg(&name).ignore();
+    }
+    pipeline.exec(connection).unwrap();
 }

@@ -21,7 +21,7 @@ use crate::metrics::Metric;
 const COMMENT: Duration = Duration::from_secs(15);
 
 /// What stands of a container in each tick, besides its numbers.
-const TEXTS: [&str; 3] = ["status", "host", "runtime"];
+const STATE: [&str; 4] = ["status", "host", "runtime", "taken"];
 
 /// The numbers in each tick: those of the overview. The others are asked for.
 const NUMBERS: &[Metric] = &[
@@ -150,7 +150,7 @@ impl Serialize for Overview<'_> {
 
 /// The names of what stands in a row, in its order.
 pub(super) fn fields() -> impl Iterator<Item = &'static str> {
-    TEXTS.into_iter().chain(NUMBERS.iter().map(|metric| metric.spec().name()))
+    STATE.into_iter().chain(NUMBERS.iter().map(|metric| metric.spec().name()))
 }
 
 struct Rows<'a>(&'a Tick);
@@ -165,10 +165,11 @@ struct OneRow<'a>(&'a Shown);
 
 impl Serialize for OneRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_seq(Some(TEXTS.len() + NUMBERS.len()))?;
+        let mut row = serializer.serialize_seq(Some(STATE.len() + NUMBERS.len()))?;
         row.serialize_element(self.0.status())?;
         row.serialize_element(&self.0.host())?;
         row.serialize_element(&self.0.runtime())?;
+        row.serialize_element(&self.0.taken().map(millis))?;
         for metric in NUMBERS {
             row.serialize_element(&self.0.number(*metric))?;
         }

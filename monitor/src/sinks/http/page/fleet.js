@@ -7,6 +7,8 @@ const POINTS = 60;
 /** What ended is shown for so long, and what fell silent. */
 const ENDED_MS = 60_000;
 const SILENT_MS = 10 * 60_000;
+/** The shortest expiry of a report in Valkey: before that nobody is silent there. */
+const FLEET_PATIENCE_MS = 30_000;
 const DEFAULT_INTERVAL_MS = 5000;
 
 const isKill = (entry) => entry.level === 'ERROR' && entry.message.startsWith('out of memory');
@@ -19,7 +21,7 @@ class Row {
     this.status = null;
     this.host = null;
     this.reported = 0;
-    this.interval = 0;
+    this.patience = 0;
     this.oomAt = null;
     this.restartedAt = null;
     this.trails = { cpu_percent: [], memory_percent: [] };
@@ -80,10 +82,10 @@ export class Fleet {
     row.values = values;
     row.status = this.text(row, 'status');
     row.host = this.text(row, 'host');
-    // In a fleet each container has a time of its own.
-    const reported = this.number(row, 'taken') ?? this.taken;
-    if (row.reported > 0 && reported > row.reported) row.interval = reported - row.reported;
-    row.reported = reported;
+    // In a fleet each container has a time and an interval of its own.
+    const own = this.number(row, 'taken');
+    row.patience = own === null ? 0 : FLEET_PATIENCE_MS;
+    row.reported = own ?? this.taken;
     const [kills, uptime] = [this.number(row, 'memory.oom_kills'), this.number(row, 'uptime_seconds')];
     if (before.kills !== null && kills > before.kills) row.oomAt = this.taken;
     if (before.uptime !== null && uptime !== null && uptime < before.uptime - 2) row.restartedAt = this.taken - uptime * 1000;
@@ -101,7 +103,7 @@ export class Fleet {
       return;
     }
     const { status, reported, oomAt, restartedAt } = row;
-    const seen = { status, reported, oomAt, restartedAt, now: this.taken, interval: Math.max(this.interval, row.interval) };
+    const seen = { status, reported, oomAt, restartedAt, now: this.taken, interval: this.interval, patience: row.patience };
     row.reasons = judge((field) => this.number(row, field), seen);
   }
 

@@ -34,8 +34,8 @@ export function judge(get, seen) {
   if (seen.status === 'exited') add(NOTICE, 'status', `ended ${ago(silence)}`);
   // The server of a fleet says `unknown` of a container whose report has expired.
   else if (seen.status === 'unknown') add(CRITICAL, 'status', silence > 0 ? `no report for ${age(silence / 1000)}` : 'no report any more');
-  else if (silence > SILENT_INTERVALS * seen.interval) {
-    add(silence > LOST_INTERVALS * seen.interval ? CRITICAL : WARNING, 'status', `no report for ${age(silence / 1000)}`);
+  else if (silence > Math.max(SILENT_INTERVALS * seen.interval, seen.patience)) {
+    add(silence > Math.max(LOST_INTERVALS * seen.interval, 2 * seen.patience) ? CRITICAL : WARNING, 'status', `no report for ${age(silence / 1000)}`);
   }
   if (seen.status === 'paused') add(NOTICE, 'status', 'frozen');
 
