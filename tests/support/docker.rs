@@ -111,7 +111,7 @@ impl Docker {
 
     fn client(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command.arg("--host").arg(format!("unix://{}/socket", self.dir.display())).args(arguments);
+        command.arg("--host").arg(self.host()).args(arguments);
         command
     }
 
@@ -125,17 +125,45 @@ impl Docker {
         if status.success() { Ok(text(stdout)) } else { Err(text(stderr)) }
     }
 
-    fn import(&self, image: &str, fill: impl FnOnce(&Path)) {
+    /// Makes an image of what `fill` puts into a directory, all of it root's.
+    pub fn import(&self, image: &str, fill: impl FnOnce(&Path)) {
         let root = tempfile::tempdir().unwrap();
         fill(root.path());
+        self.import_root(image, root.path(), &["--owner=0", "--group=0"]);
+    }
+
+    /// Makes an image of a directory.
+    pub fn import_root(&self, image: &str, root: &Path, options: &[&str]) {
         let mut archive = Command::new("tar")
-            .args(["--create", "--owner=0", "--group=0", "--directory"])
-            .args([root.path().as_os_str(), ".".as_ref()])
+            .args(["--create", "--one-file-system"])
+            .args(options)
+            .arg("--directory")
+            .args([root.as_os_str(), ".".as_ref()])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let output = self.client(&["import", "-", image]).stdin(archive.stdout.take().unwrap()).output().unwrap();
         assert!(archive.wait().unwrap().success() && output.status.success(), "{output:?}");
+    }
+
+    /// Builds an image from a Dockerfile; `arguments` are those of the build.
+    ///
+    /// # Errors
+    /// What the builder complains of.
+    pub fn build(&self, file: &Path, context: &Path, image: &str, arguments: &[&str]) -> Result<(), String> {
+        let (file, context) = (file.to_str().unwrap(), context.to_str().unwrap());
+        let arguments = arguments.iter().flat_map(|argument| ["--build-arg", argument]);
+        let words: Vec<&str> = ["build", "--quiet", "--tag", image, "--file", file]
+            .into_iter()
+            .chain(arguments)
+            .chain([context])
+            .collect();
+        self.ask(&words).map(drop)
+    }
+
+    /// Where the daemon listens, as its clients want it in `DOCKER_HOST`.
+    pub fn host(&self) -> String {
+        format!("unix://{}/socket", self.dir.display())
     }
 
     /// Starts a container.
@@ -219,7 +247,8 @@ impl Drop for Container<'_> {
     }
 }
 
-fn busybox(root: &Path, binary: &Path) {
+/// A root with busybox and the binary.
+pub fn busybox(root: &Path, binary: &Path) {
     bare(root, binary);
     for dir in ["bin", "etc", "tmp"] {
         fs::create_dir(root.join(dir)).unwrap();
@@ -237,4 +266,16 @@ fn bare(root: &Path, binary: &Path) {
     let to = root.join(BINARY.trim_start_matches('/'));
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::copy(binary, to).unwrap();
+}
+
+/// Copies a program of this machine to the same place in a root, with the libraries that it needs.
+pub fn with_libraries(root: &Path, program: &Path) {
+    let Output { stdout, .. } = Command::new("ldd").arg(program).output().unwrap();
+    let said = String::from_utf8(stdout).unwrap();
+    let libraries = said.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
+    for file in libraries.chain([program]) {
+        let to = root.join(file.strip_prefix("/").unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(file, to).unwrap();
+    }
 }

@@ -1,11 +1,11 @@
 //! Installs what is not there, with Debian's packages.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::shell::{command, output, run};
+use crate::shell::{command, output, run, target};
 
 /// Valkey came to Debian after bookworm.
 const BACKPORTS: &str = "/etc/apt/sources.list.d/system-monitor-backports.list";
@@ -34,6 +34,29 @@ pub(crate) fn packages(names: &[&str]) -> anyhow::Result<()> {
 
 fn is_installed(package: &str) -> bool {
     output("dpkg-query", &["--show", "--showformat=${db:Status-Status}", package]).as_deref() == Some("installed")
+}
+
+/// A small Debian with a service manager and some services, for containers that pull nothing. Where it is.
+pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
+    const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps,nginx-light,postgresql,rabbitmq-server";
+    let root = target().join("debian");
+    let complete = root.join("etc/complete");
+    if complete.exists() {
+        return Ok(root);
+    }
+    packages(&["debootstrap"])?;
+    let Some(mirror) = mirror() else { bail!("no Debian mirror is configured") };
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    let mut make = command("debootstrap", &["--variant=minbase", "--include", PACKAGES, "bookworm"]);
+    run(make.arg(&root).arg(mirror))?;
+    // What nobody reads there would be copied into every image.
+    for useless in ["usr/share/doc", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists"] {
+        fs::remove_dir_all(root.join(useless))?;
+    }
+    fs::write(complete, "")?;
+    Ok(root)
 }
 
 /// Installs Valkey: from the distribution, or from bookworm's backports.

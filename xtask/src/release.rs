@@ -69,7 +69,8 @@ pub(crate) fn build_static() -> anyhow::Result<PathBuf> {
 /// Builds the binary for the processor that `arguments` name, else for this one; then copies it to where they say.
 pub(crate) fn build_for(arguments: &[String]) -> anyhow::Result<()> {
     let [here, _] = ARCHITECTURES;
-    let wanted = arguments.first().map_or(here.name, String::as_str);
+    // A builder of images that knows of one processor only leaves the name empty.
+    let wanted = arguments.first().map(String::as_str).filter(|name| !name.is_empty()).unwrap_or(here.name);
     let architecture = ARCHITECTURES.into_iter().find(|architecture| architecture.name == wanted);
     let architecture = architecture.with_context(|| format!("{wanted:?} is neither amd64 nor arm64"))?;
     ebpf::build()?;

@@ -51,13 +51,14 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
 /// A tool of cargo's, installed below the target directory if it is not there in this version.
 pub(crate) fn tool(name: &str, version: &str) -> anyhow::Result<String> {
     let tools = target().join("tools");
-    let path = tools.join("bin").join(name);
-    let path = path.to_str().context("the target directory is no text")?;
-    if output(path, &["--version"]).is_none_or(|said| !said.ends_with(version)) {
-        let tools = tools.to_str().context("the target directory is no text")?;
-        run(&mut cargo(&["install", name, "--version", version, "--locked", "--root", tools]))?;
+    let text = "the target directory is no text";
+    let root = tools.to_str().context(text)?;
+    // Not every tool says its version when asked; cargo knows what it has installed.
+    let installed = output("cargo", &["install", "--list", "--root", root]).unwrap_or_default();
+    if !installed.lines().any(|line| line == format!("{name} v{version}:")) {
+        run(&mut cargo(&["install", name, "--version", version, "--locked", "--root", root]))?;
     }
-    Ok(path.to_owned())
+    Ok(tools.join("bin").join(name).to_str().context(text)?.to_owned())
 }
 
 fn shown(command: &Command) -> String {

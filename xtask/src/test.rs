@@ -85,6 +85,9 @@ fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     if output("podman", &["--version"]).is_none() {
         note("the installation of Podman", install::packages(&["podman", "runc"]));
     }
+    let deployment = ["systemd", "systemd-container", "docker-compose", "golang-go"];
+    note("the installation of what runs what is deployed", install::packages(&deployment));
+    note("a root of Debian", install::debian_root().map(drop));
     Ok(())
 }
 
@@ -119,6 +122,9 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
         .env("SYSTEM_MONITOR_SKIPS", &list)
         .env("SYSTEM_MONITOR_BIN", root().join(release::binary(ARCHITECTURES[0])));
     command.env("SYSTEM_MONITOR_DEB", root().join(dist::package_file()));
+    if let Ok(debian) = install::debian_root() {
+        command.env("SYSTEM_MONITOR_DEBIAN_ROOT", root().join(debian));
+    }
     let result = run(&mut command);
     skips.0.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));
     result

@@ -1,0 +1,3 @@
+module system-monitor
+
+go 1.18
