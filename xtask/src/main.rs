@@ -10,6 +10,7 @@ mod dist;
 mod docs;
 mod ebpf;
 mod install;
+mod kubernetes;
 mod release;
 mod run;
 mod shell;

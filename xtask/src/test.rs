@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use crate::release::{self, ARCHITECTURES};
 use crate::shell::{cargo, command, output, root, run, target, tool};
-use crate::{dist, docs, ebpf, install};
+use crate::{dist, docs, ebpf, install, kubernetes};
 
 const DENY: &str = "0.20.2";
 const FUZZ: &str = "0.13.2";
@@ -88,6 +88,7 @@ fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     let deployment = ["systemd", "systemd-container", "docker-compose", "golang-go"];
     note("the installation of what runs what is deployed", install::packages(&deployment));
     note("a root of Debian", install::debian_root().map(drop));
+    note("helm and the schemas of Kubernetes", kubernetes::tools().map(drop));
     Ok(())
 }
 
@@ -124,6 +125,9 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     command.env("SYSTEM_MONITOR_DEB", root().join(dist::package_file()));
     if let Ok(debian) = install::debian_root() {
         command.env("SYSTEM_MONITOR_DEBIAN_ROOT", root().join(debian));
+    }
+    if let Ok(tools) = kubernetes::tools() {
+        command.env("SYSTEM_MONITOR_HELM", tools.helm).env("SYSTEM_MONITOR_KUBERNETES", tools.validator);
     }
     let result = run(&mut command);
     skips.0.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));
