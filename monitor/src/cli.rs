@@ -101,28 +101,33 @@ pub(crate) fn refine(name: &str, flags: &ArgMatches, settings: &mut Settings) {
 
 /// The commands that need no settings; `None` for the others.
 pub(crate) fn without_settings(name: &str, flags: &ArgMatches) -> Option<ExitCode> {
-    let mut text = Vec::new();
-    match name {
-        "metrics" if flags.get_flag("markdown") => text = views::metrics::markdown().into_bytes(),
-        "metrics" if flags.get_flag("openapi") => text = openapi::document().into_bytes(),
-        "metrics" => text = views::metrics::text().into_bytes(),
-        "completions" => {
-            clap_complete::generate(*flags.get_one::<Shell>("shell")?, &mut command(), "system-monitor", &mut text)
-        }
+    let text = match name {
+        "metrics" if flags.get_flag("markdown") => views::metrics::markdown(),
+        "metrics" if flags.get_flag("openapi") => openapi::document(),
+        "metrics" => views::metrics::text(),
+        "completions" => completions(*flags.get_one::<Shell>("shell")?),
         "man" => match man(flags.get_one::<String>("command")) {
-            Ok(page) => text = page,
+            Ok(page) => page,
             Err(error) => {
                 complain(error);
                 return Some(ExitCode::from(crate::USAGE));
             }
         },
         _ => return None,
-    }
-    Some(print(&text))
+    };
+    Some(print(text.as_bytes()))
+}
+
+/// The completion script of a shell. For bash the library names the parts of a hyphenated program in two ways, one where it
+/// looks a command up and another where it lists its flags.
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "system-monitor", &mut script);
+    String::from_utf8_lossy(&script).replace("system__subcmd__monitor", "system__monitor")
 }
 
 /// The manual page of a command, or of the program.
-fn man(name: Option<&String>) -> std::io::Result<Vec<u8>> {
+fn man(name: Option<&String>) -> std::io::Result<String> {
     let mut program = command();
     program.build();
     let page = match name {
@@ -133,7 +138,7 @@ fn man(name: Option<&String>) -> std::io::Result<Vec<u8>> {
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text)?;
-    Ok(text)
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.

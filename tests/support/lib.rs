@@ -16,6 +16,7 @@ pub mod docker;
 pub mod http;
 pub mod oracle;
 pub mod schema;
+pub mod tmux;
 pub mod valkey;
 pub mod watched;
 

@@ -71,7 +71,8 @@ pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
 
 /// What the tests need besides cargo. Without it they say themselves what they skip.
 fn packages(skips: &mut Skips) -> anyhow::Result<()> {
-    let needed = ["iproute2", "busybox-static", "openssl", "util-linux", "chromium", "chromium-driver", "prometheus"];
+    let tools = ["iproute2", "busybox-static", "openssl", "util-linux", "tmux", "man-db", "prometheus"];
+    let needed = [&tools[..], &["chromium", "chromium-driver"]].concat();
     let mut note = |what: &str, result: anyhow::Result<()>| {
         if let Err(error) = result {
             skips.0.push(format!("{what}: {error:#}"));

@@ -3,11 +3,18 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The newest messages, shared by all who write and the one who shows.
 #[derive(Clone, Debug, Default)]
-pub struct Notes(Arc<Mutex<Vec<String>>>);
+pub struct Notes(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    texts: Mutex<Vec<String>>,
+    news: Notify,
+}
 
 /// So many messages wait.
 const MOST: usize = 100;
@@ -15,16 +22,22 @@ const MOST: usize = 100;
 impl Notes {
     /// Adds a message.
     pub fn add(&self, text: impl Into<String>) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() == MOST {
-            notes.remove(0);
+        let mut texts = self.0.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.len() == MOST {
+            texts.remove(0);
         }
-        notes.push(text.into());
+        texts.push(text.into());
+        self.0.news.notify_one();
+    }
+
+    /// Completes when there is a message that nobody has waited for.
+    pub async fn news(&self) {
+        self.0.news.notified().await;
     }
 
     /// Takes all messages.
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.texts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -55,6 +55,7 @@ pub async fn run(
                 Some(update) => model.update(update),
                 None => running = false,
             },
+            () = wires.notes.news() => {}
             () = &mut shutdown => return Ok(()),
         }
     }

@@ -11,7 +11,9 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 
 use super::notes::Notes;
 
@@ -30,11 +32,11 @@ impl Screen {
     pub fn take(notes: Notes) -> std::io::Result<Self> {
         let taken = Arc::new(AtomicBool::new(false));
         let back = Arc::clone(&taken);
-        let give_back = move || give_back(&back);
-        std::panic::set_hook(hook(std::thread::current().id(), give_back, notes, std::panic::take_hook()));
-        let mut screen = Self { terminal: Terminal::new(CrosstermBackend::new(stdout()))?, taken };
-        screen.resume()?;
-        Ok(screen)
+        let on_panic = move || give_back(&back);
+        std::panic::set_hook(hook(std::thread::current().id(), on_panic, notes, std::panic::take_hook()));
+        take(&taken)?;
+        let terminal = Terminal::new(CrosstermBackend::new(stdout())).inspect_err(|_| give_back(&taken))?;
+        Ok(Self { terminal, taken })
     }
 
     /// Takes it over again.
@@ -42,10 +44,11 @@ impl Screen {
     /// # Errors
     /// As [`Screen::take`].
     pub fn resume(&mut self) -> std::io::Result<()> {
-        self.taken.store(true, Ordering::SeqCst);
-        enable_raw_mode()?;
-        enter(&mut stdout())?;
-        self.terminal.clear()
+        take(&self.taken)?;
+        // A new one knows nothing of what was drawn before. Clearing the old one would ask the terminal where its cursor is,
+        // and the answer would go to who reads the keys.
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
     }
 
     /// Gives it back for a while.
@@ -60,8 +63,14 @@ impl Drop for Screen {
     }
 }
 
+/// What is taken only in part is given back too.
+fn take(taken: &AtomicBool) -> std::io::Result<()> {
+    taken.store(true, Ordering::SeqCst);
+    enable_raw_mode().and_then(|()| enter(&mut stdout())).inspect_err(|_| give_back(taken))
+}
+
 fn enter(out: &mut impl Write) -> std::io::Result<()> {
-    execute!(out, EnterAlternateScreen, EnableMouseCapture, Hide)
+    execute!(out, EnterAlternateScreen, Clear(ClearType::All), EnableMouseCapture, Hide)
 }
 
 fn leave(out: &mut impl Write) -> std::io::Result<()> {

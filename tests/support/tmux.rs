@@ -1,0 +1,116 @@
+//! A terminal as a person sits at it: a window of tmux, with a server of the test's own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::eventually;
+
+/// How long a screen may take to show something.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A window with a shell in it.
+pub struct Window {
+    server: String,
+}
+
+impl Window {
+    /// Opens a window of this size, with these variables in the shell's environment. `None` where tmux is not installed.
+    pub fn open(columns: u16, rows: u16, environment: &[(&str, &str)]) -> Option<Self> {
+        if !crate::has("tmux") {
+            return None;
+        }
+        let window = Self { server: format!("system-monitor-{}-{}", std::process::id(), crate::free_port()) };
+        let size = [columns.to_string(), rows.to_string()];
+        let mut command = window.command(&["-f", "/dev/null", "new-session", "-d", "-x", &size[0], "-y", &size[1]]);
+        // The prompt is a mark that no program writes.
+        command.args(["env", "-i", "TERM=screen", "LC_ALL=C.UTF-8", "PS1=ready> "]);
+        command.arg(format!("PATH={}", std::env::var("PATH").unwrap_or_default()));
+        command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        assert!(command.args(["bash", "--norc", "--noprofile"]).status().unwrap().success());
+        assert!(window.shows("ready>"), "no shell: {}", window.screen());
+        Some(window)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("tmux");
+        command.args(["-u", "-L", &self.server]).args(arguments).env_remove("TMUX").env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    fn said(&self, arguments: &[&str]) -> String {
+        String::from_utf8_lossy(&self.command(arguments).output().unwrap().stdout).into_owned()
+    }
+
+    /// Types text as it stands.
+    pub fn types(&self, text: &str) {
+        self.said(&["send-keys", "-l", text]);
+    }
+
+    /// Presses keys by tmux' names for them: `Enter`, `Escape`, `C-c`, `Down`.
+    pub fn press(&self, keys: &[&str]) {
+        self.said(&[&["send-keys"], keys].concat());
+    }
+
+    /// Types a line.
+    pub fn line(&self, text: &str) {
+        self.types(text);
+        self.press(&["Enter"]);
+    }
+
+    /// What stands on the screen.
+    pub fn screen(&self) -> String {
+        self.said(&["capture-pane", "-p"])
+    }
+
+    /// The same, with its colours and weights as escape sequences.
+    pub fn styled(&self) -> String {
+        self.said(&["capture-pane", "-p", "-e"])
+    }
+
+    /// Waits until the screen shows these words.
+    pub fn shows(&self, words: &str) -> bool {
+        self.until(|screen| screen.contains(words))
+    }
+
+    /// Waits until the screen is as it should be.
+    pub fn until(&self, is_right: impl Fn(&str) -> bool) -> bool {
+        let look = || {
+            std::thread::sleep(Duration::from_millis(50));
+            is_right(&self.screen()).then_some(())
+        };
+        eventually(PATIENCE, look).is_some()
+    }
+
+    /// Makes it another size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.said(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
+    }
+
+    /// Whether the alternate screen is on, the cursor is seen, and a program has taken the mouse.
+    pub fn modes(&self) -> String {
+        self.said(&["display-message", "-p", "screen #{alternate_on} cursor #{cursor_flag} mouse #{mouse_any_flag}"])
+            .trim()
+            .to_owned()
+    }
+
+    /// The process that the shell has started.
+    pub fn child(&self) -> i32 {
+        let shell = self.said(&["display-message", "-p", "#{pane_pid}"]).trim().to_owned();
+        let parent = |pid: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            Some(status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned())
+        };
+        let child = || {
+            let all =
+                std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            all.filter(|pid| pid.parse::<i32>().is_ok()).find(|pid| parent(pid).as_ref() == Some(&shell))
+        };
+        eventually(PATIENCE, child).expect("the shell has no child").parse().unwrap()
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.said(&["kill-server"]);
+    }
+}

@@ -1,0 +1,109 @@
+//! What a shell and `man` make of the completions and manual pages.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::process::{Command, Stdio};
+
+use tests::agent::command;
+use tests::{binary, has, skip};
+
+fn said(arguments: &[&str]) -> String {
+    let output = command(arguments, &[]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The commands that `--help` lists, with what it says of each.
+fn commands() -> Vec<(String, String)> {
+    let help = said(&["--help"]);
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let lines = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let commands: Vec<(String, String)> = lines
+        .filter_map(|line| line.trim().split_once("  "))
+        .map(|(name, about)| (name.to_owned(), about.trim().to_owned()))
+        .collect();
+    assert!(commands.iter().any(|(name, _)| name == "top") && commands.len() > 6, "{commands:?}");
+    commands
+}
+
+#[test]
+fn bash_completes_every_command_and_its_flags() {
+    if !has("bash") {
+        skip!("bash is not installed");
+    }
+    let script = format!(
+        r#"set -eu
+        PATH={}:$PATH
+        source <(system-monitor completions bash)
+        complete -p system-monitor
+        suggest() {{
+            COMP_WORDS=(system-monitor "$@"); COMP_CWORD=$#; COMPREPLY=()
+            function=$(complete -p system-monitor | sed 's/.*-F \([^ ]*\).*/\1/')
+            "$function" system-monitor "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD-1]}}"
+            echo "for $*: ${{COMPREPLY[*]}}"
+        }}
+        suggest ""
+        suggest to
+        suggest top --fr
+        suggest once --w
+        suggest --valkey-u"#,
+        binary().parent().unwrap().display()
+    );
+    let output = Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
+    let (told, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && wrong.is_empty(), "{told}{wrong}");
+    let all = told.lines().find(|line| line.starts_with("for : ")).unwrap();
+    for (name, _) in commands() {
+        assert!(all.split(' ').any(|word| word == name), "{name}: {all}");
+    }
+    for suggestion in [
+        "for to: top",
+        "for top --fr: --from",
+        "for once --w: --wait",
+        "for --valkey-u: --valkey-url --valkey-username",
+    ] {
+        assert!(told.lines().any(|line| line == suggestion), "{suggestion}: {told}");
+    }
+}
+
+#[test]
+fn every_shell_has_completions_that_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(&["completions", shell]);
+        for (name, _) in commands() {
+            assert!(script.contains(&name), "{shell} does not know {name}");
+        }
+    }
+}
+
+#[test]
+fn man_shows_a_page_for_the_program_and_for_every_command_without_a_complaint() {
+    if !has("man") {
+        skip!("man is not installed");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let show = |arguments: &[&str]| {
+        let page = dir.path().join("page.1");
+        std::fs::write(&page, said(arguments)).unwrap();
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-l"])
+            .arg(&page)
+            .env("MANWIDTH", "100")
+            .env("LC_ALL", "C.UTF-8")
+            .env("MANPAGER", "cat");
+        let output = man.stdin(Stdio::null()).output().unwrap();
+        let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && wrong.is_empty(), "{arguments:?}: {wrong}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let program = show(&["man"]);
+    for (name, about) in commands() {
+        assert!(program.contains(&format!("system-monitor-{name}(1)")), "{name}: {program}");
+        let page = show(&["man", &name]);
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        assert!(words(&page).contains(&format!("NAME system-monitor-{name} - {}", words(&about))), "{page}");
+        assert!(page.contains("--valkey-url") || name == "help", "{page}");
+    }
+    let unknown = command(&["man", "nothing"], &[]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("\"nothing\" is no command"));
+}

@@ -1,0 +1,228 @@
+//! `top` as a person uses it: in a terminal, with keys, a mouse, and a look at the screen.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tests::agent::{Agent, command};
+use tests::tmux::Window;
+use tests::valkey::Valkey;
+use tests::{binary, eventually, skip};
+
+/// A view of the own container that costs little.
+const OWN: &str = "top --scope self --container-name web --disk-interval 0s --ebpf off --interval 500ms";
+const GIVEN_BACK: &str = "screen 0 cursor 1 mouse 0";
+const TAKEN: &str = "screen 1 cursor 0 mouse 1";
+
+macro_rules! window {
+    ($columns:expr, $rows:expr, $environment:expr) => {
+        match Window::open($columns, $rows, $environment) {
+            Some(window) => window,
+            None => skip!("tmux is not installed"),
+        }
+    };
+}
+
+/// Starts the binary in the window.
+fn start(window: &Window, arguments: &str) {
+    window.line(&format!("{} {arguments}; echo it ended with $?", binary().display()));
+}
+
+/// The row of a container, as soon as it is seen.
+fn row(window: &Window, name: &str) -> String {
+    // Behind the mark and its space.
+    let is_it = |line: &&str| line.chars().skip(2).collect::<String>().starts_with(name);
+    let find = |screen: String| screen.lines().find(is_it).map(str::to_owned);
+    eventually(Duration::from_secs(20), || find(window.screen()))
+        .unwrap_or_else(|| panic!("no {name}: {}", window.screen()))
+}
+
+#[test]
+fn a_person_looks_closer_filters_asks_for_help_and_resizes_the_window() {
+    let window = window!(80, 24, &[]);
+    start(&window, OWN);
+    row(&window, "web ");
+    assert_eq!(window.modes(), TAKEN);
+    assert!(window.shows("TROUBLE▼") && !window.screen().contains("PROCS"), "{}", window.screen());
+    window.press(&["Enter"]);
+    assert!(window.shows("more lines: PgDn") && window.shows("the last"), "{}", window.screen());
+    window.press(&["PageDown"]);
+    assert!(window.shows("memory_usage_bytes") || window.shows("cpu_percent"), "{}", window.screen());
+    window.resize(200, 60);
+    assert!(window.shows("PROCS") && window.shows("working_set_bytes"), "{}", window.screen());
+    window.press(&["Escape"]);
+    assert!(window.until(|screen| !screen.contains("working_set_bytes")), "{}", window.screen());
+    window.types("?");
+    assert!(window.shows("select a container"), "{}", window.screen());
+    window.types("?");
+    window.types("/nobody");
+    assert!(window.shows("filter: nobody") && window.shows("no container has \"nobody\""), "{}", window.screen());
+    window.press(&["Escape"]);
+    row(&window, "web ");
+    window.types("n");
+    assert!(window.shows("NAME▲"), "{}", window.screen());
+    window.types("r");
+    assert!(window.shows("NAME▼"), "{}", window.screen());
+    window.types("p");
+    assert!(window.shows("paused"), "{}", window.screen());
+    window.resize(30, 6);
+    assert!(window.shows("columns and"), "{}", window.screen());
+    window.resize(80, 24);
+    row(&window, "web ");
+    window.types("q");
+    assert!(window.shows("it ended with 0"), "{}", window.screen());
+    assert_eq!(window.modes(), GIVEN_BACK);
+}
+
+#[test]
+fn a_click_on_a_title_sorts_and_one_on_a_row_selects() {
+    let window = window!(80, 24, &[]);
+    start(&window, OWN);
+    row(&window, "web ");
+    // What a terminal sends for a click (xterm's SGR mode): button, column, row, from 1.
+    let click = |column: u16, row: u16| {
+        window.types(&format!("\x1b[<0;{column};{row}M"));
+        window.types(&format!("\x1b[<0;{column};{row}m"));
+    };
+    click(4, 3);
+    assert!(window.shows("NAME▲"), "{}", window.screen());
+    click(4, 4);
+    click(4, 4);
+    assert!(window.shows("the last"), "{}", window.screen());
+}
+
+#[test]
+fn the_terminal_is_given_back_at_every_end() {
+    let window = window!(80, 24, &[]);
+    type End = (&'static str, fn(&Window));
+    let ends: [End; 4] = [
+        ("q", |window| window.types("q")),
+        ("Ctrl-C", |window| window.press(&["C-c"])),
+        ("SIGTERM", |window| signal(window.child(), libc::SIGTERM)),
+        ("SIGINT", |window| signal(window.child(), libc::SIGINT)),
+    ];
+    for (place, (what, end)) in ends.into_iter().enumerate() {
+        window.line("clear; stty -g > before");
+        start(&window, OWN);
+        row(&window, "web ");
+        assert_eq!(window.modes(), TAKEN);
+        end(&window);
+        assert!(window.shows("it ended with 0"), "{what}: {}", window.screen());
+        assert_eq!(window.modes(), GIVEN_BACK, "{what}");
+        window.line(&format!("stty -g | cmp - before && echo the same {place}"));
+        assert!(
+            window.until(|screen| screen.lines().any(|line| line == format!("the same {place}"))),
+            "{what}: {}",
+            window.screen()
+        );
+    }
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: the process is a child of the test's own shell.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[test]
+fn it_stops_and_goes_on_like_every_program_on_a_terminal() {
+    let window = window!(80, 24, &[]);
+    start(&window, OWN);
+    row(&window, "web ");
+    window.press(&["C-z"]);
+    assert!(window.shows("Stopped"), "{}", window.screen());
+    assert_eq!(window.modes(), GIVEN_BACK);
+    window.line("fg");
+    row(&window, "web ");
+    assert_eq!(window.modes(), TAKEN);
+    window.types("q");
+    assert!(window.until(|screen| screen.trim_end().ends_with("ready>")), "{}", window.screen());
+}
+
+#[test]
+fn colours_are_those_of_the_terminal_and_go_with_no_color() {
+    let styled = |environment: &[(&str, &str)]| {
+        let window = Window::open(80, 24, environment)?;
+        start(&window, OWN);
+        row(&window, "web ");
+        Some(window.styled())
+    };
+    let (Some(with), Some(without)) = (styled(&[]), styled(&[("NO_COLOR", "1")])) else {
+        skip!("tmux is not installed")
+    };
+    // As tmux writes them: `38;5;` and a colour of the terminal's palette, `48;5;` for a background.
+    let colors = |text: &str, what: &str| {
+        let numbers = text.split(what).skip(1).filter_map(|rest| rest.split(['m', ';']).next()?.parse::<u8>().ok());
+        numbers.collect::<Vec<_>>()
+    };
+    let fore = colors(&with, "38;5;");
+    assert!(fore.contains(&2) && fore.iter().all(|color| *color < 16), "{with:?}");
+    assert_eq!(colors(&with, "48;5;"), Vec::<u8>::new(), "a background: {with:?}");
+    assert_eq!(colors(&without, "38;5;"), Vec::<u8>::new(), "{without:?}");
+    assert!(without.contains("\x1b[1m"), "what is bold stays: {without:?}");
+}
+
+#[test]
+fn a_fleet_is_seen_through_valkey_with_who_is_silent_and_whose_name_is_hostile() {
+    let Some(valkey) = Valkey::start(&["--requirepass", "hunter2"]) else { skip!("valkey-server is not installed") };
+    let window = window!(120, 40, &[("VALKEY_PASSWORD", "hunter2")]);
+    let arguments = ["--interval", "200ms", "--disk-interval", "0s", "--metrics-ttl", "2s", "--ebpf", "off"];
+    let hostile = "evil\x1b[2J\x1b]0;\x07日本";
+    let agent =
+        |name| Agent::start(valkey.port, &arguments, &[("CONTAINER_NAME", name), ("VALKEY_PASSWORD", "hunter2")]);
+    let (web, evil) = (agent("web"), agent(hostile));
+    start(&window, &format!("top --from valkey://127.0.0.1:{} --interval 300ms", valkey.port));
+    row(&window, "web ");
+    row(&window, "evil\u{fffd}[2J\u{fffd}]0;\u{fffd}日本");
+    assert!(window.shows("2 containers"), "{}", window.screen());
+    window.types("/web");
+    window.press(&["Enter", "Enter"]);
+    assert!(window.shows("sources: cpu from") && window.shows("INFO"), "the log: {}", window.screen());
+    assert!(window.shows("cpu  from cgroup"), "the sources: {}", window.screen());
+    window.press(&["Escape"]);
+    assert!(window.until(|screen| !screen.contains("sources: ")), "{}", window.screen());
+    window.press(&["Escape"]);
+    row(&window, "evil");
+
+    // One ends in good order and is gone; the other one is killed, and that is trouble.
+    assert_eq!(evil.end(libc::SIGTERM).status.code(), Some(0));
+    web.signal(libc::SIGKILL);
+    assert!(window.shows("no report for") && row(&window, "web ").starts_with('✗'), "{}", window.screen());
+    assert!(window.until(|screen| !screen.contains("evil")), "{}", window.screen());
+    drop(valkey);
+    assert!(window.shows("Valkey: "), "what is wrong is said: {}", window.screen());
+    row(&window, "web ");
+    window.types("q");
+    assert!(window.shows("it ended with 0"), "{}", window.screen());
+}
+
+#[test]
+fn several_machines_have_a_column() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let window = window!(120, 40, &[]);
+    let arguments = ["--interval", "200ms", "--disk-interval", "0s", "--ebpf", "off"];
+    let _agent = Agent::start(valkey.port, &arguments, &[("CONTAINER_NAME", "near")]);
+    let report = String::from_utf8(valkey.report("near", Duration::from_secs(20)).unwrap()).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&report).unwrap();
+    document["container_name"] = "far".into();
+    document["host"] = "another-host".into();
+    let now: Vec<String> = valkey.query(&["TIME"]);
+    let _: () = valkey.query(&["SET", "system:metrics:far", &document.to_string()]);
+    let _: () = valkey.query(&["ZADD", "system:containers", &format!("{}000", now[0]), "far"]);
+    start(&window, &format!("top --from valkey://127.0.0.1:{}", valkey.port));
+    assert!(window.shows("on 2 machines") && window.shows("HOST"), "{}", window.screen());
+    assert!(row(&window, "far ").contains("another-host"), "{}", window.screen());
+    window.types("/another\n");
+    assert!(window.until(|screen| !screen.contains("near ")), "{}", window.screen());
+}
+
+#[test]
+fn without_a_terminal_or_with_nonsense_it_says_what_to_do() {
+    let said = |arguments: &[&str]| {
+        let output = command(arguments, &[]).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, words) = said(&["top"]);
+    assert!(code == Some(1) && words.contains("needs a terminal") && words.contains("once"), "{words}");
+    let (code, words) = said(&["top", "--from", "http://user:hunter2@h"]);
+    assert!(code == Some(2) && words.contains("--from: has another scheme") && !words.contains("hunter2"), "{words}");
+}
