@@ -29,6 +29,7 @@ use monitor::views::doctor::{self, Check, State};
 use monitor::views::once::{self as table, Look};
 use monitor::views::theme::Theme;
 use monitor::views::top::notes::Notes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,7 +58,17 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("the asynchronous runtime cannot start")
 }
 
+/// A core of this process would hold the password. A limit of one byte is less than any core needs, and the one for which
+/// the kernel starts no handler either (`fs/coredump.c`).
+fn forbid_cores() {
+    let limit = Rlimit { current: Some(1), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        tracing::debug!("cores cannot be limited: {error}");
+    }
+}
+
 fn agent(config: Config) -> anyhow::Result<ExitCode> {
+    forbid_cores();
     tracing::info!("Starting system monitor for container: {}", config.container_name);
     let token = token(&config)?;
     let hold = Hold::take(&config)?;
@@ -277,7 +288,7 @@ fn diagnose(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
     let report = look(&mut opened, Duration::from_secs(1));
     let mut checks: Vec<Check> = opened.programs.iter().map(doctor::program).collect();
     checks.extend(doctor::numbers(&report));
-    checks.push(valkey(config)?);
+    checks.extend(valkey(config)?);
     let text = if flags.get_flag("json") {
         serde_json::to_string_pretty(&checks)? + "\n"
     } else {
@@ -287,22 +298,34 @@ fn diagnose(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if doctor::is_well(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn valkey(config: &Config) -> anyhow::Result<Check> {
+/// Whether the server can be reached, and how the agent that writes to it fares.
+fn valkey(config: &Config) -> anyhow::Result<Vec<Check>> {
     let Some(options) = &config.valkey else {
-        return Ok(Check::new("valkey", State::NotNeeded, "--valkey-url none", None));
+        return Ok(vec![Check::new("valkey", State::NotNeeded, "--valkey-url none", None)]);
     };
-    Ok(match runtime()?.block_on(valkey::probe(options, now)) {
-        Ok(round_trip) => {
-            let micros = round_trip.as_micros();
-            Check::new("valkey", State::Available, format!("{} answers within {micros} µs", options.target), None)
+    let runtime = runtime()?;
+    let round_trip = match runtime.block_on(valkey::probe(options, now)) {
+        Ok(round_trip) => round_trip.as_micros(),
+        Err(error) => {
+            let cure = "check VALKEY_HOST, VALKEY_PORT or --valkey-url, and that the server runs".to_owned();
+            let why = format!("{}: {error}", options.target);
+            return Ok(vec![Check::new("valkey", State::Refused, why, Some(cure))]);
         }
-        Err(error) => Check::new(
-            "valkey",
-            State::Refused,
-            format!("{}: {error}", options.target),
-            Some("check VALKEY_HOST, VALKEY_PORT or --valkey-url, and that the server runs".to_owned()),
-        ),
-    })
+    };
+    let answers = format!("{} answers within {round_trip} µs", options.target);
+    let delivery = match runtime.block_on(valkey::health::delivery(options, &own_name(config))) {
+        Some(text) => Check::new("delivery", State::Available, text, None),
+        None => Check::new("delivery", State::NotNeeded, "no agent of this name writes there", None),
+    };
+    Ok(vec![Check::new("valkey", State::Available, answers, None), delivery])
+}
+
+/// The name under which this container or machine is reported.
+fn own_name(config: &Config) -> String {
+    match config.scope {
+        Scope::Own => config.container_name.clone(),
+        Scope::Host => hostname(config),
+    }
 }
 
 fn hostname(config: &Config) -> String {
@@ -312,10 +335,6 @@ fn hostname(config: &Config) -> String {
 
 fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
     let options = config.valkey.as_ref().context("--valkey-url none: nothing is written, so nothing can be checked")?;
-    let name = match config.scope {
-        Scope::Own => config.container_name.clone(),
-        Scope::Host => hostname(config),
-    };
-    let age = runtime()?.block_on(valkey::health::check(options, &name, config.interval, now().wall))?;
+    let age = runtime()?.block_on(valkey::health::check(options, &own_name(config), config.interval, now().wall))?;
     Ok(cli::print(format!("healthy: written {:.1} s ago\n", age.as_secs_f64()).as_bytes()))
 }

@@ -10,11 +10,15 @@
 
 pub mod agent;
 pub mod browser;
+pub mod certificates;
 pub mod cgroup;
+pub mod chain;
 pub mod containers;
+pub mod dns;
 pub mod docker;
 pub mod http;
 pub mod oracle;
+pub mod proxy;
 pub mod schema;
 pub mod tmux;
 pub mod valkey;

@@ -5,13 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::agent::Agent;
+use tests::certificates::Certificates;
 use tests::valkey::Valkey;
 use tests::{eventually, oracle, skip};
 
@@ -441,98 +442,14 @@ fn memory_does_not_grow_while_valkey_is_away() {
     assert!(grown < 1 << 20, "{grown} bytes in a hundred reports");
 }
 
-/// Certificates made by openssl: an authority, and a server's and a client's signed by it.
-struct Certificates {
-    dir: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn new() -> Option<Self> {
-        let made = Self { dir: tempfile::tempdir().unwrap() };
-        for name in ["ca", "other"] {
-            made.openssl(&[
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                &format!("/CN={name}"),
-                "-keyout",
-                &format!("{name}.key"),
-                "-out",
-                &format!("{name}.pem"),
-            ])?;
-        }
-        fs::write(made.path("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-        for name in ["server", "client"] {
-            made.openssl(&[
-                "req",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-subj",
-                &format!("/CN={name}"),
-                "-keyout",
-                &format!("{name}.key"),
-                "-out",
-                &format!("{name}.csr"),
-            ])?;
-            made.openssl(&[
-                "x509",
-                "-req",
-                "-in",
-                &format!("{name}.csr"),
-                "-CA",
-                "ca.pem",
-                "-CAkey",
-                "ca.key",
-                "-CAcreateserial",
-                "-days",
-                "2",
-                "-extfile",
-                "ext",
-                "-out",
-                &format!("{name}.pem"),
-            ])?;
-        }
-        Some(made)
-    }
-
-    fn openssl(&self, arguments: &[&str]) -> Option<()> {
-        let output = Command::new("openssl").args(arguments).current_dir(self.dir.path()).output().ok()?;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-}
-
 #[test]
 fn tls_with_a_private_authority_and_a_client_certificate() {
     let Some(made) = Certificates::new() else { skip!("openssl is not installed") };
     let tls = tests::free_port();
-    let (ca, cert, key) = (made.text("ca.pem"), made.text("server.pem"), made.text("server.key"));
-    let valkey = valkey!(
-        "--tls-port",
-        &tls.to_string(),
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "yes"
-    );
+    let server = made.server(tls);
+    let Some(valkey) = Valkey::start(&server.iter().map(String::as_str).collect::<Vec<_>>()) else {
+        skip!("valkey-server is not installed")
+    };
     fs::write(made.path("garbage.pem"), "no certificate").unwrap();
     let url = format!("valkeys://127.0.0.1:{tls}");
     let (client, client_key) = (made.text("client.pem"), made.text("client.key"));

@@ -142,7 +142,8 @@ impl Valkey {
     ) -> Result<(), Fault> {
         let mut failed: Option<Fault> = None;
         for ((ask, _), answer) in batch.asks.iter().zip(answers) {
-            let fault = self.answer(ask, answer).err();
+            // A server that takes no reports need not be complained of once more for each kind of command.
+            let fault = self.answer(ask, answer, failed.is_some()).err();
             failed = failed.or(fault.filter(|fault| matches!(ask, Ask::Metrics) || !fault.is_answer()));
         }
         if link.is_good() && failed.as_ref().is_none_or(|fault| fault.kind != Kind::Stale) {
@@ -168,7 +169,7 @@ impl Valkey {
         Ok(())
     }
 
-    fn answer(&mut self, ask: &Ask, answer: Answer) -> Result<(), Fault> {
+    fn answer(&mut self, ask: &Ask, answer: Answer, quiet: bool) -> Result<(), Fault> {
         if let Ask::Add(entry) = ask {
             self.backlog.conclude(entry, outcome(&answer));
         }
@@ -180,7 +181,7 @@ impl Valkey {
             }
             Err(fault) => {
                 if fault.is_answer() && !matches!(ask, Ask::Metrics) && fault.kind != Kind::Behind {
-                    self.refused(ask, &fault);
+                    self.refused(ask, &fault, quiet);
                 }
                 Err(fault)
             }
@@ -196,12 +197,15 @@ impl Valkey {
     }
 
     /// What is refused rests for a while, and is said when that is news.
-    fn refused(&mut self, ask: &Ask, fault: &Fault) {
+    fn refused(&mut self, ask: &Ask, fault: &Fault, quiet: bool) {
         let (purpose, until) = (ask.purpose(), Instant::now() + REST);
         match (&fault.kind, ask) {
             (Kind::Forbidden | Kind::Unknown, Ask::End(stream)) => self.backlog.cannot_find(stream),
             (Kind::Refused, Ask::Add(entry)) => _ = self.rests.streams.insert(entry.stream.clone(), until),
             _ => _ = self.rests.purposes.insert(purpose, until),
+        }
+        if quiet {
+            return;
         }
         let voice: &mut Voice = self.voices.entry(purpose).or_default();
         voice.warn(&if purpose == Purpose::Log {

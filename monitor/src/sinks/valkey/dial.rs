@@ -91,13 +91,19 @@ impl Dial {
     ) -> Result<MultiplexedConnection, Trouble> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(RESPONSE))
+            // Each pipeline is given its own time.
+            .set_response_timeout(None)
             .set_dns_resolver(Names);
         let login = if with_login { login(&self.options)? } else { RedisConnectionInfo::default() };
         let client = client(&self.options, address, login.set_protocol(protocol))?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         // A server that wants a password accepts a connection without one, and refuses each command.
-        match redis::cmd("PING").query_async::<redis::Value>(&mut connection).await {
+        let ping = redis::cmd("PING");
+        let sign_of_life = tokio::time::timeout(RESPONSE, ping.query_async::<redis::Value>(&mut connection));
+        let Ok(answer) = sign_of_life.await else {
+            return Err(Fault::new(format!("no answer within {} s", RESPONSE.as_secs())).into());
+        };
+        match answer {
             // An ACL may forbid even this; what counts is asked with the first report.
             Err(error) if error.code() != Some("NOPERM") => Err(error.into()),
             _ => Ok(connection),

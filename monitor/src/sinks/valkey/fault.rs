@@ -86,10 +86,13 @@ fn kind(error: &RedisError, code: &str) -> Kind {
     }
 }
 
-/// What happened. Of an error that was found on this side, the library would add its own name for the kind.
+/// What happened. The library would add its own name for the kind; of what the server says, operators know the first word.
 fn message(error: &RedisError) -> String {
     match (error.kind(), error.detail()) {
         (ErrorKind::Client, Some(detail)) => detail.to_owned(),
+        (ErrorKind::Server(_) | ErrorKind::Extension, Some(detail)) => {
+            format!("{} {detail}", error.code().unwrap_or_default())
+        }
         _ => error.to_string(),
     }
 }
@@ -146,6 +149,7 @@ mod tests {
         ] {
             let fault = answer(line);
             assert_eq!(fault.kind, kind, "{fault:?}");
+            assert!(fault.text.starts_with(line.trim_end()), "{fault}");
         }
     }
 

@@ -44,6 +44,31 @@ pub async fn check(
     judge(&key, text.as_deref(), interval, wall)
 }
 
+/// How the agent of `name` says that its reports get out; `None` where there is no report of one.
+pub async fn delivery(options: &ValkeyOptions, name: &str) -> Option<String> {
+    let mut link = connect(options).await.ok()?;
+    let get = redis::cmd("GET").arg(commands::metrics_key(name)).to_owned();
+    told(&link.ask::<Option<String>>(get).await.ok()??)
+}
+
+fn told(text: &str) -> Option<String> {
+    let report: serde_json::Value = serde_json::from_str(text).ok()?;
+    let delivery = report.get("agent")?.get("valkey").filter(|valkey| valkey.is_object())?;
+    let since = delivery["connected_since"]
+        .as_str()
+        .map_or("not connected".to_owned(), |since| format!("connected since {since}"));
+    let round_trip =
+        delivery["round_trip_micros"].as_u64().map_or(String::new(), |micros| format!(", round trip {micros} µs"));
+    let count = |field: &str| delivery[field].as_u64().unwrap_or(0);
+    Some(format!(
+        "the agent is {since}{round_trip}; {} entries wait, {} dropped, {} sent again, {} bytes sent",
+        count("backlog"),
+        count("dropped"),
+        count("resent"),
+        count("bytes")
+    ))
+}
+
 fn judge(key: &str, text: Option<&str>, interval: Duration, wall: SystemTime) -> Result<Duration, Unhealthy> {
     #[derive(serde::Deserialize)]
     struct Written {
@@ -72,6 +97,16 @@ mod tests {
             Ok(age) => format!("{age:?}"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn an_agent_tells_how_its_reports_get_out() {
+        let valkey = r#"{"connected_since":"1970-01-01T00:01:40Z","round_trip_micros":180,"backlog":3,"dropped":0,"resent":1,"bytes":4096}"#;
+        assert_eq!(
+            told(&format!(r#"{{"agent":{{"valkey":{valkey}}}}}"#)).unwrap(),
+            "the agent is connected since 1970-01-01T00:01:40Z, round trip 180 µs; 3 entries wait, 0 dropped, 1 sent again, 4096 bytes sent"
+        );
+        assert_eq!((told(r#"{"agent":{"valkey":null}}"#), told("7")), (None, None));
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub struct Valkey {
     /// What has happened to the sink, for the log entries of the next report.
     news: Vec<Event>,
     trouble: Trouble,
+    /// Whether it has been said that there is a connection, since reports were last written.
+    greeted: bool,
     voices: BTreeMap<Purpose, Voice>,
     /// Until when nothing is tried: after a failure, and between two batches of a backlog.
     pause: Option<Instant>,
@@ -201,6 +203,7 @@ impl Valkey {
             away: None,
             news: Vec::new(),
             trouble: Trouble::default(),
+            greeted: false,
             voices: BTreeMap::new(),
             pause: None,
             breath: None,
@@ -340,7 +343,9 @@ impl Valkey {
     fn conclude(&mut self, done: Done) {
         let result = match done {
             Done::Connected(connector, Ok(link)) => {
-                tracing::info!("Connected to Valkey at {}", self.options.target);
+                if !std::mem::replace(&mut self.greeted, true) {
+                    tracing::info!("Connected to Valkey at {}", self.options.target);
+                }
                 self.connector = Some(connector);
                 self.link = Some(link);
                 self.rests.clear();
@@ -375,6 +380,7 @@ impl Valkey {
     /// The reports are written again.
     fn back(&mut self) {
         let Some((since, cause)) = self.away.take() else { return };
+        self.greeted = false;
         let away = (self.clock)().mono.saturating_sub(since.mono).as_secs_f64();
         let Backlog { dropped, .. } = self.backlog;
         let waiting = self.backlog.len();

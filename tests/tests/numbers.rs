@@ -1,0 +1,106 @@
+//! Numbered samples through the sink into a real server and back: what clocks and earlier runs do to a history.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use monitor::metrics::Metric;
+use monitor::publish::{self, Publisher};
+use monitor::report::Report;
+use monitor::sinks::valkey::{Target, Valkey as Sink, ValkeyOptions};
+use monitor::snapshot::{CgroupId, Identity, Snapshot, Stamp};
+use tests::valkey::Valkey;
+use tests::{chain, skip};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+static START: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+
+fn clock() -> Stamp {
+    let (start, wall) = *START.get_or_init(|| (Instant::now(), SystemTime::now()));
+    Stamp { mono: start.elapsed(), wall: wall + start.elapsed() }
+}
+
+/// A sample with a number in it, taken at a time that the clock of the time of day only claims.
+fn sample(publisher: &Publisher, number: u64, wall: SystemTime) {
+    let mut now = Snapshot::new(Stamp { wall, ..clock() });
+    let cgroup = now.cgroups.entry(CgroupId(1)).or_default();
+    cgroup.identity = Identity { name: "web".to_owned(), ..Identity::default() }.into();
+    cgroup.values.put(Metric::ProcessCount, 0, number);
+    publisher.publish(Report::new(None, &now, Duration::ZERO));
+}
+
+struct Running {
+    publisher: Publisher,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn start(valkey: &Valkey) -> Running {
+    let target = Target::parse(&format!("valkey://127.0.0.1:{}", valkey.port)).unwrap();
+    let (publisher, _) = publish::channel();
+    let (sink, _) = Sink::new(ValkeyOptions { target, history: Some(DAY), ..ValkeyOptions::default() }, clock);
+    let task = tokio::spawn(sink.run(publisher.every()));
+    Running { publisher, task }
+}
+
+impl Running {
+    async fn end(self) {
+        drop(self.publisher);
+        self.task.await.unwrap();
+    }
+}
+
+/// The numbers in the history, in its order.
+fn numbers(valkey: &Valkey) -> Vec<u64> {
+    let entries: Vec<chain::Entry> = valkey.query(&["XRANGE", "system:history:web", "-", "+"]);
+    let number = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["process_count"].as_u64();
+    entries.iter().map(|(_, fields)| number(&fields[0].1).unwrap()).collect()
+}
+
+/// A clock that is right, an hour late, right, a day early, and right again: a hundred samples each.
+#[tokio::test]
+async fn a_clock_that_steps_back_an_hour_and_forward_a_day_costs_no_sample_and_no_order() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let running = start(&valkey);
+    let steps: [fn(SystemTime) -> SystemTime; 5] =
+        [|wall| wall, |wall| wall - HOUR, |wall| wall, |wall| wall + DAY, |wall| wall];
+    for (phase, step) in steps.into_iter().enumerate() {
+        for number in 0..100 {
+            sample(&running.publisher, phase as u64 * 100 + number, step(clock().wall));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    running.end().await;
+    assert_eq!(numbers(&valkey), (0..500).collect::<Vec<_>>());
+}
+
+/// The last entry of an earlier run is from tomorrow; so are log entries.
+#[tokio::test]
+async fn a_history_that_ends_in_the_future_is_gone_on_with() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let tomorrow = (clock().wall + DAY).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().to_string();
+    let _: () = valkey.query(&["XADD", "system:history:web", &tomorrow, "report", r#"{"process_count":0}"#]);
+    let _: () = valkey.query(&["XADD", "system:logstream:web", &tomorrow, "entry", "{}"]);
+    let running = start(&valkey);
+    for number in 1..50 {
+        sample(&running.publisher, number, clock().wall);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.end().await;
+    assert_eq!(numbers(&valkey), (0..50).collect::<Vec<_>>());
+    assert!(valkey.query::<u64>(&["XLEN", "system:logstream:web"]) > 1);
+}
+
+/// Reports come faster than the server takes them: they are not skipped.
+#[tokio::test]
+async fn a_burst_is_written_as_it_came() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let running = start(&valkey);
+    for number in 0..2_000 {
+        sample(&running.publisher, number, clock().wall);
+        tokio::task::yield_now().await;
+    }
+    running.end().await;
+    assert_eq!(numbers(&valkey), (0..2_000).collect::<Vec<_>>());
+}

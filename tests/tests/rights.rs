@@ -1,0 +1,158 @@
+//! What the server may refuse, and what must never be seen.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::time::Duration;
+
+use tests::agent::{Agent, command};
+use tests::valkey::Valkey;
+use tests::{eventually, skip};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const ARGUMENTS: &[&str] = &[
+    "--interval",
+    "200ms",
+    "--log-interval",
+    "1s",
+    "--disk-interval",
+    "0s",
+    "--history",
+    "1h",
+    "--scope",
+    "self",
+    "--ebpf",
+    "off",
+];
+
+fn start(valkey: &Valkey, environment: &[(&str, &str)]) -> Agent {
+    Agent::start(valkey.port, ARGUMENTS, environment)
+}
+
+/// The rule of the README, as words.
+fn rule() -> Vec<String> {
+    let readme = include_str!("../../README.md");
+    let rule =
+        readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER monitor ")).expect("no rule in the README");
+    rule.replace("PASSWORD", "secret").split(' ').map(str::to_owned).collect()
+}
+
+/// What each right is for: the words with which the agent says that it lacks, or nothing if nobody would notice.
+const COSTS: &[(&str, Option<&str>)] = &[
+    ("+del", Some("the removal of old log entries (DEL)")),
+    ("+scan", Some("the search for log entries of earlier runs (SCAN)")),
+    ("+zadd", Some("the list system:containers (ZADD)")),
+    ("+xadd", Some("the history of reports (XADD)")),
+    ("+pexpire", Some("the expiry of streams (PEXPIRE)")),
+    ("+xrevrange", None),
+    ("+ping", None),
+    ("+get", None),
+    ("+client|setinfo", None),
+    ("+select", None),
+];
+
+#[test]
+fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let rule = rule();
+    let known: Vec<&str> = COSTS.iter().map(|(right, _)| *right).collect();
+    for right in rule.iter().filter(|word| word.starts_with('+') && *word != "+set") {
+        assert!(known.contains(&right.as_str()), "{right} is in the README and not tested");
+    }
+    let agents: Vec<_> = COSTS
+        .iter()
+        .map(|(right, cost)| {
+            let name = right.replace(['+', '|'], "");
+            let words = rule.iter().filter(|word| word != right).map(String::as_str);
+            let user: Vec<&str> = ["ACL", "SETUSER", &name].into_iter().chain(words).collect();
+            assert_eq!(user.len(), rule.len() + 2, "{right} is not in the README");
+            let _: () = valkey.query(&user);
+            let login = [("CONTAINER_NAME", name.as_str()), ("VALKEY_USERNAME", &name), ("VALKEY_PASSWORD", "secret")];
+            (start(&valkey, &login), name.clone(), cost)
+        })
+        .collect();
+    for (agent, name, cost) in agents {
+        valkey.report(&name, PATIENCE).unwrap_or_else(|| panic!("{name}: no report: {}", agent.said()));
+        if name != "xadd" {
+            let entries = || valkey.query::<u64>(&["XLEN", &format!("system:history:{name}")]);
+            eventually(PATIENCE, || (entries() >= 5).then_some(()))
+                .unwrap_or_else(|| panic!("{name}: {}", agent.said()));
+        }
+        assert!(cost.is_none_or(|cost| agent.says(cost, PATIENCE)), "{name}: {}", agent.said());
+        std::thread::sleep(Duration::from_secs(1));
+        let said = agent.end(libc::SIGTERM).said;
+        let warnings: Vec<&str> =
+            said.lines().filter(|line| line.contains("WARN") && !line.contains("Error reading")).collect();
+        let expected = if name == "xadd" { 2 } else { usize::from(cost.is_some()) };
+        assert_eq!(warnings.len(), expected, "{name}: {said}");
+        assert!(cost.is_none_or(|cost| warnings[0].contains(cost)), "{name}: {said}");
+    }
+}
+
+/// The newer protocol where there is one; where the greeting, the library's name or a command is unknown, only that is lost.
+#[test]
+fn a_server_that_does_not_know_a_command_loses_that_alone() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let agent = start(&valkey, &[("CONTAINER_NAME", "web")]);
+    valkey.report("web", PATIENCE).expect("no report");
+    assert!(valkey.query::<String>(&["CLIENT", "LIST"]).contains("resp=3"));
+    drop(agent);
+    for (commands, words) in [
+        (&["HELLO"][..], None),
+        (&["CLIENT"], None),
+        (&["HELLO", "CLIENT"], None),
+        (&["XADD"], Some("the history of reports (XADD)")),
+        (&["ZADD"], Some("the list system:containers (ZADD)")),
+    ] {
+        let renamed: Vec<&str> = commands.iter().flat_map(|name| ["--rename-command", name, ""]).collect();
+        let valkey = Valkey::start(&renamed).unwrap();
+        let agent = start(&valkey, &[("CONTAINER_NAME", "web")]);
+        valkey.report("web", PATIENCE).unwrap_or_else(|| panic!("{commands:?}: {}", agent.said()));
+        eventually(PATIENCE, || Some(valkey.keys("system:logs:web:")).filter(|keys| !keys.is_empty())).expect("no log");
+        std::thread::sleep(Duration::from_secs(1));
+        let said = agent.end(libc::SIGTERM).said;
+        assert!(!said.contains("Error storing"), "{commands:?}: {said}");
+        assert!(words.is_none_or(|words| said.matches(words).count() == 1), "{commands:?}: {said}");
+    }
+}
+
+const SECRET: &str = "hunter2-and-more";
+
+/// Everywhere that anybody could look: messages at every level, with and without a connection, arguments, limits of cores.
+#[test]
+fn a_password_is_never_seen() {
+    let Some(valkey) = Valkey::start(&["--requirepass", SECRET]) else { skip!("valkey-server is not installed") };
+    let Some(other) = Valkey::start(&["--requirepass", "another"]) else { skip!("valkey-server is not installed") };
+    let file = valkey.path("password");
+    fs::write(&file, SECRET).unwrap();
+    let file = file.to_str().unwrap();
+    let url = |port: u16| format!("valkey://default:{SECRET}@127.0.0.1:{port}");
+    let (good, wrong, nobody) = (url(valkey.port), url(other.port), url(1));
+    let broken = format!("valkey://default:{SECRET}@host:port/");
+    for (name, value) in [
+        ("VALKEY_URL", good.as_str()),
+        ("VALKEY_URL", &wrong),
+        ("VALKEY_URL", &nobody),
+        ("VALKEY_PASSWORD", SECRET),
+        ("VALKEY_PASSWORD_FILE", file),
+    ] {
+        let level = ["--log", "trace", "--interval", "200ms", "--disk-interval", "0s", "--ebpf", "off"];
+        let agent = Agent::start(valkey.port, &level, &[("CONTAINER_NAME", "web"), (name, value)]);
+        let met = || agent.said().contains("Connected to Valkey") || agent.said().contains("Error storing");
+        eventually(PATIENCE, || met().then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
+        std::thread::sleep(Duration::from_secs(1));
+        let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", agent.pid())).unwrap();
+        assert!(!proc("cmdline").contains(SECRET));
+        let cores = proc("limits").lines().find_map(|line| line.strip_prefix("Max core file size").map(str::to_owned));
+        // A limit of one byte is less than any core needs, and the one for which the kernel starts no handler.
+        assert!(matches!(cores.unwrap().split_whitespace().next(), Some("0" | "1")), "a core would hold the password");
+        let said = agent.end(libc::SIGTERM).said;
+        assert!(!said.contains(SECRET), "{name}={value}: {said}");
+    }
+    for (arguments, url) in
+        [(&["doctor"][..], &good), (&["doctor", "--json"], &wrong), (&["once"], &broken), (&["healthcheck"], &wrong)]
+    {
+        let output = command(arguments, &[("CONTAINER_NAME", "web"), ("VALKEY_URL", url)]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains(SECRET), "{arguments:?}");
+    }
+}
