@@ -75,6 +75,10 @@ impl Group {
     /// A group below this one in every tree.
     pub fn child(&self, name: &str) -> Self {
         let dirs = self.dirs.iter().map(|(mount, dir)| {
+            // Beside processes of its own a v2 group can give its controllers to none below it.
+            if mount.is_v2() && fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|members| members.is_empty()) {
+                enable_controllers(dir);
+            }
             let child = dir.join(name);
             fs::create_dir(&child).unwrap();
             inherit_cpuset(dir, &child);
@@ -184,9 +188,9 @@ fn inherit_cpuset(parent: &Path, dir: &Path) {
     }
 }
 
-fn enable_controllers(root: &Path) {
+fn enable_controllers(dir: &Path) {
     for controller in ["cpu", "cpuset", "memory", "pids", "io"] {
         // Those that a v1 hierarchy has taken are not there.
-        _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
+        _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
     }
 }

@@ -79,9 +79,11 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Waits until `ready` gives something; `None` when it never did within `patience`.
+/// Waits until `ready` gives something; `None` when it never did within `patience`, of which a slow machine
+/// (`SYSTEM_MONITOR_PATIENCE`, a factor) has more.
 pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + patience;
+    let factor = std::env::var("SYSTEM_MONITOR_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    let end = Instant::now() + patience * factor;
     loop {
         if let Some(found) = ready() {
             return Some(found);
@@ -90,5 +92,14 @@ pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -
             return None;
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Takes note of a number that was other than zero: in the file from which a run over many machines tells which numbers no
+/// test ever moved.
+pub fn seen(number: &str) {
+    if let Some(path) = std::env::var_os("SYSTEM_MONITOR_SEEN") {
+        let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{number}").unwrap();
     }
 }

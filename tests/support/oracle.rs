@@ -59,6 +59,17 @@ impl Judged {
     }
 }
 
+/// Takes note of the numbers that are other than zero.
+fn note(path: &str, value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => members.iter().for_each(|(name, member)| {
+            note(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, member);
+        }),
+        serde_json::Value::Number(number) if number.as_f64() != Some(0.0) => crate::seen(path),
+        _ => {}
+    }
+}
+
 /// Judges the bytes under `system:metrics:{name}`.
 pub fn report(name: &str, bytes: &[u8]) -> Result<Judged, String> {
     let members = members(bytes)?;
@@ -90,7 +101,8 @@ pub fn report(name: &str, bytes: &[u8]) -> Result<Judged, String> {
     }
     timestamp(&texts["timestamp"])?;
     percent(&numbers)?;
-    let json = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    note("", &json);
     Ok(Judged { numbers, timestamp: texts["timestamp"].clone(), status: texts["status"].clone(), json })
 }
 

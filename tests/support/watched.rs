@@ -146,6 +146,12 @@ impl Load {
         self.child.id()
     }
 
+    /// The CPU time that it was given (`Documentation/scheduler/sched-stats.rst`).
+    pub fn cpu(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    }
+
     /// Waits until it has done what it was told; what it said before that.
     pub fn done(&mut self) -> Vec<String> {
         let mut said = Vec::new();
@@ -216,7 +222,11 @@ impl Outside {
         assert!(sampled.errors.is_empty(), "{:?}", sampled.errors);
         let report = Report::new(self.before.as_ref(), &sampled.snapshot, sampled.cost);
         self.before = Some(sampled.snapshot);
-        report.containers.into_iter().next().unwrap()
+        let container = report.containers.into_iter().next().unwrap();
+        for metric in Metric::ALL.iter().filter(|metric| container.real(**metric).is_some_and(|value| value != 0.0)) {
+            crate::seen(metric.spec().name());
+        }
+        container
     }
 
     /// A counter as the kernel has it.

@@ -45,7 +45,7 @@ pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
         return Ok(root);
     }
     packages(&["debootstrap"])?;
-    let Some(mirror) = mirror() else { bail!("no Debian mirror is configured") };
+    let Some((mirror, _)) = mirrors() else { bail!("no Debian mirror is configured") };
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
@@ -65,16 +65,40 @@ pub(crate) fn valkey() -> anyhow::Result<()> {
     if output("valkey-server", &["--version"]).is_some() || packages(&names).is_ok() {
         return Ok(());
     }
-    let Some(mirror) = mirror() else { bail!("valkey-server is not installed, and no Debian mirror is configured") };
-    if !Path::new(BACKPORTS).exists() {
-        fs::write(BACKPORTS, format!("deb {mirror} bookworm-backports main\n"))?;
-    }
-    run(&mut command("apt-get", &["update", "--quiet"]))?;
+    backports()?;
     packages(&names)
 }
 
-/// The mirror that this machine's apt already uses.
-fn mirror() -> Option<String> {
+/// Installs the emulator of whole machines, and what their images are packed with.
+pub(crate) fn emulator() -> anyhow::Result<()> {
+    packages(&["busybox-static", "cpio", "iproute2", "util-linux", "binutils", "xz-utils"])?;
+    valkey()?;
+    if output("qemu-system-x86_64", &["--version"]).is_some() {
+        return Ok(());
+    }
+    // bookworm's own cannot stand beside the tools for disk images that some machines have from its backports.
+    let from_backports =
+        ["install", "--yes", "--quiet", "--no-install-recommends", "--target-release", "bookworm-backports"];
+    let mut apt = command("apt-get", &from_backports);
+    apt.arg("qemu-system-x86").env("DEBIAN_FRONTEND", "noninteractive");
+    match backports().and_then(|()| run(&mut apt)) {
+        Ok(()) => Ok(()),
+        Err(_) => packages(&["qemu-system-x86"]),
+    }
+}
+
+/// Makes bookworm's backports known.
+fn backports() -> anyhow::Result<()> {
+    let Some((mirror, _)) = mirrors() else { bail!("no Debian mirror is configured") };
+    if !Path::new(BACKPORTS).exists() {
+        fs::write(BACKPORTS, format!("deb {mirror} bookworm-backports main\n"))?;
+    }
+    run(&mut command("apt-get", &["update", "--quiet"]))
+}
+
+/// The mirrors that this machine's apt already uses: of the distribution, and of its security updates.
+pub(crate) fn mirrors() -> Option<(String, String)> {
     let listed = output("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE)"])?;
-    listed.lines().find_map(|line| line.strip_suffix(" bookworm").map(str::to_owned))
+    let of = |release: &str| listed.lines().find_map(|line| line.strip_suffix(release).map(str::to_owned));
+    Some((of(" bookworm")?, of(" bookworm-security")?))
 }

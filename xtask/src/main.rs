@@ -15,6 +15,7 @@ mod release;
 mod run;
 mod shell;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ cargo xtask COMMAND
   run [ARGUMENT…]   build the agent and run it on this machine; to Valkey if one answers, else on the terminal
   test              install what the tests need, and run everything that this machine can run
   ci                the same, where a test that cannot run is a failure
+  vm [MACHINE…]     run the tests in emulated machines with other kernels
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         "run" => run::run(rest),
         "test" => test::test(std::env::var_os("CI").is_some_and(|value| !value.is_empty())),
         "ci" => test::test(true),
+        "vm" => vm::vm(rest),
         "bench" => test::bench(rest),
         "build-static" => release::build_for(rest),
         "dist" => dist::dist(rest),

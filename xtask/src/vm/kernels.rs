@@ -1,0 +1,137 @@
+//! Debian's kernels, fetched without a trace in this machine's own package lists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use super::workshop;
+use crate::install::mirrors;
+use crate::shell::run;
+
+/// The suites that have kernels, oldest first, and those of them that have security updates.
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+const SECURITY: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+
+/// A kernel, and what it loads later.
+pub(super) struct Kernel {
+    /// The file that boots.
+    pub(super) image: PathBuf,
+    /// Virtual cables between network namespaces, as `xz` packed it or plain.
+    pub(super) veth: PathBuf,
+}
+
+/// The newest kernel of a series (`6.12.`); of an empty series the newest of all.
+pub(super) fn fetch(series: &str) -> anyhow::Result<Kernel> {
+    let place = workshop().join("kernels").join(if series.is_empty() { "newest" } else { series });
+    if let Some(kernel) = unpacked(&place) {
+        return Ok(kernel);
+    }
+    let apt = Apt::prepare()?;
+    let package = apt.newest(series)?;
+    println!("kernel {series}: {package}");
+    fs::create_dir_all(&place)?;
+    let mut packages = vec![package.clone()];
+    // Newer suites keep the modules apart.
+    packages.extend(package.starts_with("linux-binary-").then(|| package.replacen("binary", "modules", 1)));
+    run(apt.command("apt-get").arg("download").args(&packages).current_dir(&place))?;
+    for deb in fs::read_dir(&place)?.flatten().map(|entry| entry.path()) {
+        if deb.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&deb).arg(&place))?;
+            fs::remove_file(&deb)?;
+        }
+    }
+    unpacked(&place).with_context(|| format!("{} hold no kernel with virtual cables", packages.join(", ")))
+}
+
+fn unpacked(place: &Path) -> Option<Kernel> {
+    let modules = [place.join("lib/modules"), place.join("usr/lib/modules")].into_iter().find(|dir| dir.is_dir())?;
+    let modules = fs::read_dir(modules).ok()?.flatten().next()?.path();
+    let boot = fs::read_dir(place.join("boot")).ok().into_iter().chain(fs::read_dir(&modules).ok());
+    let mut files = boot.flatten().flatten().map(|entry| entry.path());
+    let image =
+        files.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))?;
+    let drivers = modules.join("kernel/drivers/net");
+    let veth = ["veth.ko.xz", "veth.ko"].map(|name| drivers.join(name)).into_iter().find(|path| path.exists())?;
+    Some(Kernel { image, veth })
+}
+
+/// apt with sources and lists of its own.
+struct Apt {
+    dir: PathBuf,
+}
+
+impl Apt {
+    fn prepare() -> anyhow::Result<Self> {
+        let apt = Self { dir: workshop().join("apt") };
+        for dir in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(apt.dir.join(dir))?;
+        }
+        let (main, security) = mirrors().context("apt has no Debian mirror")?;
+        let mut sources = String::new();
+        for suite in SUITES {
+            sources += &format!("deb [arch=amd64] {main} {suite} main\n");
+        }
+        for suite in SECURITY {
+            sources += &format!("deb [arch=amd64] {security} {suite}-security main\n");
+        }
+        let list = apt.dir.join("sources.list");
+        if fs::read_to_string(&list).ok().as_ref() != Some(&sources) {
+            fs::write(&list, sources)?;
+            run(apt.command("apt-get").args(["update", "--quiet"]))?;
+        }
+        Ok(apt)
+    }
+
+    fn options(&self) -> [String; 5] {
+        let dir = self.dir.display();
+        [
+            format!("Dir::Etc::sourcelist={dir}/sources.list"),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("Dir::State::lists={dir}/lists"),
+            format!("Dir::Cache={dir}/cache"),
+            "APT::Sandbox::User=root".to_owned(),
+        ]
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for option in self.options() {
+            command.arg("-o").arg(option);
+        }
+        command
+    }
+
+    fn cache(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command("apt-cache").args(arguments).output().context("apt-cache")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `NAME=VERSION` of the newest kernel package of a series. Newer suites split the kernel from the package that signs
+    /// it, which then depends on it: the name of the kernel itself sorts last.
+    fn newest(&self, series: &str) -> anyhow::Result<String> {
+        let found = self.cache(&["search", "--names-only", "^linux-(image|binary)-[0-9].*-cloud-amd64$"])?;
+        let names: Vec<&str> = found.lines().filter_map(|line| line.split(' ').next()).collect();
+        let versions = self.cache(&[&["madison"], &names[..]].concat())?;
+        let mut kernels: Vec<_> = versions
+            .lines()
+            .filter_map(|line| {
+                let mut columns = line.split('|').map(str::trim);
+                let (name, version) = (columns.next()?, columns.next()?);
+                let is_split = name.starts_with("linux-binary-");
+                version.starts_with(series).then(|| (numbers(version), is_split, format!("{name}={version}")))
+            })
+            .collect();
+        kernels.sort();
+        match kernels.pop() {
+            Some((.., package)) => Ok(package),
+            None => bail!("no kernel {series} in {} of Debian", SUITES.join(", ")),
+        }
+    }
+}
+
+/// What versions of one source are compared by.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}

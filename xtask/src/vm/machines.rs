@@ -1,0 +1,76 @@
+//! The machines: a kernel, how it is booted, what it lets an agent see.
+
+/// How the cgroup trees are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// One v2 tree.
+    V2,
+    /// A v1 hierarchy per controller.
+    V1,
+    /// v1 hierarchies, and the v2 tree beside them.
+    Hybrid,
+}
+
+impl Layout {
+    /// The word that the machine's start script knows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+/// A machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) name: &'static str,
+    /// The kernel's version begins with this; empty is the newest of all.
+    pub(super) series: &'static str,
+    pub(super) layout: Layout,
+    /// More words for the kernel's command line.
+    pub(super) boot: &'static str,
+    /// Whether the kernel's description of its types is hidden.
+    pub(super) hides_types: bool,
+    /// Whether the agent runs as an ordinary user without any capability.
+    pub(super) is_unprivileged: bool,
+    /// Whether every test must run: a machine from which something was taken may skip what needs it, and its golden text of
+    /// `doctor` says what that is.
+    pub(super) is_capable: bool,
+}
+
+const PLAIN: Machine = Machine {
+    name: "",
+    series: "",
+    layout: Layout::V2,
+    boot: "",
+    hides_types: false,
+    is_unprivileged: false,
+    is_capable: true,
+};
+
+/// Every machine. The first ones are what users have; each of the others lacks one thing.
+pub(super) const MACHINES: &[Machine] = &[
+    Machine { name: "newest", ..PLAIN },
+    Machine { name: "6.12", series: "6.12.", ..PLAIN },
+    Machine { name: "6.1", series: "6.1.", ..PLAIN },
+    Machine { name: "5.10", series: "5.10.", is_capable: false, ..PLAIN },
+    Machine { name: "6.12-hybrid", series: "6.12.", layout: Layout::Hybrid, is_capable: false, ..PLAIN },
+    Machine { name: "6.1-v1", series: "6.1.", layout: Layout::V1, is_capable: false, ..PLAIN },
+    Machine {
+        name: "6.12-integrity",
+        series: "6.12.",
+        boot: "lsm=lockdown,capability,landlock,bpf lockdown=integrity",
+        ..PLAIN
+    },
+    Machine {
+        name: "6.12-confidentiality",
+        series: "6.12.",
+        boot: "lsm=lockdown,capability,landlock,bpf lockdown=confidentiality",
+        is_capable: false,
+        ..PLAIN
+    },
+    Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, is_capable: false, ..PLAIN },
+    Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, is_capable: false, ..PLAIN },
+];
