@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const OBJECTS: [&str; 3] = ["network", "process", "lifecycle"];
+const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SYSTEM_MONITOR_EBPF_OBJECTS");

@@ -5,6 +5,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod kernel;
+
 use bytemuck::{Pod, Zeroable};
 
 /// Version of every layout in this file and of every map; stored beside pinned maps so that an agent never misreads
@@ -132,6 +134,78 @@ impl Life {
     }
 }
 
+/// The latest pass over the cgroups.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Pass {
+    /// Its number: no other has the same.
+    pub session: u64,
+    /// The cgroups that it found, whether the table had room for them or not.
+    pub found: u64,
+}
+
+/// What a pass over the cgroups found of the CPU time of one, with all that is below it. Times are nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Cpu {
+    /// The cgroup.
+    pub cgroup: u64,
+    /// CPU time, exact.
+    pub total: u64,
+    /// The part of it in user mode, as the timer's ticks found it.
+    pub user: u64,
+    /// The part of it in the kernel, as the timer's ticks found it.
+    pub system: u64,
+    /// What the kernel last told a reader of `cpu.stat` to be user mode.
+    pub shown_user: u64,
+    /// What it last told to be in the kernel.
+    pub shown_system: u64,
+    /// 1 where the next two are known.
+    pub has_quota: u64,
+    /// Periods in which a quota was enforced.
+    pub periods: u64,
+    /// Those in which it ran out.
+    pub throttled: u64,
+}
+
+/// What a pass over the cgroups found of the memory of one, with all that is below it, in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Memory {
+    /// The cgroup.
+    pub cgroup: u64,
+    /// 1 where the others are known: the controller is on for the cgroup.
+    pub has_memory: u64,
+    /// All that is charged.
+    pub usage: u64,
+    /// Anonymous memory.
+    pub anon: u64,
+    /// Page cache.
+    pub file: u64,
+    /// Page cache that was not used of late.
+    pub inactive_file: u64,
+    /// Processes killed for want of memory.
+    pub oom_kills: u64,
+}
+
+/// What a pass over the tasks found of one process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Process {
+    /// The cgroup that it is in.
+    pub cgroup: u64,
+    /// When it started, in nanoseconds since the machine did.
+    pub started: u64,
+    /// Its open descriptors.
+    pub descriptors: u64,
+    /// How many it may have.
+    pub limit: u64,
+    /// Its id, as the machine knows it.
+    pub pid: u32,
+    /// Its threads.
+    pub threads: u32,
+}
+
 impl Network {
     /// Adds another reading: another CPU's share, or another cgroup's of the same container.
     pub fn add(&mut self, other: &Self) {
@@ -153,6 +227,31 @@ impl Processes {
     }
 }
 
+impl Cpu {
+    /// CPU time in user mode and in the kernel, in nanoseconds, as the kernel tells it: `total` divided in the proportion of
+    /// the ticks, so that both together are exact, and none ever goes back behind what was told before
+    /// (`cputime_adjust()` in `kernel/sched/cputime.c`). `told` is what this function said of the reading before.
+    pub fn divided(&self, told: (u64, u64)) -> (u64, u64) {
+        let shown = (self.shown_user, self.shown_system);
+        let sum = |(user, system): (u64, u64)| user.saturating_add(system);
+        let before = if sum(shown) > sum(told) { shown } else { told };
+        if sum(before) >= self.total {
+            return before;
+        }
+        let system = match (self.user, self.system) {
+            (_, 0) => 0,
+            (0, _) => self.total,
+            (user, system) => {
+                let part = u128::from(self.total) * u128::from(system) / (u128::from(user) + u128::from(system));
+                u64::try_from(part).unwrap_or(self.total)
+            }
+        };
+        let system = system.max(before.1);
+        let user = self.total.saturating_sub(system).max(before.0);
+        (user, self.total.saturating_sub(user))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +263,29 @@ mod tests {
         assert!(lineage.up_to(6).ids().eq([5, 6]));
         assert!(lineage.up_to(7).ids().eq([5, 6, 7]));
         assert_eq!(lineage.up_to(1).ids().count(), 0);
+    }
+
+    fn cpu(total: u64, user: u64, system: u64) -> Cpu {
+        Cpu { total, user, system, ..Cpu::default() }
+    }
+
+    #[test]
+    fn cpu_time_is_divided_as_the_ticks_are() {
+        assert_eq!(cpu(1000, 3, 1).divided((0, 0)), (750, 250));
+        assert_eq!((cpu(1000, 3, 0).divided((0, 0)), cpu(1000, 0, 3).divided((0, 0))), ((1000, 0), (0, 1000)));
+        assert_eq!(cpu(u64::MAX, u64::MAX, u64::MAX).divided((0, 0)), (u64::MAX - u64::MAX / 2, u64::MAX / 2));
+    }
+
+    #[test]
+    fn neither_part_goes_back_behind_what_was_told_here_or_in_the_file() {
+        let (mut told, mut shown) = ((0, 0), (0, 0));
+        for (total, user, system) in [(100, 1, 0), (200, 1, 3), (210, 9, 3), (210, 0, 9), (5000, 1, 1), (5001, 0, 0)] {
+            let found = Cpu { shown_user: shown.0, shown_system: shown.1, ..cpu(total, user, system) };
+            let now = found.divided(told);
+            assert!(now.0 >= told.0 && now.1 >= told.1 && now.0 + now.1 == total, "{found:?}: {told:?} {now:?}");
+            (told, shown) = (now, told);
+        }
+        let file = Cpu { shown_user: 50, shown_system: 50, ..cpu(100, 1, 0) };
+        assert_eq!(file.divided((10, 10)), (50, 50));
     }
 }

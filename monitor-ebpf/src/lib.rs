@@ -1,10 +1,15 @@
-//! What the programs share: constants that the agent sets at load time, counting, and the scope.
+//! What the programs share: constants that the agent sets at load time, counting, the scope, kernel functions, and
+//! iterators.
 //!
-//! The programs use tracepoint arguments and direct loads of typed kernel memory only, no `bpf_probe_read`: so they load
-//! under confidentiality lockdown too.
+//! The programs use tracepoint arguments and direct loads of typed kernel memory only, no `bpf_probe_read` where the kernel
+//! has another way: so they load under confidentiality lockdown too.
 #![no_std]
-#![feature(core_intrinsics)]
+#![feature(core_intrinsics, asm_experimental_arch)]
 #![allow(internal_features, reason = "the BPF target has no other way to an atomic add without its result")]
+
+pub mod files;
+pub mod iterator;
+pub mod kernel;
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_source_that_is_lost_and_comes_back_is_said_once_each() {
         let mut watch = Watch::default();
-        let there = container(&[(Metric::CpuUsage, 0, 1)]);
+        let there = container(&[(Metric::CpuUsage, 1, 1)]);
         assert!(watch.events(&there).is_empty());
         assert_eq!(
             texts(watch.events(&container(&[]))),
@@ -240,8 +240,8 @@ mod tests {
     fn what_was_never_there_and_appears_is_no_event_and_another_source_is_one() {
         let mut watch = Watch::default();
         watch.events(&container(&[]));
-        assert!(watch.events(&container(&[(Metric::CpuUsage, 1, 1)])).is_empty());
-        let other = container(&[(Metric::CpuUsage, 0, 1)]);
+        assert!(watch.events(&container(&[(Metric::CpuUsage, 2, 1)])).is_empty());
+        let other = container(&[(Metric::CpuUsage, 1, 1)]);
         assert_eq!(texts(watch.events(&other)), ["WARN cpu is now read from cgroup2, no longer from cgroup1"]);
     }
 
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_names_what_is_there_and_what_is_not() {
-        let text = heartbeat(&container(&[(Metric::ProcessCount, 0, 3), (Metric::MemoryUsage, 0, 1 << 20)]));
+        let text = heartbeat(&container(&[(Metric::ProcessCount, 0, 3), (Metric::MemoryUsage, 1, 1 << 20)]));
         assert!(text.starts_with("1.0 MiB, 3 processes, sources: memory from cgroup2"), "{text}");
         assert!(text.contains("absent: cpu, network"), "{text}");
     }

@@ -3,9 +3,9 @@
 //! Reading, JSON, the terminal tables and `docs/metrics.md` are loops over it. A number that a kernel file already
 //! has is added by adding its row; one that eBPF counts needs the field and the increment as well.
 
-use monitor_common::{Network, Processes};
+use monitor_common::{Memory, Network, Processes};
 
-use crate::readings::{Disk, Filesystem, Interfaces, Machine, Read, Tasks};
+use crate::readings::{CpuTime, Disk, Filesystem, Interfaces, Machine, Read, Tasks};
 use crate::report::{Derived, View};
 use crate::snapshot::NO_LIMIT;
 
@@ -133,6 +133,12 @@ pub enum Origin {
     Network(&'static [&'static str], fn(&Network) -> u64),
     /// eBPF: the programs that must be attached, and the field of what the process tracepoints count.
     Processes(&'static [&'static str], fn(&Processes) -> u64),
+    /// eBPF: a pass over all cgroups that takes their CPU time.
+    CpuPass(fn(&CpuTime) -> Option<u64>),
+    /// eBPF: a pass over all cgroups that takes their memory.
+    MemoryPass(fn(&Memory) -> u64),
+    /// eBPF: a pass over all tasks.
+    TaskPass(fn(&Tasks) -> Read),
     /// The processes of the cgroup.
     Tasks(fn(&Tasks) -> Read),
     /// The interfaces of the container's network namespace.
@@ -147,13 +153,33 @@ pub enum Origin {
     Disk(fn(&Disk) -> Read),
 }
 
+/// The programs that the passes run once per cgroup and per task.
+pub const CPU_PASS: &str = "cgroup_cpu";
+/// See [`CPU_PASS`].
+pub const MEMORY_PASS: &str = "cgroup_memory";
+/// See [`CPU_PASS`].
+pub const TASK_PASS: &str = "task";
+
 impl Origin {
+    /// The eBPF programs that it takes.
+    pub fn programs(&self) -> &'static [&'static str] {
+        match self {
+            Self::Network(programs, _) | Self::Processes(programs, _) => programs,
+            Self::CpuPass(_) => &[CPU_PASS],
+            Self::MemoryPass(_) => &[MEMORY_PASS],
+            Self::TaskPass(_) => &[TASK_PASS],
+            _ => &[],
+        }
+    }
+
     /// The word that readers see in `sources`.
     pub fn backend(&self) -> &'static str {
         match self {
             Self::V2(_) => "cgroup2",
             Self::V1(..) => "cgroup1",
-            Self::Network(..) | Self::Processes(..) => "ebpf",
+            Self::Network(..) | Self::Processes(..) | Self::CpuPass(_) | Self::MemoryPass(_) | Self::TaskPass(_) => {
+                "ebpf"
+            }
             Self::Tasks(_) | Self::Interfaces(_) | Self::Machine(_) | Self::Root(_) => "procfs",
             Self::Filesystem(_) | Self::Disk(_) => "statfs",
         }
@@ -166,6 +192,9 @@ impl std::fmt::Display for Origin {
             Self::V2(file) => write!(f, "{} (cgroup v2)", file.name),
             Self::V1(_, file) => write!(f, "{} (cgroup v1)", file.name),
             Self::Network(programs, _) | Self::Processes(programs, _) => write!(f, "eBPF {}", programs.join(", ")),
+            Self::CpuPass(_) => write!(f, "eBPF {CPU_PASS}"),
+            Self::MemoryPass(_) => write!(f, "eBPF {MEMORY_PASS}"),
+            Self::TaskPass(_) => write!(f, "eBPF {TASK_PASS}"),
             Self::Tasks(_) => f.write_str("/proc/PID"),
             Self::Interfaces(_) => f.write_str("/proc/PID/net/dev"),
             Self::Machine(_) => f.write_str("/proc"),
@@ -270,7 +299,7 @@ metrics! {
     /// CPUs of the cpuset, else the machine's.
     CpuPercent = Field("cpu_percent"), Gauge, Percent, Derived(|v| Ok((v.real(Metric::CpuUsageCores)? / v.cpu_allowance()? * 100.0).min(100.0)));
     /// Memory charged to the container, page cache included.
-    MemoryUsage = Field("memory_usage_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.current", Single)), V1("memory", File::new("memory.usage_in_bytes", Single)), Root(|m| m.memory_used.clone())]);
+    MemoryUsage = Field("memory_usage_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.usage), V2(File::new("memory.current", Single)), V1("memory", File::new("memory.usage_in_bytes", Single)), Root(|m| m.memory_used.clone())]);
     /// Memory in percent of the smallest limit on the way to the root, else of the machine's memory.
     MemoryPercent = Field("memory_percent"), Gauge, Percent, Derived(|v| Ok(v.real(Metric::MemoryUsage)? / v.memory_allowance()? * 100.0));
     /// Bytes received: IP bytes of the container's own sockets, loopback included (eBPF), or all interfaces of its
@@ -289,9 +318,9 @@ metrics! {
     /// Disk usage in percent of that size.
     DiskPercent = Field("disk_percent"), Gauge, Percent, Derived(|v| Ok((v.real(Metric::DiskUsage)? / v.nonzero(Metric::DiskTotal)? * 100.0).min(100.0)));
     /// Processes, not threads.
-    ProcessCount = Field("process_count"), Gauge, Count, Read(&[Tasks(|t| t.processes.clone())]);
+    ProcessCount = Field("process_count"), Gauge, Count, Read(&[TaskPass(|t| t.processes.clone()), Tasks(|t| t.processes.clone())]);
     /// Open descriptors of all processes.
-    FileDescriptors = Field("file_descriptors"), Gauge, Count, Read(&[Tasks(|t| t.descriptors.clone())]);
+    FileDescriptors = Field("file_descriptors"), Gauge, Count, Read(&[TaskPass(|t| t.descriptors.clone()), Tasks(|t| t.descriptors.clone())]);
     /// The machine's load average over one minute.
     Load1 = Field("load_average_1m"), Gauge, Load, Read(&[Machine(|m| m.load[0].clone())]);
     /// The machine's load average over five minutes.
@@ -299,7 +328,7 @@ metrics! {
     /// The machine's load average over fifteen minutes.
     Load15 = Field("load_average_15m"), Gauge, Load, Read(&[Machine(|m| m.load[2].clone())]);
     /// Seconds since the container's first process started.
-    Uptime = Field("uptime_seconds"), Gauge, Seconds, Read(&[Tasks(|t| t.uptime.clone())]);
+    Uptime = Field("uptime_seconds"), Gauge, Seconds, Read(&[TaskPass(|t| t.uptime.clone()), Tasks(|t| t.uptime.clone())]);
 
     /// CPUs in use, never clamped.
     CpuUsageCores = Field("cpu.usage_cores"), Gauge, Cores, Derived(|v| Ok(v.rate(Metric::CpuUsage)? / 1e9));
@@ -312,7 +341,7 @@ metrics! {
     /// Enforcement periods in which the quota ran out, in percent of those in the interval.
     CpuThrottledPercent = Field("cpu.throttled_percent"), Gauge, Percent, Derived(|v| v.share(Metric::CpuThrottled, Metric::CpuPeriods));
     /// Enforcement periods in which the quota ran out.
-    CpuThrottled = Field("cpu.throttled_periods"), Counter, Count, Read(&[V2(File::new("cpu.stat", Flat("nr_throttled"))), V1("cpu", File::new("cpu.stat", Flat("nr_throttled")))]);
+    CpuThrottled = Field("cpu.throttled_periods"), Counter, Count, Read(&[CpuPass(|c| Some(c.quota?.1)), V2(File::new("cpu.stat", Flat("nr_throttled"))), V1("cpu", File::new("cpu.stat", Flat("nr_throttled")))]);
     /// Time in which some task waited for a CPU, percent of the last ten seconds.
     CpuPressure = Field("cpu.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("cpu.pressure", Nested("some", "avg10")))]);
 
@@ -321,15 +350,15 @@ metrics! {
     /// The smallest memory limit on the way to the root.
     MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards()), V1("memory", File::new("memory.limit_in_bytes", Single).upwards())]);
     /// Anonymous memory.
-    MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("anon"))), V1("memory", File::new("memory.stat", Flat("total_rss")))]);
+    MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.anon), V2(File::new("memory.stat", Flat("anon"))), V1("memory", File::new("memory.stat", Flat("total_rss")))]);
     /// Page cache.
-    MemoryFile = Field("memory.file_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("file"))), V1("memory", File::new("memory.stat", Flat("total_cache")))]);
+    MemoryFile = Field("memory.file_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.file), V2(File::new("memory.stat", Flat("file"))), V1("memory", File::new("memory.stat", Flat("total_cache")))]);
     /// Swap in use.
     MemorySwap = Field("memory.swap_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.swap.current", Single)), V1("memory", File::new("memory.stat", Flat("total_swap")))]);
     /// The most memory ever charged.
     MemoryPeak = Field("memory.peak_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.peak", Single)), V1("memory", File::new("memory.max_usage_in_bytes", Single))]);
     /// Processes killed for want of memory.
-    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["mark_victim", "sched_process_exit"], |p| p.oom_kills)]);
+    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[MemoryPass(|m| m.oom_kills), V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["mark_victim", "sched_process_exit"], |p| p.oom_kills)]);
     /// Time in which some task waited for memory, percent of the last ten seconds.
     MemoryPressureSome = Field("memory.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("some", "avg10")))]);
     /// Time in which all tasks waited for memory, percent of the last ten seconds.
@@ -356,7 +385,7 @@ metrics! {
     IoPressure = Field("io.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("io.pressure", Nested("some", "avg10")))]);
 
     /// Tasks: every thread of every process.
-    Threads = Field("processes.threads"), Gauge, Count, Read(&[V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), Tasks(|t| t.threads.clone())]);
+    Threads = Field("processes.threads"), Gauge, Count, Read(&[V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), TaskPass(|t| t.threads.clone()), Tasks(|t| t.threads.clone())]);
     /// The smallest limit of tasks on the way to the root.
     PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards()), V1("pids", File::new("pids.max", Single).upwards())]);
     /// Processes created, since counting began.
@@ -379,7 +408,7 @@ metrics! {
     /// Descriptors closed, since counting began.
     DescriptorsClosed = Field("descriptors.closed"), Counter, Count, Never("descriptor events are not counted in this version");
     /// Descriptors of the process nearest its own limit, in percent of that limit.
-    DescriptorsNearest = Field("descriptors.limit_highest_percent"), Gauge, Percent, Read(&[Tasks(|t| t.nearest_limit.clone())]);
+    DescriptorsNearest = Field("descriptors.limit_highest_percent"), Gauge, Percent, Read(&[TaskPass(|t| t.nearest_limit.clone()), Tasks(|t| t.nearest_limit.clone())]);
 
     /// What the container itself wrote over its image.
     DiskWritable = Field("disk.writable_bytes"), Gauge, Bytes, Read(&[Disk(|d| d.writable_bytes.clone())]);
@@ -389,17 +418,17 @@ metrics! {
     InodesTotal = Field("disk.inodes_total"), Gauge, Count, Read(&[Filesystem(|f| f.inodes_total)]);
 
     /// CPU time used.
-    CpuUsage = Ingredient("cpu.usage"), Counter, Nanoseconds, Read(&[V2(File::new("cpu.stat", Flat("usage_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage", Single))]);
+    CpuUsage = Ingredient("cpu.usage"), Counter, Nanoseconds, Read(&[CpuPass(|c| Some(c.total)), V2(File::new("cpu.stat", Flat("usage_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage", Single))]);
     /// CPU time used in user mode.
-    CpuUser = Ingredient("cpu.user"), Counter, Nanoseconds, Read(&[V2(File::new("cpu.stat", Flat("user_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_user", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("user")).times(10_000_000))]);
+    CpuUser = Ingredient("cpu.user"), Counter, Nanoseconds, Read(&[CpuPass(|c| Some(c.user)), V2(File::new("cpu.stat", Flat("user_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_user", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("user")).times(10_000_000))]);
     /// CPU time used in the kernel.
-    CpuSystem = Ingredient("cpu.system"), Counter, Nanoseconds, Read(&[V2(File::new("cpu.stat", Flat("system_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_sys", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("system")).times(10_000_000))]);
+    CpuSystem = Ingredient("cpu.system"), Counter, Nanoseconds, Read(&[CpuPass(|c| Some(c.system)), V2(File::new("cpu.stat", Flat("system_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_sys", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("system")).times(10_000_000))]);
     /// Enforcement periods that had runnable tasks.
-    CpuPeriods = Ingredient("cpu.periods"), Counter, Count, Read(&[V2(File::new("cpu.stat", Flat("nr_periods"))), V1("cpu", File::new("cpu.stat", Flat("nr_periods")))]);
+    CpuPeriods = Ingredient("cpu.periods"), Counter, Count, Read(&[CpuPass(|c| Some(c.quota?.0)), V2(File::new("cpu.stat", Flat("nr_periods"))), V1("cpu", File::new("cpu.stat", Flat("nr_periods")))]);
     /// CPUs that the cpuset allows.
     CpusetCount = Ingredient("cpu.cpuset"), Gauge, Count, Read(&[V2(File::new("cpuset.cpus.effective", List)), V1("cpuset", File::new("cpuset.effective_cpus", List)), V1("cpuset", File::new("cpuset.cpus", List))]);
     /// Page cache not used of late.
-    MemoryInactiveFile = Ingredient("memory.inactive_file"), Gauge, Bytes, Read(&[V2(File::new("memory.stat", Flat("inactive_file"))), V1("memory", File::new("memory.stat", Flat("total_inactive_file")))]);
+    MemoryInactiveFile = Ingredient("memory.inactive_file"), Gauge, Bytes, Read(&[MemoryPass(|m| m.inactive_file), V2(File::new("memory.stat", Flat("inactive_file"))), V1("memory", File::new("memory.stat", Flat("total_inactive_file")))]);
     /// Whether the container is frozen by its v2 group.
     Frozen = Ingredient("frozen"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("frozen")))]);
     /// Whether the container is frozen by its group of the v1 freezer, which a hybrid host has beside the v2 one.

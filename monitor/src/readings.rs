@@ -5,6 +5,20 @@ use crate::snapshot::Cause;
 /// One number, or why it is not there.
 pub type Read = Result<u64, Cause>;
 
+/// CPU time of one cgroup, from a pass over all of them: what its `cpu.stat` would say, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuTime {
+    /// All of it.
+    pub total: u64,
+    /// In user mode.
+    pub user: u64,
+    /// In the kernel.
+    pub system: u64,
+    /// Periods in which a quota was enforced, and those in which it ran out; where the controller is on and can be looked
+    /// into.
+    pub quota: Option<(u64, u64)>,
+}
+
 /// The processes of one cgroup, from `/proc/PID` (`Documentation/filesystems/proc.rst`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tasks {

@@ -99,6 +99,17 @@ impl Values {
         }
     }
 
+    /// Records what `read` says of each origin of each row; nothing of those of which it says nothing.
+    pub fn fill(&mut self, read: impl Fn(&Origin) -> Option<Result<u64, Cause>>) {
+        for (metric, rank, origin) in Metric::origins() {
+            match read(origin) {
+                Some(Ok(value)) => self.put(metric, rank, value),
+                Some(Err(cause)) => self.miss(metric, rank, cause),
+                None => {}
+            }
+        }
+    }
+
     /// Whether an origin preferred to `rank` has given the value already, so that reading it again is waste.
     pub fn served(&self, metric: Metric, rank: u8) -> bool {
         matches!(self.0[metric.index()], Reading::Value(_, held) if held < rank)
@@ -265,5 +276,20 @@ impl Snapshot {
             places: BTreeMap::new(),
             gone: BTreeMap::new(),
         }
+    }
+
+    /// The containers that a cgroup is in, or is, from the innermost outwards. What nobody has seen the place of is on the
+    /// machine all the same.
+    pub fn containers(&self, id: CgroupId) -> Vec<CgroupId> {
+        if self.scope == Scope::Own {
+            return self.cgroups.keys().copied().collect();
+        }
+        let mut containers: Vec<CgroupId> = self.places.get(&id).map(|place| place.owner).into_iter().collect();
+        while let Some(outer) = containers.last().and_then(|last| self.places.get(last)?.outer) {
+            containers.push(outer);
+        }
+        let root = self.cgroups.iter().find(|(_, cgroup)| cgroup.identity.is_root).map(|(id, _)| *id);
+        containers.extend(root.filter(|root| containers.last() != Some(root)));
+        containers
     }
 }

@@ -19,7 +19,7 @@ const LINKER: &str = "0.10.0";
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
-const OBJECTS: [&str; 3] = ["network", "process", "lifecycle"];
+const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];
 
 /// A compiler for the BPF target.
 enum Compiler {

@@ -10,6 +10,7 @@ mod cgroup_rmdir;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
 use monitor_common::{Life, Turn};
+use monitor_ebpf::kernel::{follow, id, load};
 use monitor_ebpf::{Constant, add};
 
 monitor_ebpf::object!();
@@ -25,10 +26,6 @@ static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// `offsetof(struct cgroup, self)`.
 #[unsafe(no_mangle)]
 static CGROUP_SELF: Constant<u64> = Constant::new(0);
-
-/// `offsetof(struct cgroup, kn)`.
-#[unsafe(no_mangle)]
-static CGROUP_KN: Constant<u64> = Constant::new(0);
 
 /// `offsetof(struct cgroup, root)`.
 #[unsafe(no_mangle)]
@@ -46,10 +43,6 @@ static CSS_PARENT: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static CSS_CGROUP: Constant<u64> = Constant::new(0);
 
-/// `offsetof(struct kernfs_node, id)`.
-#[unsafe(no_mangle)]
-static KERNFS_ID: Constant<u64> = Constant::new(0);
-
 /// Tells of a cgroup, if it is one of the v2 tree, which is hierarchy 0: the ids of the others are theirs alone.
 ///
 /// # Safety
@@ -58,13 +51,13 @@ static KERNFS_ID: Constant<u64> = Constant::new(0);
 unsafe fn tell(cgroup: *const u8, turn: Turn) -> i32 {
     // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
     let life = unsafe {
-        let root: *const u8 = load(cgroup, CGROUP_ROOT.get());
+        let root = follow(cgroup, CGROUP_ROOT.get());
         let hierarchy: u32 = load(root, ROOT_HIERARCHY.get());
         if hierarchy != 0 {
             return 0;
         }
-        let outer: *const u8 = load(cgroup, CGROUP_SELF.get() + CSS_PARENT.get());
-        Life { id: id(cgroup), parent: id(load(outer, CSS_CGROUP.get())), turn: turn as u64 }
+        let outer = follow(cgroup, CGROUP_SELF.get() + CSS_PARENT.get());
+        Life { id: id(cgroup), parent: id(follow(outer, CSS_CGROUP.get())), turn: turn as u64 }
     };
     match LIVES.reserve::<Life>(0) {
         Some(mut place) => {
@@ -79,16 +72,4 @@ unsafe fn tell(cgroup: *const u8, turn: Turn) -> i32 {
         }
     }
     0
-}
-
-#[inline(always)]
-unsafe fn id(cgroup: *const u8) -> u64 {
-    // SAFETY: as the caller's.
-    unsafe { load(load::<*const u8>(cgroup, CGROUP_KN.get()), KERNFS_ID.get()) }
-}
-
-#[inline(always)]
-unsafe fn load<T: Copy>(base: *const u8, offset: u64) -> T {
-    // SAFETY: as the caller's.
-    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
 }

@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn sources_name_the_backend_of_each_group_that_is_there() {
         let json: serde_json::Value = serde_json::from_str(&document("web", &[(Metric::CpuUsage, 3)])).unwrap();
-        assert_eq!(json["sources"], serde_json::json!({ "cpu": "cgroup2" }));
+        assert_eq!(json["sources"], serde_json::json!({ "cpu": "ebpf" }));
     }
 
     #[test]

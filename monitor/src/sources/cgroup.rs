@@ -137,9 +137,12 @@ impl Source for CgroupFiles {
             let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, identity));
             let retry = self.readings.is_multiple_of(RETRY);
             for (plan, kept) in self.plans.iter().zip(&mut open.files) {
-                let served = plan.rows.iter().all(|(metric, rank, _)| values.served(*metric, *rank));
-                if let (false, Some(kept)) = (served, kept) {
-                    kept.read(plan, retry, &mut self.reader, values);
+                match kept {
+                    Some(kept) if kept.is_wanted(plan, retry, values) => {
+                        kept.read(plan, retry, &mut self.reader, values);
+                    }
+                    Some(kept) => kept.miss_what_it_lacks(plan, values),
+                    None => {}
                 }
             }
             unlimited(&self.plans, identity, values);
@@ -173,6 +176,8 @@ fn unlimited(plans: &[Plan], identity: &Identity, values: &mut Values) {
 struct Kept {
     levels: Vec<Level>,
     said: Option<(Trouble, Cause)>,
+    /// For each row whose number the file does not have, why.
+    lacks: Vec<Option<Cause>>,
 }
 
 impl Kept {
@@ -187,12 +192,26 @@ impl Kept {
         } else {
             vec![level(dir)]
         };
-        Some(Self { levels, said: None })
+        Some(Self { levels, said: None, lacks: vec![None; plan.rows.len()] })
     }
 
     fn count_open(&self) -> usize {
         let files = self.levels.iter().flat_map(|level| level.companion.iter().chain([&level.file]));
         files.filter(|file| file.handle.is_some()).count()
+    }
+
+    /// Whether the file may have a number that no better origin has given.
+    fn is_wanted(&self, plan: &Plan, retry: bool, values: &Values) -> bool {
+        let mut rows = plan.rows.iter().zip(&self.lacks);
+        rows.any(|((metric, rank, _), lacks)| !values.served(*metric, *rank) && (retry || lacks.is_none()))
+    }
+
+    fn miss_what_it_lacks(&self, plan: &Plan, values: &mut Values) {
+        for ((metric, rank, _), lacks) in plan.rows.iter().zip(&self.lacks) {
+            if let Some(cause) = lacks {
+                values.miss(*metric, *rank, cause.clone());
+            }
+        }
     }
 
     fn read(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
@@ -201,10 +220,13 @@ impl Kept {
         } else if let Some(level) = self.levels.first_mut() {
             match level.text(retry, reader) {
                 Ok(length) => {
-                    for (metric, rank, file) in &plan.rows {
+                    for (at, (metric, rank, file)) in plan.rows.iter().enumerate() {
                         match parse::number(file.format, &reader.buffer[..length]) {
-                            Ok(value) => values.put(*metric, *rank, scaled(value, file.scale)),
-                            Err(error) => values.miss(*metric, *rank, self.cause(plan, Trouble::Parse(error))),
+                            Ok(value) => {
+                                self.lacks[at] = None;
+                                values.put(*metric, *rank, scaled(value, file.scale));
+                            }
+                            Err(error) => values.miss(*metric, *rank, self.lack(plan, at, error)),
                         }
                     }
                 }
@@ -236,6 +258,17 @@ impl Kept {
     fn miss(&mut self, plan: &Plan, trouble: Trouble, values: &mut Values) {
         for (metric, rank, _) in &plan.rows {
             values.miss(*metric, *rank, self.cause(plan, trouble));
+        }
+    }
+
+    /// Why a row's number is not in the text; remembered when it is not meant to be there.
+    fn lack(&mut self, plan: &Plan, row: usize, error: ParseError) -> Cause {
+        let trouble = Trouble::Parse(error);
+        match error {
+            ParseError::Missing(_) => {
+                self.lacks[row].get_or_insert_with(|| Cause::new(trouble.describe(plan.file.name))).clone()
+            }
+            _ => self.cause(plan, trouble),
         }
     }
 
@@ -490,6 +523,27 @@ mod tests {
         assert_eq!(values.get(Metric::CpuUser), Some(Ok(4_000)));
         assert_eq!(cause(&values, Metric::MemoryUsage), "memory.current is empty");
         assert_eq!(cause(&values, Metric::MemoryAnon), "memory.stat has no `anon`");
+    }
+
+    #[test]
+    fn a_file_whose_other_numbers_a_better_origin_gave_is_not_read_for_one_that_it_lacks() {
+        let mut fake = fake(&["v2"], &[("v2/top/own/cpu.stat", "usage_usec 7\nuser_usec 4\nsystem_usec 3\n")]);
+        let served = |fake: &mut Fake| {
+            let mut into = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+            let cgroup = into.cgroups.entry(CgroupId(1)).or_default();
+            cgroup.identity = Arc::clone(&fake.identity);
+            for metric in [Metric::CpuUsage, Metric::CpuUser, Metric::CpuSystem] {
+                cgroup.values.put(metric, 0, 9);
+            }
+            fake.source.sample(&mut into).unwrap();
+            into.cgroups.remove(&CgroupId(1)).unwrap().values
+        };
+        let lacking = |values: &Values| cause(values, Metric::CpuThrottled);
+        assert_eq!(lacking(&served(&mut fake)), "cpu.stat has no `nr_throttled`");
+        std::fs::write(fake.dir.path().join("v2/top/own/cpu.stat"), "nr_throttled 5\n").unwrap();
+        assert_eq!(lacking(&served(&mut fake)), "cpu.stat has no `nr_throttled`", "it was read again");
+        let found = (0..=RETRY).find_map(|_| served(&mut fake).get(Metric::CpuThrottled)?.ok());
+        assert_eq!(found, Some(5), "the controller was switched on");
     }
 
     #[test]

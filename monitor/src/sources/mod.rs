@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod disk;
 pub mod parse;
 pub mod proc_text;
+mod processes;
 pub mod procfs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -108,7 +109,7 @@ fn every_container(
     let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
     let places = Places { host, proc: config.roots.proc.clone(), sockets };
     let mut containers = HostContainers::new(&config.roots, config.rules.clone(), &places, clock)?;
-    let part = Part { top: containers.root(), id: None, lives: true };
+    let part = Part { scope: Scope::Host, top: containers.root(), id: None, lives: true };
     let (mut bpf, programs) = bpf::open(config.ebpf, &part, &config.roots, room, pins, clock);
     if let Err(error) = containers.follow(bpf.take_lives(), Arc::clone(ended)) {
         tracing::warn!("the cgroup tree cannot be followed, and is walked at each reading: {error}");

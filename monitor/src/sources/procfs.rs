@@ -11,9 +11,10 @@ use super::{Source, SourceError};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin};
-use crate::readings::{Interfaces, Machine, Read, Tasks};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Scope, Snapshot, Status, Values};
+use crate::readings::{Interfaces, Machine, Tasks};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, Scope, Snapshot, Status, Values};
 use crate::sources::proc_text::{self, Stat};
+use crate::sources::processes::{Process, Processes};
 
 /// A process' limit of descriptors is read again after so many readings.
 const LIMITS: u64 = 12;
@@ -24,7 +25,7 @@ pub struct Procfs {
     roots: Roots,
     own_pid_namespace: bool,
     sizes: bool,
-    ticks_per_second: u64,
+    ticks_per_second: u32,
     limits: HashMap<(u32, u64), (u64, u64)>,
     /// Where the processes of each cgroup are listed: what is found with a dozen looks is remembered.
     lists: HashMap<CgroupId, PathBuf>,
@@ -39,7 +40,7 @@ impl Procfs {
             own_pid_namespace: fs::metadata(own.join("ns/pid")).is_ok_and(|ns| ns.ino() != FIRST_PID_NAMESPACE),
             // Linux 6.2 and later: the size of the directory is the number of descriptors. Before, it is 0.
             sizes: fs::metadata(own.join("fd")).is_ok_and(|dir| dir.size() > 0),
-            ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
+            ticks_per_second: u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100).max(1),
             roots: roots.clone(),
             limits: HashMap::new(),
             lists: HashMap::new(),
@@ -76,7 +77,7 @@ impl Procfs {
             Ok(pids) => pids,
             Err(cause) => return no_tasks(&cause),
         };
-        let mut sum = Sum { none: pids.is_empty(), ..Sum::default() };
+        let mut sum = if pids.is_empty() { Processes::none() } else { Processes::default() };
         for pid in pids {
             let dir = self.roots.proc.join(pid.to_string());
             // A process that ended since it was listed is not counted; nor is one outside of the reader's pid namespace, for
@@ -87,8 +88,8 @@ impl Procfs {
                 _ => {}
             }
         }
-        cgroup.first_process = sum.first.map(|(_, pid)| pid);
-        sum.into_tasks(now, self.ticks_per_second, self.own_pid_namespace)
+        cgroup.first_process = sum.first();
+        sum.tasks(now)
     }
 
     /// The interfaces of a container: the own ones, or those of the network namespace of its first process, unless that is
@@ -110,23 +111,18 @@ impl Procfs {
         proc_text::interfaces(&text).ok_or_else(|| Cause::new(format!("/proc/{pid}/net/dev is no table of interfaces")))
     }
 
-    fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Sum) {
-        sum.processes += 1;
-        sum.threads += stat.threads;
-        sum.first = sum.first.into_iter().chain([(stat.started, pid)]).min();
-        if pid == 1 {
-            sum.init = Some(stat.started);
-        }
+    fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Processes) {
+        let started = Duration::from_secs(stat.started) / self.ticks_per_second;
+        sum.add(Process { pid, is_init: self.own_pid_namespace && pid == 1, started, threads: stat.threads });
         let open = match self.descriptors(dir) {
             Ok(open) => open,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return sum.refuse(pid, &error),
+            Err(error) => {
+                let cure = "run as the container's user, as root, or on Linux 6.2 or later";
+                return sum.refuse(|| format!("/proc/{pid}/fd: {error}; {cure}"));
+            }
         };
-        sum.descriptors += open;
-        if let Some(limit) = self.limit(pid, dir, stat.started) {
-            let share = if limit == NO_LIMIT { 0 } else { open.saturating_mul(10_000) / limit.max(1) };
-            sum.nearest = sum.nearest.max(Some(share.min(10_000)));
-        }
+        sum.add_descriptors(open, self.limit(pid, dir, stat.started));
     }
 
     fn descriptors(&self, dir: &Path) -> io::Result<u64> {
@@ -182,17 +178,32 @@ impl Source for Procfs {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let now = into.taken.mono;
         let machine = self.machine();
-        for (metric, rank, origin) in Metric::origins() {
-            if let Origin::Machine(pick) = origin {
-                record(&mut into.host.values, metric, rank, pick(&machine));
-            }
-        }
+        into.host.values.fill(|origin| match origin {
+            Origin::Machine(pick) => Some(pick(&machine)),
+            _ => None,
+        });
         self.lists.retain(|id, _| into.extent == Extent::Ended || into.cgroups.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
-            let tasks = self.tasks(*id, cgroup, into.scope, now);
-            let interfaces = self.interfaces(cgroup, into.scope);
-            let root = cgroup.identity.is_root.then_some(&machine);
-            fill(&mut cgroup.values, &tasks, &interfaces, root);
+            if is_wanted(&cgroup.values, |origin| matches!(origin, Origin::Tasks(_))) {
+                let tasks = self.tasks(*id, cgroup, into.scope, now);
+                cgroup.values.fill(|origin| match origin {
+                    Origin::Tasks(pick) => Some(pick(&tasks)),
+                    _ => None,
+                });
+            }
+            if is_wanted(&cgroup.values, |origin| matches!(origin, Origin::Interfaces(_))) {
+                let interfaces = self.interfaces(cgroup, into.scope);
+                cgroup.values.fill(|origin| match origin {
+                    Origin::Interfaces(pick) => Some(interfaces.as_ref().map(pick).map_err(Cause::clone)),
+                    _ => None,
+                });
+            }
+            if cgroup.identity.is_root {
+                cgroup.values.fill(|origin| match origin {
+                    Origin::Root(pick) => Some(pick(&machine)),
+                    _ => None,
+                });
+            }
         }
         self.readings += u64::from(into.extent == Extent::Whole);
         if self.readings.is_multiple_of(LIMITS) {
@@ -213,28 +224,9 @@ fn no_tasks(cause: &Cause) -> Tasks {
     Tasks { processes: none(), threads: none(), descriptors: none(), nearest_limit: none(), uptime: none() }
 }
 
-fn fill(values: &mut Values, tasks: &Tasks, interfaces: &Result<Interfaces, Cause>, root: Option<&Machine>) {
-    for (metric, rank, origin) in Metric::origins() {
-        match origin {
-            Origin::Tasks(pick) => record(values, metric, rank, pick(tasks)),
-            Origin::Interfaces(pick) => {
-                record(values, metric, rank, interfaces.as_ref().map(pick).map_err(Cause::clone))
-            }
-            Origin::Root(pick) => {
-                if let Some(machine) = root {
-                    record(values, metric, rank, pick(machine));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn record(values: &mut Values, metric: Metric, rank: u8, read: Read) {
-    match read {
-        Ok(value) => values.put(metric, rank, value),
-        Err(cause) => values.miss(metric, rank, cause),
-    }
+/// Whether an origin of this kind is the best that some number has so far.
+fn is_wanted(values: &Values, kind: impl Fn(&Origin) -> bool) -> bool {
+    Metric::origins().any(|(metric, rank, origin)| kind(origin) && !values.served(metric, rank))
 }
 
 /// The directory that lists the processes: of all trees the one in which the container is deepest, for on a hybrid
@@ -277,53 +269,6 @@ fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-#[derive(Debug, Default)]
-struct Sum {
-    /// Whether no process is listed.
-    none: bool,
-    processes: u64,
-    threads: u64,
-    descriptors: u64,
-    nearest: Option<u64>,
-    /// When the first process started, and which it is.
-    first: Option<(u64, u32)>,
-    init: Option<u64>,
-    refused: Option<Cause>,
-}
-
-impl Sum {
-    /// A sum without one of its parts is no sum.
-    fn refuse(&mut self, pid: u32, error: &io::Error) {
-        if self.refused.is_none() {
-            self.refused = Some(Cause::new(format!(
-                "/proc/{pid}/fd: {error}; run as the container's user, as root, or on Linux 6.2 or later"
-            )));
-        }
-    }
-
-    fn into_tasks(self, now: Duration, ticks_per_second: u64, own_pid_namespace: bool) -> Tasks {
-        let nothing = || Cause::new("no process of the container can be seen; is /proc mounted with hidepid?");
-        let nothing = || if self.none { Cause::new("it has no process") } else { nothing() };
-        let seen = |value: u64| if self.processes == 0 && !self.none { Err(nothing()) } else { Ok(value) };
-        let oldest = self.first.map(|(started, _)| started);
-        let first = if own_pid_namespace { self.init.or(oldest) } else { oldest };
-        let uptime = first.map(|started| now.as_secs().saturating_sub(started / ticks_per_second)).ok_or_else(nothing);
-        let descriptors = match &self.refused {
-            Some(cause) => Err(cause.clone()),
-            None => seen(self.descriptors),
-        };
-        Tasks {
-            processes: seen(self.processes),
-            threads: seen(self.threads),
-            nearest_limit: descriptors
-                .clone()
-                .and_then(|_| self.nearest.ok_or_else(|| Cause::new("/proc/PID/limits cannot be read"))),
-            descriptors,
-            uptime,
-        }
-    }
 }
 
 #[cfg(test)]

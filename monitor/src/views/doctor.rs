@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::events::Level;
-use crate::metrics::{How, Metric, Origin, Shown};
+use crate::metrics::{CPU_PASS, How, MEMORY_PASS, Metric, Shown, TASK_PASS};
 use crate::report::{Container, Report};
 use crate::sources::bpf::{ProgramState, State as Attachment};
 
@@ -53,6 +53,9 @@ pub fn program(program: &ProgramState) -> Check {
     let (state, why, cure) = match &program.state {
         Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
         Attachment::Off => (State::NotNeeded, "switched off by --ebpf off".to_owned(), None),
+        Attachment::Refused(refusal) if [CPU_PASS, MEMORY_PASS, TASK_PASS].contains(&program.name) => {
+            (State::NotNeeded, format!("{}; files say the same", refusal.cause), refusal.cure.clone())
+        }
         Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.cure.clone()),
     };
     Check { feeds: fed_by(program.name), ..Check::new(format!("eBPF {}", program.name), state, why, cure) }
@@ -61,12 +64,7 @@ pub fn program(program: &ProgramState) -> Check {
 /// The numbers that an eBPF program feeds.
 pub fn fed_by(program: &str) -> Vec<&'static str> {
     fields()
-        .filter(|(metric, _)| {
-            metric.spec().origins().iter().any(|origin| match origin {
-                Origin::Network(programs, _) | Origin::Processes(programs, _) => programs.contains(&program),
-                _ => false,
-            })
-        })
+        .filter(|(metric, _)| metric.spec().origins().iter().any(|origin| origin.programs().contains(&program)))
         .map(|(_, field)| field)
         .collect()
 }

@@ -28,7 +28,8 @@ fn main() {
         "chat" => chat(number(1), number(2)),
         "spend" => spend(Duration::from_millis(number(1))),
         "park" => park(number(1)),
-        "open" => Kept::Files((0..number(1)).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()),
+        "open" => open(number(1), Duration::from_micros(number(2))),
+        "tables" => tables(number(1)),
         other => panic!("{other:?} is no load"),
     };
     println!("done");
@@ -101,6 +102,44 @@ fn park(threads: u64) -> Kept {
     for _ in 0..threads {
         std::thread::spawn(|| std::thread::sleep(Duration::from_secs(3600)));
     }
+    Kept::Nothing
+}
+
+/// So many descriptors, with a pause before each.
+fn open(count: u64, pause: Duration) -> Kept {
+    let one = |_| {
+        std::thread::sleep(pause);
+        std::fs::File::open("/dev/null").unwrap()
+    };
+    Kept::Files((0..count).map(one).collect())
+}
+
+/// Tables of descriptors of every kind, with so many descriptors in each: one that two processes share, one that the
+/// threads of a process share, and one that a thread has for itself.
+fn tables(count: u64) -> Kept {
+    let flags = u64::try_from(libc::CLONE_FILES | libc::SIGCHLD).unwrap();
+    // SAFETY: this program has one thread, and the child, which has memory of its own, sleeps until it is killed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    assert!(pid >= 0, "clone: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        // SAFETY: takes a number; ends with this program, whatever becomes of that.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+    let ready = Arc::new(Barrier::new(3));
+    for is_apart in [false, true] {
+        let ready = Arc::clone(&ready);
+        std::thread::spawn(move || {
+            // SAFETY: takes a number.
+            assert!(!is_apart || unsafe { libc::unshare(libc::CLONE_FILES) } == 0);
+            let _files = open(count, Duration::ZERO);
+            ready.wait();
+            std::thread::sleep(Duration::from_secs(3600));
+        });
+    }
+    ready.wait();
     Kept::Nothing
 }
 

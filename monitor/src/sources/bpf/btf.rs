@@ -7,6 +7,9 @@ const HEADER: usize = 24;
 /// `BTF_KIND_STRUCT` and `BTF_KIND_UNION`.
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+/// `BTF_KIND_ENUM` and `BTF_KIND_FUNC`.
+const ENUMERATION: u32 = 6;
+const FUNCTION: u32 = 12;
 
 /// The description.
 #[derive(Debug)]
@@ -37,30 +40,80 @@ impl Layouts {
         Some(Self { bytes, types, strings })
     }
 
-    /// The offset in bytes of a field of a named structure; anonymous structures and unions in between are looked into.
-    pub fn offset(&self, structure: &str, field: &str) -> Option<u64> {
-        let at = self
-            .types
-            .iter()
-            .copied()
-            .find(|&at| self.kind(at) == Some(STRUCT) && self.name(at) == Some(structure.as_bytes()))?;
-        self.field(at, field, 4).map(|bits| u64::from(bits / 8))
+    /// The offset in bytes of a field of a named structure, or of a field of that field: `a.b`. Anonymous structures and
+    /// unions in between are looked into.
+    pub fn offset(&self, structure: &str, path: &str) -> Option<u64> {
+        let mut at = self.find(STRUCT, structure)?.1;
+        let mut bits = 0;
+        for field in path.split('.') {
+            let (offset, kind) = self.field(self.bare(at)?, field, 4)?;
+            (bits, at) = (bits + offset, kind);
+        }
+        Some(u64::from(bits / 8))
     }
 
-    fn field(&self, at: usize, field: &str, depth: u8) -> Option<u32> {
+    /// The id of a named structure.
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        Some(self.find(STRUCT, name)?.0)
+    }
+
+    /// The id of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        Some(self.find(FUNCTION, name)?.0)
+    }
+
+    /// The value of a constant of a named enumeration.
+    pub fn constant(&self, enumeration: &str, name: &str) -> Option<u64> {
+        let (_, at) = self.find(ENUMERATION, enumeration)?;
+        let count = word(&self.bytes, at.checked_add(4)?)? & 0xffff;
+        (0..usize::try_from(count).ok()?)
+            .map(|member| at + 12 + member * 8)
+            .find(|&member| self.name(member) == Some(name.as_bytes()))
+            .and_then(|member| word(&self.bytes, member + 4).map(u64::from))
+    }
+
+    /// The id of a type and where it is described.
+    fn find(&self, kind: u32, name: &str) -> Option<(u32, usize)> {
+        let is_it = |at: usize| self.kind(at) == Some(kind) && self.name(at) == Some(name.as_bytes());
+        let mut all = (0..).zip(self.types.iter().copied());
+        all.find(|&(_, at)| is_it(at))
+    }
+
+    /// The structure or union behind names and qualifiers.
+    fn bare(&self, mut at: usize) -> Option<usize> {
+        for _ in 0..8 {
+            match self.kind(at)? {
+                // Typedef, volatile, const, restrict, type tag.
+                8..=11 | 18 => at = self.described(word(&self.bytes, at.checked_add(8)?)?)?,
+                _ => break,
+            }
+        }
+        Some(at)
+    }
+
+    fn described(&self, id: u32) -> Option<usize> {
+        self.types.get(usize::try_from(id).ok()?).copied()
+    }
+
+    /// The offset in bits of a field, and where its type is described.
+    fn field(&self, at: usize, field: &str, depth: u8) -> Option<(u32, usize)> {
+        if !matches!(self.kind(at), Some(STRUCT | UNION)) {
+            return None;
+        }
         let count = word(&self.bytes, at.checked_add(4)?)? & 0xffff;
         for member in 0..usize::try_from(count).ok()? {
             let member = at.checked_add(12 + member * 12)?;
             let bits = word(&self.bytes, member.checked_add(8)?)? & 0x00ff_ffff;
             let name = self.name(member)?;
+            let kind = self.described(word(&self.bytes, member.checked_add(4)?)?)?;
             if name == field.as_bytes() {
-                return Some(bits);
+                return Some((bits, kind));
             }
-            if name.is_empty() && depth > 0 {
-                let inner = *self.types.get(usize::try_from(word(&self.bytes, member.checked_add(4)?)?).ok()?)?;
-                if let (Some(STRUCT | UNION), Some(found)) = (self.kind(inner), self.field(inner, field, depth - 1)) {
-                    return Some(bits + found);
-                }
+            if name.is_empty()
+                && depth > 0
+                && let Some((found, kind)) = self.field(kind, field, depth - 1)
+            {
+                return Some((bits + found, kind));
             }
         }
         None
@@ -107,13 +160,17 @@ mod tests {
 
     use super::*;
 
-    /// `struct inner { int a; }`, `struct outer { int x; struct { int a; … }; int *live; }` by hand.
+    /// `struct { int a; }`, `struct outer { int x; struct { … }; int live; const struct { … } in; }`, `enum order { FIRST = 7 }`
+    /// and `int run()` by hand.
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0outer\0x\0a\0live\0";
+        let strings = b"\0int\0outer\0x\0a\0live\0in\0order\0FIRST\0run\0";
         let mut types: Vec<u32> = Vec::new();
         types.extend([1, 1 << 24, 4, 32]);
         types.extend([0, STRUCT << 24 | 1, 4, 13, 1, 0]);
-        types.extend([5, STRUCT << 24 | 3, 16, 11, 1, 0, 0, 2, 32, 15, 1, 64]);
+        types.extend([5, STRUCT << 24 | 4, 16, 11, 1, 0, 0, 2, 32, 15, 1, 64, 20, 4, 96]);
+        types.extend([0, 10 << 24, 2]);
+        types.extend([23, ENUMERATION << 24 | 1, 4, 29, 7]);
+        types.extend([35, FUNCTION << 24, 0]);
         let types: Vec<u8> = types.into_iter().flat_map(u32::to_le_bytes).collect();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         for field in [24, 0, types.len(), types.len(), strings.len()] {
@@ -130,8 +187,18 @@ mod tests {
         assert_eq!(layouts.offset("outer", "x"), Some(0));
         assert_eq!(layouts.offset("outer", "a"), Some(4));
         assert_eq!(layouts.offset("outer", "live"), Some(8));
+        assert_eq!(layouts.offset("outer", "in.a"), Some(12));
+        assert_eq!(layouts.offset("outer", "x.a"), None);
         assert_eq!(layouts.offset("outer", "gone"), None);
         assert_eq!(layouts.offset("gone", "x"), None);
+    }
+
+    #[test]
+    fn types_and_constants_are_found_by_name() {
+        let layouts = Layouts::parse(sample()).unwrap();
+        assert_eq!((layouts.structure("outer"), layouts.function("run")), (Some(3), Some(6)));
+        assert_eq!((layouts.structure("run"), layouts.function("outer")), (None, None));
+        assert_eq!((layouts.constant("order", "FIRST"), layouts.constant("order", "LAST")), (Some(7), None));
     }
 
     #[test]
@@ -156,7 +223,7 @@ mod tests {
             }
             for bytes in [noise, bytes] {
                 if let Some(layouts) = Layouts::parse(bytes) {
-                    let _total = layouts.offset("outer", "a");
+                    let _total = (layouts.offset("outer", "in.a"), layouts.constant("order", "FIRST"), layouts.function("run"));
                 }
             }
         }

@@ -11,10 +11,12 @@ use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use rustix::thread::CapabilitySet;
 
 use super::btf::Layouts;
+use super::facts::Facts;
 use super::objects::{Hook, Object};
 use super::pins::Kept;
 use super::refusal::{Refusal, Step, explain};
-use super::sys;
+use super::{passes, sys};
+use crate::containers::Roots;
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[
@@ -39,9 +41,18 @@ pub(super) struct Host {
     pub(super) types: Result<Types, Refusal>,
 }
 
+impl Host {
+    /// Looks at what there is.
+    pub(super) fn of(roots: &Roots) -> Self {
+        let effective = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+        Self { capabilities: effective, types: Types::read(&roots.sys) }
+    }
+}
+
 /// The kernel's types.
 pub(super) struct Types {
-    btf: Btf,
+    pub(super) btf: Btf,
+    pub(super) facts: Facts,
     offsets: Vec<(&'static str, u64)>,
 }
 
@@ -58,11 +69,13 @@ impl Types {
         let bytes = fs::read(&path).map_err(|error| refusal(error.to_string()))?;
         let btf = Btf::parse(&bytes, Endianness::default()).map_err(|error| refusal(error.to_string()))?;
         let layouts = Layouts::parse(bytes).ok_or_else(|| refusal("is of an unknown form".to_owned()))?;
+        let facts = Facts::gather(&layouts, passes::constants());
         let offset = |&(constant, structure, field): &(&'static str, &str, &str)| {
             let offset = layouts.offset(structure, field);
             offset.map(|offset| (constant, offset)).ok_or_else(|| refusal(format!("has no {structure}.{field}")))
         };
-        Ok(Self { btf, offsets: OFFSETS.iter().map(offset).collect::<Result<_, _>>()? })
+        let offsets = OFFSETS.iter().map(offset).collect::<Result<_, _>>()?;
+        Ok(Self { btf, facts, offsets })
     }
 }
 
@@ -91,10 +104,7 @@ pub(super) fn load(object: &Object, host: &Host, target: &Target<'_>, kept: Opti
         programs: object.programs.iter().map(|(name, _)| (*name, Err(refusal.clone()))).collect(),
     };
     if object.elf.is_empty() {
-        return refused(Refusal::new(
-            "this binary was built without the eBPF objects",
-            "build it with cargo xtask build-ebpf",
-        ));
+        return refused(Refusal::not_built());
     }
     let found = match kept.filter(|kept| kept.since().is_some()).map(Kept::found_maps).transpose() {
         Ok(found) => found.unwrap_or_default(),

@@ -1,9 +1,11 @@
 //! eBPF: programs in the kernel that count, and their maps.
 
 mod btf;
+mod facts;
 mod lives;
 mod load;
 mod objects;
+mod passes;
 pub mod pins;
 mod refusal;
 mod sys;
@@ -20,12 +22,12 @@ use aya::maps::{Map, PerCpuArray};
 use aya_log::EbpfLogger;
 use bytemuck::Pod;
 use monitor_common::{Lineage, Network, Processes, Retired};
-use rustix::thread::CapabilitySet;
 
 pub use self::btf::Layouts;
 pub use self::lives::Lives;
-use self::load::{Host, Loaded, Target, Types};
+use self::load::{Host, Loaded, Target};
 use self::objects::{LIFECYCLE, NETWORK, Object, PROCESS};
+use self::passes::Passes;
 use self::pins::{Kept, Pins};
 pub use self::refusal::Refusal;
 use self::sys::{Hash, PerCpuHash};
@@ -35,7 +37,7 @@ use crate::config::Ebpf as Mode;
 use crate::containers::Roots;
 use crate::containers::own::Own;
 use crate::metrics::{Metric, Origin};
-use crate::snapshot::{Cause, CgroupId, Snapshot, Stamp, Values};
+use crate::snapshot::{Cause, CgroupId, Scope, Snapshot, Stamp, Values};
 
 /// Begins each cause that is a program's.
 pub const PREFIX: &str = "eBPF ";
@@ -100,6 +102,7 @@ pub struct Bpf {
     network: Option<Counters<Network>>,
     processes: Option<Counters<Processes>>,
     lives: Option<Lives>,
+    passes: Passes,
     programs: Vec<ProgramState>,
     lost: u64,
 }
@@ -116,6 +119,8 @@ pub enum Room {
 /// The part of the tree that is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
+    /// Whether it is the own container, or all of them.
+    pub scope: Scope,
     /// The v2 directory at its top; `None` where no v2 tree can be seen.
     pub top: Option<PathBuf>,
     /// Its id; `None` for the whole tree.
@@ -127,7 +132,8 @@ pub struct Part {
 impl Part {
     /// One container and what is below it.
     pub fn of(own: &Own) -> Self {
-        Self { top: own.identity.v2.clone(), id: Some(own.id).filter(|_| !own.identity.is_root), lives: false }
+        let id = Some(own.id).filter(|_| !own.identity.is_root);
+        Self { scope: Scope::Own, top: own.identity.v2.clone(), id, lives: false }
     }
 }
 
@@ -143,7 +149,9 @@ pub fn open(
 ) -> (Bpf, Vec<ProgramState>) {
     let none = |state: State| {
         let programs: Vec<_> = all(part).map(|name| ProgramState { name, state: state.clone() }).collect();
-        (Bpf { network: None, processes: None, lives: None, programs: programs.clone(), lost: 0 }, programs)
+        let passes = Passes::default();
+        let bpf = Bpf { network: None, processes: None, lives: None, passes, programs: programs.clone(), lost: 0 };
+        (bpf, programs)
     };
     let cgroup = match (mode, &part.top, room) {
         (Mode::Off, ..) => return none(State::Off),
@@ -151,7 +159,7 @@ pub fn open(
         (_, _, Room::None(most)) => return none(State::Refused(without_descriptors(most))),
         (_, Some(cgroup), _) => cgroup,
     };
-    let host = Host { capabilities: capabilities(), types: Types::read(&roots.sys) };
+    let host = Host::of(roots);
     let target = Target { cgroup, scope: part.id.map_or(0, |id| id.0) };
     let mut opening = Opening { host, target, pins, now: clock().wall, programs: Vec::new() };
     let network = opening.counters(&NETWORK, Network::add);
@@ -160,10 +168,12 @@ pub fn open(
         tracing::warn!("pins of another version cannot be removed: {error}");
     }
     let lives = lives::open(part, &opening.host, &mut opening.programs);
+    let (passes, passing) = passes::open(part, roots, &opening.host);
+    opening.programs.extend(passing);
     let programs = opening.programs;
     drop(opening.host);
     sys::release_memory();
-    let mut bpf = Bpf { network, processes, lives, programs: programs.clone(), lost: 0 };
+    let mut bpf = Bpf { network, processes, lives, passes, programs: programs.clone(), lost: 0 };
     // What was lost before has been told by the agent before.
     bpf.lost = bpf.lost();
     (bpf, programs)
@@ -185,11 +195,8 @@ fn without_descriptors(most: usize) -> Refusal {
 
 fn all(part: &Part) -> impl Iterator<Item = &'static str> {
     let lives = part.lives.then_some(&LIFECYCLE);
-    [&NETWORK, &PROCESS].into_iter().chain(lives).flat_map(|object| object.programs).map(|(name, _)| *name)
-}
-
-fn capabilities() -> CapabilitySet {
-    rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
+    let objects = [&NETWORK, &PROCESS].into_iter().chain(lives);
+    objects.flat_map(|object| object.programs).map(|(name, _)| *name).chain(passes::NAMES)
 }
 
 /// What it takes to load the objects, and what has become of their programs.
@@ -345,9 +352,11 @@ impl Source for Bpf {
             };
             sums.fill(&mut cgroup.values);
         }
+        let passed = self.passes.sample(into);
         let put_away = |read: io::Result<Option<io::Result<()>>>| read.and_then(|moved| moved.unwrap_or(Ok(())));
         put_away(network.map(|read| read.map(|(_, moved)| moved)))
             .and(put_away(processes.map(|read| read.map(|(_, moved)| moved))))
+            .and(passed)
             .map_err(|error| SourceError(error.to_string()))?;
         self.complain_of_losses()
     }

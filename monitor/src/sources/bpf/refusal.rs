@@ -22,6 +22,11 @@ impl Refusal {
     pub(super) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { cause: cause.into(), cure: Some(cure.into()) }
     }
+
+    /// There is nothing to load.
+    pub(super) fn not_built() -> Self {
+        Self::new("this binary was built without the eBPF objects", "build it with cargo xtask build-ebpf")
+    }
 }
 
 /// What was tried.
@@ -41,6 +46,8 @@ pub(super) enum Step {
     Exchange,
     /// To pin a link.
     Pin,
+    /// To bind a program to what it goes through.
+    AttachIterator,
 }
 
 impl Step {
@@ -52,6 +59,7 @@ impl Step {
             Self::AttachTracepoint => "attaching the program to its tracepoint",
             Self::Exchange => "putting the program in the place of another",
             Self::Pin => "pinning the program's link",
+            Self::AttachIterator => "binding the program to what it goes through",
         }
     }
 
@@ -63,7 +71,7 @@ impl Step {
         const NET_ADMIN: (CapabilitySet, &str) = (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN");
         match self {
             Self::Maps | Self::LoadNetwork | Self::Exchange | Self::Pin => &[BPF],
-            Self::LoadTracing | Self::AttachTracepoint => &[BPF, PERFMON],
+            Self::LoadTracing | Self::AttachTracepoint | Self::AttachIterator => &[BPF, PERFMON],
             Self::AttachCgroup => &[NET_ADMIN],
         }
     }

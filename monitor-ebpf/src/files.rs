@@ -1,0 +1,93 @@
+//! Tables of descriptors.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_loop;
+use monitor_common::kernel::CAST;
+
+use crate::Constant;
+use crate::kernel::{call, follow, load};
+
+/// `offsetof(struct files_struct, fdt)`.
+#[unsafe(no_mangle)]
+static FILES_FDT: Constant<u64> = Constant::new(0);
+
+/// `offsetof(struct fdtable, max_fds)`.
+#[unsafe(no_mangle)]
+static FDTABLE_MAX: Constant<u64> = Constant::new(0);
+
+/// `offsetof(struct fdtable, open_fds)`.
+#[unsafe(no_mangle)]
+static FDTABLE_OPEN: Constant<u64> = Constant::new(0);
+
+/// The id of `struct cpumask`, which begins with a long; 0 where the kernel has no `bpf_rdonly_cast` (before Linux 6.2).
+#[unsafe(no_mangle)]
+static LONG: Constant<u64> = Constant::new(0);
+
+/// The id of `struct files_struct`; 0 where the kernel has no `bpf_rdonly_cast`.
+#[unsafe(no_mangle)]
+static FILES: Constant<u64> = Constant::new(0);
+
+/// The bitmap of a table, and the bits that were found in it.
+struct Bits {
+    words: u64,
+    open: u64,
+}
+
+/// How many descriptors are open in a table.
+///
+/// # Safety
+/// `files` must be what the verifier knows as a `struct files_struct`.
+#[inline(always)]
+pub unsafe fn open(files: *const u8) -> u64 {
+    // SAFETY: as required of the caller.
+    unsafe {
+        let table = follow(files, FILES_FDT.get());
+        count(load(table, FDTABLE_MAX.get()), load(table, FDTABLE_OPEN.get()))
+    }
+}
+
+/// The same of a table whose type the verifier does not know. What is none has no descriptors.
+#[inline(always)]
+pub fn open_untyped(files: u64) -> u64 {
+    // SAFETY: what is no memory reads as 0.
+    unsafe {
+        if FILES.get() != 0 {
+            return open(call::<CAST>(files, FILES.get()) as *const u8);
+        }
+        let table: u64 = copy(files + FILES_FDT.get());
+        count(copy(table + FDTABLE_MAX.get()), copy(table + FDTABLE_OPEN.get()))
+    }
+}
+
+/// Counts the bits of a bitmap with so many of them.
+#[inline(always)]
+fn count(bits: u32, words: u64) -> u64 {
+    let mut found = Bits { words, open: 0 };
+    // SAFETY: `found` outlives the loop, and is what `add_word` takes.
+    unsafe { bpf_loop(bits.div_ceil(64), add_word as *mut _, (&raw mut found).cast(), 0) };
+    found.open
+}
+
+unsafe extern "C" fn add_word(at: u32, bits: *mut Bits) -> i64 {
+    // SAFETY: called by `count` alone, with its own `found`.
+    unsafe {
+        let word = (*bits).words + u64::from(at) * 8;
+        (*bits).open += u64::from(long(word).count_ones());
+    }
+    0
+}
+
+/// A long in kernel memory: as part of a structure that the kernel looks at as such, else copied.
+#[inline(always)]
+unsafe fn long(at: u64) -> u64 {
+    // SAFETY: what is no memory reads as 0.
+    unsafe { if LONG.get() != 0 { load(call::<CAST>(at, LONG.get()) as *const u8, 0) } else { copy(at) } }
+}
+
+/// # Safety
+/// Any bytes must be a valid `T`.
+#[inline(always)]
+unsafe fn copy<T: Default>(at: u64) -> T {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(at as *const T).unwrap_or_default() }
+}

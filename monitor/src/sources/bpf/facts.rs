@@ -1,0 +1,129 @@
+//! What the programs must know of the running kernel: where fields are, and which functions there are.
+
+use std::collections::BTreeMap;
+
+use monitor_common::kernel::{CAST, FLUSH, FUNCTIONS};
+
+use super::btf::Layouts;
+
+/// A constant of an object, and what it stands for.
+pub(super) type Constant = (&'static str, Fact);
+
+/// Something that differs from kernel to kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fact {
+    /// The offset of a field, by structure and path.
+    Field(&'static str, &'static str),
+    /// The value of a constant, by enumeration and name.
+    Value(&'static str, &'static str),
+    /// The offset in `struct cgroup` of the pointer to a controller's state, by its constant of `enum cgroup_subsys_id`.
+    Controller(&'static str),
+    /// The id of a structure, for a program that looks at memory as such; 0 where the kernel does not let it, or where the
+    /// structure lacks a field.
+    Castable(&'static str, &'static str),
+    /// The offset of a field that the program needs only where it can cast; 0 where there is none.
+    IfAny(&'static str, &'static str),
+    /// The offset in `struct cgroup` of what the function takes that brings CPU time up to date: the state before which the
+    /// cgroup itself was taken.
+    Flushed,
+}
+
+impl Fact {
+    /// The number, or what the kernel lacks.
+    pub(super) fn of(self, kernel: &Layouts) -> Result<u64, String> {
+        let field = |structure, path| {
+            kernel.offset(structure, path).ok_or_else(|| format!("this kernel has no {structure}.{path}"))
+        };
+        let value =
+            |enumeration, name| kernel.constant(enumeration, name).ok_or_else(|| format!("this kernel has no {name}"));
+        match self {
+            Self::Field(structure, path) => field(structure, path),
+            Self::Value(enumeration, name) => value(enumeration, name),
+            Self::Controller(name) => Ok(field("cgroup", "subsys")? + value("cgroup_subsys_id", name)? * 8),
+            Self::Castable(structure, path) => Ok(function(kernel, CAST)
+                .and(kernel.offset(structure, path))
+                .and(kernel.structure(structure))
+                .map_or(0, u64::from)),
+            Self::IfAny(structure, path) => Ok(kernel.offset(structure, path).unwrap_or_default()),
+            Self::Flushed => match names(FLUSH).first().and_then(|now| kernel.function(now)) {
+                Some(_) => field("cgroup", "self"),
+                None => Ok(0),
+            },
+        }
+    }
+}
+
+/// What the running kernel says to all of them: the description of its types, which takes megabytes, need not be kept.
+#[derive(Debug)]
+pub(super) struct Facts {
+    constants: BTreeMap<&'static str, Result<u64, String>>,
+    /// The id of each function that the kernel has, by its placeholder.
+    functions: BTreeMap<u32, u32>,
+}
+
+impl Facts {
+    /// Looks for what these constants stand for, and for all functions.
+    pub(super) fn gather(kernel: &Layouts, constants: impl Iterator<Item = Constant>) -> Self {
+        let ids = FUNCTIONS.iter().filter_map(|(placeholder, _)| Some((*placeholder, function(kernel, *placeholder)?)));
+        Self { constants: constants.map(|(name, fact)| (name, fact.of(kernel))).collect(), functions: ids.collect() }
+    }
+
+    /// A constant's number, or what the kernel lacks.
+    pub(super) fn constant(&self, name: &'static str) -> Result<u64, String> {
+        self.constants.get(name).cloned().unwrap_or_else(|| Err(format!("nobody has looked for {name}")))
+    }
+
+    /// The first of these functions that this kernel lacks, by all its names.
+    pub(super) fn lacking(&self, placeholders: &[u32]) -> Option<String> {
+        let missing = placeholders.iter().find(|placeholder| !self.functions.contains_key(placeholder));
+        missing.map(|placeholder| format!("this kernel has no {}", names(*placeholder).join(" or ")))
+    }
+
+    /// An object with the ids of this kernel's functions in the place of the placeholders. A function that the kernel lacks is
+    /// 0, which is no id: the kernel takes it in a branch that is never taken, and nowhere else.
+    pub(super) fn put_into(&self, elf: &[u8]) -> Vec<u64> {
+        let mut words = vec![0u64; elf.len().div_ceil(8)];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        bytes[..elf.len()].copy_from_slice(elf);
+        // BPF_JMP | BPF_CALL, with BPF_PSEUDO_KFUNC_CALL as its source register, and the function in the upper half.
+        let call = |id: u32| (u64::from(id) << 32 | 0x2085).to_le();
+        for (placeholder, _) in FUNCTIONS {
+            let id = self.functions.get(placeholder).copied().unwrap_or_default();
+            words.iter_mut().filter(|word| **word == call(*placeholder)).for_each(|word| *word = call(id));
+        }
+        words
+    }
+}
+
+/// The names that a function has or had.
+fn names(placeholder: u32) -> &'static [&'static str] {
+    FUNCTIONS.iter().find(|(known, _)| *known == placeholder).map_or(&[], |(_, names)| names)
+}
+
+/// The id of a function in this kernel.
+fn function(kernel: &Layouts, placeholder: u32) -> Option<u32> {
+    names(placeholder).iter().find_map(|name| kernel.function(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_give_way_to_ids_and_nothing_else_changes() {
+        let facts = Facts { constants: BTreeMap::new(), functions: BTreeMap::from([(FLUSH, 77)]) };
+        let mut elf = vec![1; 8];
+        for placeholder in [FLUSH, CAST] {
+            elf.extend([0x85, 0x20, 0, 0]);
+            elf.extend(placeholder.to_le_bytes());
+        }
+        elf.push(9);
+        let words = facts.put_into(&elf);
+        let bytes: &[u8] = bytemuck::cast_slice(&words);
+        let mut expected = vec![1, 1, 1, 1, 1, 1, 1, 1, 0x85, 0x20, 0, 0, 77, 0, 0, 0, 0x85, 0x20, 0, 0, 0, 0, 0, 0, 9];
+        expected.resize(32, 0);
+        assert_eq!(bytes, expected);
+        assert_eq!(facts.lacking(&[FLUSH]), None);
+        assert_eq!(facts.lacking(&[FLUSH, CAST]).as_deref(), Some("this kernel has no bpf_rdonly_cast"));
+    }
+}

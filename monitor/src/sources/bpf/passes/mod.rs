@@ -1,0 +1,154 @@
+//! Passes: programs that the kernel runs once per cgroup, or once per task, whenever the agent asks for it
+//! (`Documentation/bpf/bpf_iterators.rst`). One system call reads what would take thousands of files.
+
+mod cgroups;
+mod objects;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use aya::programs::{Iter, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+use monitor_common::{Cpu, Memory};
+
+use self::cgroups::Cgroups;
+use self::objects::Object;
+use self::tasks::Tasks;
+use super::facts::Constant;
+use super::load::Host;
+use super::refusal::{Refusal, Step, explain};
+use super::sys::{Iterator, Over};
+use super::{Part, ProgramState, State};
+use crate::containers::Roots;
+use crate::metrics::{CPU_PASS, MEMORY_PASS, Origin, TASK_PASS};
+use crate::readings::CpuTime;
+use crate::snapshot::{CgroupId, Extent, Snapshot};
+
+/// The programs' names.
+pub(super) const NAMES: [&str; 3] = [CPU_PASS, MEMORY_PASS, TASK_PASS];
+
+/// All that the objects must be told.
+pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
+    [&objects::CPU, &objects::MEMORY, &objects::TASKS].into_iter().flat_map(|object| object.constants).copied()
+}
+
+/// The passes that this host allows.
+#[derive(Default)]
+pub(super) struct Passes {
+    cpu: Option<Cgroups<Cpu>>,
+    memory: Option<Cgroups<Memory>>,
+    tasks: Option<Tasks>,
+    /// User and system time of each cgroup, as they were told the last time.
+    told: BTreeMap<CgroupId, (u64, u64)>,
+}
+
+/// Loads the programs of the passes over a part of the tree.
+pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Passes, Vec<ProgramState>) {
+    let mut programs = Vec::new();
+    let mut note = |name, refusal: Option<&Refusal>| {
+        let state = refusal.map_or(State::Attached, |refusal| State::Refused(refusal.clone()));
+        programs.push(ProgramState { name, state });
+    };
+    let cpu = Cgroups::open(&objects::CPU, part, roots, host);
+    note(CPU_PASS, cpu.as_ref().err());
+    let memory = Cgroups::open(&objects::MEMORY, part, roots, host);
+    note(MEMORY_PASS, memory.as_ref().err());
+    let tasks = Tasks::open(part, roots, host);
+    note(TASK_PASS, tasks.as_ref().err());
+    (Passes { cpu: cpu.ok(), memory: memory.ok(), tasks: tasks.ok(), told: BTreeMap::new() }, programs)
+}
+
+impl Passes {
+    /// Fills in what the passes find. A pass that fails leaves its numbers to the files, and says why.
+    pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
+        let cpu = self.cpu.as_mut().map_or(Ok(()), |cpu| fill_cpu(cpu, &mut self.told, into));
+        let memory = self.memory.as_mut().map_or(Ok(()), |memory| fill_memory(memory, into));
+        let tasks = self.tasks.as_mut().map_or(Ok(()), |tasks| tasks.sample(into));
+        cpu.and(memory).and(tasks)
+    }
+}
+
+fn fill_cpu(cpu: &mut Cgroups<Cpu>, told: &mut BTreeMap<CgroupId, (u64, u64)>, into: &mut Snapshot) -> io::Result<()> {
+    if into.extent == Extent::Whole {
+        told.retain(|id, _| into.cgroups.contains_key(id));
+    }
+    for found in cpu.pass()? {
+        let id = CgroupId(found.cgroup);
+        // The root's time is not counted here.
+        let Some(cgroup) = into.cgroups.get_mut(&id).filter(|cgroup| !cgroup.identity.is_root) else { continue };
+        let before = told.entry(id).or_default();
+        *before = found.divided(*before);
+        let time = CpuTime::new(found, *before);
+        cgroup.values.fill(|origin| match origin {
+            Origin::CpuPass(pick) => pick(&time).map(Ok),
+            _ => None,
+        });
+    }
+    Ok(())
+}
+
+fn fill_memory(memory: &mut Cgroups<Memory>, into: &mut Snapshot) -> io::Result<()> {
+    for found in memory.pass()?.iter().filter(|found| found.has_memory != 0) {
+        let cgroup = into.cgroups.get_mut(&CgroupId(found.cgroup));
+        let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) else { continue };
+        cgroup.values.fill(|origin| match origin {
+            Origin::MemoryPass(pick) => Some(Ok(pick(found))),
+            _ => None,
+        });
+    }
+    Ok(())
+}
+
+/// Loads an object and its program: with tables of so many entries, for the tasks of a cgroup and those below it (0 for all).
+fn load(object: &Object, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, Refusal> {
+    if object.elf.is_empty() {
+        return Err(Refusal::not_built());
+    }
+    let types = host.types.as_ref().map_err(Refusal::clone)?;
+    if let Some(cause) = types.facts.lacking(object.functions) {
+        return Err(Refusal::new(cause, object.cure));
+    }
+    let constants = object.constants.iter().map(|(name, _)| Ok((*name, types.facts.constant(name)?)));
+    let constants: Vec<(&str, u64)> =
+        constants.collect::<Result<_, _>>().map_err(|cause: String| Refusal::new(cause, object.cure))?;
+    let elf = types.facts.put_into(object.elf);
+    let mut loader = EbpfLoader::new();
+    // Nothing is relocated by type, so the loader need not know the kernel's.
+    loader.btf(None).override_global("SCOPE", &scope, false).map_max_entries(object.table, entries);
+    for (name, value) in &constants {
+        loader.override_global(name, value, true);
+    }
+    let mut ebpf =
+        loader.load(bytemuck::cast_slice(&elf)).map_err(|error| explain(Step::Maps, &error, host.capabilities))?;
+    let program: Result<&mut Iter, _> = ebpf
+        .program_mut(object.program)
+        .ok_or_else(|| ProgramError::InvalidName { name: object.program.to_owned() })
+        .and_then(TryInto::try_into);
+    program.and_then(|program| program.load(object.over, &types.btf)).map_err(|error| {
+        tracing::debug!("{}: {error:?}", object.program);
+        explain(Step::LoadTracing, &error, host.capabilities)
+    })?;
+    Ok(ebpf)
+}
+
+/// Binds the program of a loaded object to what it goes through.
+fn bind(ebpf: &Ebpf, object: &Object, over: Over<'_>, host: &Host) -> Result<Iterator, Refusal> {
+    let program = ebpf.program(object.program).and_then(|program| program.fd().ok());
+    let program = program.ok_or_else(|| Refusal { cause: "it is not loaded".to_owned(), cure: None })?;
+    let bound = Iterator::new(std::os::fd::AsFd::as_fd(program), over);
+    bound.map_err(|error| explain(Step::AttachIterator, &error, host.capabilities))
+}
+
+impl CpuTime {
+    /// As the file has it, which tells whole microseconds.
+    fn new(found: &Cpu, (user, system): (u64, u64)) -> Self {
+        let whole = |nanoseconds: u64| nanoseconds / 1_000 * 1_000;
+        Self {
+            total: whole(found.total),
+            user: whole(user),
+            system: whole(system),
+            quota: (found.has_quota != 0).then_some((found.periods, found.throttled)),
+        }
+    }
+}

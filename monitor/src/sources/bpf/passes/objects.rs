@@ -1,0 +1,99 @@
+//! The objects of the passes, and what they must know of the kernel.
+
+use aya::include_bytes_aligned;
+use monitor_common::kernel::{FLUSH, MEMORY_EVENTS, MEMORY_FLUSH, MEMORY_GET, MEMORY_PUT, MEMORY_STATE, MEMORY_USAGE};
+
+use super::super::facts::{Constant, Fact};
+use crate::metrics::{CPU_PASS, MEMORY_PASS, TASK_PASS};
+
+/// An ELF object with one program.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// Empty when the objects were not there as this binary was built.
+    pub(super) elf: &'static [u8],
+    /// Its program.
+    pub(super) program: &'static str,
+    /// What the kernel goes through.
+    pub(super) over: &'static str,
+    /// The map that a pass fills, if it does.
+    pub(super) table: &'static str,
+    /// What it must be told.
+    pub(super) constants: &'static [Constant],
+    /// The kernel functions without which it is nothing.
+    pub(super) functions: &'static [u32],
+    /// What to do where the kernel lacks something.
+    pub(super) cure: &'static str,
+}
+
+/// Takes CPU time.
+pub(super) const CPU: Object = Object {
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.o")),
+    program: CPU_PASS,
+    over: "cgroup",
+    table: "CPU",
+    constants: &[
+        ("CGROUP_KN", Fact::Field("cgroup", "kn")),
+        ("KERNFS_ID", Fact::Field("kernfs_node", "id")),
+        ("FLUSHED", Fact::Flushed),
+        ("CGROUP_TOTAL", Fact::Field("cgroup", "bstat.cputime.sum_exec_runtime")),
+        ("CGROUP_USER", Fact::Field("cgroup", "bstat.cputime.utime")),
+        ("CGROUP_SYSTEM", Fact::Field("cgroup", "bstat.cputime.stime")),
+        ("CGROUP_SHOWN_USER", Fact::Field("cgroup", "prev_cputime.utime")),
+        ("CGROUP_SHOWN_SYSTEM", Fact::Field("cgroup", "prev_cputime.stime")),
+        ("CGROUP_CPU", Fact::Controller("cpu_cgrp_id")),
+        ("TASK_GROUP", Fact::Castable("task_group", "cfs_bandwidth.nr_throttled")),
+        ("TASK_GROUP_PERIODS", Fact::IfAny("task_group", "cfs_bandwidth.nr_periods")),
+        ("TASK_GROUP_THROTTLED", Fact::IfAny("task_group", "cfs_bandwidth.nr_throttled")),
+    ],
+    functions: &[FLUSH],
+    cure: "run Linux 6.1 or later; until then cpu.stat is read, which costs more",
+};
+
+/// Takes memory.
+pub(super) const MEMORY: Object = Object {
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memory.o")),
+    program: MEMORY_PASS,
+    over: "cgroup",
+    table: "MEMORY",
+    constants: &[
+        ("CGROUP_KN", Fact::Field("cgroup", "kn")),
+        ("KERNFS_ID", Fact::Field("kernfs_node", "id")),
+        ("CGROUP_SELF", Fact::Field("cgroup", "self")),
+        ("ANON", Fact::Value("node_stat_item", "NR_ANON_MAPPED")),
+        ("FILE", Fact::Value("node_stat_item", "NR_FILE_PAGES")),
+        ("INACTIVE_FILE", Fact::Value("node_stat_item", "NR_INACTIVE_FILE")),
+        ("OOM_KILL", Fact::Value("memcg_memory_event", "MEMCG_OOM_KILL")),
+    ],
+    functions: &[MEMORY_GET, MEMORY_PUT, MEMORY_FLUSH, MEMORY_USAGE, MEMORY_STATE, MEMORY_EVENTS],
+    cure: "run Linux 7.0 or later; until then memory.stat and others are read, which costs more",
+};
+
+/// Takes processes with their threads and descriptors.
+pub(super) const TASKS: Object = Object {
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tasks.o")),
+    program: TASK_PASS,
+    over: "task",
+    table: "",
+    constants: &[
+        ("CGROUP_KN", Fact::Field("cgroup", "kn")),
+        ("KERNFS_ID", Fact::Field("kernfs_node", "id")),
+        ("TASK_PID", Fact::Field("task_struct", "pid")),
+        ("TASK_TGID", Fact::Field("task_struct", "tgid")),
+        ("TASK_EXIT_STATE", Fact::Field("task_struct", "exit_state")),
+        ("TASK_FILES", Fact::Field("task_struct", "files")),
+        ("TASK_SIGNAL", Fact::Field("task_struct", "signal")),
+        ("TASK_CGROUPS", Fact::Field("task_struct", "cgroups")),
+        ("TASK_START_BOOTTIME", Fact::Field("task_struct", "start_boottime")),
+        ("CSS_SET_DFL_CGRP", Fact::Field("css_set", "dfl_cgrp")),
+        ("CGROUP_PARENT", Fact::Field("cgroup", "self.parent")),
+        ("STATE_CGROUP", Fact::Field("cgroup_subsys_state", "cgroup")),
+        ("SIGNAL_THREADS", Fact::Field("signal_struct", "nr_threads")),
+        ("SIGNAL_LIMITS", Fact::Field("signal_struct", "rlim")),
+        ("FILES_FDT", Fact::Field("files_struct", "fdt")),
+        ("FDTABLE_MAX", Fact::Field("fdtable", "max_fds")),
+        ("FDTABLE_OPEN", Fact::Field("fdtable", "open_fds")),
+        ("LONG", Fact::Castable("cpumask", "bits")),
+    ],
+    functions: &[],
+    cure: "run Linux 5.17 or later; until then the files of /proc are read, which costs more",
+};

@@ -1,0 +1,152 @@
+//! A pass over the tasks, which writes one record per process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use aya::Ebpf;
+use monitor_common::Process as Record;
+
+use super::super::load::Host;
+use super::super::refusal::Refusal;
+use super::super::sys::{Iterator, Over};
+use super::objects::TASKS;
+use super::{Part, bind, load};
+use crate::containers::Roots;
+use crate::containers::own::FIRST_PID_NAMESPACE;
+use crate::metrics::Origin;
+use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
+use crate::sources::processes::{Process, Processes};
+
+/// Bytes that are read at once: what the kernel gathers is half as much.
+const READ: usize = 64 << 10;
+
+/// The program and what it goes through.
+pub(super) struct Tasks {
+    /// Keeps the program alive.
+    _ebpf: Ebpf,
+    iterator: Iterator,
+    records: Vec<u8>,
+}
+
+impl Tasks {
+    /// Loads the program for the processes that `/proc` would show.
+    pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> Result<Self, Refusal> {
+        let scope = watched(part, roots).map_err(|cause| Refusal { cause: cause.to_owned(), cure: None })?;
+        let ebpf = load(&TASKS, 0, scope, host)?;
+        let iterator = bind(&ebpf, &TASKS, Over::Tasks, host)?;
+        Ok(Self { _ebpf: ebpf, iterator, records: Vec::new() })
+    }
+
+    /// Fills in the processes of each container.
+    pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
+        self.pass()?;
+        let now = into.taken.mono;
+        let mut sums = sums(&self.records, into);
+        for (id, cgroup) in into.cgroups.iter_mut().filter(|(_, cgroup)| cgroup.status != Status::Exited) {
+            // The pass has been everywhere.
+            let sum = sums.remove(id).unwrap_or_else(Processes::none);
+            cgroup.first_process = sum.first();
+            let tasks = sum.tasks(now);
+            cgroup.values.fill(|origin| match origin {
+                Origin::TaskPass(pick) => Some(pick(&tasks)),
+                _ => None,
+            });
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self) -> io::Result<()> {
+        let mut file = self.iterator.pass()?;
+        let mut end = 0;
+        loop {
+            self.records.resize(end + READ, 0);
+            match file.read(&mut self.records[end..]) {
+                Ok(0) => break,
+                Ok(read) => end += read,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.records.truncate(end);
+        Ok(())
+    }
+}
+
+/// The cgroup whose processes are watched, with those below it, or 0 for all of the pid namespace: in an own one, and for the
+/// machine, all that `ps` would show.
+fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
+    // The kernel goes through the namespace of who asks, and `/proc` shows that of who mounted it.
+    let own = fs::read_link(roots.proc.join("self")).ok();
+    if own.is_none_or(|own| own.as_os_str() != std::process::id().to_string().as_str()) {
+        return Err("/proc shows another pid namespace than the one that the agent is in");
+    }
+    let is_first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
+    match (part.scope, is_first, part.id) {
+        (Scope::Host, true, _) | (Scope::Own, false, _) => Ok(0),
+        (Scope::Own, true, Some(id)) => Ok(id.0),
+        (Scope::Host, false, _) => Err("the agent is in a pid namespace of its own, which is not the machine's"),
+        (Scope::Own, true, None) => Err("nothing tells the container's processes from the machine's"),
+    }
+}
+
+/// The processes of each container, with those of all containers in it. Pure.
+fn sums(records: &[u8], snapshot: &Snapshot) -> BTreeMap<CgroupId, Processes> {
+    let mut own: BTreeMap<CgroupId, Processes> = BTreeMap::new();
+    for record in records.chunks_exact(size_of::<Record>()) {
+        let record: Record = bytemuck::pod_read_unaligned(record);
+        let sum = own.entry(CgroupId(record.cgroup)).or_default();
+        sum.add(Process {
+            pid: record.pid,
+            is_init: false,
+            started: Duration::from_nanos(record.started),
+            threads: record.threads.into(),
+        });
+        sum.add_descriptors(record.descriptors, Some(record.limit));
+    }
+    let mut sums: BTreeMap<CgroupId, Processes> = BTreeMap::new();
+    for (id, processes) in own {
+        for container in snapshot.containers(id) {
+            sums.entry(container).or_default().merge(&processes);
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::snapshot::{Cgroup, Identity, Place, Stamp};
+
+    fn record(cgroup: u64, pid: u32, descriptors: u64) -> Record {
+        Record { cgroup, pid, descriptors, started: u64::from(pid) * 1_000_000_000, limit: 100, threads: 2 }
+    }
+
+    #[test]
+    fn processes_are_those_of_their_container_and_of_all_around_it() {
+        let mut now = Snapshot::new(Stamp { mono: Duration::from_secs(60), wall: SystemTime::UNIX_EPOCH });
+        now.scope = Scope::Host;
+        for (id, owner, outer) in [(1, 1, None), (2, 2, Some(1)), (3, 2, None), (4, 4, Some(2))] {
+            now.places.insert(CgroupId(id), Place { owner: CgroupId(owner), outer: outer.map(CgroupId) });
+        }
+        for id in [1, 2, 4] {
+            let identity = Identity { is_root: id == 1, ..Identity::default() };
+            now.cgroups.insert(CgroupId(id), Cgroup { identity: identity.into(), ..Cgroup::default() });
+        }
+        // One in each cgroup, and one in a cgroup that no walk has seen.
+        let records = [record(1, 7, 1), record(3, 8, 2), record(4, 9, 4), record(5, 10, 8)];
+        let sums = sums(bytemuck::cast_slice(&records), &now);
+        let tell = |id: u64| {
+            let tasks = sums[&CgroupId(id)].tasks(Duration::from_secs(60));
+            (tasks.processes, tasks.threads, tasks.descriptors, tasks.nearest_limit, tasks.uptime)
+        };
+        assert_eq!(tell(1), (Ok(4), Ok(8), Ok(15), Ok(800), Ok(53)));
+        assert_eq!(tell(2), (Ok(2), Ok(4), Ok(6), Ok(400), Ok(52)));
+        assert_eq!(tell(4), (Ok(1), Ok(2), Ok(4), Ok(400), Ok(51)));
+        assert_eq!(sums.len(), 3);
+    }
+}

@@ -1,0 +1,259 @@
+//! Hash maps by cgroup id.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use aya::maps::MapData;
+use bytemuck::{Pod, Zeroable};
+
+use super::{bpf, number};
+
+// Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
+/// Of per-CPU hash maps since Linux 5.14.
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
+/// Linux 5.6.
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// The part of `union bpf_attr` that the commands for one element take.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+impl Element {
+    fn new(map: BorrowedFd<'_>, key: u64, value: u64) -> Self {
+        Self { map_fd: number(map), padding: 0, key, value, flags: 0 }
+    }
+}
+
+/// The part of `union bpf_attr` that the batch commands take.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// What the kernel answers, though it is none of the numbers for user space (`include/linux/errno.h`).
+const ENOTSUPP: i32 = 524;
+
+/// A per-CPU hash map with 64-bit keys, read in batches: one system call for hundreds of entries.
+#[derive(Debug)]
+pub(in super::super) struct PerCpuHash<V> {
+    map: OwnedFd,
+    cpus: usize,
+    keys: Vec<u64>,
+    values: Vec<V>,
+    kind: PhantomData<V>,
+}
+
+/// Entries that are asked for at once, until the kernel says that a bucket has more.
+const FIRST_BATCH: usize = 256;
+
+impl<V: Pod> PerCpuHash<V> {
+    /// Takes hold of a map.
+    ///
+    /// # Errors
+    /// When the map's keys and values are not as this type reads them.
+    pub(in super::super) fn new(map: &MapData) -> io::Result<Self> {
+        let info = map.info().map_err(io::Error::other)?;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(path, error)| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+        // The kernel rounds each CPU's value up to eight bytes; a `V` of that size needs no rounding.
+        let fits = info.key_size() as usize == size_of::<u64>() && info.value_size() as usize == size_of::<V>();
+        if !fits || !size_of::<V>().is_multiple_of(8) || size_of::<V>() == 0 {
+            return Err(io::Error::other(format!(
+                "the map has keys of {} and values of {} bytes",
+                info.key_size(),
+                info.value_size()
+            )));
+        }
+        let map = map.fd().as_fd().try_clone_to_owned()?;
+        Ok(Self { map, cpus: cpus.max(1), keys: Vec::new(), values: Vec::new(), kind: PhantomData })
+    }
+
+    /// Calls `entry` with each key and its values, one per possible CPU.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(in super::super) fn for_each(&mut self, mut entry: impl FnMut(u64, &[V])) -> io::Result<()> {
+        let mut position: Option<[u8; 8]> = None;
+        let mut batch = self.keys.len().max(FIRST_BATCH);
+        loop {
+            self.keys.resize(batch, 0);
+            self.values.resize(batch * self.cpus, V::zeroed());
+            let mut next = [0; 8];
+            let (count, more) = match self.lookup(position.as_ref(), &mut next) {
+                Ok(count) => (count, true),
+                Err((error, count)) => match error.raw_os_error() {
+                    Some(libc::ENOENT) => (count, false),
+                    Some(libc::ENOSPC) => {
+                        batch *= 2;
+                        continue;
+                    }
+                    _ => return Err(error),
+                },
+            };
+            for (key, values) in self.keys.iter().zip(self.values.chunks_exact(self.cpus)).take(count) {
+                entry(*key, values);
+            }
+            if !more {
+                return Ok(());
+            }
+            position = Some(next);
+        }
+    }
+
+    /// Removes a key, and says what it held at the end, one value per possible CPU; `None` when it is not there.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(in super::super) fn take(&mut self, key: u64) -> io::Result<Option<Vec<V>>> {
+        let mut values = vec![V::zeroed(); self.cpus];
+        let value = values.as_mut_ptr() as u64;
+        // SAFETY: `key` and `values` have the sizes that `new` has checked the map's to have, and outlive the calls.
+        let found = unsafe {
+            match element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, self.map.as_fd(), &key, value) {
+                // Before Linux 5.14 it takes two steps.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP)) => {
+                    let found = element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, value)?;
+                    element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0)?;
+                    found
+                }
+                found => found?,
+            }
+        };
+        Ok(found.then_some(values))
+    }
+
+    /// One batch from `position` on. `ENOENT` says that it was the last one, `ENOSPC` that it was too small.
+    fn lookup(&mut self, position: Option<&[u8; 8]>, next: &mut [u8; 8]) -> Result<usize, (io::Error, usize)> {
+        let mut attr = Batch {
+            in_batch: position.map_or(0, |position| position.as_ptr() as u64),
+            out_batch: next.as_mut_ptr() as u64,
+            keys: self.keys.as_mut_ptr() as u64,
+            values: self.values.as_mut_ptr() as u64,
+            count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+            map_fd: number(self.map.as_fd()),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: `keys` has room for `count` keys and `values` for `count` times `cpus` values; `new` has checked that the
+        // kernel's keys and values have these types' sizes, and any bytes are valid values of a `Pod` type. `position` and
+        // `next` have the four bytes that a hash map's position has. All of them outlive the call.
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let count = attr.count as usize;
+        result.map(|_| count).map_err(|error| (error, count.min(self.keys.len())))
+    }
+}
+
+/// A hash map with 64-bit keys that the agent writes, one entry at a time.
+#[derive(Debug)]
+pub(in super::super) struct Hash<V> {
+    map: OwnedFd,
+    kind: PhantomData<V>,
+}
+
+impl<V: Pod> Hash<V> {
+    /// Takes hold of a map.
+    ///
+    /// # Errors
+    /// When the map's keys and values are not as this type reads them.
+    pub(in super::super) fn new(map: &MapData) -> io::Result<Self> {
+        let info = map.info().map_err(io::Error::other)?;
+        let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+        if key != size_of::<u64>() || value != size_of::<V>() {
+            return Err(io::Error::other(format!("the map has keys of {key} and values of {value} bytes")));
+        }
+        Ok(Self { map: map.fd().as_fd().try_clone_to_owned()?, kind: PhantomData })
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(in super::super) fn get(&self, key: u64) -> io::Result<Option<V>> {
+        let mut value = V::zeroed();
+        // SAFETY: `key` and `value` have the sizes that `new` has checked the map's to have, and outlive the call.
+        let found = unsafe { element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, &raw mut value as u64) }?;
+        Ok(found.then_some(value))
+    }
+
+    /// Gives a key a value, in one step.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(in super::super) fn put(&mut self, key: u64, value: &V) -> io::Result<()> {
+        // SAFETY: as in `get`.
+        unsafe { element(BPF_MAP_UPDATE_ELEM, self.map.as_fd(), &key, &raw const *value as u64) }?;
+        Ok(())
+    }
+
+    /// Removes a key. One that is not there has been removed.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(in super::super) fn remove(&mut self, key: u64) -> io::Result<()> {
+        // SAFETY: as in `get`; nothing is read or written at the value's address.
+        unsafe { element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0) }?;
+        Ok(())
+    }
+
+    /// All entries.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(in super::super) fn entries(&self) -> io::Result<Vec<(u64, V)>> {
+        let (mut key, mut next) = (None::<u64>, 0);
+        let mut entries = Vec::new();
+        loop {
+            let before = key.as_ref().map_or(0, |key| &raw const *key as u64);
+            let mut attr = Element::new(self.map.as_fd(), before, &raw mut next as u64);
+            // SAFETY: `key`, if there is one, and `next` have eight bytes, as `new` has checked the map's keys to have,
+            // and outlive the call.
+            match unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) } {
+                Ok(_) => entries.extend(self.get(next)?.map(|value| (next, value))),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(entries),
+                Err(error) => return Err(error),
+            }
+            key = Some(next);
+        }
+    }
+}
+
+/// One command for one element; whether there is such a key.
+///
+/// # Safety
+/// The map must have keys of eight bytes, and `value` must be an address with room for what the command reads or writes
+/// there, for as long as the call takes.
+unsafe fn element(command: libc::c_int, map: BorrowedFd<'_>, key: &u64, value: u64) -> io::Result<bool> {
+    let mut attr = Element::new(map, &raw const *key as u64, value);
+    // SAFETY: as required of the caller.
+    match unsafe { bpf(command, &mut attr) } {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl<V> AsFd for PerCpuHash<V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}

@@ -1,0 +1,140 @@
+//! The processes of a container, summed. Pure.
+
+use std::time::Duration;
+
+use crate::readings::Tasks;
+use crate::snapshot::{Cause, NO_LIMIT};
+
+/// What is known of one process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    /// Its id.
+    pub(super) pid: u32,
+    /// Whether it is the first of its pid namespace, and so of the container.
+    pub(super) is_init: bool,
+    /// From boot to its start.
+    pub(super) started: Duration,
+    /// Its threads.
+    pub(super) threads: u64,
+}
+
+/// The sum.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Processes {
+    /// Whether it is known that there are none.
+    none: bool,
+    processes: u64,
+    threads: u64,
+    descriptors: u64,
+    nearest: Option<u64>,
+    /// The first process: none comes before it in this order.
+    first: Option<(bool, Duration, u32)>,
+    refused: Option<Cause>,
+}
+
+impl Processes {
+    /// The sum of a container that has no process.
+    pub(super) fn none() -> Self {
+        Self { none: true, ..Self::default() }
+    }
+
+    /// Adds a process.
+    pub(super) fn add(&mut self, process: Process) {
+        self.processes += 1;
+        self.threads += process.threads;
+        self.comes_first(Some((!process.is_init, process.started, process.pid)));
+    }
+
+    /// Adds the open descriptors of a process, and how many it may have, where that is known.
+    pub(super) fn add_descriptors(&mut self, open: u64, limit: Option<u64>) {
+        self.descriptors += open;
+        if let Some(limit) = limit {
+            let share = if limit == NO_LIMIT { 0 } else { open.saturating_mul(10_000) / limit.max(1) };
+            self.nearest = self.nearest.max(Some(share.min(10_000)));
+        }
+    }
+
+    /// The descriptors of a process cannot be told: a sum without one of its parts is no sum.
+    pub(super) fn refuse(&mut self, cause: impl FnOnce() -> String) {
+        self.refused.get_or_insert_with(|| Cause::new(cause()));
+    }
+
+    /// Adds all that another sum has.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.processes += other.processes;
+        self.threads += other.threads;
+        self.descriptors += other.descriptors;
+        self.nearest = self.nearest.max(other.nearest);
+        self.comes_first(other.first);
+        self.refused = self.refused.take().or_else(|| other.refused.clone());
+    }
+
+    fn comes_first(&mut self, other: Option<(bool, Duration, u32)>) {
+        self.first = self.first.into_iter().chain(other).min();
+    }
+
+    /// The first process.
+    pub(super) fn first(&self) -> Option<u32> {
+        self.first.map(|(.., pid)| pid)
+    }
+
+    /// The numbers, at a time since boot.
+    pub(super) fn tasks(&self, now: Duration) -> Tasks {
+        let unseen = "no process of the container can be seen; is /proc mounted with hidepid?";
+        let nothing = || Cause::new(if self.none { "it has no process" } else { unseen });
+        let seen = |value: u64| if self.processes == 0 && !self.none { Err(nothing()) } else { Ok(value) };
+        let descriptors = self.refused.clone().map_or_else(|| seen(self.descriptors), Err);
+        let uptime = |(_, started, _): (bool, Duration, u32)| now.as_secs().saturating_sub(started.as_secs());
+        Tasks {
+            processes: seen(self.processes),
+            threads: seen(self.threads),
+            nearest_limit: descriptors
+                .clone()
+                .and_then(|_| self.nearest.ok_or_else(|| Cause::new("/proc/PID/limits cannot be read"))),
+            descriptors,
+            uptime: self.first.map(uptime).ok_or_else(nothing),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sum(processes: &[(u32, u64, u64)]) -> Processes {
+        let mut sum = Processes::default();
+        for &(pid, started, open) in processes {
+            sum.add(Process { pid, is_init: false, started: Duration::from_secs(started), threads: 2 });
+            sum.add_descriptors(open, Some(100));
+        }
+        sum
+    }
+
+    #[test]
+    fn the_first_process_of_a_pid_namespace_comes_before_an_older_one_that_has_entered_it() {
+        let mut all = sum(&[(7, 10, 0)]);
+        all.add(Process { pid: 1, is_init: true, started: Duration::from_secs(20), threads: 1 });
+        assert_eq!((all.first(), all.tasks(Duration::from_secs(100)).uptime), (Some(1), Ok(80)));
+    }
+
+    #[test]
+    fn of_nothing_nothing_is_known() {
+        assert!(Processes::default().tasks(Duration::ZERO).processes.is_err());
+        let none = Processes::none().tasks(Duration::ZERO);
+        assert_eq!((none.processes, none.descriptors), (Ok(0), Ok(0)));
+        assert!(none.uptime.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_sum_of_sums_is_the_sum_of_all(processes in proptest::collection::vec((1u32..9, 0u64..50, 0u64..200), 1..9), at in 0usize..9) {
+            let (some, others) = processes.split_at(at.min(processes.len()));
+            let mut merged = sum(some);
+            merged.merge(&sum(others));
+            let (whole, now) = (sum(&processes), Duration::from_secs(100));
+            prop_assert_eq!((merged.first(), merged.tasks(now)), (whole.first(), whole.tasks(now)));
+        }
+    }
+}

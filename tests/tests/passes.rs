@@ -1,0 +1,200 @@
+//! What the kernel's iterators find, against what its files say: each number between two readings of the file, under load.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use monitor::config::Ebpf;
+use monitor::containers::Roots;
+use monitor::metrics::{CPU_PASS, MEMORY_PASS, Metric, TASK_PASS};
+use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
+use monitor::sources::Source;
+use monitor::sources::bpf::{self, Bpf, Part, Room};
+use tests::cgroup::Group;
+use tests::skip;
+use tests::watched::{Load, Outside};
+
+/// A group of which the named pass is to be had, with it, and with what files say; or skips the test.
+macro_rules! pass {
+    ($name:literal, $pass:expr) => {{
+        if !tests::is_root() {
+            skip!("control groups take root");
+        }
+        let Some(group) = Group::new($name) else { skip!("no control group can be made here") };
+        let (files, pass) = (Outside::files(&group), Outside::ebpf(&group, Ebpf::Auto));
+        let state = &pass.programs.iter().find(|program| program.name == $pass).unwrap().state;
+        if !state.is_attached() {
+            skip!("{}: {state:?}", $pass);
+        }
+        (group, files, pass)
+    }};
+}
+
+/// Compares so often.
+const ROUNDS: usize = 60;
+
+/// What the kernel tells of CPU time in user mode and in the kernel is an estimate from ticks, which is made anew for each
+/// reader: that of the pass may be so much beyond the next one of the file.
+const TICKS: u64 = 30_000_000;
+
+#[test]
+fn cpu_time_of_the_pass_lies_between_two_readings_of_the_file() {
+    let (group, mut files, mut pass) = pass!("cpu-pass", CPU_PASS);
+    let _loads = [["burn", "60000"], ["fork", "100000"], ["burn", "60000"]].map(|load| Load::start(&group, &load));
+    let times = [(Metric::CpuUsage, 0), (Metric::CpuUser, TICKS), (Metric::CpuSystem, TICKS)];
+    let mut before = [0; 3];
+    for _ in 0..ROUNDS {
+        let first = times.map(|(metric, _)| files.counter(metric));
+        let found = pass.look();
+        let between = times.map(|(metric, _)| found.values.get(metric).unwrap().unwrap());
+        let last = times.map(|(metric, _)| files.counter(metric));
+        for (at, (metric, slack)) in times.iter().enumerate() {
+            let (first, between, last) = (first[at], between[at], last[at]);
+            assert!(first <= between && between <= last + slack, "{metric:?}: {first} {between} {last}");
+            assert!(before[at] <= between, "{metric:?} counts backwards: {} {between}", before[at]);
+        }
+        assert!(between[0] - between[1] - between[2] <= 1_000, "user and system time are all there is: {between:?}");
+        assert_eq!(found.values.origin(Metric::CpuUsage).unwrap().backend(), "ebpf");
+        before = between;
+    }
+    assert!(before.iter().all(|time| *time > 100_000_000), "there was no load: {before:?}");
+}
+
+#[test]
+fn a_quota_is_seen_where_the_v2_controller_enforces_it() {
+    let (group, mut files, mut pass) = pass!("quota-pass", CPU_PASS);
+    if !group.v2().is_some_and(|dir| dir.join("cpu.max").exists()) {
+        skip!("the cpu controller is not in the v2 tree");
+    }
+    group.limit_cpu(100);
+    let _load = Load::start(&group, &["burn", "60000"]);
+    let throttled = |outside: &mut Outside| outside.counter(Metric::CpuThrottled);
+    let seen = tests::eventually(Duration::from_secs(20), || Some(throttled(&mut pass)).filter(|count| *count > 3));
+    let (first, between, last) = (throttled(&mut files), throttled(&mut pass), throttled(&mut files));
+    assert!(seen.is_some() && first <= between && between <= last, "{first} {between} {last}");
+}
+
+#[test]
+fn memory_of_the_pass_is_what_the_files_say() {
+    let (group, mut files, mut pass) = pass!("memory-pass", MEMORY_PASS);
+    group.limit_memory(64 << 20);
+    Load::start(&group, &["hog", "268435456"]).done();
+    let mut load = Load::start(&group, &["hold", "33554432"]);
+    load.done();
+    // Statistics are kept per CPU and may be gathered late.
+    let near = |a: u64, b: u64| a.abs_diff(b) < 4 << 20;
+    for metric in [Metric::MemoryUsage, Metric::MemoryAnon, Metric::MemoryFile, Metric::MemoryInactiveFile] {
+        let (file, found) = (files.counter(metric), pass.counter(metric));
+        assert!(near(file, found), "{metric:?}: {file} {found}");
+    }
+    assert!(pass.counter(Metric::MemoryAnon) >= 32 << 20);
+    assert_eq!((files.counter(Metric::OomKills), pass.counter(Metric::OomKills)), (1, 1));
+    assert_eq!(pass.look().values.origin(Metric::MemoryUsage).unwrap().backend(), "ebpf");
+}
+
+const OF_TASKS: [Metric; 4] =
+    [Metric::ProcessCount, Metric::FileDescriptors, Metric::DescriptorsNearest, Metric::Uptime];
+
+#[test]
+fn processes_and_descriptors_of_the_pass_are_what_proc_shows() {
+    let (group, mut files, mut pass) = pass!("task-pass", TASK_PASS);
+    let loads: [&[&str]; 6] =
+        [&["idle"], &["park", "12"], &["open", "100"], &["tables", "40"], &["open", "7000"], &["fork", "20"]];
+    let mut running = Vec::new();
+    for load in loads {
+        let mut started = Load::start(&group, load);
+        started.done();
+        running.push(started);
+        let said = |outside: &mut Outside| OF_TASKS.map(|metric| outside.counter(metric));
+        // A second may end between the two.
+        let same = (0..3).find_map(|_| Some(said(&mut files)).filter(|files| *files == said(&mut pass)));
+        assert!(same.is_some(), "{load:?}: {:?} {:?}", said(&mut files), said(&mut pass));
+    }
+    let child = group.child("inner");
+    running.push(Load::start(&child, &["open", "10"]));
+    running.last_mut().unwrap().done();
+    assert_eq!(files.counter(Metric::FileDescriptors), pass.counter(Metric::FileDescriptors));
+    assert_eq!(files.counter(Metric::ProcessCount), 8);
+    drop(running);
+    drop(child);
+}
+
+#[test]
+fn descriptors_of_the_pass_lie_between_two_readings_of_proc() {
+    let (group, mut files, mut pass) = pass!("descriptor-pass", TASK_PASS);
+    let _loads = [1, 2, 3].map(|_| Load::start(&group, &["open", "18000", "100"]));
+    let mut grown = 0;
+    for _ in 0..ROUNDS {
+        let open = |outside: &mut Outside| outside.counter(Metric::FileDescriptors);
+        let (first, between, last) = (open(&mut files), open(&mut pass), open(&mut files));
+        assert!(first <= between && between <= last, "{first} {between} {last}");
+        grown += last - first;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(grown > 0, "there was no load");
+}
+
+/// Every cgroup below a directory as a container.
+struct Below {
+    top: PathBuf,
+    pass: Bpf,
+}
+
+impl Below {
+    /// The cgroups whose CPU time the pass gave, and all of them.
+    fn look(&mut self) -> (usize, usize) {
+        let mut now = Snapshot::new(Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH });
+        now.scope = Scope::Host;
+        for entry in fs::read_dir(&self.top).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+            let id = CgroupId(entry.metadata().unwrap().ino());
+            let identity = Arc::new(Identity { v2: Some(entry.path()), ..Identity::default() });
+            now.cgroups.insert(id, Cgroup { identity, ..Cgroup::default() });
+            now.places.insert(id, Place { owner: id, outer: None });
+        }
+        self.pass.sample(&mut now).unwrap();
+        let found = now.cgroups.values().filter(|cgroup| cgroup.values.get(Metric::CpuUsage).is_some());
+        (found.count(), now.cgroups.len())
+    }
+}
+
+#[test]
+fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
+    let (group, ..) = pass!("many", CPU_PASS);
+    let top = group.v2().unwrap().to_owned();
+    let part = Part { scope: Scope::Host, top: Some(top.clone()), id: None, lives: false };
+    let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+    let (pass, _) = bpf::open(Ebpf::Auto, &part, &Roots::default(), Room::Enough, None, now);
+    let mut below = Below { top: top.clone(), pass };
+    let made = Directories::new(&top, 900);
+    assert_eq!(below.look(), (900, 900));
+    let more = Directories::new(&top, 1500);
+    // The next table is of a size for what was found in the one before.
+    below.look();
+    assert_eq!(below.look(), (2400, 2400));
+    drop((made, more));
+    assert_eq!(below.look(), (0, 0));
+    let few = Directories::new(&top, 3);
+    assert_eq!(below.look(), (3, 3));
+    drop(few);
+}
+
+/// Cgroups without processes, removed when dropped.
+struct Directories(Vec<PathBuf>);
+
+impl Directories {
+    fn new(top: &Path, count: usize) -> Self {
+        static MADE: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let first = MADE.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+        let made = (first..first + count).map(|at| top.join(format!("c{at}")));
+        Self(made.inspect(|dir| fs::create_dir(dir).unwrap()).collect())
+    }
+}
+
+impl Drop for Directories {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
+    }
+}
