@@ -17,10 +17,11 @@ use monitor::lock::{self, Lock};
 use monitor::publish::{self, Publisher, Reports};
 use monitor::report::Report;
 use monitor::sinks::http::{self, About, Token, TokenError};
+use monitor::sinks::otlp::Otlp;
 use monitor::sinks::service::{Notify, Service};
 use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
-use monitor::sinks::{self, stdout};
+use monitor::sinks::{drive, stdout};
 use monitor::snapshot::Scope;
 use monitor::sources::bpf::ProgramState;
 use monitor::sources::bpf::pins::{Pins, PinsError};
@@ -80,7 +81,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
         let (mut reports, receiver) = publish::channel();
         let server = listen(&config, token, opened.programs, &receiver)?;
         tell_manager(&config, &receiver);
-        let sink = sink(&config, &mut reports, receiver);
+        let sinks = sinks(&config, &mut reports, receiver);
         let name = config.container_name;
         let stop = async {
             shutdown.await;
@@ -93,7 +94,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
         let Opened { sources, ended, .. } = opened;
         Agent { sources, interval: config.interval, ended, reports }.run(now, stop).await;
         let goodbye = async {
-            if let Some(sink) = sink {
+            for sink in sinks {
                 // A sink that panicked has said so already.
                 _ = sink.await;
             }
@@ -215,19 +216,25 @@ fn listen(
 }
 
 /// Where the configuration says that reports go, in a task of its own: Valkey, or a terminal if there is one to look at.
-fn sink(config: &Config, publisher: &mut Publisher, reports: Reports) -> Option<tokio::task::JoinHandle<()>> {
+fn sinks(config: &Config, publisher: &mut Publisher, reports: Reports) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut sinks = Vec::new();
+    if let Some(collector) = &config.otlp {
+        let otlp = Box::new(Otlp::new(collector.clone()));
+        sinks.push(tokio::spawn(drive(otlp, reports.clone())));
+    }
     match &config.valkey {
         Some(options) => {
             let (valkey, delivery) = Valkey::new(options.clone(), now);
             publisher.tell(delivery);
-            Some(tokio::spawn(valkey.run(publisher.every())))
+            sinks.push(tokio::spawn(valkey.run(publisher.every())));
         }
         None if std::io::stdout().is_terminal() => {
             let terminal = Terminal::new(std::io::stdout(), Theme { color: cli::wants_color() }, window);
-            Some(tokio::spawn(sinks::drive(Box::new(terminal), reports)))
+            sinks.push(tokio::spawn(drive(Box::new(terminal), reports)));
         }
-        None => None,
+        None => {}
     }
+    sinks
 }
 
 /// Tells the service manager of the reports, if one has started the agent.
@@ -236,7 +243,7 @@ fn tell_manager(config: &Config, reports: &Reports) {
         let notify: Notify = sd_notify::notify;
         let service = Service::new(notify, sd_notify::watchdog_enabled(), config.interval);
         // Nothing is left to be said when the reports end.
-        drop(tokio::spawn(sinks::drive(Box::new(service), reports.clone())));
+        drop(tokio::spawn(drive(Box::new(service), reports.clone())));
     }
 }
 

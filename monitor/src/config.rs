@@ -9,6 +9,7 @@ use crate::containers::rules::Rules;
 use crate::containers::{Roots, own};
 use crate::settings::{Name, SettingError, Settings};
 use crate::sinks::http::{Address, ListenOptions};
+use crate::sinks::otlp::Collector;
 use crate::sinks::valkey::{Secret, Target, TlsOptions, ValkeyOptions};
 use crate::snapshot::Scope;
 
@@ -85,6 +86,8 @@ pub struct Config {
     pub valkey: Option<ValkeyOptions>,
     /// Where reports can be looked at; `None` for nowhere.
     pub listen: Option<ListenOptions>,
+    /// The collector to which they are sent as well.
+    pub otlp: Option<Collector>,
     /// Which messages are shown.
     pub log: Targets,
     /// Their form.
@@ -137,6 +140,7 @@ impl Config {
             runtime_sockets: settings.required(Name::RuntimeSockets, paths)?,
             valkey: valkey(settings, interval, scope, &mut warnings)?,
             listen: listen(settings)?,
+            otlp: settings.optional(Name::Otlp, Collector::parse)?,
             log: settings.required(Name::Log, levels)?,
             log_format: settings.required(Name::LogFormat, |text| {
                 one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
@@ -328,6 +332,7 @@ mod tests {
             ("MONITOR_LOG_KEYS", "0", "1 to 1000"),
             ("MONITOR_LOG_TTL", "8d", "not between"),
             ("MONITOR_PROC_ROOT", "proc", "not an absolute path"),
+            ("MONITOR_OTLP", "https://c:4318", "beside the agent"),
             ("VALKEY_DB", "x", "no database number"),
             ("VALKEY_URL", "http://h", "VALKEY_URL"),
         ] {

@@ -30,6 +30,7 @@ cargo xtask COMMAND
   ci                the same, where a test that cannot run is a failure
   vm [MACHINE…]     run the tests in emulated machines with other kernels
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
+  bench http [SECONDS]  measure what clients of the server cost the readings
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums

@@ -168,12 +168,16 @@ fn seeds(fuzz: &Path, name: &OsStr) -> Vec<PathBuf> {
     [own, captured].into_iter().filter(|seeds| seeds.is_dir()).collect()
 }
 
-/// Measures the agent; `arguments` go to the benchmark.
+/// Measures the agent; `arguments` go to the benchmark, which the first of them may name.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     install::valkey()?;
     ebpf::build()?;
     let binary = release::build_static()?;
-    let mut command = cargo(&["bench", "--package", "tests", "--bench", "agent", "--"]);
+    let (bench, arguments) = match arguments.split_first() {
+        Some((name, rest)) if name == "http" => (name.as_str(), rest),
+        _ => ("agent", arguments),
+    };
+    let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));
     run(&mut command)
 }

@@ -1,6 +1,7 @@
 //! Where reports go. One task per sink; a slow one misses reports and never delays sampling.
 
 pub mod http;
+pub mod otlp;
 pub mod service;
 pub mod stdout;
 pub mod terminal;

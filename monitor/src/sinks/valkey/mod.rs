@@ -44,6 +44,7 @@ pub use self::fault::Fault;
 use self::journal::Journal;
 pub(crate) use self::link::{Connector, Link};
 use self::record::{Context, Live, Recorder};
+pub(crate) use self::resolve::addresses;
 pub(crate) use self::stream::{history_key, log_key};
 pub use self::target::{Address, Host, Secret, Target, TargetError, Topology};
 use super::{Trouble, Voice, wire};

@@ -32,7 +32,11 @@ impl AsyncDNSResolver for Names {
     }
 }
 
-async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
+/// The addresses of a name.
+///
+/// # Errors
+/// That nobody knows it, or nobody answers.
+pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }

@@ -1,0 +1,186 @@
+//! Sends reports to an OpenTelemetry collector: OTLP 1 over HTTP, as JSON
+//! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
+//!
+//! JSON is one of the two encodings that every receiver takes, and needs nothing that is not in the program anyway.
+//! Counters are cumulative: what is not sent while a collector is away loses resolution and no count.
+
+mod metrics;
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use url::Url;
+
+use super::valkey::addresses;
+use super::{Retry, Sink, SinkError, SinkFuture};
+use crate::report::Report;
+
+/// How long one request may take, connecting included.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// So many containers go in one request, which is about half a megabyte.
+const BATCH: usize = 50;
+/// An answer is at most so long.
+const ANSWER: usize = 64 << 10;
+/// The port of OTLP over HTTP.
+const PORT: u16 = 4318;
+
+/// A collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Collector {
+    /// Reads `http://HOST[:4318][/PATH]`; without a path it is that of the protocol, `/v1/metrics`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let example = "write for example http://collector:4318";
+        let url = Url::parse(text).map_err(|_| format!("is no URL; {example}"))?;
+        if url.scheme() == "https" {
+            return Err(format!("TLS is not spoken here; send to a collector beside the agent, which can: {example}"));
+        }
+        let (scheme, host) = (url.scheme(), url.host_str().filter(|host| !host.is_empty()));
+        let host = host.filter(|_| scheme == "http").ok_or_else(|| format!("is no http:// URL; {example}"))?;
+        let path = if url.path() == "/" { "/v1/metrics" } else { url.path() };
+        // A parsed URL does not tell a port that is its scheme's from none.
+        let is_80 = text.split('/').nth(2).is_some_and(|authority| authority.ends_with(":80"));
+        let port = url.port().unwrap_or(if is_80 { 80 } else { PORT });
+        Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
+    }
+}
+
+/// The sink.
+#[derive(Debug)]
+pub struct Otlp {
+    collector: Collector,
+    connection: Option<SendRequest<Body>>,
+}
+
+impl Otlp {
+    /// Sends to a collector. Nothing is connected yet.
+    pub fn new(collector: Collector) -> Self {
+        tracing::info!("Sending to the collector at {collector}");
+        Self { collector, connection: None }
+    }
+
+    async fn deliver(&mut self, report: &Report) -> Result<(), SinkError> {
+        for containers in report.containers.chunks(BATCH) {
+            let request = metrics::request(report, containers);
+            let sent = tokio::time::timeout(PATIENCE, self.send(request.into())).await;
+            let sent = sent.unwrap_or_else(|_| Err(failed("no answer in time", Retry::Soon)));
+            if let Err(error) = sent {
+                self.connection = None;
+                let text = format!("Error sending metrics to {}: {}", self.collector, error.text);
+                return Err(SinkError { text, ..error });
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, body: Bytes) -> Result<(), SinkError> {
+        let lost = |error: hyper::Error| failed(error, Retry::Soon);
+        let mut connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        connection.ready().await.map_err(lost)?;
+        let Collector { host, port, path } = &self.collector;
+        let request = Request::post(path.as_str())
+            .header(HOST, format!("{host}:{port}"))
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("system-monitor/", env!("CARGO_PKG_VERSION")))
+            .body(Body::from(body))
+            .map_err(|error| failed(error, Retry::Slowly))?;
+        let response = connection.send_request(request).await.map_err(lost)?;
+        let status = response.status();
+        let answer = to_bytes(Body::new(response.into_body()), ANSWER).await.unwrap_or_default();
+        self.connection = Some(connection);
+        judge(status, &answer)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Body>, SinkError> {
+        let Collector { host, port, .. } = &self.collector;
+        let known = addresses(host.trim_matches(['[', ']'])).await.map_err(|error| failed(error, Retry::Soon))?;
+        let mut last = failed("the name has no address", Retry::Soon);
+        for address in known {
+            match TcpStream::connect((address, *port)).await {
+                Ok(stream) => {
+                    let (sender, connection) =
+                        handshake(TokioIo::new(stream)).await.map_err(|error| failed(error, Retry::Soon))?;
+                    // Its end shows at the next request.
+                    tokio::spawn(async move { _ = connection.await });
+                    return Ok(sender);
+                }
+                Err(error) => last = failed(error, Retry::Soon),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn failed(error: impl std::fmt::Display, retry: Retry) -> SinkError {
+    SinkError { text: error.to_string(), retry }
+}
+
+/// What an answer means: which statuses may be tried again stands in the protocol, "Failures".
+fn judge(status: StatusCode, answer: &[u8]) -> Result<(), SinkError> {
+    if status.is_success() {
+        let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+        let said = answer["partialSuccess"]["errorMessage"].as_str().filter(|said| !said.is_empty());
+        return said.map_or(Ok(()), |said| {
+            Err(failed(format!("some were rejected: {}", said.chars().take(200).collect::<String>()), Retry::Slowly))
+        });
+    }
+    let retry = if [429, 502, 503, 504].contains(&status.as_u16()) { Retry::Soon } else { Retry::Slowly };
+    Err(failed(format!("the collector answers {status}"), retry))
+}
+
+impl Sink for Otlp {
+    fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
+        Box::pin(self.deliver(report))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_is_a_url_of_http() {
+        let shown = |text: &str| Collector::parse(text).map(|collector| collector.to_string());
+        assert_eq!(shown("http://collector").unwrap(), "http://collector:4318/v1/metrics");
+        assert_eq!(shown("http://[::1]:80/otlp/v1/metrics").unwrap(), "http://[::1]:80/otlp/v1/metrics");
+        for (text, cure) in
+            [("https://c", "beside the agent"), ("collector:4318", "http://"), ("http://", "http://"), ("", "http://")]
+        {
+            assert!(shown(text).unwrap_err().contains(cure), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_whether_to_try_again() {
+        let retry = |status: u16, answer: &str| {
+            judge(StatusCode::from_u16(status).unwrap(), answer.as_bytes()).map_err(|error| error.retry)
+        };
+        assert_eq!(retry(200, ""), Ok(()));
+        assert_eq!(retry(200, "{\"partialSuccess\":{}}"), Ok(()));
+        assert_eq!(retry(200, "{\"partialSuccess\":{\"errorMessage\":\"too old\"}}"), Err(Retry::Slowly));
+        assert_eq!((retry(503, ""), retry(429, "")), (Err(Retry::Soon), Err(Retry::Soon)));
+        assert_eq!((retry(400, ""), retry(404, "")), (Err(Retry::Slowly), Err(Retry::Slowly)));
+    }
+}

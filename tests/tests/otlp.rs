@@ -1,0 +1,98 @@
+//! What an OpenTelemetry collector gets.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tests::agent::{Agent, command};
+use tests::collector::{Collector, ResourceMetrics};
+use tests::http::get;
+use tests::{eventually, free_port};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn agent(collector: u16, more: &[&str]) -> Agent {
+    let url = format!("http://127.0.0.1:{collector}");
+    let mut agent = command(&["--otlp", &url, "--valkey-url", "none", "--interval", "500ms", "--scope", "self"], &[]);
+    agent.args(more).env("CONTAINER_NAME", "web \u{1b}[2J\"\n");
+    Agent::spawn(agent)
+}
+
+fn next(collector: &Collector) -> ResourceMetrics {
+    let mut request = collector.request().unwrap();
+    assert_eq!(request.resource_metrics.len(), 1);
+    request.resource_metrics.remove(0)
+}
+
+#[test]
+fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
+    let collector = Collector::start(0);
+    let port = free_port();
+    let _agent = agent(collector.port, &["--listen", &format!("127.0.0.1:{port}")]);
+    next(&collector);
+    // The request and the report of one reading.
+    let (container, report) = eventually(PATIENCE, || {
+        let container = next(&collector);
+        let report = get(port, "/api/v1/containers").json()["containers"][0].clone();
+        let nanos = &container.points("container.memory.usage")[0].time_unix_nano;
+        let fraction = report["timestamp"].as_str()?.split_once('.')?.1.trim_end_matches('Z').to_owned();
+        nanos.ends_with(&fraction).then_some((container, report))
+    })
+    .expect("no request and report of one reading");
+    assert_eq!(container.attribute("container.name"), Some("web \u{1b}[2J\"\n"));
+    assert_eq!(container.attribute("host.name"), report["host"].as_str());
+    assert_eq!(container.scope_metrics[0].scope.name, "system-monitor");
+    for (name, field) in [
+        ("container.memory.usage", "/memory_usage_bytes"),
+        ("container.memory.working_set", "/memory/working_set_bytes"),
+        ("container.memory.rss", "/memory/anon_bytes"),
+        ("container.uptime", "/uptime_seconds"),
+        ("container.cpu.usage", "/cpu/usage_cores"),
+        ("container.filesystem.capacity", "/disk_total_bytes"),
+        ("system_monitor.process_count", "/process_count"),
+        ("system_monitor.cpu_percent", "/cpu_percent"),
+    ] {
+        let points = container.points(name);
+        assert_eq!(points.len(), 1, "{name}");
+        assert_eq!(Some(points[0].number()), report.pointer(field).unwrap().as_f64(), "{name}");
+    }
+    let network = container.points("container.network.io");
+    for (direction, field) in [("receive", "network_rx_bytes"), ("transmit", "network_tx_bytes")] {
+        let point = network.iter().find(|point| point.attribute("network.io.direction") == Some(direction)).unwrap();
+        assert_eq!(Some(point.number()), report[field].as_f64());
+    }
+    let cpu = &container.points("container.cpu.time")[0];
+    let (start, taken): (u64, u64) =
+        (cpu.start_time_unix_nano.as_ref().unwrap().parse().unwrap(), cpu.time_unix_nano.parse().unwrap());
+    assert!(cpu.number() > 0.0 && start < taken);
+    let later = next(&collector);
+    assert!(later.points("container.cpu.time")[0].number() >= cpu.number());
+    for metric in container.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+        assert!(!metric.unit.is_empty() && !metric.description.is_empty(), "{metric:?}");
+        assert!(
+            metric.sum.as_ref().is_none_or(|sum| sum.is_monotonic && sum.aggregation_temporality == 2),
+            "{metric:?}"
+        );
+        assert!(!metric.name.ends_with("per_second"));
+    }
+    // What the report does not know is not sent.
+    for absent in report["absent"].as_object().unwrap().keys() {
+        assert!(container.points(&format!("system_monitor.{absent}")).is_empty(), "{absent}");
+    }
+}
+
+#[test]
+fn a_collector_that_is_away_or_refuses_costs_nothing_but_what_it_misses() {
+    let port = free_port();
+    let mut agent = agent(port, &["--log", "warn"]);
+    assert!(agent.says("Error sending metrics to http://127.0.0.1", PATIENCE), "{}", agent.said());
+    let collector = Collector::start(port);
+    next(&collector);
+    collector.status.store(503, Ordering::SeqCst);
+    assert!(agent.says("answers 503", PATIENCE), "{}", agent.said());
+    collector.status.store(200, Ordering::SeqCst);
+    while collector.request().is_err() {}
+    assert!(agent.is_alive());
+    let ended = agent.end(libc::SIGTERM);
+    assert!(ended.status.success() && ended.took < Duration::from_secs(1), "{ended:?}");
+}
