@@ -119,6 +119,7 @@ const AOF: &[&str] = &[
 ];
 
 const CASES: &[Case] = &[
+    Case::new("nothing, for comparison", "Connected to Valkey", |_| (), |_| ()),
     Case::new(
         "refused, and back with its data",
         "refused",
@@ -275,6 +276,7 @@ const CASES: &[Case] = &[
         },
         |stage| _ = stage.run(&["RENAME", "aside", "system:history:web"]),
     ),
+    Case::new("nothing, later", "Connected to Valkey", |_| (), |_| ()),
     Case::tls("TLS: the certificate has expired", "expired", |stage| stage.show("expired")),
     Case::tls("TLS: a certificate for another name", "not valid for name", |stage| stage.show("elsewhere")),
     Case::tls("TLS: a certificate of another authority", "UnknownIssuer", |stage| stage.show("foreign")),
@@ -444,4 +446,15 @@ fn nothing_is_lost_and_nothing_is_twice_whatever_goes_wrong() {
         });
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// As the case of the matrix, for as long as operators know it.
+#[test]
+#[ignore = "takes more than a minute; its figures are in docs/reliability.md"]
+fn a_server_that_is_frozen_for_a_minute_costs_no_sample() {
+    let frozen = CASES.iter().find(|case| case.name == "frozen").unwrap();
+    match run(&Case { lasts: Duration::from_secs(60), ..*frozen }) {
+        Ok(row) => println!("{row}"),
+        Err(why) => panic!("{why}"),
+    }
 }

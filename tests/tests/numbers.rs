@@ -6,11 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use monitor::metrics::Metric;
 use monitor::publish::{self, Publisher};
-use monitor::report::Report;
+use monitor::report::{Delivery, Report};
 use monitor::sinks::valkey::{Target, Valkey as Sink, ValkeyOptions};
 use monitor::snapshot::{CgroupId, Identity, Snapshot, Stamp};
 use tests::valkey::Valkey;
 use tests::{chain, skip};
+use tokio::sync::watch;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -33,15 +34,16 @@ fn sample(publisher: &Publisher, number: u64, wall: SystemTime) {
 
 struct Running {
     publisher: Publisher,
+    delivery: watch::Receiver<Delivery>,
     task: tokio::task::JoinHandle<()>,
 }
 
 fn start(valkey: &Valkey) -> Running {
     let target = Target::parse(&format!("valkey://127.0.0.1:{}", valkey.port)).unwrap();
     let (publisher, _) = publish::channel();
-    let (sink, _) = Sink::new(ValkeyOptions { target, history: Some(DAY), ..ValkeyOptions::default() }, clock);
+    let (sink, delivery) = Sink::new(ValkeyOptions { target, history: Some(DAY), ..ValkeyOptions::default() }, clock);
     let task = tokio::spawn(sink.run(publisher.every()));
-    Running { publisher, task }
+    Running { publisher, delivery, task }
 }
 
 impl Running {
@@ -103,4 +105,41 @@ async fn a_burst_is_written_as_it_came() {
     }
     running.end().await;
     assert_eq!(numbers(&valkey), (0..2_000).collect::<Vec<_>>());
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// More than fits: the newest stay, as many as the bound allows, and what is missing has been counted.
+#[tokio::test]
+async fn an_outage_beyond_the_buffer_costs_the_oldest_and_counts_them() {
+    let Some(mut valkey) = Valkey::prepare(&[]) else { skip!("valkey-server is not installed") };
+    let running = start(&valkey);
+    let before = resident();
+    let all = 20_000;
+    for number in 0..all {
+        sample(&running.publisher, number, clock().wall);
+        tokio::task::yield_now().await;
+    }
+    let grown = resident().saturating_sub(before);
+    println!("{} MiB for a buffer of 32", grown >> 20);
+    assert!(grown < 48 << 20, "{grown} bytes");
+    let mut delivery = running.delivery.clone();
+    let dropped = delivery.borrow().dropped;
+    assert!(dropped > 0, "everything fits");
+    valkey.restart();
+    let written = async { delivery.wait_for(|delivery| delivery.backlog == 0).await.unwrap().dropped };
+    let still_dropped = tokio::time::timeout(Duration::from_secs(60), written).await.expect("the backlog stays");
+    running.end().await;
+    let numbers = numbers(&valkey);
+    assert_eq!(numbers, (all - numbers.len() as u64..all).collect::<Vec<_>>());
+    // Log entries have been given up too: of this container one, the first heartbeat.
+    let missing = all - numbers.len() as u64;
+    assert!(
+        (missing..=missing + 1).contains(&dropped) && dropped == still_dropped,
+        "{dropped} dropped, {missing} missing"
+    );
 }
