@@ -100,7 +100,7 @@ fn a_name_that_changes_its_meaning_is_followed_and_a_server_of_names_that_hangs_
     assert!(ended.took < Duration::from_millis(1500), "{:?}", ended.took);
 }
 
-/// The static binary alone in an otherwise empty root: no C library, no name service.
+/// The static binary alone in an otherwise empty root: no C library, no name service. Every runtime gives it random numbers.
 #[test]
 fn names_are_found_in_an_image_without_a_c_library() {
     let names = names!("image");
@@ -115,6 +115,12 @@ fn names_are_found_in_an_image_without_a_c_library() {
     std::fs::create_dir(root.path().join("etc")).unwrap();
     std::fs::copy(binary(), root.path().join("system-monitor")).unwrap();
     std::fs::write(root.path().join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    std::fs::create_dir(root.path().join("dev")).unwrap();
+    for (name, minor) in [("random", "8"), ("urandom", "9")] {
+        let device = root.path().join("dev").join(name);
+        let made = Command::new("mknod").arg(device).args(["c", "1", minor]).status();
+        assert!(made.unwrap().success());
+    }
     let mut command = names.command("chroot");
     command.arg(root.path()).arg("/system-monitor");
     more(&names, "127.0.0.2", &agent(command, "store.test"));

@@ -26,7 +26,12 @@ impl AsyncDNSResolver for Names {
         port: u16,
     ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
         Box::pin(async move {
-            let found = addresses(host).await?;
+            // In a task of its own: the resolver panics where there is no source of random numbers, as in a root without
+            // /dev/random, and must not take the sink with it.
+            let name = host.to_owned();
+            let found = tokio::spawn(async move { addresses(&name).await }).await;
+            let found =
+                found.unwrap_or_else(|_| Err(unresolved(host, "the resolver has failed; is there a /dev/random?")))?;
             Ok(Box::new(found.into_iter().map(move |address| SocketAddr::new(address, port))) as Box<_>)
         })
     }
@@ -46,13 +51,7 @@ pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     if !known.is_empty() {
         return Ok(known);
     }
-    let failed = |error: String| {
-        RedisError::from((
-            ErrorKind::Client,
-            "the name cannot be resolved",
-            format!("{host} cannot be resolved: {error}"),
-        ))
-    };
+    let failed = |error: String| unresolved(host, &error);
     let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
         TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
     });
@@ -71,6 +70,10 @@ pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
         failed(if unknown { "no such name".to_owned() } else { error.to_string() })
     })?;
     Ok(found.iter().collect())
+}
+
+fn unresolved(host: &str, why: &str) -> RedisError {
+    RedisError::from((ErrorKind::Client, "the name cannot be resolved", format!("{host} cannot be resolved: {why}")))
 }
 
 /// The addresses of a name in a hosts file (`hosts(5)`).
