@@ -79,7 +79,7 @@ impl Browser {
 
     fn exchange(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(PATIENCE * 2))?;
+        stream.set_read_timeout(Some(PATIENCE * 4))?;
         let body = if method == "POST" { body.to_string() } else { String::new() };
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
         // The driver keeps the connection open, whatever it is told.

@@ -89,7 +89,7 @@ impl Group {
 
     /// A group below this one that an agent takes for a container of Docker's.
     pub fn numbered_container(&self, number: u64) -> Self {
-        self.child(&format!("docker-{:032x}{number:032x}.scope", std::process::id()))
+        self.child(&format!("docker-{:08x}{number:04x}{:052x}.scope", std::process::id(), 0))
     }
 
     /// Its directory in the tree of a v1 controller, or in the v2 tree if that has it.

@@ -15,8 +15,8 @@ pub struct Plan<'a> {
 
 /// Containers, and the group around them; gone when dropped.
 pub struct Containers {
-    _loads: Vec<Load>,
-    _groups: Vec<Group>,
+    loads: Vec<Load>,
+    groups: Vec<Group>,
     _around: Group,
 }
 
@@ -31,6 +31,11 @@ impl Containers {
             loads.push(Load::start_as(&group, plan.load, plan.name));
             groups.push(group);
         }
-        Some(Self { _loads: loads, _groups: groups, _around: around })
+        Some(Self { loads, groups, _around: around })
+    }
+
+    /// Starts another load in the container of a number.
+    pub fn burden(&mut self, number: usize, load: &[&str]) {
+        self.loads.push(Load::start(&self.groups[number], load));
     }
 }

@@ -11,6 +11,7 @@ mod docs;
 mod ebpf;
 mod install;
 mod kubernetes;
+mod pictures;
 mod release;
 mod run;
 mod shell;
@@ -34,7 +35,8 @@ cargo xtask COMMAND
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
-  docs              write the documents that are made from the tables";
+  docs              write the documents that are made from the tables
+  pictures          take the pictures of the README, of the real program in a real browser and terminal";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "build-static" => release::build_for(rest),
         "dist" => dist::dist(rest),
         "docs" => docs::write(),
+        "pictures" => pictures::make(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

@@ -6,16 +6,23 @@ import { ABSENT, number } from './format.js';
 const HEIGHT = 156;
 /** A limit that is so many times above everything else would flatten it; it is then only named. */
 const LIMIT_REACH = 3;
-const EVENT_COLOURS = { ERROR: 'critical', WARN: 'warning', INFO: 'muted' };
+const EVENT_COLOURS = { ERROR: 'critical', WARN: 'warning' };
 
-/** Resolves a colour of the style sheet in the present theme; a canvas knows no variables. */
-function colour(name) {
-  const probe = document.getElementById('main');
-  const before = probe.style.color;
-  probe.style.color = `var(--${name})`;
-  const resolved = getComputedStyle(probe).color;
-  probe.style.color = before;
-  return resolved;
+/** Colours of the style sheet in the present theme: a canvas knows no variables. Asked once, for it is expensive. */
+class Palette {
+  constructor() {
+    this.known = new Map();
+  }
+
+  get(name) {
+    if (!this.known.has(name)) {
+      const probe = document.body.appendChild(h('span', { hidden: true }));
+      probe.style.color = `var(--${name})`;
+      this.known.set(name, getComputedStyle(probe).color);
+      probe.remove();
+    }
+    return this.known.get(name);
+  }
 }
 
 /** What the charts of a page have in common. */
@@ -26,6 +33,7 @@ export class Charts {
     this.zoom = null;
     this.range = [0, 1];
     this.onCursor = onCursor;
+    this.palette = new Palette();
     this.sync = uPlot.sync(`charts-${Math.random()}`);
     this.observer = new ResizeObserver((entries) => {
       for (const { target } of entries) this.charts.find(({ canvas }) => canvas === target)?.resize();
@@ -59,6 +67,7 @@ export class Charts {
 
   /** Draws anew in the colours of the theme. */
   restyle() {
+    this.palette = new Palette();
     for (const chart of this.charts) chart.rebuild();
   }
 
@@ -68,7 +77,7 @@ export class Charts {
   }
 }
 
-/** One chart: `{ title, unit, lines: [{ field, label, colour, limit }], top }`. */
+/** One chart: `{ title, unit, lines: [{ field, label, colour, limit, rare }], top }`; a rare line is named where it is not zero. */
 class Chart {
   constructor(page, definition) {
     this.page = page;
@@ -102,7 +111,7 @@ class Chart {
     this.data = [seconds, ...columns];
     this.canvas.hidden = !isKnown;
     this.cause.hidden = isKnown;
-    for (const [at, { element }] of this.legend.entries()) element.hidden = columns[at].every((value) => value === null);
+    for (const [at, { element }] of this.legend.entries()) element.hidden = columns[at].every((value) => value === null || (value === 0 && lines[at].rare));
     if (!isKnown) {
       setText(this.cause, seconds.length === 0 ? 'No reading in this time.' : `Not measured: ${causes[lines[0].field] ?? 'the reports do not say why'}`);
       return;
@@ -143,6 +152,7 @@ class Chart {
 
   options() {
     const { lines, unit } = this.definition;
+    const colour = (name) => this.page.palette.get(name);
     const [ink, grid] = [colour('muted'), colour('grid')];
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
@@ -155,7 +165,7 @@ class Chart {
       scales: { x: { time: true }, y: { range: (_, low, high) => this.vertical(low, high) } },
       axes: [
         { ...axis, size: 20, gap: 2, space: 70, values: (_, splits) => splits.map(clock) },
-        { ...axis, size: 66, gap: 4, space: 34, incrs: unit.startsWith('bytes') ? POWERS : undefined, values: (_, splits) => splits.map((value) => number(value, unit)) },
+        { ...axis, size: 66, gap: 4, space: 34, incrs: unit.startsWith('bytes') ? POWERS : unit === 'count' ? WHOLE : undefined, values: (_, splits) => splits.map((value) => number(value, unit)) },
       ],
       series: [{}, ...lines.map(({ label, colour: name, limit, fill }, at) => ({
         label,
@@ -190,13 +200,16 @@ class Chart {
     const ratio = devicePixelRatio;
     ctx.save();
     for (const event of this.page.events) {
+      // That something is well again is listed, not marked.
+      if (event.level === 'INFO') continue;
       const x = Math.round(plot.valToPos(event.time / 1000, 'x', true));
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
-      ctx.fillStyle = colour(EVENT_COLOURS[event.level] ?? 'muted');
-      ctx.globalAlpha = event.until ? 0.14 : 0.9;
+      ctx.fillStyle = this.page.palette.get(EVENT_COLOURS[event.level] ?? 'muted');
+      ctx.globalAlpha = event.until ? 0.14 : 0.5;
       const end = event.until ? Math.min(plot.valToPos(event.until / 1000, 'x', true), bbox.left + bbox.width) : x + ratio;
       ctx.fillRect(x, bbox.top, Math.max(end - x, ratio), bbox.height);
       if (event.until) continue;
+      ctx.globalAlpha = 1;
       ctx.beginPath();
       ctx.moveTo(x - 4 * ratio, bbox.top);
       ctx.lineTo(x + 5 * ratio, bbox.top);
@@ -223,6 +236,8 @@ class Chart {
 
 /** Steps of an axis in bytes: powers of two and ten times those. */
 const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+/** Steps of an axis of things. */
+const WHOLE = Array.from({ length: 30 }, (_, at) => [1, 2, 5][at % 3] * 10 ** Math.floor(at / 3));
 
 /** A time below the axis: with seconds only where they differ. */
 function clock(seconds) {

@@ -23,6 +23,7 @@ class Row {
     this.reported = 0;
     this.patience = 0;
     this.oomAt = null;
+    this.isOomBound = false;
     this.restartedAt = null;
     this.trails = { cpu_percent: [], memory_percent: [] };
     this.reasons = [];
@@ -34,6 +35,7 @@ class Row {
 export class Fleet {
   constructor() {
     this.rows = new Map();
+    this.order = [];
     this.taken = null;
     /** Between two readings, in ms: what the agent says, else what is seen. */
     this.interval = DEFAULT_INTERVAL_MS;
@@ -87,7 +89,9 @@ export class Fleet {
     row.patience = own === null ? 0 : FLEET_PATIENCE_MS;
     row.reported = own ?? this.taken;
     const [kills, uptime] = [this.number(row, 'memory.oom_kills'), this.number(row, 'uptime_seconds')];
-    if (before.kills !== null && kills > before.kills) row.oomAt = this.taken;
+    if (before.kills !== null && kills > before.kills) [row.oomAt, row.isOomBound] = [this.taken, false];
+    // What was counted before anybody looked has happened in its life: no more is known.
+    if (before.kills === null && kills > 0 && uptime !== null) [row.oomAt, row.isOomBound] = [this.taken - uptime * 1000, true];
     if (before.uptime !== null && uptime !== null && uptime < before.uptime - 2) row.restartedAt = this.taken - uptime * 1000;
     for (const [field, trail] of Object.entries(row.trails)) {
       trail.push(this.number(row, field));
@@ -102,8 +106,8 @@ export class Fleet {
       this.rows.delete(row.name);
       return;
     }
-    const { status, reported, oomAt, restartedAt } = row;
-    const seen = { status, reported, oomAt, restartedAt, now: this.taken, interval: this.interval, patience: row.patience };
+    const { status, reported, oomAt, isOomBound, restartedAt } = row;
+    const seen = { status, reported, oomAt, isOomBound, restartedAt, now: this.taken, interval: this.interval, patience: row.patience };
     row.reasons = judge((field) => this.number(row, field), seen);
   }
 
@@ -111,7 +115,7 @@ export class Fleet {
   log(entry) {
     const row = this.rows.get(entry.name);
     if (!row || !isKill(entry)) return;
-    row.oomAt = entry.time;
+    [row.oomAt, row.isOomBound] = [entry.time, false];
     this.settle(row);
   }
 
@@ -130,7 +134,8 @@ export class Fleet {
     if (!row) return;
     const kills = series['memory.oom_kills'] ?? [];
     const rise = kills.findLastIndex((value, at) => at > 0 && value !== null && kills[at - 1] !== null && value > kills[at - 1]);
-    row.oomAt ??= events.findLast(isKill)?.time ?? times[rise] ?? null;
+    const known = events.findLast(isKill)?.time ?? times[rise];
+    if (known !== undefined && (row.oomAt === null || row.isOomBound)) [row.oomAt, row.isOomBound] = [known, false];
     this.settle(row);
   }
 
@@ -142,7 +147,11 @@ export class Fleet {
 
   /** Worst first; the well ones by name, so that they stay where they are. */
   worstFirst() {
-    return [...this.rows.values()].sort((a, b) => compare(b.reasons, a.reasons) || byName(a, b));
+    // What is nearly in order is sorted fast, so the last order is kept.
+    const known = new Set(this.order);
+    this.order = this.order.filter((row) => this.rows.get(row.name) === row);
+    this.order.push(...[...this.rows.values()].filter((row) => !known.has(row)));
+    return this.order.sort((a, b) => compare(b.reasons, a.reasons) || byName(a, b));
   }
 }
 

@@ -179,6 +179,7 @@ class Overview {
 
 function fits(row) {
   if (chosen.troubled && levelOf(row.reasons) < WARNING) return false;
+  if (chosen.filter === '') return true;
   const text = `${row.name} ${row.host ?? ''} ${row.status ?? ''} ${row.reasons.map(({ text }) => text).join(' ')}`.toLowerCase();
   return chosen.filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }

@@ -40,7 +40,7 @@ export function judge(get, seen) {
   if (seen.status === 'paused') add(NOTICE, 'status', 'frozen');
 
   const killed = seen.now - (seen.oomAt ?? -Infinity);
-  if (killed < LATELY_MS) add(killed < RECENT_MS ? CRITICAL : WARNING, 'memory.oom_kills', `OOM kill ${ago(killed)}`);
+  if (killed < LATELY_MS) add(killed < RECENT_MS ? CRITICAL : WARNING, 'memory.oom_kills', seen.isOomBound ? `OOM kill in the last ${age(killed / 1000)}` : `OOM kill ${ago(killed)}`);
   const restarted = seen.now - (seen.restartedAt ?? -Infinity);
   if (restarted < RECENT_MS) add(WARNING, 'uptime_seconds', `restarted ${ago(restarted)}`);
 
