@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod publish;
 pub mod readings;
 pub mod report;
+pub mod secrets;
 pub mod settings;
 pub mod sinks;
 pub mod snapshot;

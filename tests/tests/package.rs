@@ -12,8 +12,6 @@ use tests::valkey::Valkey;
 use tests::{eventually, has, is_root, skip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The machine's name, and so that of its own report.
-const NAME: &str = "system-monitor-test";
 const SERVICE: &str = "system-monitor.service";
 const CONFIG: &str = "/etc/system-monitor/config.toml";
 
@@ -30,7 +28,7 @@ impl Machine {
         let files = format!("--bind-ro={}:/files", files.display());
         let nspawn = Command::new("systemd-nspawn")
             .args([&directory, &files, "--volatile=overlay", "--register=no", "--keep-unit", "--boot"])
-            .args([&format!("--hostname={NAME}"), &format!("--machine={NAME}-{}", std::process::id())])
+            .arg(format!("--machine=system-monitor-test-{}", std::process::id()))
             .args(["--capability=CAP_BPF,CAP_PERFMON,CAP_NET_ADMIN", "--system-call-filter=bpf"])
             .args(["systemd.unit=basic.target"])
             .stdin(Stdio::null())
@@ -114,6 +112,8 @@ fn next_version(package: &Path, into: &Path) {
 
 struct World {
     machine: Machine,
+    /// What the machine calls itself, and so its report.
+    name: String,
     valkey: Valkey,
     _files: TempDir,
 }
@@ -136,13 +136,15 @@ macro_rules! world {
         fs::copy(&package, files.path().join("first.deb")).unwrap();
         next_version(&package, files.path());
         let log = files.path().join("log");
-        World { machine: Machine::boot(root.as_ref(), files.path(), &log), valkey, _files: files }
+        let machine = Machine::boot(root.as_ref(), files.path(), &log);
+        World { name: machine.ask("uname -n"), machine, valkey, _files: files }
     }};
 }
 
 impl World {
     fn report(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
-        let read = || oracle::report(NAME, &self.valkey.report(NAME, PATIENCE).expect("no report")).unwrap();
+        let read =
+            || oracle::report(&self.name, &self.valkey.report(&self.name, PATIENCE).expect("no report")).unwrap();
         eventually(PATIENCE, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
     }
 }
@@ -165,7 +167,7 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     ));
     machine.ask(&format!("systemctl start {SERVICE}"));
     assert!(
-        machine.property("StatusText").contains(&format!(" on {NAME}, read in ")),
+        machine.property("StatusText").contains(&format!(" on {}, read in ", world.name)),
         "{}",
         machine.property("StatusText")
     );

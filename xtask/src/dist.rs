@@ -17,6 +17,8 @@ const MAINTAINER: &str = "system-monitor developers <system-monitor@users.norepl
 /// Who completes what is typed, and the file of each in an archive.
 const SHELLS: [(&str, &str); 3] =
     [("bash", "system-monitor.bash"), ("zsh", "_system-monitor"), ("fish", "system-monitor.fish")];
+/// The commands that have a manual page of their own.
+const COMMANDS: [&str; 6] = ["agent", "once", "top", "doctor", "dashboard", "healthcheck"];
 /// What goes into an archive besides: from where in the repository, to where.
 const TEXTS: [(&str, &str); 6] = [
     ("README.md", "README.md"),
@@ -84,6 +86,9 @@ fn documents(binary: &Path) -> anyhow::Result<()> {
         fs::write(into.join(file), text + "\n").with_context(|| file.to_owned())
     };
     write("system-monitor.1", &["man"])?;
+    for command in COMMANDS {
+        write(&format!("system-monitor-{command}.1"), &["man", command])?;
+    }
     SHELLS.iter().try_for_each(|(shell, file)| write(file, &["completions", shell]))?;
     fs::write(into.join("changelog"), changelog()).context("changelog")
 }
@@ -127,7 +132,11 @@ fn archive(architecture: &Architecture, binary: &Path, into: &Path) -> anyhow::R
         Ok(())
     };
     put(binary.to_owned(), "system-monitor")?;
-    put(documents_dir().join("system-monitor.1"), "man/system-monitor.1")?;
+    for page in
+        std::iter::once("system-monitor".to_owned()).chain(COMMANDS.map(|name| format!("system-monitor-{name}")))
+    {
+        put(documents_dir().join(format!("{page}.1")), &format!("man/{page}.1"))?;
+    }
     for (_, file) in SHELLS {
         put(documents_dir().join(file), &format!("completions/{file}"))?;
     }

@@ -9,6 +9,7 @@
 mod dist;
 mod docs;
 mod ebpf;
+mod fuzz;
 mod install;
 mod kubernetes;
 mod pictures;
@@ -30,11 +31,14 @@ cargo xtask COMMAND
   test              install what the tests need, and run everything that this machine can run
   ci                the same, where a test that cannot run is a failure
   vm [MACHINE…]     run the tests in emulated machines with other kernels
+  bench hostile [MOST]
+                    measure what a container costs that tries to break its observer
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
   bench http [SECONDS]  measure what clients of the server cost the readings
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
+  fuzz [SECONDS]    throw anything at every parser, each for so long (60)
   docs              write the documents that are made from the tables
   pictures          take the pictures of the README, of the real program in a real browser and terminal";
 
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         "dist" => dist::dist(rest),
         "docs" => docs::write(),
         "pictures" => pictures::make(),
+        "fuzz" => fuzz(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())
@@ -69,4 +74,14 @@ fn main() -> ExitCode {
 
 fn fail(command: &str) -> anyhow::Result<()> {
     bail!("{command:?} is no command\n\n{USAGE}")
+}
+
+fn fuzz(arguments: &[String]) -> anyhow::Result<()> {
+    let seconds = arguments.first().map_or(Ok(fuzz::SECONDS), |text| text.parse())?;
+    let mut skips = Vec::new();
+    fuzz::run(seconds, &mut skips)?;
+    if let Some(reason) = skips.first() {
+        bail!("{reason}");
+    }
+    Ok(())
 }

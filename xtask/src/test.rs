@@ -1,21 +1,15 @@
 //! Everything that is checked, in one go, with a summary that hides nothing.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::release::{self, ARCHITECTURES};
 use crate::shell::{cargo, command, output, root, run, target, tool};
-use crate::{dist, docs, ebpf, install, kubernetes};
+use crate::{dist, docs, ebpf, fuzz, install, kubernetes};
 
 const DENY: &str = "0.20.2";
-const FUZZ: &str = "0.13.2";
-/// Each fuzz target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
-const FUZZ_SECONDS: u32 = 20;
-
 /// A kind of check.
 struct Step {
     name: &'static str,
@@ -36,7 +30,7 @@ const STEPS: &[Step] = &[
     Step { name: "dependencies", run: dependencies },
     Step { name: "release binary", run: release_binary },
     Step { name: "tests", run: tests },
-    Step { name: "fuzzing", run: fuzzing },
+    Step { name: "fuzzing", run: |skips| fuzz::run(fuzz::SECONDS, &mut skips.0) },
 ];
 
 /// Runs all steps, whatever becomes of the others, and says what became of each.
@@ -135,46 +129,13 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     result
 }
 
-/// Runs each fuzz target for a while, from the seeds in the repository. What it finds stays below the target directory.
-fn fuzzing(skips: &mut Skips) -> anyhow::Result<()> {
-    let Some(toolchain) = ebpf::nightly() else {
-        skips.0.push(format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY));
-        return Ok(());
-    };
-    let (tool, fuzz) = (tool("cargo-fuzz", FUZZ)?, root().join("tests/fuzz"));
-    let build = root().join(target().join("fuzz"));
-    let toolchain = format!("+{toolchain}");
-    let mut cargo_fuzz = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
-    cargo_fuzz.arg(&build);
-    // Cargo finds its subcommands on the path.
-    run(cargo_fuzz.env("PATH", release::path_with(&tool)?))?;
-    for entry in fs::read_dir(fuzz.join("fuzz_targets")).context("tests/fuzz/fuzz_targets")? {
-        let source = entry?.path();
-        let name = source.file_stem().context("a fuzz target without a name")?;
-        let found = build.join("found").join(name);
-        fs::create_dir_all(&found)?;
-        let mut command = std::process::Command::new(build.join(ARCHITECTURES[0].target).join("release").join(name));
-        command.arg(&found).args(seeds(&fuzz, name));
-        command.arg(format!("-max_total_time={FUZZ_SECONDS}")).args(["-verbosity=0", "-print_funcs=0"]);
-        run(command.current_dir(&build))?;
-    }
-    Ok(())
-}
-
-/// Where a fuzz target begins: its own seeds, and every file that was captured from a kernel.
-fn seeds(fuzz: &Path, name: &OsStr) -> Vec<PathBuf> {
-    let own = fuzz.join("seeds").join(name);
-    let captured = root().join("tests/fixtures");
-    [own, captured].into_iter().filter(|seeds| seeds.is_dir()).collect()
-}
-
 /// Measures the agent; `arguments` go to the benchmark, which the first of them may name.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     install::valkey()?;
     ebpf::build()?;
     let binary = release::build_static()?;
     let (bench, arguments) = match arguments.split_first() {
-        Some((name, rest)) if name == "http" => (name.as_str(), rest),
+        Some((name, rest)) if ["hostile", "http"].contains(&name.as_str()) => (name.as_str(), rest),
         _ => ("agent", arguments),
     };
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);

@@ -30,6 +30,7 @@ fn main() {
         "park" => park(number(1)),
         "open" => open(number(1), Duration::from_micros(number(2))),
         "tables" => tables(number(1)),
+        "fork-and-stay" => fork_and_stay(number(1)),
         other => panic!("{other:?} is no load"),
     };
     println!("done");
@@ -140,6 +141,24 @@ fn tables(count: u64) -> Kept {
         });
     }
     ready.wait();
+    Kept::Nothing
+}
+
+/// Processes that do nothing, as long as this program runs.
+fn fork_and_stay(processes: u64) -> Kept {
+    for _ in 0..processes {
+        // SAFETY: this program has one thread whenever it forks.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            // SAFETY: both take plain numbers, and the second returns only when a signal has been handled.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::pause();
+                libc::_exit(0);
+            }
+        }
+    }
     Kept::Nothing
 }
 

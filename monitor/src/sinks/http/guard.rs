@@ -1,7 +1,6 @@
 //! Who is let in: methods, bodies, the name that the client believes to talk to, and the token.
 
 use std::hint::black_box;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use axum::response::Response;
@@ -13,6 +12,7 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 
 use super::problem::Problem;
+use crate::secrets;
 
 /// Nothing inline, nothing from elsewhere, in nobody's frame.
 const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
@@ -26,11 +26,8 @@ pub struct Token(String);
 
 /// A file that cannot be taken for a token.
 #[derive(Debug, thiserror::Error)]
-#[error("--listen-token-file {path}: {problem}")]
-pub struct TokenError {
-    path: String,
-    problem: String,
-}
+#[error("--listen-token-file: {0}")]
+pub struct TokenError(String);
 
 impl Token {
     /// Reads it from a file, of which white space around it is no part.
@@ -38,22 +35,14 @@ impl Token {
     /// # Errors
     /// That the file cannot be read, that others than its owner and group can, or that it holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
-        let wrong = |problem: String| TokenError { path: path.display().to_string(), problem };
-        let cannot = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
-        let mode = std::fs::metadata(path).map_err(cannot)?.permissions().mode();
-        if mode & 0o007 != 0 {
-            return Err(wrong(format!(
-                "everybody on this machine can read it (mode {:03o}); chmod o= {}",
-                mode & 0o777,
-                path.display()
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let bytes = secrets::read(path).map_err(|error| TokenError(error.to_string()))?;
+        let text = String::from_utf8_lossy(&bytes);
         let token = text.trim();
         if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong(format!(
-                "holds no token: at least {SHORTEST_TOKEN} printable ASCII characters without white space; \
-                 for example: head -c 24 /dev/urandom | base64"
+            return Err(TokenError(format!(
+                "{} holds no token: at least {SHORTEST_TOKEN} printable ASCII characters without white space; \
+                 for example: head -c 24 /dev/urandom | base64",
+                path.display()
             )));
         }
         Ok(Self(token.to_owned()))
@@ -157,6 +146,8 @@ pub(super) fn harden(response: &mut Response) {
 mod tests {
     use axum::body::Body;
     use axum::response::IntoResponse;
+
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

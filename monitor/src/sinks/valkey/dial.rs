@@ -19,6 +19,7 @@ use super::ValkeyOptions;
 use super::fault::Fault;
 use super::resolve::Names;
 use super::target::{Address, Host, Secret, Target};
+use crate::secrets;
 
 /// How long connecting may take, and the answer to the sign of life.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -172,8 +173,13 @@ fn login(options: &ValkeyOptions) -> Result<RedisConnectionInfo, Fault> {
 
 fn password(path: &Path) -> Result<Secret, Fault> {
     let text =
-        String::from_utf8(read(path)?).map_err(|_| Fault::new(format!("{} is not valid UTF-8", path.display())))?;
+        String::from_utf8(secret(path)?).map_err(|_| Fault::new(format!("{} is not valid UTF-8", path.display())))?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// What nobody else may know.
+fn secret(path: &Path) -> Result<Vec<u8>, Fault> {
+    secrets::read(path).map_err(|error| Fault::new(error.to_string()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -184,7 +190,7 @@ fn certificates(options: &ValkeyOptions) -> Result<TlsCertificates, Fault> {
     let tls = &options.tls;
     let root_cert = tls.ca.as_deref().map(authorities).transpose()?;
     let client_tls = match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: secret(key)? }),
         (None, None) => None,
         _ => return Err(Fault::new("VALKEY_TLS_CERT and VALKEY_TLS_KEY belong together")),
     };
@@ -215,6 +221,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("password");
         std::fs::write(&file, "from file\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut options = options("valkey://me:from-url@h/3");
         assert_eq!(login(&options).unwrap().password(), Some("from-url"));
         assert_eq!((login(&options).unwrap().username(), login(&options).unwrap().db()), (Some("me"), 3));

@@ -1,0 +1,36 @@
+//! What container runtimes write down of their containers. Their sockets answer with the same documents.
+#![no_main]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use monitor::containers::names::Files;
+use monitor::containers::runtime::Marks;
+
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Where each runtime has its file, below the machine's root.
+const PLACES: [(&str, &str); 4] = [
+    ("docker", "var/lib/docker/containers/ID/config.v2.json"),
+    ("containerd", "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json"),
+    ("cri-o", "var/lib/containers/storage/overlay-containers/ID/userdata/config.json"),
+    ("podman", "var/lib/containers/storage/overlay-containers/containers.json"),
+];
+
+static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let root = std::env::temp_dir().join(format!("system-monitor-fuzz-{}", std::process::id()));
+    fs::create_dir_all(&root).expect("a directory for the files");
+    root
+});
+
+fuzz_target!(|text: &[u8]| {
+    for (runtime, place) in PLACES {
+        let path = ROOT.join(runtime).join(place.replace("ID", ID));
+        fs::create_dir_all(path.parent().expect("it has a parent")).expect("a directory");
+        fs::write(&path, text).expect("a file");
+        let marks = Marks { runtime, id: Some(ID.to_owned()), name: None };
+        let _total = Files::new(&ROOT.join(runtime)).look_up(&marks);
+    }
+});

@@ -1,0 +1,70 @@
+//! Throws whatever comes to mind at every parser.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use anyhow::{Context, bail};
+
+use crate::ebpf;
+use crate::release::{self, ARCHITECTURES};
+use crate::shell::{cargo, root, run as execute, target, tool};
+
+const FUZZ: &str = "0.13.2";
+/// Each target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
+pub(crate) const SECONDS: u32 = 60;
+/// So many targets run side by side.
+const TOGETHER: usize = 2;
+
+/// Runs each target for a while, from the seeds in the repository. What is found stays below the target directory. Where there
+/// is no compiler for it, `skips` is told.
+pub(crate) fn run(seconds: u32, skips: &mut Vec<String>) -> anyhow::Result<()> {
+    let Some(toolchain) = ebpf::nightly() else {
+        skips.push(format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY));
+        return Ok(());
+    };
+    let (tool, fuzz) = (tool("cargo-fuzz", FUZZ)?, root().join("tests/fuzz"));
+    let build = root().join(target()).join("fuzz");
+    let toolchain = format!("+{toolchain}");
+    let mut cargo_fuzz = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
+    // Cargo finds its subcommands on the path.
+    execute(cargo_fuzz.arg(&build).env("PATH", release::path_with(&tool)?))?;
+    let mut sources: Vec<PathBuf> = fs::read_dir(fuzz.join("fuzz_targets"))
+        .context("tests/fuzz/fuzz_targets")?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()?;
+    sources.sort();
+    let commands: Vec<Command> =
+        sources.iter().map(|source| command(source, &fuzz, &build, seconds)).collect::<anyhow::Result<_>>()?;
+    let (waiting, failures) = (Mutex::new(commands), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(|| {
+                while let Some(mut command) = waiting.lock().ok().and_then(|mut waiting| waiting.pop()) {
+                    if let (Err(error), Ok(mut failures)) = (execute(&mut command), failures.lock()) {
+                        failures.push(format!("{error:#}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// A target with its own seeds, and with every file that was captured from a kernel.
+fn command(source: &Path, fuzz: &Path, build: &Path, seconds: u32) -> anyhow::Result<Command> {
+    let name = source.file_stem().context("a fuzz target without a name")?;
+    let found = build.join("found").join(name);
+    fs::create_dir_all(&found)?;
+    let seeds = [fuzz.join("seeds").join(name), root().join("tests/fixtures")];
+    let mut command = Command::new(build.join(ARCHITECTURES[0].target).join("release").join(name));
+    command.arg(&found).args(seeds.into_iter().filter(|seeds| seeds.is_dir()));
+    command.arg(format!("-max_total_time={seconds}")).args(["-verbosity=0", "-print_funcs=0", "-print_final_stats=1"]);
+    command.current_dir(build);
+    Ok(command)
+}
