@@ -35,6 +35,7 @@ cargo xtask COMMAND
                     measure what a container costs that tries to break its observer
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
   bench http [SECONDS]  measure what clients of the server cost the readings
+  bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums

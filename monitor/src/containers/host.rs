@@ -15,7 +15,7 @@ use super::names::{Namer, Places, Question};
 use super::registry::Registry;
 use super::rules::Rules;
 use super::trees::Trees;
-use crate::snapshot::{Extent, Snapshot, Stamp};
+use crate::snapshot::{CgroupId, Extent, Snapshot, Stamp};
 use crate::sources::bpf::Lives;
 use crate::sources::{Source, SourceError};
 
@@ -45,6 +45,11 @@ impl HostContainers {
     /// The directory of the v2 tree below which everything is.
     pub fn root(&self) -> Option<PathBuf> {
         lock(&self.registry).trees().v2.clone()
+    }
+
+    /// Whether a container is known by now.
+    pub fn knows(&self, id: CgroupId) -> bool {
+        lock(&self.registry).is_there(id)
     }
 
     /// Follows the tree: by what the kernel's programs tell, else by what the file system tells. `ended` is told when there

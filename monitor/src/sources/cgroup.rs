@@ -1,24 +1,29 @@
 //! The files of cgroup directories, v2 and v1 (`Documentation/admin-guide/cgroup-v2.rst`, `…/cgroup-v1/*.rst`).
 //!
 //! Each file that the table names is opened once per cgroup and kept open: a `pread` costs a third of open, read and
-//! close. Where the limit of descriptors leaves no room, a file is opened for each reading. Nothing is allocated while the
-//! same things are there, or missing, as last time.
+//! close. Where the limit of descriptors leaves no room, those of the least active cgroups are opened for each reading.
+//! The limits of what containers lie in are read once for all of them. Nothing is allocated while the same things are
+//! there, or missing, as last time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File as Handle;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::parse::{self, ParseError};
+use super::scarce::{Activity, choose};
 use super::{Source, SourceError};
 use crate::metrics::{File, Metric, Origin};
 use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Snapshot, Status, Values};
 
 /// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
 const RETRY: u64 = 60;
+
+/// Which cgroups keep their files open is decided anew after so many readings.
+const CHOOSE: u64 = 12;
 
 /// No file of a cgroup is longer; what is, is not read to its end.
 const LONGEST: usize = 1 << 20;
@@ -60,6 +65,7 @@ fn plans() -> Vec<Plan> {
 pub struct CgroupFiles {
     plans: Vec<Plan>,
     open: HashMap<CgroupId, Open>,
+    above: Above,
     reader: Reader,
     readings: u64,
     ended: Cause,
@@ -70,11 +76,15 @@ pub struct CgroupFiles {
 struct Open {
     identity: Arc<Identity>,
     files: Vec<Option<Kept>>,
+    activity: Activity,
+    /// Whether its files may stay open.
+    stays_open: bool,
 }
 
 impl Open {
-    fn find(plans: &[Plan], identity: &Arc<Identity>) -> Self {
-        Self { identity: Arc::clone(identity), files: plans.iter().map(|plan| Kept::find(plan, identity)).collect() }
+    fn find(plans: &[Plan], above: &mut Above, identity: &Arc<Identity>) -> Self {
+        let files = plans.iter().enumerate().map(|(at, plan)| Kept::find(at, plan, above, identity)).collect();
+        Self { identity: Arc::clone(identity), files, activity: Activity::default(), stays_open: true }
     }
 
     /// Whether these are the files of that identity, which may have changed since: a name, or a directory that was found.
@@ -91,6 +101,47 @@ impl Open {
     fn count(&self) -> usize {
         self.files.iter().flatten().map(Kept::count_open).sum()
     }
+
+    /// How many files there are to be kept open.
+    fn count_found(&self) -> usize {
+        self.files
+            .iter()
+            .flatten()
+            .flat_map(|kept| kept.own.files())
+            .filter(|file| file.is_used && file.missing.is_none())
+            .count()
+    }
+
+    fn close(&mut self) {
+        self.files.iter_mut().flatten().for_each(|kept| kept.own.close());
+    }
+}
+
+/// The files of the cgroups that containers lie in, each read once in a reading however many lie there.
+type Above = HashMap<(usize, PathBuf), Arc<Mutex<Shared>>>;
+
+/// A file that many look at, and what was found in it in which turn.
+#[derive(Debug)]
+struct Shared {
+    level: Level,
+    found: Option<(u64, Result<u64, Trouble>)>,
+}
+
+impl Shared {
+    fn number(&mut self, plan: &Plan, retry: bool, reader: &mut Reader) -> Result<u64, Trouble> {
+        match self.found {
+            Some((turn, found)) if turn == reader.turn => found,
+            _ => {
+                let found = self.level.number(plan, retry, reader);
+                self.found = Some((reader.turn, found));
+                found
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What files are read with.
@@ -99,14 +150,20 @@ struct Reader {
     buffer: Vec<u8>,
     /// How many more files may be kept open.
     room: usize,
+    /// Whether those of the cgroup that is read may be, …
+    keep: bool,
+    /// … and whether there was no room for one.
+    is_short: bool,
+    /// Counts the readings, those of what has ended too.
+    turn: u64,
 }
 
 impl CgroupFiles {
     /// Keeps at most `room` files open.
     pub fn new(room: usize) -> Self {
-        let reader = Reader { buffer: vec![0; 8192], room };
+        let reader = Reader { buffer: vec![0; 8192], room, keep: true, is_short: false, turn: 0 };
         let ended = Cause::new("the container has ended");
-        Self { plans: plans(), open: HashMap::new(), reader, readings: 0, ended }
+        Self { plans: plans(), open: HashMap::new(), above: HashMap::new(), reader, readings: 0, ended }
     }
 }
 
@@ -117,6 +174,8 @@ impl Source for CgroupFiles {
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let whole = into.extent == Extent::Whole;
+        self.reader.turn += 1;
+        let known = self.open.len();
         self.open.retain(|id, open| {
             let stays = match into.cgroups.get(id) {
                 Some(cgroup) => cgroup.status != Status::Exited && open.is_of(&cgroup.identity),
@@ -127,6 +186,12 @@ impl Source for CgroupFiles {
             }
             stays
         });
+        if self.open.len() < known {
+            self.leave_above();
+        }
+        if whole && self.readings.is_multiple_of(CHOOSE) {
+            self.choose();
+        }
         for (id, cgroup) in &mut into.cgroups {
             let Cgroup { identity, values, status, .. } = cgroup;
             if *status == Status::Exited {
@@ -134,7 +199,8 @@ impl Source for CgroupFiles {
                 rows.for_each(|(metric, rank, _)| values.miss(*metric, *rank, self.ended.clone()));
                 continue;
             }
-            let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, identity));
+            let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, &mut self.above, identity));
+            self.reader.keep = open.stays_open;
             let retry = self.readings.is_multiple_of(RETRY);
             for (plan, kept) in self.plans.iter().zip(&mut open.files) {
                 match kept {
@@ -146,9 +212,42 @@ impl Source for CgroupFiles {
                 }
             }
             unlimited(&self.plans, identity, values);
+            if let Some(Ok(used)) = values.get(Metric::CpuUsage) {
+                open.activity.note(used);
+            }
         }
         self.readings += u64::from(whole);
         Ok(())
+    }
+}
+
+impl CgroupFiles {
+    /// Forgets the files around containers that are gone.
+    fn leave_above(&mut self) {
+        self.above.retain(|_, shared| {
+            let stays = Arc::strong_count(shared) > 1;
+            if !stays {
+                self.reader.room += lock(shared).level.count_open();
+            }
+            stays
+        });
+    }
+
+    /// Where there was no room for all files, decides whose stay open.
+    fn choose(&mut self) {
+        if !std::mem::take(&mut self.reader.is_short) && self.open.values().all(|open| open.stays_open) {
+            return;
+        }
+        let open: usize = self.open.values().map(Open::count).sum();
+        let all = self.open.iter().map(|(id, open)| (*id, open.activity, open.count_found())).collect();
+        let chosen: HashSet<CgroupId> = choose(all, self.reader.room + open);
+        for (id, open) in &mut self.open {
+            open.stays_open = chosen.contains(id);
+            if !open.stays_open {
+                self.reader.room += open.count();
+                open.close();
+            }
+        }
     }
 }
 
@@ -171,33 +270,34 @@ fn unlimited(plans: &[Plan], identity: &Identity, values: &mut Values) {
     }
 }
 
-/// A file of one cgroup, and where it counts those of the cgroup's ancestors, kept open.
+/// A file of one cgroup, and where they count those of the cgroup's ancestors.
 #[derive(Debug)]
 struct Kept {
-    levels: Vec<Level>,
+    own: Level,
+    above: Vec<Arc<Mutex<Shared>>>,
     said: Option<(Trouble, Cause)>,
     /// For each row whose number the file does not have, why.
     lacks: Vec<Option<Cause>>,
 }
 
 impl Kept {
-    fn find(plan: &Plan, identity: &Identity) -> Option<Self> {
+    fn find(at: usize, plan: &Plan, above: &mut Above, identity: &Identity) -> Option<Self> {
         let dir = directory(plan.tree, identity)?;
-        let level = |dir: &Path| Level {
-            file: OpenFile::new(dir.join(plan.file.name)),
-            companion: plan.file.companion.map(|name| OpenFile::new(dir.join(name))),
+        let is_cgroup = |dir: &&Path| dir.join("cgroup.procs").exists();
+        let around = dir.ancestors().skip(1).take_while(is_cgroup).filter(|_| plan.file.smallest_upwards);
+        let share = |dir: &Path| {
+            let shared = above.entry((at, dir.to_owned())).or_insert_with(|| {
+                let level = Level::new(plan, dir);
+                Arc::new(Mutex::new(Shared { level, found: None }))
+            });
+            Arc::clone(shared)
         };
-        let levels = if plan.file.smallest_upwards {
-            dir.ancestors().take_while(|dir| dir.join("cgroup.procs").exists()).map(level).collect()
-        } else {
-            vec![level(dir)]
-        };
-        Some(Self { levels, said: None, lacks: vec![None; plan.rows.len()] })
+        let (own, above) = (Level::new(plan, dir), around.map(share).collect());
+        Some(Self { own, above, said: None, lacks: vec![None; plan.rows.len()] })
     }
 
     fn count_open(&self) -> usize {
-        let files = self.levels.iter().flat_map(|level| level.companion.iter().chain([&level.file]));
-        files.filter(|file| file.handle.is_some()).count()
+        self.own.count_open()
     }
 
     /// Whether the file may have a number that no better origin has given.
@@ -217,8 +317,8 @@ impl Kept {
     fn read(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
         if plan.file.smallest_upwards {
             self.smallest(plan, retry, reader, values);
-        } else if let Some(level) = self.levels.first_mut() {
-            match level.text(retry, reader) {
+        } else {
+            match self.own.text(retry, reader) {
                 Ok(length) => {
                     for (at, (metric, rank, file)) in plan.rows.iter().enumerate() {
                         match parse::number(file.format, &reader.buffer[..length]) {
@@ -236,17 +336,21 @@ impl Kept {
     }
 
     fn smallest(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
-        let mut smallest = None;
-        for at in 0..self.levels.len() {
-            let format = plan.file.format;
-            let read = self.levels[at]
-                .text(retry, reader)
-                .and_then(|length| parse::number(format, &reader.buffer[..length]).map_err(Trouble::Parse));
-            match read {
+        let (mut smallest, mut missing) = (None, None);
+        let own = self.own.number(plan, retry, reader);
+        // What others look at too stays open, whoever comes first.
+        let keep = std::mem::replace(&mut reader.keep, true);
+        let above = self.above.iter().map(|shared| lock(shared).number(plan, retry, reader));
+        for found in std::iter::once(own).chain(above) {
+            match found {
                 Ok(value) => smallest = Some(smallest.map_or(value, |smallest: u64| smallest.min(value))),
                 Err(Trouble::Os(Errno::NOENT)) => {}
-                Err(trouble) => return self.miss(plan, trouble, values),
+                Err(trouble) => missing = Some(trouble),
             }
+        }
+        reader.keep = keep;
+        if let Some(trouble) = missing {
+            return self.miss(plan, trouble, values);
         }
         for (metric, rank, file) in &plan.rows {
             if let Some(value) = smallest {
@@ -319,6 +423,28 @@ struct Level {
 }
 
 impl Level {
+    fn new(plan: &Plan, dir: &Path) -> Self {
+        let companion = plan.file.companion.map(|name| OpenFile::new(dir.join(name)));
+        Self { file: OpenFile::new(dir.join(plan.file.name)), companion }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &OpenFile> {
+        self.companion.iter().chain([&self.file])
+    }
+
+    fn count_open(&self) -> usize {
+        self.files().filter(|file| file.handle.is_some()).count()
+    }
+
+    fn close(&mut self) {
+        self.companion.iter_mut().chain([&mut self.file]).for_each(|file| file.handle = None);
+    }
+
+    fn number(&mut self, plan: &Plan, retry: bool, reader: &mut Reader) -> Result<u64, Trouble> {
+        let length = self.text(retry, reader)?;
+        parse::number(plan.file.format, &reader.buffer[..length]).map_err(Trouble::Parse)
+    }
+
     /// The text of the file, and of its companion behind a space; its length in `buffer`.
     fn text(&mut self, retry: bool, reader: &mut Reader) -> Result<usize, Trouble> {
         let length = self.file.read(retry, reader, 0).map_err(Trouble::Os)?;
@@ -333,13 +459,15 @@ impl Level {
 struct OpenFile {
     path: PathBuf,
     handle: Option<Handle>,
+    /// Whether it was ever wanted: where a better origin has all its numbers, it is not.
+    is_used: bool,
     /// Why it could not be opened, or read, the last time.
     missing: Option<Errno>,
 }
 
 impl OpenFile {
     fn new(path: PathBuf) -> Self {
-        Self { path, handle: None, missing: None }
+        Self { path, handle: None, is_used: false, missing: None }
     }
 
     /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
@@ -352,6 +480,7 @@ impl OpenFile {
                 reader.room += 1;
             });
         }
+        self.is_used = true;
         if let Some(errno) = self.missing.filter(|_| !retry) {
             return Err(errno);
         }
@@ -360,9 +489,11 @@ impl OpenFile {
         self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
         let handle = handle?;
         let end = read_all(&handle, &mut reader.buffer, at).inspect_err(|errno| self.missing = Some(*errno))?;
-        if reader.room > 0 {
+        if reader.keep && reader.room > 0 {
             reader.room -= 1;
             self.handle = Some(handle);
+        } else {
+            reader.is_short |= reader.keep;
         }
         Ok(end)
     }
@@ -446,6 +577,47 @@ mod tests {
         let mut without = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
         fake.source.sample(&mut without).unwrap();
         assert_eq!(fake.source.reader.room, 1, "a group that is gone gives its descriptors back");
+    }
+
+    #[test]
+    fn where_descriptors_are_scarce_those_of_the_most_active_stay_open() {
+        let mut fake = fake(&["v2"], &[]);
+        let identity = |name: &str, used: u64| {
+            let dir = fake.dir.path().join("v2/top").join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("cgroup.procs"), "").unwrap();
+            std::fs::write(dir.join("cpu.stat"), format!("usage_usec {used}\n")).unwrap();
+            Arc::new(Identity { v2: Some(dir), ..Identity::default() })
+        };
+        fake.source = CgroupFiles::new(2);
+        for reading in 0..=2 * CHOOSE {
+            let mut into = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+            for (id, identity) in [(1, identity("a", 7)), (2, identity("b", 7)), (3, identity("c", reading * 1000))] {
+                into.cgroups.entry(CgroupId(id)).or_default().identity = identity;
+            }
+            fake.source.sample(&mut into).unwrap();
+            let read = into.cgroups.values().filter(|cgroup| cgroup.values.get(Metric::CpuUsage).unwrap().is_ok());
+            assert_eq!(read.count(), 3, "whatever stays open");
+        }
+        let open: Vec<usize> = (1..=3).map(|id| fake.source.open[&CgroupId(id)].count()).collect();
+        assert_eq!((open, fake.source.reader.room), (vec![1, 0, 1], 0));
+    }
+
+    #[test]
+    fn the_limits_around_containers_are_read_once_for_all_of_them() {
+        let mut fake = fake(&["v2"], &[("v2/top/memory.max", "1000\n")]);
+        let mut into = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+        for id in 1..=3 {
+            into.cgroups.entry(CgroupId(id)).or_default().identity = Arc::clone(&fake.identity);
+        }
+        let room = fake.source.reader.room;
+        fake.source.sample(&mut into).unwrap();
+        assert!(into.cgroups.values().all(|cgroup| cgroup.values.get(Metric::MemoryLimit) == Some(Ok(1000))));
+        assert_eq!(room - fake.source.reader.room, 1, "one file of the three is open");
+        std::fs::write(fake.dir.path().join("v2/top/memory.max"), "2000\n").unwrap();
+        assert_eq!(fake.sample().get(Metric::MemoryLimit), Some(Ok(2000)));
+        fake.source.sample(&mut Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH })).unwrap();
+        assert!(fake.source.above.is_empty() && fake.source.reader.room == room, "and closed when they are gone");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod parse;
 pub mod proc_text;
 mod processes;
 pub mod procfs;
+mod scarce;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
