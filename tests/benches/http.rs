@@ -172,7 +172,7 @@ fn memory() -> bool {
         .chain((1..CONTAINERS).filter_map(|number| Group::container(&format!("bench-{number}"))))
         .collect();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let (agent, port) = start(&["--scope", "host", "--pin", "off", "--ebpf", "off", "--interval", "1s"]);
+    let (agent, port) = start(&["--scope", "host", "--pin", "off", "--ebpf", "off"]);
     let told = || get(port, "/api/v1/agent").json()["containers"].as_u64().filter(|told| *told >= groups.len() as u64);
     eventually(Duration::from_secs(60), told).expect("not all containers are found");
     std::thread::sleep(Duration::from_secs(30));
