@@ -18,7 +18,7 @@ static OPTIONS: LazyLock<ValkeyOptions> = LazyLock::new(|| {
     let listener = UnixListener::bind(&path).expect("a socket");
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
     let target = Target::parse(&format!("unix://{}", path.display())).expect("a path is a target");
-    ValkeyOptions::new(target)
+    ValkeyOptions { target, ..ValkeyOptions::default() }
 });
 
 fn answer(mut stream: UnixStream) {

@@ -17,7 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
     // The first byte chooses the variable that the rest is given to.
     let (which, value) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest));
     let variable = Name::ALL[which % Name::ALL.len()].setting().variable;
-    let environment = |name: &str| (name == variable && !value.contains(&0)).then(|| OsString::from_vec(value.to_vec()));
+    let environment =
+        |name: &str| (name == variable && !value.contains(&0)).then(|| OsString::from_vec(value.to_vec()));
     if let Ok(settings) = Settings::collect(&flags, environment, |_| Ok(text.clone())) {
         let _total = Config::new(&settings).map_err(|error| error.to_string());
     }
