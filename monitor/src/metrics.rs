@@ -459,6 +459,11 @@ impl Metric {
             .flat_map(|&metric| (0u8..).zip(metric.spec().origins()).map(move |(rank, origin)| (metric, rank, origin)))
     }
 
+    /// The rows that have an origin of one kind, with its rank, and what `kind` takes out of it.
+    pub fn fed_by<P>(kind: impl Fn(&'static Origin) -> Option<P>) -> Vec<(Self, u8, P)> {
+        Self::origins().filter_map(|(metric, rank, origin)| Some((metric, rank, kind(origin)?))).collect()
+    }
+
     /// Whether a raw value means that no limit is set.
     pub fn is_unlimited(value: u64) -> bool {
         value == NO_LIMIT

@@ -72,6 +72,12 @@ fn a_quota_is_seen_where_the_v2_controller_enforces_it() {
     group.limit_cpu(100);
     let _load = Load::start(&group, &["burn", "60000"]);
     let throttled = |outside: &mut Outside| outside.counter(Metric::CpuThrottled);
+    if pass.look().values.get(Metric::CpuThrottled).is_none() {
+        // Before Linux 6.2 a program cannot look into the controller: its file has to be read as before.
+        let seen =
+            tests::eventually(Duration::from_secs(20), || Some(throttled(&mut files)).filter(|count| *count > 3));
+        return assert!(seen.is_some());
+    }
     let seen = tests::eventually(Duration::from_secs(20), || Some(throttled(&mut pass)).filter(|count| *count > 3));
     let (first, between, last) = (throttled(&mut files), throttled(&mut pass), throttled(&mut files));
     assert!(seen.is_some() && first <= between && between <= last, "{first} {between} {last}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use object::build::elf::{Builder, SectionData};
 
 use crate::install;
@@ -44,16 +44,61 @@ pub(crate) fn build() -> anyhow::Result<bool> {
         remove_objects()?;
         return Ok(false);
     };
-    run(&mut compile(&compiler, &linker)?)?;
-    let built = target().join("ebpf/bpfel-unknown-none/ebpf");
     let objects = objects();
     fs::create_dir_all(&objects).with_context(|| objects.display().to_string())?;
-    for name in OBJECTS {
-        let elf = fs::read(built.join(name)).with_context(|| built.join(name).display().to_string())?;
-        let bytes = finish(&elf).with_context(|| format!("the object {name}"))?;
+    for (name, bytes) in compiled(&compiler, &linker, &root(), &root().join(target()).join("ebpf"))? {
         write_if_changed(&objects.join(format!("{name}.o")), &bytes)?;
     }
     Ok(true)
+}
+
+/// Compiles a copy of the sources in another directory, and says whether the objects are the same to the byte.
+pub(crate) fn check() -> anyhow::Result<()> {
+    let (Some(compiler), Some(linker)) = (compiler(), linker()) else {
+        bail!("there is no compiler for the BPF target")
+    };
+    let here = compiled(&compiler, &linker, &root(), &root().join(target()).join("ebpf"))?;
+    let elsewhere = std::env::temp_dir().join(format!("system-monitor-{}", std::process::id()));
+    let there = copy_sources(&elsewhere)
+        .and_then(|()| compiled(&compiler, &linker, &elsewhere, &elsewhere.join("another/target")));
+    // What cannot be removed is no reason to call them different.
+    _ = fs::remove_dir_all(&elsewhere);
+    let there = there?;
+    for ((name, here), (_, there)) in here.iter().zip(&there) {
+        println!("{name}: {} bytes, {}", here.len(), if here == there { "the same" } else { "DIFFERENT" });
+    }
+    if here != there {
+        bail!("the objects depend on where they are built");
+    }
+    Ok(())
+}
+
+/// What the repository knows of, as it is in the working directory.
+fn copy_sources(to: &Path) -> anyhow::Result<()> {
+    let files =
+        output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs", "*.toml", "*.lock"]);
+    for file in files.context("git ls-files")?.lines().filter(|file| root().join(file).is_file()) {
+        let copy = to.join(file);
+        fs::create_dir_all(copy.parent().unwrap_or(to))?;
+        fs::copy(root().join(file), &copy).with_context(|| copy.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Compiles the sources in one directory into another; each object by its name.
+fn compiled(
+    compiler: &Compiler,
+    linker: &Path,
+    from: &Path,
+    into: &Path,
+) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+    run(&mut compile(compiler, linker, from, into)?)?;
+    let object = |name: &'static str| {
+        let built = into.join("bpfel-unknown-none/ebpf").join(name);
+        let elf = fs::read(&built).with_context(|| built.display().to_string())?;
+        Ok((name, finish(&elf).with_context(|| format!("the object {name}"))?))
+    };
+    OBJECTS.into_iter().map(object).collect()
 }
 
 fn objects() -> PathBuf {
@@ -105,7 +150,7 @@ fn compiler() -> Option<Compiler> {
 
 fn linker() -> Option<PathBuf> {
     let wanted = format!("bpf-linker {LINKER}");
-    let own = target().join("tools/bin/bpf-linker");
+    let own = root().join(target()).join("tools/bin/bpf-linker");
     for candidate in [PathBuf::from("bpf-linker"), own.clone()] {
         if output(candidate.to_str()?, &["--version"]).is_some_and(|version| version == wanted) {
             return Some(candidate);
@@ -117,14 +162,14 @@ fn linker() -> Option<PathBuf> {
     Some(own)
 }
 
-fn compile(compiler: &Compiler, linker: &Path) -> anyhow::Result<Command> {
+fn compile(compiler: &Compiler, linker: &Path, from: &Path, into: &Path) -> anyhow::Result<Command> {
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))?;
     // Paths of this machine have no business in the objects, and without them the bytes are the same everywhere.
     let flags: Vec<String> = [
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         "-Dwarnings".to_owned(),
-        format!("--remap-path-prefix={}=.", root().display()),
+        format!("--remap-path-prefix={}=.", from.display()),
         format!("--remap-path-prefix={home}=cargo"),
     ]
     .iter()
@@ -141,7 +186,7 @@ fn compile(compiler: &Compiler, linker: &Path) -> anyhow::Result<Command> {
     command.args(["--profile=ebpf", "--package=monitor-ebpf", "--target=bpfel-unknown-none"]);
     command.arg("--config").arg(format!("target.bpfel-unknown-none.linker={:?}", linker.display().to_string()));
     command.arg("--config").arg(format!("target.bpfel-unknown-none.rustflags=[{}]", flags.join(",")));
-    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target().join("ebpf")).env_remove("RUSTFLAGS");
+    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", into).env_remove("RUSTFLAGS").current_dir(from);
     Ok(command)
 }
 

@@ -27,6 +27,8 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   build-ebpf        compile the eBPF programs, installing the toolchain for it where need be
+  build-ebpf --check
+                    compile them here and in another directory, and compare every byte
   run [ARGUMENT…]   build the agent and run it on this machine; to Valkey if one answers, else on the terminal
   test              install what the tests need, and run everything that this machine can run
   ci                the same, where a test that cannot run is a failure
@@ -36,6 +38,7 @@ cargo xtask COMMAND
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
   bench http [SECONDS]  measure what clients of the server cost the readings
   bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
+  bench bulk [N…]   what the passes over so many cgroups cost, against reading their files (10 100 1000 10000)
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (command, rest) = arguments.split_first().map_or(("", &[][..]), |(command, rest)| (command.as_str(), rest));
     let done = match command {
+        "build-ebpf" if rest == ["--check"] => ebpf::check(),
         "build-ebpf" => ebpf::build().map(drop),
         "run" => run::run(rest),
         "test" => test::test(std::env::var_os("CI").is_some_and(|value| !value.is_empty())),

@@ -139,6 +139,11 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
         _ => ("agent", arguments),
     };
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);
+    let (which, arguments) = match arguments.split_first() {
+        Some((name, rest)) if name == "bulk" => ("bulk", rest),
+        _ => ("agent", arguments),
+    };
+    let mut command = cargo(&["bench", "--package", "tests", "--bench", which, "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));
     run(&mut command)
 }

@@ -108,6 +108,9 @@ fn park(threads: u64) -> Kept {
 
 /// So many descriptors, with a pause before each.
 fn open(count: u64, pause: Duration) -> Kept {
+    let enough = libc::rlimit { rlim_cur: 20_000, rlim_max: 20_000 };
+    // SAFETY: `enough` outlives the call. What is refused shows when a file cannot be opened.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const enough) };
     let one = |_| {
         std::thread::sleep(pause);
         std::fs::File::open("/dev/null").unwrap()

@@ -17,7 +17,7 @@ use crate::shell::{cargo, output, run, target};
 pub(super) const DISK: u64 = 64 << 20;
 
 /// The test programs that make sense in a machine with nothing but a kernel.
-const TESTS: [&str; 2] = ["kernel", "network"];
+const TESTS: [&str; 3] = ["kernel", "network", "passes"];
 
 /// Programs of this machine that the tests use.
 const PROGRAMS: [&str; 3] = ["valkey-server", "ip", "setpriv"];

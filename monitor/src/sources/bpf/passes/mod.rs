@@ -21,7 +21,7 @@ use super::refusal::{Refusal, Step, explain};
 use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
-use crate::metrics::{CPU_PASS, MEMORY_PASS, Origin, TASK_PASS};
+use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Origin, TASK_PASS};
 use crate::readings::CpuTime;
 use crate::snapshot::{CgroupId, Extent, Snapshot};
 
@@ -33,11 +33,14 @@ pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
     [&objects::CPU, &objects::MEMORY, &objects::TASKS].into_iter().flat_map(|object| object.constants).copied()
 }
 
+/// The rows that a pass feeds: a handful, which are found once and not for each cgroup.
+type Rows<P> = Vec<(Metric, u8, P)>;
+
 /// The passes that this host allows.
 #[derive(Default)]
 pub(super) struct Passes {
-    cpu: Option<Cgroups<Cpu>>,
-    memory: Option<Cgroups<Memory>>,
+    cpu: Option<(Cgroups<Cpu>, Rows<fn(&CpuTime) -> Option<u64>>)>,
+    memory: Option<(Cgroups<Memory>, Rows<fn(&Memory) -> u64>)>,
     tasks: Option<Tasks>,
     /// User and system time of each cgroup, as they were told the last time.
     told: BTreeMap<CgroupId, (u64, u64)>,
@@ -56,20 +59,34 @@ pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Passes, Vec<Prog
     note(MEMORY_PASS, memory.as_ref().err());
     let tasks = Tasks::open(part, roots, host);
     note(TASK_PASS, tasks.as_ref().err());
-    (Passes { cpu: cpu.ok(), memory: memory.ok(), tasks: tasks.ok(), told: BTreeMap::new() }, programs)
+    let of_cpu = Metric::fed_by(|origin| match origin {
+        Origin::CpuPass(pick) => Some(*pick),
+        _ => None,
+    });
+    let of_memory = Metric::fed_by(|origin| match origin {
+        Origin::MemoryPass(pick) => Some(*pick),
+        _ => None,
+    });
+    let (cpu, memory) = (cpu.ok().zip(Some(of_cpu)), memory.ok().zip(Some(of_memory)));
+    (Passes { cpu, memory, tasks: tasks.ok(), told: BTreeMap::new() }, programs)
 }
 
 impl Passes {
     /// Fills in what the passes find. A pass that fails leaves its numbers to the files, and says why.
     pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
-        let cpu = self.cpu.as_mut().map_or(Ok(()), |cpu| fill_cpu(cpu, &mut self.told, into));
-        let memory = self.memory.as_mut().map_or(Ok(()), |memory| fill_memory(memory, into));
+        let cpu = self.cpu.as_mut().map_or(Ok(()), |(cpu, rows)| fill_cpu(cpu, rows, &mut self.told, into));
+        let memory = self.memory.as_mut().map_or(Ok(()), |(memory, rows)| fill_memory(memory, rows, into));
         let tasks = self.tasks.as_mut().map_or(Ok(()), |tasks| tasks.sample(into));
         cpu.and(memory).and(tasks)
     }
 }
 
-fn fill_cpu(cpu: &mut Cgroups<Cpu>, told: &mut BTreeMap<CgroupId, (u64, u64)>, into: &mut Snapshot) -> io::Result<()> {
+fn fill_cpu(
+    cpu: &mut Cgroups<Cpu>,
+    rows: &Rows<fn(&CpuTime) -> Option<u64>>,
+    told: &mut BTreeMap<CgroupId, (u64, u64)>,
+    into: &mut Snapshot,
+) -> io::Result<()> {
     if into.extent == Extent::Whole {
         told.retain(|id, _| into.cgroups.contains_key(id));
     }
@@ -80,22 +97,22 @@ fn fill_cpu(cpu: &mut Cgroups<Cpu>, told: &mut BTreeMap<CgroupId, (u64, u64)>, i
         let before = told.entry(id).or_default();
         *before = found.divided(*before);
         let time = CpuTime::new(found, *before);
-        cgroup.values.fill(|origin| match origin {
-            Origin::CpuPass(pick) => pick(&time).map(Ok),
-            _ => None,
-        });
+        for (metric, rank, pick) in rows {
+            if let Some(value) = pick(&time) {
+                cgroup.values.put(*metric, *rank, value);
+            }
+        }
     }
     Ok(())
 }
 
-fn fill_memory(memory: &mut Cgroups<Memory>, into: &mut Snapshot) -> io::Result<()> {
+fn fill_memory(memory: &mut Cgroups<Memory>, rows: &Rows<fn(&Memory) -> u64>, into: &mut Snapshot) -> io::Result<()> {
     for found in memory.pass()?.iter().filter(|found| found.has_memory != 0) {
         let cgroup = into.cgroups.get_mut(&CgroupId(found.cgroup));
         let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) else { continue };
-        cgroup.values.fill(|origin| match origin {
-            Origin::MemoryPass(pick) => Some(Ok(pick(found))),
-            _ => None,
-        });
+        for (metric, rank, pick) in rows {
+            cgroup.values.put(*metric, *rank, pick(found));
+        }
     }
     Ok(())
 }

@@ -13,10 +13,11 @@ use super::super::load::Host;
 use super::super::refusal::Refusal;
 use super::super::sys::{Iterator, Over};
 use super::objects::TASKS;
-use super::{Part, bind, load};
+use super::{Part, Rows, bind, load};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
-use crate::metrics::Origin;
+use crate::metrics::{Metric, Origin};
+use crate::readings::{self, Read as Reading};
 use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
 use crate::sources::processes::{Process, Processes};
 
@@ -29,6 +30,7 @@ pub(super) struct Tasks {
     _ebpf: Ebpf,
     iterator: Iterator,
     records: Vec<u8>,
+    rows: Rows<fn(&readings::Tasks) -> Reading>,
 }
 
 impl Tasks {
@@ -37,7 +39,11 @@ impl Tasks {
         let scope = watched(part, roots).map_err(|cause| Refusal { cause: cause.to_owned(), cure: None })?;
         let ebpf = load(&TASKS, 0, scope, host)?;
         let iterator = bind(&ebpf, &TASKS, Over::Tasks, host)?;
-        Ok(Self { _ebpf: ebpf, iterator, records: Vec::new() })
+        let rows = Metric::fed_by(|origin| match origin {
+            Origin::TaskPass(pick) => Some(*pick),
+            _ => None,
+        });
+        Ok(Self { _ebpf: ebpf, iterator, records: Vec::new(), rows })
     }
 
     /// Fills in the processes of each container.
@@ -50,10 +56,12 @@ impl Tasks {
             let sum = sums.remove(id).unwrap_or_else(Processes::none);
             cgroup.first_process = sum.first();
             let tasks = sum.tasks(now);
-            cgroup.values.fill(|origin| match origin {
-                Origin::TaskPass(pick) => Some(pick(&tasks)),
-                _ => None,
-            });
+            for (metric, rank, pick) in &self.rows {
+                match pick(&tasks) {
+                    Ok(value) => cgroup.values.put(*metric, *rank, value),
+                    Err(cause) => cgroup.values.miss(*metric, *rank, cause),
+                }
+            }
         }
         Ok(())
     }
