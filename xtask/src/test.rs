@@ -135,15 +135,10 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     ebpf::build()?;
     let binary = release::build_static()?;
     let (bench, arguments) = match arguments.split_first() {
-        Some((name, rest)) if ["hostile", "http", "host"].contains(&name.as_str()) => (name.as_str(), rest),
+        Some((name, rest)) if ["bulk", "hostile", "host", "http"].contains(&name.as_str()) => (name.as_str(), rest),
         _ => ("agent", arguments),
     };
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);
-    let (which, arguments) = match arguments.split_first() {
-        Some((name, rest)) if name == "bulk" => ("bulk", rest),
-        _ => ("agent", arguments),
-    };
-    let mut command = cargo(&["bench", "--package", "tests", "--bench", which, "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));
     run(&mut command)
 }
