@@ -153,7 +153,13 @@ fn cargo_for(architecture: &Architecture, compiler: &Compiler, arguments: &[&str
     let mut command = cargo(arguments);
     let target = architecture.target;
     command.args(["--target", target]);
-    command.arg("--config").arg(format!("target.{target}.rustflags=['-Ctarget-feature=+crt-static']"));
+    let mut flags = vec!["-Ctarget-feature=+crt-static"];
+    // Functions of the same code stand in the binary once, and relocations as a bitmap: a twentieth of it. These are options
+    // of the linker that comes with the own toolchain; that of another processor is the C compiler's.
+    if target == ARCHITECTURES[0].target {
+        flags.extend(["-Clink-arg=-Wl,--icf=all", "-Clink-arg=-Wl,--pack-dyn-relocs=relr"]);
+    }
+    command.arg("--config").arg(format!("target.{target}.rustflags={flags:?}"));
     command.env_remove("RUSTFLAGS");
     if target != ARCHITECTURES[0].target {
         command.arg("--config").arg(format!("target.{target}.linker={:?}", architecture.linker));
