@@ -27,7 +27,8 @@ pub mod watched;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The binary under test: what `SYSTEM_MONITOR_BIN` names, else the one that cargo has built beside the tests.
@@ -73,6 +74,14 @@ pub fn skipped(module: &str, line: u32, reason: &str) {
         let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
         writeln!(file, "{text}").unwrap();
     }
+}
+
+/// A file `password` that only its owner can read.
+pub fn secret_file(dir: &Path, text: &str) -> String {
+    let path = dir.join("password");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 /// A TCP port on loopback that nobody uses.

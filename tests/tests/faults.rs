@@ -349,10 +349,9 @@ fn start(stage: &mut Stage, case: &Case, dir: &Path) -> Agent {
         let names = ["VALKEY_URL", "VALKEY_TLS_CA", "VALKEY_TLS_CERT", "VALKEY_TLS_KEY"];
         environment.extend(names.into_iter().zip([url.as_str(), ca, cert, key]));
     }
-    let file = dir.join("password");
-    std::fs::write(&file, "right").unwrap();
+    let file = tests::secret_file(dir, "right");
     if case.login {
-        environment.extend([("VALKEY_USERNAME", "monitor"), ("VALKEY_PASSWORD_FILE", file.to_str().unwrap())]);
+        environment.extend([("VALKEY_USERNAME", "monitor"), ("VALKEY_PASSWORD_FILE", file.as_str())]);
     }
     Agent::start(port, &arguments, &environment)
 }

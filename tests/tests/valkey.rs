@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tests::agent::Agent;
 use tests::certificates::Certificates;
 use tests::valkey::Valkey;
-use tests::{eventually, oracle, skip};
+use tests::{eventually, oracle, secret_file, skip};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const FAST: &[&str] = &["--interval", "200ms", "--disk-interval", "0s"];
@@ -41,13 +41,6 @@ fn with_password(valkey: &Valkey, password: &str) -> redis::Connection {
 
 fn get(connection: &mut redis::Connection, key: &str) -> Option<Vec<u8>> {
     redis::cmd("GET").arg(key).query(connection).unwrap()
-}
-
-fn secret_file(dir: &Path, text: &str) -> String {
-    let path = dir.join("password");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    path.to_str().unwrap().to_owned()
 }
 
 #[test]
