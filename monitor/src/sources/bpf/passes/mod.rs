@@ -36,11 +36,15 @@ pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
 /// The rows that a pass feeds: a handful, which are found once and not for each cgroup.
 type Rows<P> = Vec<(Metric, u8, P)>;
 
+/// What a row picks.
+type CpuField = fn(&CpuTime) -> Option<u64>;
+type MemoryField = fn(&Memory) -> u64;
+
 /// The passes that this host allows.
 #[derive(Default)]
 pub(super) struct Passes {
-    cpu: Option<(Cgroups<Cpu>, Rows<fn(&CpuTime) -> Option<u64>>)>,
-    memory: Option<(Cgroups<Memory>, Rows<fn(&Memory) -> u64>)>,
+    cpu: Option<(Cgroups<Cpu>, Rows<CpuField>)>,
+    memory: Option<(Cgroups<Memory>, Rows<MemoryField>)>,
     tasks: Option<Tasks>,
     /// User and system time of each cgroup, as they were told the last time.
     told: BTreeMap<CgroupId, (u64, u64)>,
