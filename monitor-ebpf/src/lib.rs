@@ -17,7 +17,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
-use monitor_common::Lineage;
+use monitor_common::{LEVELS, Lineage};
 
 /// The deepest cgroup that is searched for its ancestors.
 const DEEPEST: i32 = 32;
@@ -62,9 +62,12 @@ pub struct Counters<V: 'static> {
     pub lineage: &'static HashMap<u64, Lineage>,
     /// Events that had no room.
     pub lost: &'static PerCpuArray<u64>,
+    /// What a value begins with. Not made on the stack: to clear it there, the compiler takes a loop that the verifier
+    /// allows only with CAP_PERFMON.
+    pub zero: &'static V,
 }
 
-impl<V: Default> Counters<V> {
+impl<V> Counters<V> {
     /// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as
     /// lost. `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below the cgroup itself.
     #[inline(always)]
@@ -74,7 +77,7 @@ impl<V: Default> Counters<V> {
             return Ok(());
         }
         // Another CPU may be first, which is as good.
-        if self.counts.insert(cgroup, V::default(), u64::from(BPF_NOEXIST)).is_ok() {
+        if self.counts.insert(cgroup, self.zero, u64::from(BPF_NOEXIST)).is_ok() {
             self.remember(cgroup, ancestor);
         }
         if let Some(value) = self.counts.get_ptr_mut(cgroup) {
@@ -92,16 +95,21 @@ impl<V: Default> Counters<V> {
 
     #[inline(always)]
     fn remember(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64) {
-        let mut lineage = Lineage::default();
-        for (level, id) in (1..).zip(&mut lineage.0) {
-            *id = ancestor(level);
-            if *id == 0 {
+        let _room = self.lineage.insert(cgroup, &NOWHERE, 0);
+        let Some(lineage) = self.lineage.get_ptr_mut(cgroup) else { return };
+        for level in 0..LEVELS {
+            let id = ancestor(level as i32 + 1);
+            if id == 0 {
                 break;
             }
+            // SAFETY: the pointer is into a map value, and `level` is within the array.
+            unsafe { (&raw mut (*lineage).0).cast::<u64>().add(level).write_volatile(id) };
         }
-        let _room = self.lineage.insert(cgroup, lineage, 0);
     }
 }
+
+/// A lineage to be filled in, not on the stack either.
+static NOWHERE: Lineage = Lineage([0; LEVELS]);
 
 /// The map had no room for another cgroup, for the first time on this CPU: worth a message, where the next are not.
 #[derive(Clone, Copy, Debug)]

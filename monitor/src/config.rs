@@ -40,6 +40,15 @@ pub enum Ebpf {
     On,
 }
 
+/// Something that holds a process within bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Files and ports that may be reached.
+    Landlock,
+    /// System calls that may be made.
+    Seccomp,
+}
+
 /// Form of the messages on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -73,6 +82,10 @@ pub struct Config {
     pub ebpf: Ebpf,
     /// Where maps and links live on between two runs; `None` for nowhere.
     pub pin: Option<PathBuf>,
+    /// Whether capabilities are dropped once all programs are attached.
+    pub drop_privileges: bool,
+    /// The layers that hold the process then; `None` for those that cost no number here.
+    pub sandbox: Option<Vec<Layer>>,
     /// Where the kernel's file systems are.
     pub roots: Roots,
     /// The walk of the root filesystem.
@@ -128,6 +141,8 @@ impl Config {
             pin: settings
                 .optional(Name::Pin, |text| if text == "off" { Ok(None) } else { directory(text).map(Some) })?
                 .unwrap_or_else(|| (scope == Scope::Host).then(|| PINS.into())),
+            drop_privileges: settings.required(Name::DropPrivileges, boolean)?,
+            sandbox: settings.required(Name::Sandbox, layers)?,
             roots,
             disk: DiskOptions {
                 interval: settings.optional(Name::DiskInterval, duration)?.filter(|interval| !interval.is_zero()),
@@ -264,6 +279,19 @@ fn between(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, 
 
 fn boolean(text: &str) -> Result<bool, String> {
     one_of(text, &[("true", true), ("false", false), ("1", true), ("0", false)])
+}
+
+fn layers(text: &str) -> Result<Option<Vec<Layer>>, String> {
+    let layer = |word: &str| match word.trim() {
+        "landlock" => Ok(Layer::Landlock),
+        "seccomp" => Ok(Layer::Seccomp),
+        _ => Err("is none of auto, off, landlock, seccomp, or the last two with a comma".to_owned()),
+    };
+    match text {
+        "auto" => Ok(None),
+        "off" => Ok(Some(Vec::new())),
+        words => words.split(',').map(layer).collect::<Result<_, _>>().map(Some),
+    }
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {

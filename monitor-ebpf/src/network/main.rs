@@ -36,7 +36,9 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-const COUNTERS: Counters<Network> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST };
+static ZERO: Network = Network::ZERO;
+
+const COUNTERS: Counters<Network> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
 /// The verdict that lets a packet pass.
 const PASS: i32 = 1;

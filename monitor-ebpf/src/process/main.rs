@@ -36,7 +36,9 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-const COUNTERS: Counters<Processes> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST };
+static ZERO: Processes = Processes::ZERO;
+
+const COUNTERS: Counters<Processes> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
 /// Processes that the out-of-memory killer chose and that have not ended yet, by process id.
 #[map]

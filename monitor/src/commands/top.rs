@@ -42,7 +42,7 @@ pub(super) fn run(flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::R
         }
         None => {
             let subject = hostname(&config);
-            let opened = super::open(&config, None)?;
+            let opened = super::open(&config)?;
             require_ebpf(&config, &opened)?;
             let (reports, receiver) = publish::channel();
             let Opened { sources, ended, .. } = opened;

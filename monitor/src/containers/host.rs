@@ -42,11 +42,6 @@ impl HostContainers {
         Ok(Self { registry, ask, followed: None })
     }
 
-    /// The directory of the v2 tree below which everything is.
-    pub fn root(&self) -> Option<PathBuf> {
-        lock(&self.registry).trees().v2.clone()
-    }
-
     /// Follows the tree: by what the kernel's programs tell, else by what the file system tells. `ended` is told when there
     /// is something to be read before the next tick.
     ///

@@ -11,11 +11,11 @@ use bytemuck::Pod;
 use monitor_common::Pass;
 
 use super::super::load::Host;
-use super::super::refusal::Refusal;
 use super::super::sys::{Iterator, Over, Table};
 use super::objects::Object;
 use super::{Part, bind, load};
 use crate::containers::{Roots, tree};
+use crate::preflight::Refusal;
 use crate::snapshot::Scope;
 
 /// The fewest entries of a table for a whole tree.
@@ -89,7 +89,7 @@ impl<V: Pod> Cgroups<V> {
             return;
         }
         let entries = room(found);
-        match Bound::new(self.object, &self.top, self.scope, entries, &Host::of(&self.roots)) {
+        match Bound::new(self.object, &self.top, self.scope, entries, &Host::of(&self.roots, &[])) {
             Ok(larger) => {
                 tracing::debug!("{}: a table of {entries} cgroups", self.object.program);
                 self.bound = larger;
