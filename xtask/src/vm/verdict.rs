@@ -52,7 +52,7 @@ impl Verdict {
             skipped: between("@skips").into_iter().map(str::to_owned).collect(),
             unfinished: suites.iter().skip(ended).cloned().collect(),
             suites: suites.len(),
-            doctor: timeless(&doctor),
+            doctor,
             doctor_differs: false,
             seen: between("@seen").into_iter().map(str::to_owned).collect(),
             console: console.to_owned(),
@@ -123,11 +123,6 @@ impl fmt::Display for Verdict {
         }
         Ok(())
     }
-}
-
-/// Without what differs from run to run: measured times.
-fn timeless(text: &str) -> String {
-    text.to_owned()
 }
 
 /// Numbers that no machine ever gave another value than zero are not tested, whatever the tests say.
