@@ -119,7 +119,8 @@ pub struct Load {
 
 impl Load {
     pub fn start(group: &Group, arguments: &[&str]) -> Self {
-        Self::spawn(group, Command::new(program()).args(arguments))
+        // Where the tests themselves run in a container, its name is not this one's.
+        Self::spawn(group, Command::new(program()).args(arguments).env_remove("CONTAINER_NAME"))
     }
 
     /// Starts a load in a container that calls itself so.

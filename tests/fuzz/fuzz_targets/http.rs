@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
-use monitor::publish;
+use monitor::publish::{self, Publisher};
 use monitor::report::Report;
 use monitor::sinks::http::{self, About, Address};
 use monitor::snapshot::{Cgroup, CgroupId, Scope, Snapshot, Stamp};
@@ -18,7 +18,9 @@ fn now() -> Stamp {
     Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) }
 }
 
-static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
+/// Where the server listens: as long as the publisher lives.
+static SERVER: LazyLock<(PathBuf, Publisher)> = LazyLock::new(|| {
+    fuzz::outlive_closed_sockets();
     let path = std::env::temp_dir().join(format!("system-monitor-fuzz-{}", std::process::id()));
     let about =
         About { scope: Some(Scope::Own), interval: Duration::from_secs(3600), programs: Vec::new(), sinks: [].into() };
@@ -27,16 +29,15 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut snapshot = Snapshot::new(now());
     snapshot.cgroups.insert(CgroupId(1), Cgroup::default());
     publisher.publish(Report::new(None, &snapshot, Duration::ZERO));
-    // As long as the publisher lives, so does the server.
-    std::mem::forget(publisher);
     while UnixStream::connect(&path).is_err() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    path
+    (path, publisher)
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(mut stream) = UnixStream::connect(LazyLock::force(&SOCKET)) else { return };
+    let (socket, _) = LazyLock::force(&SERVER);
+    let Ok(mut stream) = UnixStream::connect(socket) else { return };
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket has one");
     // It may have had enough before the end.
     if stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).is_err() {

@@ -14,6 +14,7 @@ use monitor::store::Store;
 static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 static OPTIONS: LazyLock<ValkeyOptions> = LazyLock::new(|| {
+    fuzz::outlive_closed_sockets();
     let path = std::env::temp_dir().join(format!("system-monitor-fuzz-{}", std::process::id()));
     let listener = UnixListener::bind(&path).expect("a socket");
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
