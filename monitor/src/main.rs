@@ -2,7 +2,6 @@
 
 mod cli;
 mod commands;
-mod hold;
 
 use std::process::ExitCode;
 use std::time::SystemTime;

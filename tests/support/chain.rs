@@ -31,6 +31,43 @@ pub fn of(valkey: &Valkey, name: &str, interval: Duration) -> Result<Chain, Stri
     check(entries.iter().map(|(_, fields)| &fields[0].1[..]), interval)
 }
 
+/// Entries of one moment follow each other by a nanosecond.
+const MOMENT: Duration = Duration::from_micros(1);
+
+/// Judges the log of a container of which each sample since `whole` had a heartbeat made, unless it came sooner than `least`
+/// after the one before; by their times one knows them. Each is there, once, in the order of the samples. So many there are.
+pub fn logged(valkey: &Valkey, name: &str, whole: SystemTime, least: Duration) -> Result<usize, String> {
+    let times = |key: &str, picked: fn(&serde_json::Value) -> bool| -> Result<Vec<SystemTime>, String> {
+        let entries: Vec<Entry> = valkey.query(&["XRANGE", &format!("system:{key}:{name}"), "-", "+"]);
+        let mut times = Vec::new();
+        for (_, fields) in entries {
+            let document = serde_json::from_slice(&fields[0].1).map_err(|error| error.to_string())?;
+            if picked(&document) {
+                let time = document["timestamp"].as_str().ok_or("no timestamp")?;
+                times.push(humantime::parse_rfc3339(time).map_err(|error| error.to_string())?);
+            }
+        }
+        times.retain(|time| *time >= whole);
+        Ok(times)
+    };
+    let is_heartbeat = |entry: &serde_json::Value| entry["message"].as_str().is_some_and(monitor::events::is_heartbeat);
+    let logged = times("logstream", is_heartbeat)?;
+    let mut sampled = times("history", |_| true)?;
+    // Between the two questions the agent went on.
+    let latest = *logged.last().ok_or("no log entry")?;
+    sampled.retain(|sample| *sample <= latest || *sample > latest + Duration::from_secs(1));
+    let mut entries = logged.iter().peekable();
+    let mut last = None;
+    for sample in &sampled {
+        if entries.next_if(|entry| entry.duration_since(*sample).is_ok_and(|by| by < MOMENT)).is_some() {
+            last = Some(*sample);
+        } else if last.is_none_or(|last| *sample > last + least + TOLERANCE) {
+            return Err(format!("of {sample:?} there is no log entry; the next is {:?}", entries.peek()));
+        }
+    }
+    entries.next().map_or(Ok(logged.len()), |entry| Err(format!("of a log entry, {entry:?}, there is no sample")))
+}
+
 /// Judges reports in the order in which they were found.
 pub fn check<'a>(reports: impl Iterator<Item = &'a [u8]>, interval: Duration) -> Result<Chain, String> {
     let mut chain: Option<Chain> = None;

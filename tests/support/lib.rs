@@ -13,6 +13,7 @@ pub mod browser;
 pub mod certificates;
 pub mod cgroup;
 pub mod chain;
+pub mod cluster;
 pub mod collector;
 pub mod containers;
 pub mod dns;

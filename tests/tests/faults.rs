@@ -2,7 +2,7 @@
 //! twice, and the agent goes on.
 //!
 //! Each case is a real server and a real agent. Every sample of the history is accounted for: a report says how long before
-//! it the reading before it was (`tests::chain`).
+//! it the reading before it was; and every log entry: each sample has a heartbeat, by whose time it is known (`tests::chain`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fmt;
@@ -19,6 +19,8 @@ use tests::{eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(200);
+/// Between two heartbeats: each tick has one, unless it is close behind a late one.
+const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Written again within this time of the server's return. The bar is five seconds; a second is for a machine that does
 /// many things at once.
 const BACK: Duration = Duration::from_secs(6);
@@ -305,6 +307,7 @@ struct Row {
     lasted: Duration,
     back: Duration,
     chain: Chain,
+    entries: usize,
     resent: u64,
     grown: u64,
     exit: Duration,
@@ -312,9 +315,15 @@ struct Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, lasted, back, chain, resent, grown, exit } = self;
+        let Self { name, lasted, back, chain, entries, resent, grown, exit } = self;
         let seconds = |duration: &Duration| format!("{:.1} s", duration.as_secs_f64());
-        write!(f, "| {name} | {} | {} | 0 of {} | {resent} ", seconds(lasted), seconds(back), chain.samples)?;
+        write!(
+            f,
+            "| {name} | {} | {} | 0 of {} | 0 of {entries} | {resent} ",
+            seconds(lasted),
+            seconds(back),
+            chain.samples
+        )?;
         write!(f, "| {} KiB | {} ms | {:.2} s |", grown >> 10, chain.longest.as_millis(), exit.as_secs_f64())
     }
 }
@@ -338,8 +347,10 @@ fn start(stage: &mut Stage, case: &Case, dir: &Path) -> Agent {
     }
     let port = stage.proxy.as_ref().map_or(stage.valkey.port, |proxy| proxy.port);
     let interval = format!("{}ms", INTERVAL.as_millis());
-    let arguments =
-        ["--interval", &interval, "--history", "1h", "--disk-interval", "0s", "--scope", "self", "--ebpf", "off"];
+    let heartbeat = format!("{}ms", HEARTBEAT.as_millis());
+    let often = ["--interval", &interval, "--log-interval", &heartbeat];
+    let arguments = ["--history", "1h", "--disk-interval", "0s", "--scope", "self", "--ebpf", "off"];
+    let arguments = [&often[..], &arguments].concat();
     let mut environment = vec![("CONTAINER_NAME", "web")];
     let secured = stage.certificates.as_ref().map(|(made, port)| {
         let files = ["ca.pem", "client.pem", "client.key"].map(|file| made.text(file));
@@ -394,6 +405,10 @@ fn run(case: &Case) -> Result<Row, String> {
         format!("the backlog stays: {:?}\n{}", latest(&mut stage).map(|r| r["agent"].clone()), agent.said())
     })?;
     let chain = chain::of(&stage.valkey, "web", INTERVAL)?;
+    // What the server had acknowledged and then forgot is not the agent's.
+    let whole = if case.forgets { broken.0 + 2 * INTERVAL } else { began + Duration::from_secs(3) };
+    let since = if case.forgets { whole } else { SystemTime::UNIX_EPOCH };
+    let entries = chain::logged(&stage.valkey, "web", since, HEARTBEAT)?;
 
     (case.break_it)(&mut stage);
     std::thread::sleep(Duration::from_millis(700));
@@ -408,9 +423,8 @@ fn run(case: &Case) -> Result<Row, String> {
         grown,
         exit: ended.took,
         chain,
+        entries,
     };
-    // What the server had acknowledged and then forgot is not the agent's.
-    let whole = if case.forgets { broken.0 + 2 * INTERVAL } else { began + Duration::from_secs(3) };
     let checks = [
         (row.back <= BACK, "is written again too late"),
         (row.grown <= GROWTH, "grows"),
@@ -431,7 +445,9 @@ fn nothing_is_lost_and_nothing_is_twice_whatever_goes_wrong() {
         skip!("valkey-server or openssl is not installed");
     }
     let mut failed = Vec::new();
-    println!("| fault | lasted | written again after | lost | sent again | memory | longest interval | end |");
+    println!(
+        "| fault | lasted | written again after | samples lost | log entries lost | sent again | memory | longest interval | end |"
+    );
     // All at once would make a small machine the fault.
     for some in CASES.chunks(8) {
         std::thread::scope(|scope| {

@@ -8,7 +8,7 @@ use monitor::metrics::Metric;
 use monitor::publish::{self, Publisher};
 use monitor::report::{Delivery, Report};
 use monitor::sinks::valkey::{Target, Valkey as Sink, ValkeyOptions};
-use monitor::snapshot::{CgroupId, Identity, Snapshot, Stamp};
+use monitor::snapshot::{CgroupId, Identity, Snapshot, Stamp, Values};
 use tests::valkey::Valkey;
 use tests::{chain, skip};
 use tokio::sync::watch;
@@ -25,10 +25,20 @@ fn clock() -> Stamp {
 
 /// A sample with a number in it, taken at a time that the clock of the time of day only claims.
 fn sample(publisher: &Publisher, number: u64, wall: SystemTime) {
+    give(publisher, number, wall, |_| ());
+}
+
+/// The same, with an event that makes a log entry with the number in it.
+fn logged_sample(publisher: &Publisher, number: u64, wall: SystemTime) {
+    give(publisher, number, wall, |values| values.put(Metric::OomKills, 0, number));
+}
+
+fn give(publisher: &Publisher, number: u64, wall: SystemTime, more: impl Fn(&mut Values)) {
     let mut now = Snapshot::new(Stamp { wall, ..clock() });
     let cgroup = now.cgroups.entry(CgroupId(1)).or_default();
     cgroup.identity = Identity { name: "web".to_owned(), ..Identity::default() }.into();
     cgroup.values.put(Metric::ProcessCount, 0, number);
+    more(&mut cgroup.values);
     publisher.publish(Report::new(None, &now, Duration::ZERO));
 }
 
@@ -60,6 +70,16 @@ fn numbers(valkey: &Valkey) -> Vec<u64> {
     entries.iter().map(|(_, fields)| number(&fields[0].1).unwrap()).collect()
 }
 
+/// The numbers in the log, in its order.
+fn logged_numbers(valkey: &Valkey) -> Vec<u64> {
+    let entries: Vec<chain::Entry> = valkey.query(&["XRANGE", "system:logstream:web", "-", "+"]);
+    let number = |bytes: &[u8]| {
+        let entry: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        entry["message"].as_str().unwrap().strip_suffix(" in all")?.rsplit(' ').next()?.parse().ok()
+    };
+    entries.iter().filter_map(|(_, fields)| number(&fields[0].1)).collect()
+}
+
 /// A clock that is right, an hour late, right, a day early, and right again: a hundred samples each.
 #[tokio::test]
 async fn a_clock_that_steps_back_an_hour_and_forward_a_day_costs_no_sample_and_no_order() {
@@ -69,12 +89,13 @@ async fn a_clock_that_steps_back_an_hour_and_forward_a_day_costs_no_sample_and_n
         [|wall| wall, |wall| wall - HOUR, |wall| wall, |wall| wall + DAY, |wall| wall];
     for (phase, step) in steps.into_iter().enumerate() {
         for number in 0..100 {
-            sample(&running.publisher, phase as u64 * 100 + number, step(clock().wall));
+            logged_sample(&running.publisher, phase as u64 * 100 + number, step(clock().wall));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     running.end().await;
     assert_eq!(numbers(&valkey), (0..500).collect::<Vec<_>>());
+    assert_eq!(logged_numbers(&valkey), (1..500).collect::<Vec<_>>());
 }
 
 /// The last entry of an earlier run is from tomorrow; so are log entries.
@@ -100,11 +121,12 @@ async fn a_burst_is_written_as_it_came() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let running = start(&valkey);
     for number in 0..2_000 {
-        sample(&running.publisher, number, clock().wall);
+        logged_sample(&running.publisher, number, clock().wall);
         tokio::task::yield_now().await;
     }
     running.end().await;
     assert_eq!(numbers(&valkey), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(logged_numbers(&valkey), (1..2_000).collect::<Vec<_>>());
 }
 
 /// Resident memory of this process in bytes.

@@ -41,6 +41,7 @@ const COSTS: &[(&str, Option<&str>)] = &[
     ("+del", Some("the removal of old log entries (DEL)")),
     ("+scan", Some("the search for log entries of earlier runs (SCAN)")),
     ("+zadd", Some("the list system:containers (ZADD)")),
+    ("+zremrangebyscore", Some("the removal of old names from system:containers (ZREMRANGEBYSCORE)")),
     ("+xadd", Some("the history of reports (XADD)")),
     ("+pexpire", Some("the expiry of streams (PEXPIRE)")),
     ("+xrevrange", None),

@@ -62,22 +62,8 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Option<Self> {
-        let nodes: Vec<Valkey> = (0..4)
-            .map(|_| {
-                let bus = free_port().to_string();
-                let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", &bus];
-                Valkey::start(&[&arguments[..], &["--appendonly", "yes", "--appendfsync", "always"]].concat())
-            })
-            .collect::<Option<_>>()?;
-        for (at, (first, last)) in [(0, 5460), (5461, 10922), (10923, 16383)].into_iter().enumerate() {
-            let _: () = nodes[at].query(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
-            let _: () = nodes[at].query(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
-        }
+        let nodes = tests::cluster::start(3, 1, &["--appendonly", "yes", "--appendfsync", "always"])?;
         let cluster = Self { nodes };
-        for node in &cluster.nodes[1..] {
-            let bus: Vec<String> = node.query(&["CONFIG", "GET", "cluster-port"]);
-            let _: () = cluster.nodes[0].query(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), &bus[1]]);
-        }
         let first = cluster.id(0);
         let replicates = || {
             let (name, arguments) = ("CLUSTER", ["REPLICATE", first.as_str()]);

@@ -36,9 +36,13 @@ cargo xtask COMMAND
   bench hostile [MOST]
                     measure what a container costs that tries to break its observer
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
+  bench fleet [SECONDS [OUTAGE]]
+                    measure what many agents cost Valkey, and how they come back after outages (60 300)
   bench http [SECONDS]  measure what clients of the server cost the readings
   bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
   bench bulk [N…]   what the passes over so many cgroups cost, against reading their files (10 100 1000 10000)
+  soak [SECONDS] [SEED]
+                    containers come and go, Valkey fails and agents end for so long (3600), as the seed says (1)
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         "ci" => test::test(true),
         "vm" => vm::vm(rest),
         "bench" => test::bench(rest),
+        "soak" => test::measure("soak", rest),
         "build-static" => release::build_for(rest),
         "dist" => dist::dist(rest),
         "docs" => docs::write(),

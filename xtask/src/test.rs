@@ -131,13 +131,20 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
 
 /// Measures the agent; `arguments` go to the benchmark, which the first of them may name.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
+    let (bench, arguments) = match arguments.split_first() {
+        Some((name, rest)) if ["bulk", "fleet", "hostile", "host", "http"].contains(&name.as_str()) => {
+            (name.as_str(), rest)
+        }
+        _ => ("agent", arguments),
+    };
+    measure(bench, arguments)
+}
+
+/// Runs a benchmark by its name, with the binary that is released.
+pub(crate) fn measure(bench: &str, arguments: &[String]) -> anyhow::Result<()> {
     install::valkey()?;
     ebpf::build()?;
     let binary = release::build_static()?;
-    let (bench, arguments) = match arguments.split_first() {
-        Some((name, rest)) if ["bulk", "hostile", "host", "http"].contains(&name.as_str()) => (name.as_str(), rest),
-        _ => ("agent", arguments),
-    };
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));
     run(&mut command)

@@ -8,7 +8,7 @@ pub mod terminal;
 pub mod valkey;
 pub mod wire;
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -22,12 +22,6 @@ pub type SinkFuture<'a> = Pin<Box<dyn Future<Output = Result<(), SinkError>> + S
 
 /// Something that takes reports out of the process.
 pub trait Sink: Send {
-    /// Makes ready to take a report: connects where there is something to connect. Done before the report is chosen,
-    /// so that what is written after an outage is the latest and not the one that waited.
-    fn ready(&mut self) -> SinkFuture<'_> {
-        Box::pin(ready(Ok(())))
-    }
-
     /// Takes one report.
     fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a>;
 }
@@ -53,6 +47,9 @@ pub enum Retry {
 
 /// Shortest and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
+/// After a long trouble pauses become longer, to this part of it and at most so long: of a fleet that all of it has hit, no
+/// second then sees more than a tenth come back.
+const LONG_PAUSE: (u32, Duration) = (15, Duration::from_secs(16));
 /// The longest pause when somebody has to change something first.
 const SLOW_PAUSE: Duration = Duration::from_secs(30);
 /// How often a persisting trouble is repeated.
@@ -62,13 +59,8 @@ const REPEAT: Duration = Duration::from_secs(60);
 pub async fn drive(mut sink: Box<dyn Sink>, mut reports: Reports) {
     let mut trouble = Trouble::default();
     loop {
-        let done = match sink.ready().await {
-            Ok(()) => match reports.next().await {
-                Some(report) => sink.write(&report).await,
-                None => return,
-            },
-            Err(error) => Err(error),
-        };
+        let Some(report) = reports.next().await else { return };
+        let done = sink.write(&report).await;
         let Some(pause) = trouble.pause(done, fastrand::f64()) else { continue };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -98,21 +90,26 @@ impl Voice {
 struct Trouble {
     voice: Voice,
     failures: u32,
+    since: Option<Instant>,
 }
 
 impl Trouble {
-    /// Takes note of an outcome. The pause before the next attempt grows, and lies anywhere (`chance`, 0 to 1) below
-    /// its bound, so that many agents do not come back at the same moment.
+    /// Takes note of an outcome. The pause before the next attempt grows, and lies anywhere (`chance`, 0 to 1) in the upper
+    /// half below its bound, so that many agents do not come back at the same moment.
     fn pause(&mut self, done: Result<(), SinkError>, chance: f64) -> Option<Duration> {
         let Err(error) = done else {
             *self = Self::default();
             return None;
         };
         self.voice.warn(&error.text);
-        let longest = if error.retry == Retry::Soon { PAUSE.1 } else { SLOW_PAUSE };
+        let lasted = self.since.get_or_insert_with(Instant::now).elapsed();
+        let longest = match error.retry {
+            Retry::Soon => (lasted / LONG_PAUSE.0).clamp(PAUSE.1, LONG_PAUSE.1),
+            Retry::Slowly => SLOW_PAUSE,
+        };
         let bound = PAUSE.0.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures += 1;
-        Some(bound.mul_f64(chance.clamp(0.1, 1.0)))
+        Some(bound.mul_f64(0.5 + chance / 2.0))
     }
 }
 
@@ -139,7 +136,7 @@ mod tests {
         Report::new(None, &now, Duration::ZERO)
     }
 
-    /// Is ready from the time at which its gate opens, and keeps what it got.
+    /// Takes reports from the time at which its gate opens, and keeps what it got.
     #[derive(Clone)]
     struct Gate {
         open: watch::Receiver<bool>,
@@ -147,20 +144,18 @@ mod tests {
     }
 
     impl Sink for Gate {
-        fn ready(&mut self) -> SinkFuture<'_> {
-            let open = *self.open.borrow();
-            let error = SinkError { text: "shut".to_owned(), retry: Retry::Soon };
-            Box::pin(ready(if open { Ok(()) } else { Err(error) }))
-        }
-
         fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
-            self.taken.lock().unwrap().push(report.taken.mono.as_secs());
-            Box::pin(ready(Ok(())))
+            let open = *self.open.borrow();
+            if open {
+                self.taken.lock().unwrap().push(report.taken.mono.as_secs());
+            }
+            let error = SinkError { text: "shut".to_owned(), retry: Retry::Soon };
+            Box::pin(std::future::ready(if open { Ok(()) } else { Err(error) }))
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_an_outage_the_latest_report_is_written_with_all_that_ended_and_the_last_one_is_not_lost() {
+    async fn after_an_outage_reports_are_written_again_and_the_last_one_is_not_lost() {
         let (gate, open) = watch::channel(false);
         let (reports, receiver) = publish::channel();
         let sink = Gate { open, taken: Arc::default() };
@@ -176,7 +171,7 @@ mod tests {
         reports.publish(report(5));
         drop(reports);
         task.await.unwrap();
-        assert_eq!(*taken.lock().unwrap(), [3, 4, 5]);
+        assert_eq!(*taken.lock().unwrap(), [4, 5]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -199,8 +194,18 @@ mod tests {
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 4000, 4000]);
         assert_eq!(trouble.pause(failed(Retry::Slowly), 1.0), Some(Duration::from_millis(25_600)));
         assert_eq!(trouble.pause(failed(Retry::Slowly), 1.0), Some(SLOW_PAUSE));
-        assert_eq!(trouble.pause(failed(Retry::Slowly), 0.5), Some(SLOW_PAUSE / 2));
+        assert_eq!(trouble.pause(failed(Retry::Slowly), 0.0), Some(SLOW_PAUSE / 2));
         assert_eq!(trouble.pause(Ok(()), 1.0), None);
         assert_eq!(trouble.pause(failed(Retry::Soon), 1.0), Some(PAUSE.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_minute_of_trouble_pauses_become_longer() {
+        let mut trouble = Trouble { failures: 10, ..Trouble::default() };
+        let mut after = async |seconds| {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            trouble.pause(Err(SinkError { text: "x".to_owned(), retry: Retry::Soon }), 1.0).unwrap().as_secs()
+        };
+        assert_eq!([after(0).await, after(60).await, after(60).await, after(3600).await], [4, 4, 8, 16]);
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Scan,
     /// The list of containers.
     Index,
+    /// Taking out of it what nothing is kept of any more.
+    Forget,
     /// The reports of the past.
     History,
     /// All log entries.
@@ -48,6 +50,7 @@ impl Purpose {
             Self::Prune => "the removal of old log entries (DEL)",
             Self::Scan => "the search for log entries of earlier runs (SCAN)",
             Self::Index => "the list system:containers (ZADD)",
+            Self::Forget => "the removal of old names from system:containers (ZREMRANGEBYSCORE)",
             Self::History => "the history of reports (XADD)",
             Self::Stream => "the stream of all log entries (XADD)",
             Self::Expiry => "the expiry of streams (PEXPIRE)",
@@ -78,6 +81,12 @@ pub(super) fn since_1970(wall: SystemTime) -> Duration {
 pub(super) fn index(name: &str, wall: SystemTime) -> Cmd {
     let millis = since_1970(wall).as_millis();
     redis::cmd("ZADD").arg(CONTAINERS).arg(millis.to_string()).arg(name).to_owned()
+}
+
+/// Takes those out of the list of containers that nothing has been kept of since `oldest`.
+pub(super) fn forget(oldest: Duration) -> Cmd {
+    let millis = oldest.as_millis().to_string();
+    redis::cmd("ZREMRANGEBYSCORE").arg(CONTAINERS).arg("-inf").arg(format!("({millis}")).to_owned()
 }
 
 fn set(key: &str, value: &str, ttl: Duration) -> Cmd {
@@ -236,6 +245,10 @@ pub(super) mod tests {
     fn value_and_expiry_are_one_command() {
         assert_eq!(text(&metrics("web", "{}", Duration::from_secs(30))), "SET system:metrics:web {} PX 30000");
         assert_eq!(text(&index("web", at(T))), "ZADD system:containers 1700000000000 web");
+        assert_eq!(
+            text(&forget(Duration::from_secs(1_700_000_000))),
+            "ZREMRANGEBYSCORE system:containers -inf (1700000000000"
+        );
     }
 
     #[test]

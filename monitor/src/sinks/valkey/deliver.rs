@@ -1,13 +1,13 @@
 //! One round trip: what goes out, and what each answer means.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::backlog::{Entry, Outcome};
-use super::commands::Purpose;
+use super::commands::{self, Purpose};
 use super::fault::{Fault, Kind};
 use super::link::{Answer, Link, wire_bytes};
 use super::record::{Chore, Live};
@@ -16,11 +16,14 @@ use super::{Valkey, Voice};
 
 /// How long something that was refused is not asked for again.
 const REST: Duration = Duration::from_secs(3);
+/// How often old names are taken out of the list of containers.
+const FORGETTING: Duration = Duration::from_secs(3600);
 
 /// What a command is about.
 enum Ask {
     Metrics,
     Index,
+    Forget,
     Chore(Chore),
     Add(Entry),
     Expire,
@@ -32,6 +35,7 @@ impl Ask {
         match self {
             Self::Metrics => Purpose::Metrics,
             Self::Index => Purpose::Index,
+            Self::Forget => Purpose::Forget,
             Self::Chore(Chore::Write(..)) => Purpose::Log,
             Self::Chore(Chore::Prune) => Purpose::Prune,
             Self::Chore(Chore::Scan(_)) => Purpose::Scan,
@@ -106,19 +110,20 @@ impl Valkey {
     pub(super) fn batch(&mut self, is_one: bool, now: Instant) -> Batch {
         self.rests.forget_past(now);
         let rests = &self.rests;
+        let length = self.options.history.unwrap_or_default();
         let mut asks = Vec::new();
         for (purpose, cmd) in self.live.iter().flat_map(|live| live.commands(self.options.metrics_ttl)) {
             let ask = if purpose == Purpose::Metrics { Ask::Metrics } else { Ask::Index };
             asks.push((ask, cmd));
         }
         if !self.live.is_empty() {
+            asks.extend(forget(&mut self.forgot, now, self.recorder.now(), length).map(|cmd| (Ask::Forget, cmd)));
             let chores = self.recorder.chores(|purpose| rests.may(purpose, now), is_one);
             asks.extend(chores.into_iter().map(|(chore, cmd)| (Ask::Chore(chore), cmd)));
         }
         asks.extend(self.backlog.lost().map(|stream| (Ask::End(stream.clone()), stream.last())));
         let entries = self.backlog.batch(&self.pace, |stream| rests.may_add(stream, now));
         self.backlog.sent(&entries);
-        let length = self.options.history.unwrap_or_default();
         let mut streams: Vec<Stream> = entries.iter().map(|entry| entry.stream.clone()).collect();
         for entry in entries {
             let add = entry.stream.add(entry.id, &entry.json, self.recorder.now(), length);
@@ -192,7 +197,7 @@ impl Valkey {
         match ask {
             Ask::Chore(chore) => self.recorder.done(chore, value),
             Ask::End(stream) => self.backlog.found(stream, Stream::last_id(value)),
-            Ask::Metrics | Ask::Index | Ask::Add(_) | Ask::Expire => {}
+            Ask::Metrics | Ask::Index | Ask::Forget | Ask::Add(_) | Ask::Expire => {}
         }
     }
 
@@ -214,6 +219,15 @@ impl Valkey {
             format!("Valkey refuses {}, going on without: {fault}", purpose.what())
         });
     }
+}
+
+/// Once in a while: names stay in the list as long as anything is kept of them, a history of this `length` or the log.
+fn forget(last: &mut Option<Instant>, now: Instant, wall: SystemTime, length: Duration) -> Option<Cmd> {
+    if last.is_some_and(|last| now < last + FORGETTING) {
+        return None;
+    }
+    *last = Some(now);
+    Some(commands::forget(commands::since_1970(wall).saturating_sub(length.max(stream::LOG_TTL))))
 }
 
 fn outcome(answer: &Answer) -> Outcome {

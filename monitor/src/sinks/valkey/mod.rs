@@ -29,7 +29,7 @@ mod stream;
 mod target;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,14 +89,6 @@ pub struct ValkeyOptions {
     pub log_ttl: Duration,
     /// Whether log entries of earlier runs are removed.
     pub log_cleanup: bool,
-}
-
-impl ValkeyOptions {
-    /// The files that are read at each connect.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        let TlsOptions { ca, cert, key } = &self.tls;
-        [&self.password_file, ca, cert, key].into_iter().flatten().map(PathBuf::as_path)
-    }
 }
 
 impl Default for ValkeyOptions {
@@ -172,6 +164,8 @@ pub struct Valkey {
     pace: Pace,
     /// What the server refuses, and until when it is not asked for again.
     rests: Rests,
+    /// When old names were taken out of the list of containers.
+    forgot: Option<Instant>,
     /// Since when, and why, reports are not written; from the start on they are not.
     away: Option<(Stamp, String)>,
     /// What has happened to the sink, for the log entries of the next report.
@@ -209,6 +203,7 @@ impl Valkey {
             journal: None,
             pace: Pace::default(),
             rests: Rests::default(),
+            forgot: None,
             away: None,
             news: Vec::new(),
             trouble: Trouble::default(),

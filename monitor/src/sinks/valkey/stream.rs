@@ -11,7 +11,7 @@ use super::commands::since_1970;
 /// About so many log entries of a container are kept in its stream …
 const LONGEST_LOG: u32 = 10_000;
 /// … for so long after the latest.
-const LOG_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LOG_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,162 @@
+//! Compares what stands in Valkey and in the kernel afterwards with what was done.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, PerCpuHashMap};
+use monitor_common::{Lineage, Network, Processes, Retired};
+use serde_json::Value;
+use tests::chain::Entry;
+use tests::valkey::Valkey;
+
+use crate::plan::Counts;
+use crate::world::{Gap, Life};
+
+/// Between two ticks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What a machine that does many things at once may add to a time.
+const SLACK: Duration = Duration::from_secs(2);
+/// So long after its end a container is told of; and an agent that has started tells of all.
+const TOLD: Duration = Duration::from_secs(15);
+
+/// An entry of a history.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) at: SystemTime,
+    interval: Option<Duration>,
+    status: String,
+    pub(crate) counts: Counts,
+    pub(crate) dropped: u64,
+    pub(crate) resent: u64,
+}
+
+/// The history of a container.
+pub(crate) fn history(valkey: &Valkey, name: &str) -> Vec<Sample> {
+    let entries: Vec<Entry> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
+    entries.iter().map(|(_, fields)| sample(&serde_json::from_slice(&fields[0].1).unwrap())).collect()
+}
+
+fn sample(report: &Value) -> Sample {
+    let number = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    // One that is not counted shall not be taken for one that nothing did.
+    let count = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or(u64::MAX);
+    let (received, sent) = (count("/network_rx_bytes"), count("/network_tx_bytes"));
+    Sample {
+        at: humantime::parse_rfc3339(report["timestamp"].as_str().unwrap()).unwrap(),
+        interval: report["interval_seconds"].as_f64().map(Duration::from_secs_f64),
+        status: report["status"].as_str().unwrap().to_owned(),
+        counts: Counts {
+            forks: count("/processes/forks"),
+            thread_starts: count("/processes/thread_starts"),
+            execs: count("/processes/execs"),
+            exits: count("/processes/exits"),
+            bytes: if received == sent { sent } else { u64::MAX },
+        },
+        dropped: number("/agent/valkey/dropped"),
+        resent: number("/agent/valkey/resent"),
+    }
+}
+
+/// What is missing or twice in a history; of each sample one knows how long after the one before it was read.
+pub(crate) fn holes(samples: &[Sample], gaps: &[Gap]) -> Vec<String> {
+    samples.windows(2).filter_map(|pair| hole(&pair[0], &pair[1], gaps)).collect()
+}
+
+fn hole(before: &Sample, after: &Sample, gaps: &[Gap]) -> Option<String> {
+    let Ok(apart) = after.at.duration_since(before.at) else { return Some(format!("{:?} comes too late", after.at)) };
+    if after.interval.is_some_and(|interval| apart.abs_diff(interval) < INTERVAL / 10) && !apart.is_zero() {
+        return None;
+    }
+    // Between them one agent ended, and another began; or several.
+    let mut between = gaps.iter().filter(|gap| gap.to > before.at && gap.from < after.at + INTERVAL);
+    let (first, last) = (between.clone().next(), between.next_back());
+    let (Some(first), Some(last)) = (first, last) else {
+        return Some(format!("{apart:?} before {}", humantime::format_rfc3339_millis(after.at)));
+    };
+    // SIGKILL may cost what had just been read.
+    let lost = if first.signal == libc::SIGKILL { INTERVAL } else { Duration::ZERO };
+    let is_told_till_then = first.from < before.at + INTERVAL + lost + SLACK;
+    let is_told_soon = after.at < last.to + TOLD;
+    (!is_told_till_then || !is_told_soon)
+        .then(|| format!("{apart:?} around an agent that ended at {}", humantime::format_rfc3339_millis(first.from)))
+}
+
+/// Whether there was an agent from the one time to the other.
+fn is_watched(from: SystemTime, to: SystemTime, gaps: &[Gap]) -> bool {
+    !gaps.iter().any(|gap| gap.from < to && gap.to + TOLD > from)
+}
+
+/// What is wrong with what is told of a container that has ended. `exact` counts those whose last report was compared
+/// with the plan.
+pub(crate) fn life(valkey: &Valkey, life: &Life, gaps: &[Gap], exact: &mut usize, samples: &mut usize) -> Vec<String> {
+    let history = history(valkey, &life.name);
+    *samples += history.len();
+    let mut wrong = holes(&history, gaps);
+    if is_watched(life.made, life.ended.1 + TOLD, gaps) {
+        let told = history.first().is_some_and(|first| first.at < life.made + INTERVAL + TOLD);
+        wrong.extend((!told).then(|| "is not told of soon".to_owned()));
+    }
+    if is_watched(life.ended.0, life.ended.1 + TOLD, gaps) {
+        match (history.last(), life.counts) {
+            (Some(last), _) if last.status != "exited" => wrong.push(format!("ends {}", last.status)),
+            (Some(last), Some(counts)) if last.counts != counts => {
+                wrong.push(format!("counted {:?}, done was {counts:?}", last.counts));
+            }
+            (Some(_), Some(_)) => *exact += 1,
+            (Some(_), None) => {}
+            (None, _) => wrong.push("was never told of".to_owned()),
+        }
+    }
+    wrong.into_iter().map(|what| format!("{}: {what}", life.name)).collect()
+}
+
+/// The keys of containers that have ended which have not ended themselves, or never will.
+pub(crate) fn keys(valkey: &Valkey, run: &str, lives: &[Life]) -> Vec<String> {
+    let mut left = Vec::new();
+    for key in valkey.keys("system:").into_iter().filter(|key| key.contains(run)) {
+        let is_stream = key.starts_with("system:history:") || key.starts_with("system:logstream:");
+        let is_known = lives.iter().any(|life| key.ends_with(&format!(":{}", life.name)));
+        let expiry: i64 = valkey.query(&["PTTL", &key]);
+        if expiry < 0 || !(is_stream && is_known) {
+            left.push(format!("{key} (expires in {expiry} ms)"));
+        }
+    }
+    left
+}
+
+/// The cgroups in all pinned maps.
+pub(crate) fn counted(pins: &Path) -> BTreeSet<u64> {
+    let map = |path: &str| MapData::from_pin(pins.join(path)).unwrap();
+    fn ids<V: Pod>(map: MapData) -> Vec<u64> {
+        let map = HashMap::<_, u64, V>::try_from(Map::HashMap(map)).unwrap();
+        map.keys().collect::<Result<_, _>>().unwrap()
+    }
+    fn per_cpu<V: Pod>(map: MapData) -> Vec<u64> {
+        let map = PerCpuHashMap::<_, u64, V>::try_from(Map::PerCpuHashMap(map)).unwrap();
+        map.keys().collect::<Result<_, _>>().unwrap()
+    }
+    let all = [
+        per_cpu::<[u8; size_of::<Processes>()]>(map("process/maps/PROCESSES")),
+        per_cpu::<[u8; size_of::<Network>()]>(map("network/maps/NETWORK")),
+        ids::<[u8; size_of::<Lineage>()]>(map("process/maps/LINEAGE")),
+        ids::<[u8; size_of::<Lineage>()]>(map("network/maps/LINEAGE")),
+        ids::<[u8; size_of::<Retired<Processes>>()]>(map("process/maps/RETIRED")),
+        ids::<[u8; size_of::<Retired<Network>>()]>(map("network/maps/RETIRED")),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// All that is pinned.
+pub(crate) fn pinned(dir: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        all.push(entry.path().display().to_string());
+        if entry.file_type().unwrap().is_dir() {
+            all.extend(pinned(&entry.path()));
+        }
+    }
+    all.sort();
+    all
+}
