@@ -11,8 +11,8 @@ use crate::health::Health;
 use crate::lives::Lives;
 use crate::publish::Publisher;
 use crate::report::Report;
-use crate::snapshot::{Extent, Snapshot, Stamp, Status};
-use crate::sources::{Sampled, Source, reading};
+use crate::snapshot::{Extent, Snapshot, Status};
+use crate::sources::{Reader, Sampled};
 
 /// How long the last reading may take when the agent is told to stop.
 const LAST_READING: Duration = Duration::from_millis(250);
@@ -24,10 +24,11 @@ const FIRST_REPORT: Duration = Duration::from_secs(1);
 /// the agent does.
 const GATHERING: Duration = Duration::from_millis(20);
 
-/// Owns the sources, and publishes what they read.
+/// Asks for readings, and publishes them.
+#[derive(Debug)]
 pub struct Agent {
-    /// Where numbers come from, in the order in which they run.
-    pub sources: Vec<Box<dyn Source>>,
+    /// Who reads.
+    pub reader: Reader,
     /// Time between two reports.
     pub interval: Duration,
     /// Told when a container has ended or lost its last process, so that it is read before the next tick.
@@ -49,8 +50,8 @@ impl Agent {
     ///
     /// Ticks stand on a grid of the interval. A reading that takes longer than an interval makes the ticks in between
     /// disappear: late is reported late, never twice. Between two ticks, what has ended is read and reported at once.
-    pub async fn run(self, clock: impl Fn() -> Stamp + Copy + Send + 'static, shutdown: impl Future<Output = ()>) {
-        let Self { mut sources, interval, ended, reports } = self;
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { reader, interval, ended, reports } = self;
         let mut health = Health::default();
         let mut lives = Lives::default();
         let mut prev: Option<Snapshot> = None;
@@ -60,13 +61,12 @@ impl Agent {
 
         loop {
             let sampled = tokio::select! {
-                sampled = on_the_blocking_pool(sources, extent, clock) => sampled,
+                sampled = reader.read(extent) => sampled,
                 () = &mut shutdown => None,
             };
-            let Some((back, Sampled { snapshot: mut now, cost, errors })) = sampled else {
+            let Some(Sampled { snapshot: mut now, cost, errors }) = sampled else {
                 return publish(&reports, last_of(prev));
             };
-            sources = back;
             health.sources(errors);
             lives.follow(&mut now);
             if prev.is_some() {
@@ -90,9 +90,8 @@ impl Agent {
                 Turn::Stop => break,
             };
         }
-        let last = on_the_blocking_pool(sources, Extent::Whole, clock);
-        let last = match tokio::time::timeout(LAST_READING, last).await {
-            Ok(Some((_, Sampled { snapshot: mut now, cost, .. }))) => {
+        let last = match tokio::time::timeout(LAST_READING, reader.read(Extent::Whole)).await {
+            Ok(Some(Sampled { snapshot: mut now, cost, .. })) => {
                 exit(&mut now);
                 Some(Report::new(prev.as_ref(), &now, cost))
             }
@@ -118,19 +117,6 @@ async fn next_turn(due: Instant, ended: &Notify) -> Turn {
         () = tokio::time::sleep_until(due) => Turn::Tick,
         () = soon => Turn::Ended,
     }
-}
-
-/// One reading, where it may block. The sources go there and come back.
-async fn on_the_blocking_pool(
-    mut sources: Vec<Box<dyn Source>>,
-    extent: Extent,
-    clock: impl Fn() -> Stamp + Send + 'static,
-) -> Option<(Vec<Box<dyn Source>>, Sampled)> {
-    let read = move || {
-        let sampled = reading(&mut sources, extent, clock);
-        (sources, sampled)
-    };
-    tokio::task::spawn_blocking(read).await.ok()
 }
 
 /// The first tick of the grid that is still to come.
@@ -174,8 +160,8 @@ mod tests {
     use super::*;
     use crate::metrics::Metric;
     use crate::publish::{self, Reports};
-    use crate::snapshot::CgroupId;
-    use crate::sources::SourceError;
+    use crate::snapshot::{CgroupId, Stamp};
+    use crate::sources::{Source, SourceError};
 
     /// A container that uses one CPU, as the clock of the test sees it.
     struct Burner {
@@ -225,8 +211,9 @@ mod tests {
         let (stop, stopped) = oneshot::channel();
         let readings = Arc::<AtomicU64>::default();
         let sources: Vec<Box<dyn Source>> = vec![Box::new(Burner { readings: Arc::clone(&readings), mishap })];
-        let agent = Agent { sources, interval, ended: Arc::default(), reports };
-        let task = tokio::spawn(agent.run(clock, async move { _ = stopped.await }));
+        let reader = Reader::start(sources, clock).unwrap();
+        let agent = Agent { reader, interval, ended: Arc::default(), reports };
+        let task = tokio::spawn(agent.run(async move { _ = stopped.await }));
         (receiver, stop, task, readings)
     }
 
@@ -298,9 +285,10 @@ mod tests {
         let (reports, mut receiver) = publish::channel();
         let ended = Arc::<Notify>::default();
         let sources: Vec<Box<dyn Source>> = vec![Box::new(Brief)];
-        let agent = Agent { sources, interval: Duration::from_secs(60), ended: Arc::clone(&ended), reports };
+        let reader = Reader::start(sources, clock).unwrap();
+        let agent = Agent { reader, interval: Duration::from_secs(60), ended: Arc::clone(&ended), reports };
         let (_stop, stopped) = oneshot::channel::<()>();
-        let _task = tokio::spawn(agent.run(clock, async move { _ = stopped.await }));
+        let _task = tokio::spawn(agent.run(async move { _ = stopped.await }));
         assert_eq!(next(&mut receiver).await.containers[0].id, CgroupId(1));
         let began = Instant::now();
         ended.notify_one();

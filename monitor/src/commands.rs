@@ -4,16 +4,14 @@ mod top;
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
-use monitor::config::{Config, Ebpf, PINS};
-use monitor::lock::{self, Lock};
+use monitor::config::{Config, Ebpf};
 use monitor::publish::{self, Publisher, Reports};
 use monitor::report::Report;
 use monitor::sinks::http::{self, About, Token, TokenError};
@@ -24,8 +22,7 @@ use monitor::sinks::valkey::{self, Valkey};
 use monitor::sinks::{drive, stdout};
 use monitor::snapshot::Scope;
 use monitor::sources::bpf::ProgramState;
-use monitor::sources::bpf::pins::{Pins, PinsError};
-use monitor::sources::{self, Opened};
+use monitor::sources::{self, Opened, Reader};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::once::{self as table, Look};
 use monitor::views::theme::Theme;
@@ -34,13 +31,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::hold::{self, Hold};
 use crate::{cli, now};
 
 /// How long the sinks have for the last report.
 const GOODBYE: Duration = Duration::from_millis(600);
 
-/// Held by the agent of a machine that cannot pin.
-const RUN: &str = "/run/system-monitor";
+/// What has failed when the system gives no thread.
+const THREAD: &str = "a thread cannot be started";
 
 /// Runs the command that needs settings.
 pub(crate) fn run(name: &str, flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::Result<ExitCode> {
@@ -50,7 +48,7 @@ pub(crate) fn run(name: &str, flags: &ArgMatches, config: Config, notes: Notes) 
         "dashboard" => dashboard(config),
         "doctor" => diagnose(flags, &config),
         "healthcheck" => healthcheck(&config),
-        "detach" => detach(&config),
+        "detach" => hold::detach(&config),
         _ => agent(config),
     }
 }
@@ -73,13 +71,16 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("Starting system monitor for container: {}", config.container_name);
     let token = token(&config)?;
     let hold = Hold::take(&config)?;
-    let opened = open(&config, hold.pins.as_ref())?;
+    let opened = sources::open(&config, hold.pins.as_ref(), now, hold::before_threads).context(THREAD)?;
     require_ebpf(&config, &opened)?;
+    let Opened { sources, programs, plan, ended } = opened;
+    let reader = Reader::start(sources, now).context(THREAD)?;
+    hold::after_readers(&plan);
     let runtime = runtime()?;
     runtime.block_on(async {
         let shutdown = shutdown()?;
         let (mut reports, receiver) = publish::channel();
-        let server = listen(&config, token, opened.programs, &receiver)?;
+        let server = listen(&config, token, programs, &receiver)?;
         tell_manager(&config, &receiver);
         let sinks = sinks(&config, &mut reports, receiver);
         let name = config.container_name;
@@ -91,8 +92,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
             }
             tracing::info!("System monitor stopping for container: {name}");
         };
-        let Opened { sources, ended, .. } = opened;
-        Agent { sources, interval: config.interval, ended, reports }.run(now, stop).await;
+        Agent { reader, interval: config.interval, ended, reports }.run(stop).await;
         let goodbye = async {
             for sink in sinks {
                 // A sink that panicked has said so already.
@@ -117,52 +117,9 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What makes this the only agent of the machine.
-struct Hold {
-    pins: Option<Pins>,
-    /// Where there can be no pins.
-    _lock: Option<Lock>,
-}
-
-impl Hold {
-    /// Fails when another agent is there already; what else is refused costs the pins alone.
-    fn take(config: &Config) -> anyhow::Result<Self> {
-        let Some(dir) = &config.pin else { return Ok(Self { pins: None, _lock: None }) };
-        let error = match Pins::open(dir, &me()) {
-            Ok(pins) => return Ok(Self { pins: Some(pins), _lock: None }),
-            Err(PinsError::Lock(error @ lock::Error::Held(_))) => bail!("{error}; {}", error.cure()),
-            Err(error) => error,
-        };
-        tracing::warn!("what eBPF counts ends with this agent: {error}; {}", error.cure());
-        match Lock::take(Path::new(RUN), &me()) {
-            Ok(lock) => Ok(Self { pins: None, _lock: Some(lock) }),
-            Err(error @ lock::Error::Held(_)) => bail!("{error}; {}", error.cure()),
-            Err(error) => {
-                tracing::debug!("nothing keeps a second agent away: {error}");
-                Ok(Self { pins: None, _lock: None })
-            }
-        }
-    }
-}
-
-/// Who this agent is, for one that comes later.
-fn me() -> String {
-    let since = humantime::format_rfc3339_seconds(now().wall);
-    format!("pid {}, since {since}, version {}", std::process::id(), env!("CARGO_PKG_VERSION"))
-}
-
-fn detach(config: &Config) -> anyhow::Result<ExitCode> {
-    let dir = config.pin.as_deref().unwrap_or(Path::new(PINS));
-    if !dir.try_exists().with_context(|| dir.display().to_string())? {
-        return Ok(cli::print(format!("nothing is pinned in {}\n", dir.display()).as_bytes()));
-    }
-    let pins = Pins::open(dir, &me()).map_err(|error| anyhow!("{error}; {}", error.cure()))?;
-    let removed: String = pins.detach()?.iter().map(|what| format!("removed {what}\n")).collect();
-    Ok(cli::print(format!("{removed}removed {}\n", dir.display()).as_bytes()))
-}
-
-fn open(config: &Config, pins: Option<&Pins>) -> anyhow::Result<Opened> {
-    sources::open(config, pins, now).context("a thread cannot be started")
+/// For a look: nothing lives on, and nothing is given up.
+fn open(config: &Config) -> anyhow::Result<Opened> {
+    sources::open(config, None, now, |_| ()).context(THREAD)
 }
 
 fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {
@@ -279,7 +236,7 @@ fn look(opened: &mut Opened, wait: Duration) -> Report {
 
 fn once(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
     let wait = flags.get_one::<Duration>("wait").copied().unwrap_or(Duration::from_secs(1));
-    let mut opened = open(config, None)?;
+    let mut opened = open(config)?;
     require_ebpf(config, &opened)?;
     let report = look(&mut opened, wait);
     let text = if flags.get_flag("json") || !std::io::stdout().is_terminal() {
@@ -291,9 +248,10 @@ fn once(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn diagnose(flags: &ArgMatches, config: &Config) -> anyhow::Result<ExitCode> {
-    let mut opened = open(config, None)?;
+    let mut opened = open(config)?;
     let report = look(&mut opened, Duration::from_secs(1));
     let mut checks: Vec<Check> = opened.programs.iter().map(doctor::program).collect();
+    checks.extend(doctor::plan(&opened.plan));
     checks.extend(doctor::numbers(&report));
     checks.extend(valkey(config)?);
     let text = if flags.get_flag("json") {

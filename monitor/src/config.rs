@@ -41,6 +41,15 @@ pub enum Ebpf {
     On,
 }
 
+/// Something that holds a process within bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Files and ports that may be reached.
+    Landlock,
+    /// System calls that may be made.
+    Seccomp,
+}
+
 /// Form of the messages on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -74,6 +83,10 @@ pub struct Config {
     pub ebpf: Ebpf,
     /// Where maps and links live on between two runs; `None` for nowhere.
     pub pin: Option<PathBuf>,
+    /// Whether capabilities are dropped once all programs are attached.
+    pub drop_privileges: bool,
+    /// The layers that hold the process then.
+    pub sandbox: Vec<Layer>,
     /// Where the kernel's file systems are.
     pub roots: Roots,
     /// The walk of the root filesystem.
@@ -131,6 +144,8 @@ impl Config {
             pin: settings
                 .optional(Name::Pin, |text| if text == "off" { Ok(None) } else { directory(text).map(Some) })?
                 .unwrap_or_else(|| (scope == Scope::Host).then(|| PINS.into())),
+            drop_privileges: settings.required(Name::DropPrivileges, boolean)?,
+            sandbox: settings.required(Name::Sandbox, layers)?,
             roots,
             disk: DiskOptions {
                 interval: settings.optional(Name::DiskInterval, duration)?.filter(|interval| !interval.is_zero()),
@@ -270,6 +285,16 @@ fn boolean(text: &str) -> Result<bool, String> {
     one_of(text, &[("true", true), ("false", false), ("1", true), ("0", false)])
 }
 
+fn layers(text: &str) -> Result<Vec<Layer>, String> {
+    if text == "off" {
+        return Ok(Vec::new());
+    }
+    text.split(',')
+        .map(|word| one_of(word.trim(), &[("landlock", Layer::Landlock), ("seccomp", Layer::Seccomp)]))
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{error}, off"))
+}
+
 fn directory(text: &str) -> Result<PathBuf, String> {
     if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err("is not an absolute path".to_owned()) }
 }
@@ -329,6 +354,7 @@ mod tests {
             ("MONITOR_INTERVAL", "50ms", "not between 100ms and 1h"),
             ("MONITOR_EBPF", "yes", "none of auto, off, on"),
             ("MONITOR_LOG", "loud!", "is no level"),
+            ("MONITOR_SANDBOX", "jail", "none of landlock, seccomp, off"),
             ("MONITOR_LOG_KEYS", "0", "1 to 1000"),
             ("MONITOR_LOG_TTL", "8d", "not between"),
             ("MONITOR_PROC_ROOT", "proc", "not an absolute path"),

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod hold;
 
 use std::process::ExitCode;
 use std::time::SystemTime;

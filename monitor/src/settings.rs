@@ -51,6 +51,8 @@ settings! {
     Scope = Some("scope"), "MONITOR_SCOPE", Some("auto"), "SCOPE", "What to watch: self, the own container; host, every container and the machine; auto, host in the initial namespaces unless a container is named";
     Ebpf = Some("ebpf"), "MONITOR_EBPF", Some("auto"), "MODE", "auto, off, or on: fail to start when no eBPF program can be loaded";
     Pin = Some("pin"), "MONITOR_PIN", None, "DIR", "Directory of the BPF file system where maps and links live on between two runs, or off [default: /sys/fs/bpf/system-monitor in scope host, else off]";
+    DropPrivileges = Some("drop-privileges"), "MONITOR_DROP_PRIVILEGES", Some("true"), "BOOL", "Whether the agent drops its capabilities once eBPF is attached, but for those that reading takes: true or false";
+    Sandbox = Some("sandbox"), "MONITOR_SANDBOX", Some("landlock,seccomp"), "LAYERS", "What holds the agent once it runs: landlock, seccomp, both with a comma, or off";
     ValkeyHost = None, "VALKEY_HOST", Some("sirius-valkey"), "HOST", "Host of Valkey";
     ValkeyPort = None, "VALKEY_PORT", Some("6379"), "PORT", "Port of Valkey";
     ValkeyUrl = Some("valkey-url"), "VALKEY_URL", None, "URL", "Where Valkey is, instead of host and port: valkey://, valkeys:// (TLS), redis://, rediss://, unix://; none writes nowhere";

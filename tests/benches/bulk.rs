@@ -13,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 use monitor::config::Ebpf;
 use monitor::containers::Roots;
 use monitor::metrics::{CPU_PASS, Metric};
+use monitor::preflight;
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::Source;
-use monitor::sources::bpf::{self, Part, Room};
+use monitor::sources::bpf::{self, Part};
 use tests::cgroup::Group;
 
 /// Rounds in which the sides take turns: the machine's mood meets both alike.
@@ -58,7 +59,9 @@ fn measure(top: &Path, number: usize) -> (Duration, Duration) {
     }
     let part = Part { scope: Scope::Host, top: Some(top.to_owned()), id: None, lives: false };
     let now = || Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
-    let (mut source, programs) = bpf::open(Ebpf::Auto, &part, &Roots::default(), Room::Enough, None, now);
+    let roots = Roots::default();
+    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, Scope::Host);
+    let (mut source, programs) = bpf::open(&decisions, &part, &roots, None, now);
     assert!(programs.iter().any(|program| program.name == CPU_PASS && program.state.is_attached()), "{programs:?}");
     let mut buffer = vec![0; 4096];
     let (mut floors, mut passes) = (Vec::new(), Vec::new());

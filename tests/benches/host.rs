@@ -16,9 +16,10 @@ use monitor::containers::Roots;
 use monitor::containers::host::HostContainers;
 use monitor::containers::names::Places;
 use monitor::containers::rules::Rules;
+use monitor::preflight;
 use monitor::report::Report;
 use monitor::snapshot::{CgroupId, Scope, Snapshot, Stamp};
-use monitor::sources::bpf::{self, Part, Room};
+use monitor::sources::bpf::{self, Part};
 use monitor::sources::cgroup::CgroupFiles;
 use monitor::sources::procfs::Procfs;
 use monitor::sources::{self, Source};
@@ -135,7 +136,8 @@ fn containers(ended: &Arc<tokio::sync::Notify>, mode: Ebpf) -> (HostContainers, 
     let places = Places { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
     let mut containers = HostContainers::new(&roots, Rules::default(), &places, stamp).unwrap();
     let part = Part { scope: Scope::Host, top: containers.root(), id: None, lives: true };
-    let (mut bpf, _) = bpf::open(mode, &part, &roots, Room::Enough, None, stamp);
+    let decisions = preflight::programs(&preflight::probe(&roots), mode, Scope::Host);
+    let (mut bpf, _) = bpf::open(&decisions, &part, &roots, None, stamp);
     containers.follow(bpf.take_lives(), Arc::clone(ended)).unwrap();
     (containers, bpf)
 }

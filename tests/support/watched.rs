@@ -10,8 +10,9 @@ use monitor::config::Ebpf;
 use monitor::containers::Roots;
 use monitor::containers::own::{Own, OwnContainer};
 use monitor::metrics::Metric;
+use monitor::preflight;
 use monitor::report::{Container, Report};
-use monitor::snapshot::{Snapshot, Stamp};
+use monitor::snapshot::{Scope, Snapshot, Stamp};
 use monitor::sources::bpf::{self, ProgramState};
 use monitor::sources::cgroup::CgroupFiles;
 use monitor::sources::procfs::Procfs;
@@ -213,7 +214,9 @@ impl Outside {
     /// Watches what the kernel's programs count, and nothing else.
     pub fn ebpf(group: &Group, mode: Ebpf) -> Self {
         let own = group.own();
-        let (source, programs) = bpf::open(mode, &bpf::Part::of(&own), &Roots::default(), bpf::Room::Enough, None, now);
+        let roots = Roots::default();
+        let decisions = preflight::programs(&preflight::probe(&roots), mode, Scope::Own);
+        let (source, programs) = bpf::open(&decisions, &bpf::Part::of(&own), &roots, None, now);
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }
 

@@ -16,7 +16,7 @@ use monitor::report::{Container, Number, Report};
 use monitor::snapshot::{Snapshot, Stamp};
 use monitor::sources::cgroup::CgroupFiles;
 use monitor::sources::procfs::Procfs;
-use monitor::sources::{Source, parse};
+use monitor::sources::{Reader, Source, parse};
 
 const V2: &str = "linux-6.1-v2";
 const ALL: [&str; 4] = [V2, "linux-6.12-v2", "linux-6.1-v1", "linux-6.1-hybrid"];
@@ -269,12 +269,16 @@ impl Paused {
         let dir = copy(V2);
         let (reports, receiver) = publish::channel();
         let began = tokio::time::Instant::now();
+        let runtime = tokio::runtime::Handle::current();
         let clock = move || {
+            // The time of the test, in whichever thread that is asked for.
+            let _entered = runtime.enter();
             let mono = began.elapsed();
             Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }
         };
-        let agent = Agent { sources: sources(dir.path()), interval, ended: Arc::default(), reports };
-        tokio::spawn(agent.run(clock, std::future::pending()));
+        let reader = Reader::start(sources(dir.path()), clock).unwrap();
+        let agent = Agent { reader, interval, ended: Arc::default(), reports };
+        tokio::spawn(agent.run(std::future::pending()));
         Self { dir, reports: receiver }
     }
 

@@ -200,6 +200,7 @@ fn an_unroutable_valkey_does_not_delay_the_end() {
         }
         Agent::spawn(command)
     };
+    assert!(agent.says("Writing to Valkey", PATIENCE), "{}", agent.said());
     std::thread::sleep(Duration::from_secs(1));
     let ended = agent.end(libc::SIGTERM);
     assert_eq!(ended.status.code(), Some(0));

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use monitor::agent::Agent;
 use monitor::config::Config;
 use monitor::publish;
-use monitor::sources::Opened;
+use monitor::sources::{Opened, Reader};
 use monitor::views::theme::Theme;
 use monitor::views::top::feed::Own;
 use monitor::views::top::fleet::Fleet;
@@ -17,7 +17,7 @@ use monitor::views::top::notes::Notes;
 use monitor::views::top::run::{self, Wires};
 use tokio::sync::{mpsc, watch};
 
-use super::{hostname, require_ebpf, runtime, shutdown};
+use super::{THREAD, hostname, require_ebpf, runtime, shutdown};
 use crate::{cli, now};
 
 /// Shows containers until somebody quits.
@@ -42,12 +42,13 @@ pub(super) fn run(flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::R
         }
         None => {
             let subject = hostname(&config);
-            let opened = super::open(&config, None)?;
+            let opened = super::open(&config)?;
             require_ebpf(&config, &opened)?;
             let (reports, receiver) = publish::channel();
             let Opened { sources, ended, .. } = opened;
-            let agent = Agent { sources, interval, ended, reports };
-            runtime.spawn(agent.run(now, std::future::pending()));
+            let reader = Reader::start(sources, now).context(THREAD)?;
+            let agent = Agent { reader, interval, ended, reports };
+            runtime.spawn(agent.run(std::future::pending()));
             runtime.spawn(Own::default().run(receiver, update));
             subject
         }

@@ -7,6 +7,7 @@ pub mod parse;
 pub mod proc_text;
 mod processes;
 pub mod procfs;
+mod reader;
 mod scarce;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,20 +18,20 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
 use self::bpf::pins::Pins;
-use self::bpf::{Bpf, Part, ProgramState, Room};
+use self::bpf::{Lives, Part, ProgramState};
 use self::cgroup::CgroupFiles;
 use self::disk::{Disk, DiskPlan};
 use self::procfs::Procfs;
+pub use self::reader::Reader;
 use crate::config::Config;
 use crate::containers;
 use crate::containers::host::HostContainers;
 use crate::containers::names::Places;
 use crate::containers::own::{self, OwnContainer};
+use crate::containers::trees::Trees;
+use crate::preflight::{self, Plan};
 use crate::sinks::http;
 use crate::snapshot::{Extent, Scope, Snapshot, Stamp};
-
-/// Descriptors that are not for cgroup files: for eBPF, sockets, and what is opened and closed again.
-const RESERVED: usize = 64;
 
 /// Something that reads the kernel.
 pub trait Source: Send {
@@ -56,24 +57,37 @@ pub struct Opened {
     pub sources: Vec<Box<dyn Source>>,
     /// Each eBPF program, attached or not.
     pub programs: Vec<ProgramState>,
+    /// What was decided, and what is still to be done of it.
+    pub plan: Plan,
     /// Told when a container has ended, or lost its last process.
     pub ended: Arc<Notify>,
 }
 
 /// Opens what the configuration asks for. What the host refuses is left out, with its cause. `pins` are for what shall go
-/// on counting afterwards.
+/// on counting afterwards. `attached` is called when all is done that takes privileges, and before any thread is there.
 ///
 /// # Errors
 /// When this process may not have the threads that it needs.
-pub fn open(config: &Config, pins: Option<&Pins>, clock: fn() -> Stamp) -> std::io::Result<Opened> {
+pub fn open(
+    config: &Config,
+    pins: Option<&Pins>,
+    clock: fn() -> Stamp,
+    attached: impl FnOnce(&Plan),
+) -> std::io::Result<Opened> {
     let roots = &config.roots;
     let descriptors = raise_descriptor_limit();
-    let reserved = RESERVED + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
-    let room = if descriptors < RESERVED { Room::None(descriptors) } else { Room::Enough };
+    let decided = preflight::plan(&preflight::probe(roots), config);
+    let reserved = preflight::DESCRIPTORS + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
     let ended = Arc::<Notify>::default();
-    let (first, bpf, programs) = match config.scope {
-        Scope::Own => own_container(config, room, pins, clock),
-        Scope::Host => every_container(config, room, pins, clock, &ended)?,
+    let (own, part) = match config.scope {
+        Scope::Own => own_container(config),
+        Scope::Host => (None, Part { scope: Scope::Host, top: Trees::find(roots).v2, id: None, lives: true }),
+    };
+    let (mut bpf, programs) = bpf::open(&decided.programs, &part, roots, pins, clock);
+    attached(&decided);
+    let first = match own {
+        Some(own) => own,
+        None => every_container(config, bpf.take_lives(), clock, &ended)?,
     };
     let plan = DiskPlan {
         exclude: config.disk.exclude.clone(),
@@ -87,35 +101,29 @@ pub fn open(config: &Config, pins: Option<&Pins>, clock: fn() -> Stamp) -> std::
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];
-    Ok(Opened { sources, programs, ended })
+    Ok(Opened { sources, programs, plan: decided, ended })
 }
 
-/// What says which cgroups there are, and what counts in them.
-type Watched = (Box<dyn Source>, Bpf, Vec<ProgramState>);
-
-fn own_container(config: &Config, room: Room, pins: Option<&Pins>, clock: fn() -> Stamp) -> Watched {
+fn own_container(config: &Config) -> (Option<Box<dyn Source>>, Part) {
     let own = own::find(&config.roots, &config.container_name);
-    let (bpf, programs) = bpf::open(config.ebpf, &Part::of(&own), &config.roots, room, pins, clock);
-    (Box::new(OwnContainer::new(own, &config.roots)), bpf, programs)
+    let part = Part::of(&own);
+    (Some(Box::new(OwnContainer::new(own, &config.roots))), part)
 }
 
 fn every_container(
     config: &Config,
-    room: Room,
-    pins: Option<&Pins>,
+    lives: Option<Lives>,
     clock: fn() -> Stamp,
     ended: &Arc<Notify>,
-) -> std::io::Result<Watched> {
+) -> std::io::Result<Box<dyn Source>> {
     let host = containers::host_root(&config.roots);
     let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
     let places = Places { host, proc: config.roots.proc.clone(), sockets };
     let mut containers = HostContainers::new(&config.roots, config.rules.clone(), &places, clock)?;
-    let part = Part { scope: Scope::Host, top: containers.root(), id: None, lives: true };
-    let (mut bpf, programs) = bpf::open(config.ebpf, &part, &config.roots, room, pins, clock);
-    if let Err(error) = containers.follow(bpf.take_lives(), Arc::clone(ended)) {
+    if let Err(error) = containers.follow(lives, Arc::clone(ended)) {
         tracing::warn!("the cgroup tree cannot be followed, and is walked at each reading: {error}");
     }
-    Ok((Box::new(containers), bpf, programs))
+    Ok(Box::new(containers))
 }
 
 /// Takes all descriptors that this process may have; how many that are.

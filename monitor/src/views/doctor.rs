@@ -8,11 +8,16 @@ use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::events::Level;
 use crate::metrics::{CPU_PASS, How, MEMORY_PASS, Metric, Shown, TASK_PASS};
+use crate::preflight::{Decision, Plan};
 use crate::report::{Container, Report};
+use crate::sandbox;
 use crate::sources::bpf::{ProgramState, State as Attachment};
 
 /// Columns before what stands below a check.
 const INDENT: usize = 6;
+
+/// Name of the check whose refusal costs no number, but the next agent those of this one.
+const PINS: &str = "pins";
 
 /// How a capability stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +64,35 @@ pub fn program(program: &ProgramState) -> Check {
         Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.cure.clone()),
     };
     Check { feeds: fed_by(program.name), ..Check::new(format!("eBPF {}", program.name), state, why, cure) }
+}
+
+/// What else was decided: how counts live on, and what the agent gives up once it runs.
+pub fn plan(plan: &Plan) -> Vec<Check> {
+    let kept: Vec<String> =
+        plan.kept.iter().map(|kept| format!("{} for {}", sandbox::names(kept.capability), kept.why)).collect();
+    let kept = if kept.is_empty() { String::new() } else { format!(" but {}", kept.join("; ")) };
+    vec![
+        decided(PINS, &plan.pins, "what eBPF counts lives on between two agents"),
+        decided("dropping privileges", &plan.drop, &format!("the agent drops all capabilities{kept}")),
+        decided(
+            "Landlock",
+            &plan.landlock,
+            if plan.readers_are_held {
+                "the agent leaves within reach what it reads and talks to, as far as this kernel can"
+            } else {
+                "what talks to others leaves within reach what that takes, as far as this kernel can"
+            },
+        ),
+        decided("seccomp", &plan.seccomp, "the agent cannot make system calls that it does not need"),
+    ]
+}
+
+fn decided(name: &str, decision: &Decision, taken: &str) -> Check {
+    match decision {
+        Decision::Take => Check::new(name, State::Available, taken, None),
+        Decision::Off(why) => Check::new(name, State::NotNeeded, why.as_str(), None),
+        Decision::Refused(refusal) => Check::new(name, State::Refused, refusal.cause.as_str(), refusal.cure.clone()),
+    }
 }
 
 /// The numbers that an eBPF program feeds.
@@ -120,9 +154,9 @@ fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
     })
 }
 
-/// Whether nothing is refused.
+/// Whether nothing is refused that takes a number away.
 pub fn is_well(checks: &[Check]) -> bool {
-    checks.iter().all(|check| check.state != State::Refused)
+    checks.iter().all(|check| check.state != State::Refused || check.name == PINS)
 }
 
 /// The checks for a terminal: what is refused first, for that is what somebody wants to mend.

@@ -56,6 +56,11 @@ impl Collector {
         let port = url.port().unwrap_or(if is_80 { 80 } else { PORT });
         Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
     }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 impl std::fmt::Display for Collector {

@@ -29,7 +29,7 @@ mod stream;
 mod target;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,14 @@ pub struct ValkeyOptions {
     pub log_ttl: Duration,
     /// Whether log entries of earlier runs are removed.
     pub log_cleanup: bool,
+}
+
+impl ValkeyOptions {
+    /// The files that are read at each connect.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let TlsOptions { ca, cert, key } = &self.tls;
+        [&self.password_file, ca, cert, key].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 impl Default for ValkeyOptions {

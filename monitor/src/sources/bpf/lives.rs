@@ -8,8 +8,8 @@ use monitor_common::Life;
 
 use super::load::{Host, Target, load};
 use super::objects::LIFECYCLE;
-use super::refusal::Refusal;
 use super::{Part, ProgramState, State};
+use crate::preflight::Refusal;
 
 /// The messages, while the programs that send them are attached.
 pub struct Lives {

@@ -14,9 +14,10 @@ use super::btf::Layouts;
 use super::facts::Facts;
 use super::objects::{Hook, Object};
 use super::pins::Kept;
-use super::refusal::{Refusal, Step, explain};
 use super::{passes, sys};
 use crate::containers::Roots;
+use crate::preflight::refusal::{Step, explain};
+use crate::preflight::{Decision, Refusal};
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[
@@ -39,13 +40,24 @@ pub(super) struct Host {
     pub(super) capabilities: CapabilitySet,
     /// The kernel's types, or why they are not known.
     pub(super) types: Result<Types, Refusal>,
+    /// What is decided about each program.
+    pub(super) decisions: Vec<(&'static str, Decision)>,
 }
 
 impl Host {
     /// Looks at what there is.
-    pub(super) fn of(roots: &Roots) -> Self {
+    pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)]) -> Self {
         let effective = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-        Self { capabilities: effective, types: Types::read(&roots.sys) }
+        Self { capabilities: effective, types: Types::read(&roots.sys), decisions: decisions.to_vec() }
+    }
+
+    /// Why a program is not tried, if it is not.
+    pub(super) fn refuses(&self, name: &str) -> Option<Refusal> {
+        match super::decision(&self.decisions, name) {
+            Decision::Take => None,
+            Decision::Off(why) => Some(Refusal { cause: why, cure: None }),
+            Decision::Refused(refusal) => Some(refusal),
+        }
     }
 }
 
@@ -103,8 +115,9 @@ pub(super) fn load(object: &Object, host: &Host, target: &Target<'_>, kept: Opti
         links: Vec::new(),
         programs: object.programs.iter().map(|(name, _)| (*name, Err(refusal.clone()))).collect(),
     };
-    if object.elf.is_empty() {
-        return refused(Refusal::not_built());
+    let refusals = object.programs.iter().map(|(name, _)| host.refuses(name).map(|refusal| (*name, Err(refusal))));
+    if let Some(programs) = refusals.collect() {
+        return Loaded { ebpf: None, links: Vec::new(), programs };
     }
     let found = match kept.filter(|kept| kept.since().is_some()).map(Kept::found_maps).transpose() {
         Ok(found) => found.unwrap_or_default(),
@@ -129,6 +142,10 @@ pub(super) fn load(object: &Object, host: &Host, target: &Target<'_>, kept: Opti
     let mut links = Vec::new();
     let mut programs = Vec::new();
     for &(name, hook) in object.programs {
+        if let Some(refusal) = host.refuses(name) {
+            programs.push((name, Err(refusal)));
+            continue;
+        }
         let mut attaching = Attaching { ebpf: &mut ebpf, name, host, target, kept };
         let result = match (attaching.attach(hook), kept.and_then(|kept| kept.link(name))) {
             (Ok(link), _) => Ok(link),

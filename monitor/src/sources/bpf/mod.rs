@@ -7,7 +7,6 @@ mod load;
 mod objects;
 mod passes;
 pub mod pins;
-mod refusal;
 mod sys;
 mod tally;
 
@@ -26,17 +25,17 @@ use monitor_common::{Lineage, Network, Processes, Retired};
 pub use self::btf::Layouts;
 pub use self::lives::Lives;
 use self::load::{Host, Loaded, Target};
-use self::objects::{LIFECYCLE, NETWORK, Object, PROCESS};
+use self::objects::{LIFECYCLE, NETWORK, OBJECTS, Object, PROCESS};
 use self::passes::Passes;
 use self::pins::{Kept, Pins};
-pub use self::refusal::Refusal;
 use self::sys::{Hash, PerCpuHash};
 use self::tally::{Add, Tally};
 use super::{Source, SourceError};
-use crate::config::Ebpf as Mode;
 use crate::containers::Roots;
 use crate::containers::own::Own;
 use crate::metrics::{Metric, Origin};
+use crate::preflight::refusal::Capability;
+use crate::preflight::{Decision, Refusal, without_tree};
 use crate::snapshot::{Cause, CgroupId, Scope, Snapshot, Stamp, Values};
 
 /// Begins each cause that is a program's.
@@ -66,6 +65,15 @@ impl State {
     /// Whether it counts.
     pub fn is_attached(&self) -> bool {
         *self == Self::Attached
+    }
+
+    /// What follows from a decision alone; `None` when it is to try.
+    fn of(decision: &Decision) -> Option<Self> {
+        match decision {
+            Decision::Take => None,
+            Decision::Off(_) => Some(Self::Off),
+            Decision::Refused(refusal) => Some(Self::Refused(refusal.clone())),
+        }
     }
 
     fn why(&self) -> Option<String> {
@@ -107,13 +115,35 @@ pub struct Bpf {
     lost: u64,
 }
 
-/// Whether the limit of descriptors has room for programs, maps and links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// It has.
-    Enough,
-    /// It is this low.
-    None(usize),
+/// What a program needs of a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// The program's name.
+    pub name: &'static str,
+    /// Whether it is for the agent of a whole machine alone.
+    pub of_a_machine: bool,
+    /// Whether it takes the kernel's types.
+    pub types: bool,
+    pub(crate) capabilities: &'static [Capability],
+}
+
+/// All programs that there are.
+pub fn programs() -> impl Iterator<Item = Needs> {
+    let needs = |object: &'static Object| {
+        object.programs.iter().map(|&(name, hook)| Needs {
+            name,
+            of_a_machine: object.name == LIFECYCLE.name,
+            types: hook.takes_types(),
+            capabilities: hook.takes(),
+        })
+    };
+    let pass = |name| Needs { name, of_a_machine: false, types: true, capabilities: passes::TAKES };
+    OBJECTS.iter().copied().flat_map(needs).chain(passes::NAMES.map(pass))
+}
+
+/// Whether this binary has them inside.
+pub fn is_built() -> bool {
+    OBJECTS.iter().all(|object| !object.elf.is_empty()) && passes::are_built()
 }
 
 /// The part of the tree that is counted.
@@ -140,26 +170,25 @@ impl Part {
 /// Loads and attaches what the host allows, for a part of the tree. With pins the kernel goes on counting when this agent
 /// ends, and what one before has pinned is taken over.
 pub fn open(
-    mode: Mode,
+    decisions: &[(&'static str, Decision)],
     part: &Part,
     roots: &Roots,
-    room: Room,
     pins: Option<&Pins>,
     clock: fn() -> Stamp,
 ) -> (Bpf, Vec<ProgramState>) {
-    let none = |state: State| {
-        let programs: Vec<_> = all(part).map(|name| ProgramState { name, state: state.clone() }).collect();
+    let wanted = decisions.iter().any(|(_, decision)| decision.is_take());
+    let Some(cgroup) = part.top.as_ref().filter(|_| wanted) else {
+        let state = |decision: &Decision| match State::of(decision) {
+            Some(state) => state,
+            None => State::Refused(without_tree()),
+        };
+        let programs: Vec<_> =
+            all(part).map(|name| ProgramState { name, state: state(&decision(decisions, name)) }).collect();
         let passes = Passes::default();
         let bpf = Bpf { network: None, processes: None, lives: None, passes, programs: programs.clone(), lost: 0 };
-        (bpf, programs)
+        return (bpf, programs);
     };
-    let cgroup = match (mode, &part.top, room) {
-        (Mode::Off, ..) => return none(State::Off),
-        (_, None, _) => return none(State::Refused(without_v2())),
-        (_, _, Room::None(most)) => return none(State::Refused(without_descriptors(most))),
-        (_, Some(cgroup), _) => cgroup,
-    };
-    let host = Host::of(roots);
+    let host = Host::of(roots, decisions);
     let target = Target { cgroup, scope: part.id.map_or(0, |id| id.0) };
     let mut opening = Opening { host, target, pins, now: clock().wall, programs: Vec::new() };
     let network = opening.counters(&NETWORK, Network::add);
@@ -179,18 +208,9 @@ pub fn open(
     (bpf, programs)
 }
 
-fn without_v2() -> Refusal {
-    Refusal::new(
-        "no cgroup v2 tree can be seen, and eBPF knows only that one",
-        "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
-    )
-}
-
-fn without_descriptors(most: usize) -> Refusal {
-    Refusal::new(
-        format!("this process may have only {most} descriptors"),
-        "ulimit -n 1024, or docker run --ulimit nofile=1024",
-    )
+/// What is decided about a program. One that nothing is known of is tried.
+fn decision(decisions: &[(&'static str, Decision)], name: &str) -> Decision {
+    decisions.iter().find(|(known, _)| *known == name).map_or(Decision::Take, |(_, decision)| decision.clone())
 }
 
 fn all(part: &Part) -> impl Iterator<Item = &'static str> {

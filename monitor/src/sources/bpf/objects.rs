@@ -2,6 +2,8 @@
 
 use aya::include_bytes_aligned;
 
+use crate::preflight::refusal::{BPF, Capability, NET_ADMIN, PERFMON};
+
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
@@ -17,6 +19,21 @@ pub(super) enum Hook {
     Messages,
 }
 
+impl Hook {
+    /// The capabilities that loading and attaching take.
+    pub(super) fn takes(self) -> &'static [Capability] {
+        match self {
+            Self::Ingress | Self::Egress => &[BPF, NET_ADMIN],
+            Self::RawTracepoint | Self::BtfTracepoint | Self::Messages => &[BPF, PERFMON],
+        }
+    }
+
+    /// Whether it takes the kernel's types.
+    pub(super) fn takes_types(self) -> bool {
+        matches!(self, Self::BtfTracepoint | Self::Messages)
+    }
+}
+
 /// An ELF object.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -29,6 +46,9 @@ pub(super) struct Object {
     /// Its programs.
     pub(super) programs: &'static [(&'static str, Hook)],
 }
+
+/// All of them.
+pub(super) const OBJECTS: &[&Object] = &[&NETWORK, &PROCESS, &LIFECYCLE];
 
 /// Counts packets.
 pub(super) const NETWORK: Object = Object {

@@ -11,15 +11,15 @@ use bytemuck::Pod;
 use monitor_common::Pass;
 
 use super::super::load::Host;
-use super::super::refusal::Refusal;
 use super::super::sys::{Iterator, Over, Table};
 use super::objects::Object;
 use super::{Part, bind, load};
 use crate::containers::{Roots, tree};
+use crate::preflight::Refusal;
 use crate::snapshot::Scope;
 
-/// The fewest entries of a table for a whole tree.
-const FEWEST: usize = 1024;
+/// The fewest entries of a table for a whole tree: no larger one can be had once privileges are dropped.
+const FEWEST: usize = 4096;
 
 /// The program, what it goes through, and its table.
 pub(super) struct Cgroups<V> {
@@ -89,7 +89,7 @@ impl<V: Pod> Cgroups<V> {
             return;
         }
         let entries = room(found);
-        match Bound::new(self.object, &self.top, self.scope, entries, &Host::of(&self.roots)) {
+        match Bound::new(self.object, &self.top, self.scope, entries, &Host::of(&self.roots, &[])) {
             Ok(larger) => {
                 tracing::debug!("{}: a table of {entries} cgroups", self.object.program);
                 self.bound = larger;
@@ -107,9 +107,9 @@ impl<V: Pod> Cgroups<V> {
     }
 }
 
-/// Entries for so many cgroups, with some to come.
+/// Entries for so many cgroups, with those to come.
 fn room(cgroups: usize) -> usize {
-    (cgroups * 2).max(FEWEST).next_power_of_two()
+    (cgroups * 4).max(FEWEST).next_power_of_two()
 }
 
 impl<V: Pod> Bound<V> {

@@ -17,16 +17,25 @@ use self::objects::Object;
 use self::tasks::Tasks;
 use super::facts::Constant;
 use super::load::Host;
-use super::refusal::{Refusal, Step, explain};
 use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
 use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Origin, TASK_PASS};
+use crate::preflight::Refusal;
+use crate::preflight::refusal::{BPF, Capability, PERFMON, Step, explain};
 use crate::readings::CpuTime;
 use crate::snapshot::{CgroupId, Extent, Snapshot};
 
 /// The programs' names.
 pub(super) const NAMES: [&str; 3] = [CPU_PASS, MEMORY_PASS, TASK_PASS];
+
+/// The capabilities that each of them takes.
+pub(super) const TAKES: &[Capability] = &[BPF, PERFMON];
+
+/// Whether this binary has them inside.
+pub(super) fn are_built() -> bool {
+    [&objects::CPU, &objects::MEMORY, &objects::TASKS].iter().all(|object| !object.elf.is_empty())
+}
 
 /// All that the objects must be told.
 pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
@@ -123,8 +132,8 @@ fn fill_memory(memory: &mut Cgroups<Memory>, rows: &Rows<fn(&Memory) -> u64>, in
 
 /// Loads an object and its program: with tables of so many entries, for the tasks of a cgroup and those below it (0 for all).
 fn load(object: &Object, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, Refusal> {
-    if object.elf.is_empty() {
-        return Err(Refusal::not_built());
+    if let Some(refusal) = host.refuses(object.program) {
+        return Err(refusal);
     }
     let types = host.types.as_ref().map_err(Refusal::clone)?;
     if let Some(cause) = types.facts.lacking(object.functions) {

@@ -10,13 +10,13 @@ use aya::Ebpf;
 use monitor_common::Process as Record;
 
 use super::super::load::Host;
-use super::super::refusal::Refusal;
 use super::super::sys::{Iterator, Over};
 use super::objects::TASKS;
 use super::{Part, Rows, bind, load};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin};
+use crate::preflight::Refusal;
 use crate::readings::{self, Read as Reading};
 use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
 use crate::sources::processes::{Process, Processes};

@@ -19,19 +19,17 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with a cure.
-    pub(super) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
+    pub(crate) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { cause: cause.into(), cure: Some(cure.into()) }
-    }
-
-    /// There is nothing to load.
-    pub(super) fn not_built() -> Self {
-        Self::new("this binary was built without the eBPF objects", "build it with cargo xtask build-ebpf")
     }
 }
 
+/// What grants capabilities.
+pub(crate) const CAPABILITIES: &str = "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN; before Docker 20.10.12 SYS_ADMIN in place of the first two)";
+
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// To create the maps.
     Maps,
     /// To load a program that counts packets.
@@ -63,12 +61,7 @@ impl Step {
         }
     }
 
-    /// The capabilities that the step takes, each of which `CAP_SYS_ADMIN` replaces
-    /// (`include/uapi/linux/capability.h`, Linux 5.8).
-    fn takes(self) -> &'static [(CapabilitySet, &'static str)] {
-        const BPF: (CapabilitySet, &str) = (CapabilitySet::BPF, "CAP_BPF");
-        const PERFMON: (CapabilitySet, &str) = (CapabilitySet::PERFMON, "CAP_PERFMON");
-        const NET_ADMIN: (CapabilitySet, &str) = (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN");
+    fn takes(self) -> &'static [Capability] {
         match self {
             Self::Maps | Self::LoadNetwork | Self::Exchange | Self::Pin => &[BPF],
             Self::LoadTracing | Self::AttachTracepoint | Self::AttachIterator => &[BPF, PERFMON],
@@ -77,24 +70,30 @@ impl Step {
     }
 }
 
+/// A capability and its name.
+pub(crate) type Capability = (CapabilitySet, &'static str);
+pub(crate) const BPF: Capability = (CapabilitySet::BPF, "CAP_BPF");
+pub(crate) const PERFMON: Capability = (CapabilitySet::PERFMON, "CAP_PERFMON");
+pub(crate) const NET_ADMIN: Capability = (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN");
+
+/// Which of the capabilities, each of which `CAP_SYS_ADMIN` replaces (`include/uapi/linux/capability.h`, Linux 5.8), are
+/// not there.
+pub(crate) fn lacking(takes: &[Capability], has: CapabilitySet) -> Option<String> {
+    let lacks = |(needed, _): &&Capability| !has.intersects(*needed | CapabilitySet::SYS_ADMIN);
+    let names: Vec<&str> = takes.iter().filter(lacks).map(|(_, name)| *name).collect();
+    let verb = if names.len() > 1 { "are" } else { "is" };
+    (!names.is_empty()).then(|| format!("{} {verb} missing", names.join(" and ")))
+}
+
 /// Puts an error into words.
-pub(super) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: CapabilitySet) -> Refusal {
+pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: CapabilitySet) -> Refusal {
     let errno = errno(error);
     let said = message(error);
     let cause = |why: &str| format!("{}: {said}: {why}", step.what());
-    let lacking: Vec<&str> = step
-        .takes()
-        .iter()
-        .filter(|(needed, _)| !capabilities.intersects(*needed | CapabilitySet::SYS_ADMIN))
-        .map(|(_, name)| *name)
-        .collect();
+    let lacking = lacking(step.takes(), capabilities);
     match errno {
-        Some(libc::EPERM | libc::EACCES) if !lacking.is_empty() => {
-            let lacking = lacking.join(" and ");
-            Refusal::new(
-                cause(&format!("{lacking} is missing")),
-                "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN; before Docker 20.10.12 SYS_ADMIN in place of the first two)",
-            )
+        Some(libc::EPERM | libc::EACCES) if lacking.is_some() => {
+            Refusal::new(cause(&lacking.unwrap_or_default()), CAPABILITIES)
         }
         Some(libc::EPERM) if step == Step::AttachCgroup => Refusal::new(
             cause("another program holds this cgroup exclusively"),

@@ -1,0 +1,240 @@
+//! What this process gives up once it has what it needs. Each function takes something away for good, best effort by
+//! kernel, from the calling thread and those that it starts; the filter of system calls from all threads.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// The newest version of Landlock that is asked for (`Documentation/userspace-api/landlock.rst`, Linux 6.12).
+const NEWEST: ABI = ABI::V6;
+
+/// How much of what was asked for the kernel has given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// All of it.
+    Fully,
+    /// What this kernel knows.
+    Partly,
+    /// Nothing: the kernel has no such thing.
+    NotAtAll,
+}
+
+/// What a Landlock ruleset leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Files, and directories with all that is below, that may be read.
+    pub read: Vec<PathBuf>,
+    /// Directories that may be listed, with all that is below.
+    pub list: Vec<PathBuf>,
+    /// Directories below which everything may be done.
+    pub write: Vec<PathBuf>,
+    /// TCP ports that may be connected to.
+    pub connect: Vec<u16>,
+    /// Whether all of them may.
+    pub connect_anywhere: bool,
+    /// Whether abstract unix sockets of others may be connected to.
+    pub abstract_sockets: bool,
+    /// TCP ports that may be listened at.
+    pub bind: Vec<u16>,
+}
+
+/// Why something could not be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of Landlock.
+    #[error("Landlock: {0}")]
+    Landlock(#[from] RulesetError),
+    /// Of the filter of system calls.
+    #[error("seccomp: {0}")]
+    Seccomp(#[from] seccompiler::Error),
+    /// What the system said to a change of privileges.
+    #[error("privileges: {0}")]
+    Privileges(#[from] io::Error),
+}
+
+/// The capabilities that the kernel knows by name.
+pub fn names(set: CapabilitySet) -> impl fmt::Display {
+    let names: Vec<String> = set.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Drops all capabilities but `keep`, those that a program could gain by being executed too, and with them the ways to new
+/// ones. Says which are left.
+///
+/// # Errors
+/// What the system said.
+pub fn drop_capabilities(keep: CapabilitySet) -> Result<CapabilitySet, Error> {
+    let failed = |error: rustix::io::Errno| io::Error::from(error);
+    let has = rustix::thread::capabilities(None).map_err(failed)?;
+    // The bounding set takes a capability to shrink. Who lacks it has, without new privileges, no use for the set.
+    for capability in CapabilitySet::all().difference(keep).iter() {
+        if has.effective.contains(CapabilitySet::SETPCAP) {
+            // One that this kernel does not know is not there.
+            _ = rustix::thread::remove_capability_from_bounding_set(capability);
+        }
+    }
+    rustix::thread::clear_ambient_capability_set().map_err(failed)?;
+    let kept = has.permitted.intersection(keep);
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(failed)?;
+    rustix::thread::set_no_new_privs(true).map_err(failed)?;
+    Ok(kept)
+}
+
+/// Leaves within reach only what is listed. Other processes can then not be looked into either, as a debugger could.
+///
+/// # Errors
+/// What Landlock said. A path of the list that is not there is none.
+pub fn landlock(reach: &Reach) -> Result<Held, Error> {
+    let ports = if reach.connect_anywhere { AccessNet::BindTcp.into() } else { AccessNet::from_all(NEWEST) };
+    let scope = if reach.abstract_sockets { Scope::Signal.into() } else { Scope::from_all(NEWEST) };
+    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+    let rules = rules.handle_access(AccessFs::from_all(NEWEST))?.handle_access(ports)?.scope(scope)?;
+    let mut rules = rules.create()?;
+    let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write = reach.write.iter().map(|path| (nearest(path), AccessFs::from_all(NEWEST)));
+    let read = reach.read.iter().map(|path| (path.as_path(), reading));
+    let list = reach.list.iter().map(|path| (path.as_path(), AccessFs::ReadDir.into()));
+    for (path, access) in read.chain(list).chain(write) {
+        let Ok(file) = PathFd::new(path) else { continue };
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
+        rules = rules.add_rule(PathBeneath::new(file, access))?;
+    }
+    for port in reach.connect.iter().filter(|_| !reach.connect_anywhere) {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
+    for port in &reach.bind {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+    }
+    Ok(match rules.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced => Held::Fully,
+        RulesetStatus::PartiallyEnforced => Held::Partly,
+        RulesetStatus::NotEnforced => Held::NotAtAll,
+    })
+}
+
+/// A directory, or what there is of its path: the rest may be made while the agent runs.
+fn nearest(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(path)
+}
+
+/// What an agent that reads and sends never does: to become another program or look into one, to change what is mounted,
+/// what time it is or what the kernel runs, to go elsewhere, to have its system calls made by others.
+const NEVER: &[libc::c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_kill,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setgroups,
+    libc::SYS_mknodat,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_personality,
+    libc::SYS_userfaultfd,
+    libc::SYS_perf_event_open,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+];
+
+/// `BPF_MAP_CREATE` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const BPF_MAP_CREATE: u64 = 0;
+/// The last of the four commands for one element of a map: `BPF_MAP_GET_NEXT_KEY`.
+const BPF_LAST_FOR_ELEMENTS: u64 = 4;
+/// What else reads or writes maps that are there: `BPF_OBJ_GET_INFO_BY_FD`, `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, the first two
+/// `BPF_MAP_*_BATCH`, `BPF_ITER_CREATE`.
+const BPF_ALLOWED: [u64; 5] = [15, 21, 24, 25, 33];
+
+/// Refuses with `EPERM` what this program never does. Loading eBPF is over; reading its maps goes on.
+///
+/// # Errors
+/// What the kernel or the compiler of filters said.
+pub fn seccomp() -> Result<(), Error> {
+    let program = filter().map_err(seccompiler::Error::from)?;
+    seccompiler::apply_filter_all_threads(&program)?;
+    Ok(())
+}
+
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let command = |operator, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value);
+    let mut loading = vec![command(SeccompCmpOp::Gt, BPF_LAST_FOR_ELEMENTS)?];
+    for allowed in BPF_ALLOWED {
+        loading.push(command(SeccompCmpOp::Ne, allowed)?);
+    }
+    let creating = SeccompRule::new(vec![command(SeccompCmpOp::Eq, BPF_MAP_CREATE)?])?;
+    let bpf = (libc::SYS_bpf, vec![creating, SeccompRule::new(loading)?]);
+    let rules = NEVER.iter().map(|call| (*call, Vec::new())).chain([bpf]).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_compiles_and_has_no_call_twice() {
+        assert!(filter().unwrap().len() > NEVER.len());
+        let mut calls = NEVER.to_vec();
+        calls.sort_unstable();
+        calls.dedup();
+        assert_eq!(calls.len(), NEVER.len());
+    }
+
+    #[test]
+    fn capabilities_are_called_what_the_manual_calls_them() {
+        assert_eq!(names(CapabilitySet::SYS_PTRACE | CapabilitySet::BPF).to_string(), "CAP_SYS_PTRACE, CAP_BPF");
+        assert_eq!(names(CapabilitySet::empty()).to_string(), "none");
+    }
+}

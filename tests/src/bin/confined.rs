@@ -1,0 +1,82 @@
+//! Gives up what the agent gives up, and then tries what it must not be able to do: says of each thing `done`, or what the
+//! kernel answered. Arguments: the layers to take, a directory to read, one to write, a port to connect to.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
+
+use std::fs;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use monitor::sandbox::{self, Reach};
+use rustix::thread::CapabilitySet;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [layers, read, write, port] = &arguments[..] else { panic!("{arguments:?}") };
+    // What is open before stays open.
+    let mut other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    if layers.contains("landlock") {
+        let port = port.parse().unwrap();
+        let reach = Reach {
+            read: vec![PathBuf::from(read), "/proc".into()],
+            write: vec![PathBuf::from(write)],
+            connect: vec![port],
+            ..Reach::default()
+        };
+        println!("landlock: {:?}", sandbox::landlock(&reach).unwrap());
+    }
+    if layers.contains("seccomp") {
+        sandbox::seccomp().unwrap();
+    }
+    if layers.contains("capabilities") {
+        println!("kept: {}", sandbox::names(sandbox::drop_capabilities(CapabilitySet::DAC_READ_SEARCH).unwrap()));
+    }
+    let read = PathBuf::from(read);
+    let write = PathBuf::from(write);
+    let connect = |port: u16| TcpStream::connect(("127.0.0.1", port)).map(drop);
+    other = if other.to_string() == *port { other - 1 } else { other };
+    // From a thread that is started afterwards, as all of the agent's are.
+    std::thread::spawn(move || {
+        tell("read within reach", fs::read(read.join("file")).map(drop));
+        tell("read a process", fs::read("/proc/self/stat").map(drop));
+        tell("write within reach", fs::write(write.join("file"), "text"));
+        tell("read elsewhere", fs::read("/etc/passwd").map(drop));
+        tell("write elsewhere", fs::write(read.join("file"), "text"));
+        tell("connect elsewhere", connect(other));
+        tell("listen", TcpListener::bind("127.0.0.1:0").map(drop));
+        tell("execute", Command::new("/bin/true").status().map(drop));
+        tell("look into a process", fs::read("/proc/1/environ").map(drop));
+        tell("change the host's name", raw(libc::SYS_sethostname, [c"other".as_ptr() as i64, 5, 0]));
+        tell("leave the namespaces", raw(libc::SYS_unshare, [i64::from(libc::CLONE_NEWUTS), 0, 0]));
+        tell(
+            "signal the parent",
+            raw(libc::SYS_kill, [i64::from(rustix::process::getppid().unwrap().as_raw_nonzero().get()), 0, 0]),
+        );
+        tell("make a map", bpf(0));
+        tell("load a program", bpf(5));
+        tell("pin", bpf(6));
+        tell("read a map", bpf(1));
+    })
+    .join()
+    .unwrap();
+    tell("connect within reach", TcpStream::connect(("127.0.0.1", port.parse::<u16>().unwrap())).map(drop));
+}
+
+fn tell(what: &str, result: io::Result<()>) {
+    match result {
+        Ok(()) => println!("{what}: done"),
+        Err(error) => println!("{what}: {}", error.raw_os_error().unwrap_or_default()),
+    }
+}
+
+fn raw(call: libc::c_long, [a, b, c]: [i64; 3]) -> io::Result<()> {
+    // SAFETY: the addresses among the arguments are of texts that live as long as the program.
+    if unsafe { libc::syscall(call, a, b, c) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A command with nothing in its arguments, which the kernel answers with `EINVAL` or `EBADF` if it comes that far.
+fn bpf(command: i64) -> io::Result<()> {
+    static NOTHING: [u64; 16] = [0; 16];
+    raw(libc::SYS_bpf, [command, NOTHING.as_ptr() as i64, size_of_val(&NOTHING) as i64])
+}
