@@ -1,7 +1,8 @@
 //! Puts the compiled eBPF objects where the source can include them. `cargo xtask build-ebpf` makes them; without them the
-//! agent still builds, and reads files only.
+//! agent still builds, and reads files only. Tells the source which compilers have been at work.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];
@@ -21,4 +22,18 @@ fn main() {
             println!("cargo::error={}: {error}", out.display());
         }
     }
+    let toolchain = built.join("toolchain");
+    println!("cargo::rerun-if-changed={}", toolchain.display());
+    let toolchain = fs::read_to_string(toolchain).unwrap_or_default();
+    let mut lines = toolchain.lines();
+    for name in ["EBPF_COMPILER", "EBPF_LINKER"] {
+        println!("cargo::rustc-env={name}={}", lines.next().unwrap_or("unknown"));
+    }
+    println!("cargo::rustc-env=COMPILER={}", compiler().unwrap_or_else(|| "unknown".to_owned()));
+    println!("cargo::rustc-env=TARGET={}", env::var_os("TARGET").unwrap_or_default().to_string_lossy());
+}
+
+fn compiler() -> Option<String> {
+    let said = Command::new(env::var_os("RUSTC")?).arg("--version").output().ok()?.stdout;
+    Some(String::from_utf8(said).ok()?.trim().to_owned())
 }

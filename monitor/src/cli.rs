@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use monitor::settings::{Name, Settings};
 use monitor::sinks::http::openapi;
 use monitor::views;
+use monitor::views::version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,12 +24,15 @@ Exit status: 0 done, 1 failed, 2 usage.";
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
-    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
+    let json = flag("json", "Print JSON");
     Command::new("system-monitor")
         .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
         .about("Watches the resources of a container and writes them to Valkey")
         .after_help(EXAMPLES)
         .args(Settings::flags())
+        .arg(flag("version", "Print the version").short('V'))
+        .arg(flag("verbose", "With --version: the compilers too, and the eBPF objects inside").requires("version"))
         .subcommand(Command::new("agent").about("Run the agent in the foreground (what happens without a command)"))
         .subcommand(
             Command::new("once").about("Take two readings and print one report").arg(json.clone()).arg(
@@ -58,14 +62,8 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("metrics")
                 .about("Print the table of numbers")
-                .arg(Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print it as Markdown"))
-                .arg(
-                    Arg::new("openapi")
-                        .long("openapi")
-                        .action(ArgAction::SetTrue)
-                        .conflicts_with("markdown")
-                        .help("Print the description of the API that serves it"),
-                ),
+                .arg(flag("markdown", "Print it as Markdown"))
+                .arg(flag("openapi", "Print the description of the API that serves it").conflicts_with("markdown")),
         )
         .subcommand(
             Command::new("healthcheck")
@@ -84,8 +82,18 @@ pub(crate) fn command() -> Command {
         )
 }
 
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
 fn wait(text: &str) -> Result<std::time::Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write for example 500ms or 2s".to_owned())
+}
+
+/// What `--version` prints, if somebody asks.
+pub(crate) fn version(flags: &ArgMatches) -> Option<String> {
+    let text = if flags.get_flag("verbose") { version::verbose } else { version::short };
+    flags.get_flag("version").then(text)
 }
 
 /// What a command says about the settings by flags and defaults of its own.

@@ -31,6 +31,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(text) = cli::version(&matches) {
+        return cli::print(text.as_bytes());
+    }
     let (name, flags) = matches.subcommand().unwrap_or(("agent", &matches));
     if let Some(done) = cli::without_settings(name, flags) {
         return done;

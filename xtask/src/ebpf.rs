@@ -17,6 +17,7 @@ const NIGHTLY_COMMIT: &str = "e50aa6fba 2026-05-19";
 const LINKER: &str = "0.10.0";
 /// Debian's compiler comes with a `core` for the BPF target.
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
 const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];
@@ -26,6 +27,16 @@ enum Compiler {
     /// The toolchain of this name.
     Rustup(&'static str),
     Debian,
+}
+
+impl Compiler {
+    /// What it says of itself, for `system-monitor --version --verbose`.
+    fn version(&self) -> Option<String> {
+        match self {
+            Self::Rustup(name) => output("rustc", &[&format!("+{name}"), "--version"]),
+            Self::Debian => output(DEBIAN_RUSTC, &["--version"]),
+        }
+    }
 }
 
 /// Builds the objects into `target/ebpf/objects`. `false` when there is no toolchain and none can be had, which is said in
@@ -49,6 +60,8 @@ pub(crate) fn build() -> anyhow::Result<bool> {
     for (name, bytes) in compiled(&compiler, &linker, &root(), &root().join(target()).join("ebpf"))? {
         write_if_changed(&objects.join(format!("{name}.o")), &bytes)?;
     }
+    let toolchain = format!("{}\nbpf-linker {LINKER}\n", compiler.version().context("rustc --version")?);
+    write_if_changed(&objects.join("toolchain"), toolchain.as_bytes())?;
     Ok(true)
 }
 
@@ -179,7 +192,7 @@ fn compile(compiler: &Compiler, linker: &Path, from: &Path, into: &Path) -> anyh
         Compiler::Rustup(name) => cargo(&[&format!("+{name}"), "build", "-Zbuild-std=core"]),
         Compiler::Debian => {
             let mut command = cargo(&["build"]);
-            command.env("RUSTC", "/usr/bin/rustc");
+            command.env("RUSTC", DEBIAN_RUSTC);
             command
         }
     };

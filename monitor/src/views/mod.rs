@@ -14,3 +14,4 @@ pub mod text;
 pub mod theme;
 pub mod top;
 pub mod trouble;
+pub mod version;

@@ -141,9 +141,14 @@ pub fn programs() -> impl Iterator<Item = Needs> {
     OBJECTS.iter().copied().flat_map(needs).chain(passes::NAMES.map(pass))
 }
 
+/// The objects that they are in: name and content, which is empty where this binary was built without.
+pub fn objects() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    OBJECTS.iter().map(|object| (object.name, object.elf)).chain(passes::objects())
+}
+
 /// Whether this binary has them inside.
 pub fn is_built() -> bool {
-    OBJECTS.iter().all(|object| !object.elf.is_empty()) && passes::are_built()
+    objects().all(|(_, elf)| !elf.is_empty())
 }
 
 /// The part of the tree that is counted.

@@ -29,17 +29,19 @@ use crate::snapshot::{CgroupId, Extent, Snapshot};
 /// The programs' names.
 pub(super) const NAMES: [&str; 3] = [CPU_PASS, MEMORY_PASS, TASK_PASS];
 
+const OBJECTS: [&Object; 3] = [&objects::CPU, &objects::MEMORY, &objects::TASKS];
+
 /// The capabilities that each of them takes.
 pub(super) const TAKES: &[Capability] = &[BPF, PERFMON];
 
-/// Whether this binary has them inside.
-pub(super) fn are_built() -> bool {
-    [&objects::CPU, &objects::MEMORY, &objects::TASKS].iter().all(|object| !object.elf.is_empty())
+/// The objects that they are in: name and content.
+pub(super) fn objects() -> impl std::iter::Iterator<Item = (&'static str, &'static [u8])> {
+    OBJECTS.into_iter().map(|object| (object.name, object.elf))
 }
 
 /// All that the objects must be told.
 pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
-    [&objects::CPU, &objects::MEMORY, &objects::TASKS].into_iter().flat_map(|object| object.constants).copied()
+    OBJECTS.into_iter().flat_map(|object| object.constants).copied()
 }
 
 /// The rows that a pass feeds: a handful, which are found once and not for each cgroup.

@@ -9,6 +9,8 @@ use crate::metrics::{CPU_PASS, MEMORY_PASS, TASK_PASS};
 /// An ELF object with one program.
 #[derive(Debug)]
 pub(super) struct Object {
+    /// Its name.
+    pub(super) name: &'static str,
     /// Empty when the objects were not there as this binary was built.
     pub(super) elf: &'static [u8],
     /// Its program.
@@ -27,6 +29,7 @@ pub(super) struct Object {
 
 /// Takes CPU time.
 pub(super) const CPU: Object = Object {
+    name: "cpu",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.o")),
     program: CPU_PASS,
     over: "cgroup",
@@ -51,6 +54,7 @@ pub(super) const CPU: Object = Object {
 
 /// Takes memory.
 pub(super) const MEMORY: Object = Object {
+    name: "memory",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memory.o")),
     program: MEMORY_PASS,
     over: "cgroup",
@@ -70,6 +74,7 @@ pub(super) const MEMORY: Object = Object {
 
 /// Takes processes with their threads and descriptors.
 pub(super) const TASKS: Object = Object {
+    name: "tasks",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tasks.o")),
     program: TASK_PASS,
     over: "task",

@@ -1,0 +1,29 @@
+//! Which compilers made this binary, and what eBPF stands in it.
+
+use std::fmt::Write;
+
+use ring::digest::{SHA256, digest};
+
+use crate::sources::bpf;
+
+/// The version alone, as `--version` prints it.
+pub fn short() -> String {
+    concat!("system-monitor ", env!("CARGO_PKG_VERSION"), "\n").to_owned()
+}
+
+/// With the compilers, and the size and SHA-256 of each eBPF object, as `sha256sum` says it of what
+/// `cargo xtask build-ebpf` makes.
+pub fn verbose() -> String {
+    let mut text = short();
+    text += concat!("compiler: ", env!("COMPILER"), "\ntarget: ", env!("TARGET"), "\n");
+    if !bpf::is_built() {
+        return text + "eBPF: none inside\n";
+    }
+    text += concat!("eBPF compiler: ", env!("EBPF_COMPILER"), "\neBPF linker: ", env!("EBPF_LINKER"), "\n");
+    for (name, elf) in bpf::objects() {
+        let hash: String = digest(&SHA256, elf).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "eBPF {name}.o: {} bytes, sha256 {hash}", elf.len());
+    }
+    text
+}
