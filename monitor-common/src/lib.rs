@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every layout in this file and of every map; stored beside pinned maps so that an agent never misreads
 /// another's.
-pub const LAYOUT: u64 = 2;
+pub const LAYOUT: u64 = 3;
 
 /// Levels of the tree below its root of which a [`Lineage`] tells.
 pub const LEVELS: usize = 16;
@@ -66,6 +66,8 @@ pub struct Retired<V> {
     pub before: V,
     /// The cgroup that is being added and whose own counts are to be removed; 0 for none.
     pub pending: u64,
+    /// 1 when they are to be removed from the smaller map that was there before the present one.
+    pub smaller: u64,
     /// The container whose retired counts were added and are to be removed; 0 for none.
     pub inherits: u64,
     /// Where the container lies.

@@ -15,8 +15,9 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps::{ArrayOfMaps, HashMap, PerCpuHashMap};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
-use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
+use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use monitor_common::{LEVELS, Lineage};
 
 /// The deepest cgroup that is searched for its ancestors.
@@ -54,12 +55,21 @@ pub unsafe fn add(counter: *mut u64, by: u64) {
     }
 }
 
+/// A map of one map, which the agent makes as large as it must be, and exchanges for a larger one between two events.
+pub type Growing<M> = ArrayOfMaps<M, 1>;
+
+/// Counts by cgroup id. What the agent makes is like this, but for the number of entries.
+pub type Counts<V> = PerCpuHashMap<u64, V, 1>;
+
+/// Where each cgroup of the counts lies: of one that is gone nobody else can tell.
+pub type Lineages = HashMap<u64, Lineage, 1>;
+
 /// The maps of a group that counts by cgroup.
 pub struct Counters<V: 'static> {
-    /// By cgroup id.
-    pub counts: &'static PerCpuHashMap<u64, V>,
-    /// Where each cgroup of the counts lies: of one that is gone nobody else can tell.
-    pub lineage: &'static HashMap<u64, Lineage>,
+    /// What is counted.
+    pub counts: &'static Growing<Counts<V>>,
+    /// Where it was.
+    pub lineage: &'static Growing<Lineages>,
     /// Events that had no room.
     pub lost: &'static PerCpuArray<u64>,
     /// What a value begins with. Not made on the stack: to clear it there, the compiler takes a loop that the verifier
@@ -72,18 +82,23 @@ impl<V> Counters<V> {
     /// lost. `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below the cgroup itself.
     #[inline(always)]
     pub fn count(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64, update: impl FnOnce(*mut V)) -> Result<(), Full> {
-        if let Some(value) = self.counts.get_ptr_mut(cgroup) {
+        let Some(counts) = self.counts.get(0) else { return self.lose() };
+        if let Some(value) = counts.get_ptr_mut(cgroup) {
             update(value);
             return Ok(());
         }
         // Another CPU may be first, which is as good.
-        if self.counts.insert(cgroup, self.zero, u64::from(BPF_NOEXIST)).is_ok() {
+        if counts.insert(cgroup, self.zero, u64::from(BPF_NOEXIST)).is_ok() {
             self.remember(cgroup, ancestor);
         }
-        if let Some(value) = self.counts.get_ptr_mut(cgroup) {
-            update(value);
-            return Ok(());
-        }
+        let Some(value) = counts.get_ptr_mut(cgroup) else { return self.lose() };
+        update(value);
+        Ok(())
+    }
+
+    /// Notes that an event had no room.
+    #[inline(always)]
+    pub fn lose(&self) -> Result<(), Full> {
         let Some(counter) = self.lost.get_ptr_mut(0) else { return Ok(()) };
         // SAFETY: the pointer is into a map value.
         unsafe {
@@ -95,8 +110,9 @@ impl<V> Counters<V> {
 
     #[inline(always)]
     fn remember(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64) {
-        let _room = self.lineage.insert(cgroup, &NOWHERE, 0);
-        let Some(lineage) = self.lineage.get_ptr_mut(cgroup) else { return };
+        let Some(lineages) = self.lineage.get(0) else { return };
+        let _room = lineages.insert(cgroup, &NOWHERE, 0);
+        let Some(lineage) = lineages.get_ptr_mut(cgroup) else { return };
         for level in 0..LEVELS {
             let id = ancestor(level as i32 + 1);
             if id == 0 {

@@ -78,7 +78,7 @@ pub(crate) fn after_readers(plan: &Plan) {
         landlock(plan);
     }
     if plan.seccomp.is_take()
-        && let Err(error) = sandbox::seccomp()
+        && let Err(error) = sandbox::seccomp(plan.grows)
     {
         tracing::warn!("system calls that are not needed stay possible: {error}");
     }

@@ -159,6 +159,8 @@ pub struct Plan {
     pub reach: Reach,
     /// The filter of system calls.
     pub seccomp: Decision,
+    /// Whether that leaves maps to be made and pinned: on a machine more cgroups may come than there is room for.
+    pub grows: bool,
 }
 
 impl Plan {
@@ -177,6 +179,7 @@ pub fn plan(host: &Host, config: &Config) -> Plan {
         kept: kept(host, config),
         landlock: sandbox(config, Layer::Landlock),
         // It hides other processes as if one wanted to debug them.
+        grows: config.scope == Scope::Host,
         readers_are_held: config.scope == Scope::Own && host.counts_descriptors,
         reach: reach(host, config),
         seccomp: sandbox(config, Layer::Seccomp),
@@ -283,8 +286,8 @@ fn kept(host: &Host, config: &Config) -> Vec<Kept> {
         ),
         (
             CapabilitySet::BPF,
-            host.bpf_is_restricted && host.kernel < (5, 19),
-            "reading maps, which Linux before 5.19 allows only to the privileged",
+            host.bpf_is_restricted && (of_machine || host.kernel < (5, 19)),
+            "larger maps in scope host; and reading maps, which Linux before 5.19 allows only to the privileged",
         ),
     ];
     let wanted = rows.into_iter().filter(|(capability, wanted, _)| *wanted && host.capabilities.contains(*capability));

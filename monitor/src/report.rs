@@ -38,6 +38,8 @@ pub struct Report {
     pub scope: Scope,
     /// Since when eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
+    /// Events that the kernel's programs have not counted, because a map was full.
+    pub lost_events: u64,
     /// The machine's name.
     pub host: String,
     /// How the reports before have got out; `None` where nothing is written anywhere.
@@ -116,6 +118,7 @@ impl Report {
             cost,
             scope: now.scope,
             counting_since: now.counting_since,
+            lost_events: now.lost_events,
             host: now.host.name.clone(),
             delivery: None,
             containers,

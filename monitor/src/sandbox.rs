@@ -188,32 +188,37 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_keyctl,
 ];
 
-/// `BPF_MAP_CREATE` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+// Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const BPF_MAP_CREATE: u64 = 0;
+const BPF_OBJ_PIN: u64 = 6;
 /// The last of the four commands for one element of a map: `BPF_MAP_GET_NEXT_KEY`.
 const BPF_LAST_FOR_ELEMENTS: u64 = 4;
 /// What else reads or writes maps that are there: `BPF_OBJ_GET_INFO_BY_FD`, `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, the first two
 /// `BPF_MAP_*_BATCH`, `BPF_ITER_CREATE`.
 const BPF_ALLOWED: [u64; 5] = [15, 21, 24, 25, 33];
 
-/// Refuses with `EPERM` what this program never does. Loading eBPF is over; reading its maps goes on.
+/// Refuses with `EPERM` what this program never does. Loading eBPF is over; reading its maps goes on, and where they grow,
+/// making and pinning them.
 ///
 /// # Errors
 /// What the kernel or the compiler of filters said.
-pub fn seccomp() -> Result<(), Error> {
-    let program = filter().map_err(seccompiler::Error::from)?;
+pub fn seccomp(grows: bool) -> Result<(), Error> {
+    let program = filter(grows).map_err(seccompiler::Error::from)?;
     seccompiler::apply_filter_all_threads(&program)?;
     Ok(())
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn filter(grows: bool) -> Result<BpfProgram, seccompiler::BackendError> {
     let command = |operator, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value);
     let mut loading = vec![command(SeccompCmpOp::Gt, BPF_LAST_FOR_ELEMENTS)?];
-    for allowed in BPF_ALLOWED {
+    for allowed in BPF_ALLOWED.into_iter().chain(grows.then_some(BPF_OBJ_PIN)) {
         loading.push(command(SeccompCmpOp::Ne, allowed)?);
     }
-    let creating = SeccompRule::new(vec![command(SeccompCmpOp::Eq, BPF_MAP_CREATE)?])?;
-    let bpf = (libc::SYS_bpf, vec![creating, SeccompRule::new(loading)?]);
+    let mut refused = vec![SeccompRule::new(loading)?];
+    if !grows {
+        refused.push(SeccompRule::new(vec![command(SeccompCmpOp::Eq, BPF_MAP_CREATE)?])?);
+    }
+    let bpf = (libc::SYS_bpf, refused);
     let rules = NEVER.iter().map(|call| (*call, Vec::new())).chain([bpf]).collect();
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into()?)?.try_into()
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_and_has_no_call_twice() {
-        assert!(filter().unwrap().len() > NEVER.len());
+        assert!([false, true].iter().all(|grows| filter(*grows).unwrap().len() > NEVER.len()));
         let mut calls = NEVER.to_vec();
         calls.sort_unstable();
         calls.dedup();

@@ -253,6 +253,8 @@ pub struct Snapshot {
     pub scope: Scope,
     /// Since when eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
+    /// Events that the kernel's programs have not counted, because a map was full.
+    pub lost_events: u64,
     /// The machine.
     pub host: Host,
     /// The cgroups that are reported, by id.
@@ -271,6 +273,7 @@ impl Snapshot {
             extent: Extent::Whole,
             scope: Scope::Own,
             counting_since: None,
+            lost_events: 0,
             host: Host::default(),
             cgroups: BTreeMap::new(),
             places: BTreeMap::new(),

@@ -57,7 +57,7 @@ fn measure(top: &Path, number: usize) -> (Duration, Duration) {
         cgroups.insert(id, Cgroup { identity, ..Cgroup::default() });
         places.insert(id, Place { owner: id, outer: None });
     }
-    let part = Part { scope: Scope::Host, top: Some(top.to_owned()), id: None, lives: false };
+    let part = Part { lives: false, ..Part::machine(Some(top.to_owned())) };
     let now = || Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
     let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, Scope::Host);

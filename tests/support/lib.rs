@@ -19,6 +19,7 @@ pub mod containers;
 pub mod dns;
 pub mod docker;
 pub mod http;
+pub mod mounts;
 pub mod oracle;
 pub mod proxy;
 pub mod schema;

@@ -172,7 +172,7 @@ impl Below {
 fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
     let (group, ..) = pass!("many", CPU_PASS);
     let top = group.v2().unwrap().to_owned();
-    let part = Part { scope: Scope::Host, top: Some(top.clone()), id: None, lives: false };
+    let part = Part { lives: false, ..Part::machine(Some(top.clone())) };
     let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
     let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, part.scope);

@@ -12,6 +12,7 @@ use aya::maps::{Array, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
 use tests::agent::{self, Agent};
 use tests::cgroup::Group;
+use tests::mounts::own_mounts;
 use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 use tests::watched::{Load, PATIENCE, SOCKET, whole};
@@ -48,22 +49,6 @@ macro_rules! world {
         }
         (world, agent)
     }};
-}
-
-/// Gives this thread, and what it starts, mounts of its own: a BPF file system in `dir`, and an empty `/run`.
-fn own_mounts(dir: &Path) -> std::io::Result<()> {
-    let checked = |result: i32| if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
-    let bpf = dir.join("bpf");
-    fs::create_dir(&bpf)?;
-    let point = std::ffi::CString::new(bpf.to_str().unwrap()).unwrap();
-    // SAFETY: the texts end with a zero; nothing else is pointed to.
-    unsafe {
-        checked(libc::unshare(libc::CLONE_NEWNS))?;
-        let none = std::ptr::null();
-        checked(libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
-        checked(libc::mount(c"bpf".as_ptr(), point.as_ptr(), c"bpf".as_ptr(), 0, none.cast()))?;
-        checked(libc::mount(c"run".as_ptr(), c"/run".as_ptr(), c"tmpfs".as_ptr(), 0, none.cast()))
-    }
 }
 
 impl World {

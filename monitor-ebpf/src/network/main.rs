@@ -7,26 +7,22 @@ mod ingress;
 mod wire;
 
 use aya_ebpf::helpers::generated::{bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id};
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::SkBuffContext;
 use aya_log_ebpf::warn;
-use monitor_common::{Lineage, Meta, Network, Retired};
-use monitor_ebpf::Counters;
+use monitor_common::{Meta, Network};
+use monitor_ebpf::{Counters, Counts, Growing, Lineages};
 
 monitor_ebpf::object!();
 
 /// By cgroup id.
-#[map]
-static NETWORK: PerCpuHashMap<u64, Network> = PerCpuHashMap::with_max_entries(4096, 0);
+#[btf_map]
+static NETWORK: Growing<Counts<Network>> = Growing::new();
 
 /// Where the cgroups lie.
-#[map]
-static LINEAGE: HashMap<u64, Lineage> = HashMap::with_max_entries(4096, 0);
-
-/// What those counted that are gone, by container; the agent's.
-#[map]
-static RETIRED: HashMap<u64, Retired<Network>> = HashMap::with_max_entries(4096, 0);
+#[btf_map]
+static LINEAGE: Growing<Lineages> = Growing::new();
 
 /// What these maps are; the agent's.
 #[map]

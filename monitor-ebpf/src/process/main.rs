@@ -8,25 +8,21 @@ mod sched_process_exit;
 mod task_newtask;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use aya_log_ebpf::warn;
-use monitor_common::{Lineage, Meta, Processes, Retired};
-use monitor_ebpf::{Constant, Counters, current_ancestor, current_cgroup};
+use monitor_common::{Meta, Processes};
+use monitor_ebpf::{Constant, Counters, Counts, Growing, Lineages, current_ancestor, current_cgroup};
 
 monitor_ebpf::object!();
 
 /// By cgroup id.
-#[map]
-static PROCESSES: PerCpuHashMap<u64, Processes> = PerCpuHashMap::with_max_entries(4096, 0);
+#[btf_map]
+static PROCESSES: Growing<Counts<Processes>> = Growing::new();
 
 /// Where the cgroups lie.
-#[map]
-static LINEAGE: HashMap<u64, Lineage> = HashMap::with_max_entries(4096, 0);
-
-/// What those counted that are gone, by container; the agent's.
-#[map]
-static RETIRED: HashMap<u64, Retired<Processes>> = HashMap::with_max_entries(4096, 0);
+#[btf_map]
+static LINEAGE: Growing<Lineages> = Growing::new();
 
 /// What these maps are; the agent's.
 #[map]

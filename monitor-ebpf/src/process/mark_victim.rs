@@ -5,7 +5,7 @@ use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use monitor_ebpf::{Constant, go_on};
 
-use crate::VICTIMS;
+use crate::{COUNTERS, VICTIMS};
 
 /// `offsetof(struct task_struct, tgid)`.
 #[unsafe(no_mangle)]
@@ -28,6 +28,8 @@ fn count_mark_victim(ctx: BtfTracePointContext) -> i32 {
     let victim: *const u8 = ctx.arg(0);
     // SAFETY: the verifier knows the pointer's type, and allows loads within it.
     let tgid = unsafe { core::ptr::read_volatile(victim.add(TASK_TGID.get() as usize).cast::<u32>()) };
-    let _room = VICTIMS.insert(tgid, 1, 0);
+    if VICTIMS.insert(tgid, 1, 0).is_err() {
+        _ = COUNTERS.lose();
+    }
     0
 }

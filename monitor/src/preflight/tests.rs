@@ -137,7 +137,7 @@ fn pins_take_a_bpf_file_system() {
 fn only_capabilities_that_something_needs_are_kept() {
     let keep = |host: &Host, config: &Config| plan(host, config).keep();
     let reading = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    assert_eq!(keep(&capable_host(), &of_a_machine()), reading);
+    assert_eq!(keep(&capable_host(), &of_a_machine()), reading | CapabilitySet::BPF);
     assert_eq!(keep(&capable_host(), &of_a_container()), CapabilitySet::DAC_READ_SEARCH);
     let still = [("MONITOR_SCOPE", "self"), ("MONITOR_DISK_INTERVAL", "0s")];
     assert_eq!(keep(&capable_host(), &config(&still)), CapabilitySet::empty());

@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::events::Level;
 use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
-use crate::report::{Container, Delivery, Number, Report};
+use crate::report::{Container, Number, Report};
 
 /// Version of the report's shape.
 const SCHEMA: u32 = 2;
@@ -67,7 +67,7 @@ impl Serialize for Document<'_> {
         }
         map.serialize_entry("interval_seconds", &report.interval.map(seconds))?;
         map.serialize_entry("collect_micros", &micros(report.cost))?;
-        map.serialize_entry("agent", &Agent(report.delivery.as_ref()))?;
+        map.serialize_entry("agent", &Agent(report))?;
         map.serialize_entry("sources", &Sources(container))?;
         map.serialize_entry("absent", &Absent(container))?;
         for group in groups() {
@@ -165,7 +165,7 @@ impl Group<'_> {
 }
 
 /// The agent itself, and how its reports get out.
-struct Agent<'a>(Option<&'a Delivery>);
+struct Agent<'a>(&'a Report);
 
 impl Serialize for Agent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -180,7 +180,8 @@ impl Serialize for Agent<'_> {
         }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
-        let valkey = self.0.map(|delivery| Valkey {
+        map.serialize_entry("lost_events", &self.0.lost_events)?;
+        let valkey = self.0.delivery.as_ref().map(|delivery| Valkey {
             connected_since: delivery.connected_since.map(timestamp),
             round_trip_micros: delivery.round_trip.map(micros),
             backlog: delivery.backlog,
@@ -241,6 +242,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::How;
+    use crate::report::Delivery;
     use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
 
     /// The contract, in its order, with the fields that must be integers.
@@ -320,7 +322,9 @@ mod tests {
         let agent = |all: &Report| {
             serde_json::from_str::<serde_json::Value>(&report(all, &all.containers[0])).unwrap()["agent"].clone()
         };
-        assert_eq!(agent(&all), serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "valkey": null }));
+        all.lost_events = 5;
+        let nowhere = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "lost_events": 5, "valkey": null });
+        assert_eq!(agent(&all), nowhere);
         let round_trip = Some(Duration::from_micros(180));
         let connected_since = Some(SystemTime::UNIX_EPOCH);
         all.delivery = Some(Delivery { connected_since, round_trip, backlog: 1, dropped: 2, resent: 3, bytes: 4 });

@@ -123,6 +123,7 @@ type Above = HashMap<(usize, PathBuf), Arc<Mutex<Shared>>>;
 /// A file that many look at, and what was found in it in which turn.
 #[derive(Debug)]
 struct Shared {
+    dir: PathBuf,
     level: Level,
     found: Option<(u64, Result<u64, Trouble>)>,
 }
@@ -132,7 +133,7 @@ impl Shared {
         match self.found {
             Some((turn, found)) if turn == reader.turn => found,
             _ => {
-                let found = self.level.number(plan, retry, reader);
+                let found = self.level.number(plan, &self.dir, retry, reader);
                 self.found = Some((reader.turn, found));
                 found
             }
@@ -205,7 +206,8 @@ impl Source for CgroupFiles {
             for (plan, kept) in self.plans.iter().zip(&mut open.files) {
                 match kept {
                     Some(kept) if kept.is_wanted(plan, retry, values) => {
-                        kept.read(plan, retry, &mut self.reader, values);
+                        let Some(dir) = directory(plan.tree, identity) else { continue };
+                        kept.read(plan, dir, retry, &mut self.reader, values);
                     }
                     Some(kept) => kept.miss_what_it_lacks(plan, values),
                     None => {}
@@ -287,12 +289,12 @@ impl Kept {
         let around = dir.ancestors().skip(1).take_while(is_cgroup).filter(|_| plan.file.smallest_upwards);
         let share = |dir: &Path| {
             let shared = above.entry((at, dir.to_owned())).or_insert_with(|| {
-                let level = Level::new(plan, dir);
-                Arc::new(Mutex::new(Shared { level, found: None }))
+                let (dir, level) = (dir.to_owned(), Level::new(plan));
+                Arc::new(Mutex::new(Shared { dir, level, found: None }))
             });
             Arc::clone(shared)
         };
-        let (own, above) = (Level::new(plan, dir), around.map(share).collect());
+        let (own, above) = (Level::new(plan), around.map(share).collect());
         Some(Self { own, above, said: None, lacks: vec![None; plan.rows.len()] })
     }
 
@@ -314,11 +316,11 @@ impl Kept {
         }
     }
 
-    fn read(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
+    fn read(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader, values: &mut Values) {
         if plan.file.smallest_upwards {
-            self.smallest(plan, retry, reader, values);
+            self.smallest(plan, dir, retry, reader, values);
         } else {
-            match self.own.text(retry, reader) {
+            match self.own.text(plan, dir, retry, reader) {
                 Ok(length) => {
                     for (at, (metric, rank, file)) in plan.rows.iter().enumerate() {
                         match parse::number(file.format, &reader.buffer[..length]) {
@@ -335,9 +337,9 @@ impl Kept {
         }
     }
 
-    fn smallest(&mut self, plan: &Plan, retry: bool, reader: &mut Reader, values: &mut Values) {
+    fn smallest(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader, values: &mut Values) {
         let (mut smallest, mut missing) = (None, None);
-        let own = self.own.number(plan, retry, reader);
+        let own = self.own.number(plan, dir, retry, reader);
         // What others look at too stays open, whoever comes first.
         let keep = std::mem::replace(&mut reader.keep, true);
         let above = self.above.iter().map(|shared| lock(shared).number(plan, retry, reader));
@@ -423,9 +425,8 @@ struct Level {
 }
 
 impl Level {
-    fn new(plan: &Plan, dir: &Path) -> Self {
-        let companion = plan.file.companion.map(|name| OpenFile::new(dir.join(name)));
-        Self { file: OpenFile::new(dir.join(plan.file.name)), companion }
+    fn new(plan: &Plan) -> Self {
+        Self { file: OpenFile::default(), companion: plan.file.companion.map(|_| OpenFile::default()) }
     }
 
     fn files(&self) -> impl Iterator<Item = &OpenFile> {
@@ -440,24 +441,23 @@ impl Level {
         self.companion.iter_mut().chain([&mut self.file]).for_each(|file| file.handle = None);
     }
 
-    fn number(&mut self, plan: &Plan, retry: bool, reader: &mut Reader) -> Result<u64, Trouble> {
-        let length = self.text(retry, reader)?;
+    fn number(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader) -> Result<u64, Trouble> {
+        let length = self.text(plan, dir, retry, reader)?;
         parse::number(plan.file.format, &reader.buffer[..length]).map_err(Trouble::Parse)
     }
 
     /// The text of the file, and of its companion behind a space; its length in `buffer`.
-    fn text(&mut self, retry: bool, reader: &mut Reader) -> Result<usize, Trouble> {
-        let length = self.file.read(retry, reader, 0).map_err(Trouble::Os)?;
-        let Some(companion) = &mut self.companion else { return Ok(length) };
+    fn text(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader) -> Result<usize, Trouble> {
+        let length = self.file.read((dir, plan.file.name), retry, reader, 0).map_err(Trouble::Os)?;
+        let Some((name, companion)) = plan.file.companion.zip(self.companion.as_mut()) else { return Ok(length) };
         reader.buffer[length] = b' ';
-        companion.read(retry, reader, length + 1).map_err(Trouble::Os)
+        companion.read((dir, name), retry, reader, length + 1).map_err(Trouble::Os)
     }
 }
 
-/// A file that is opened at its first reading.
-#[derive(Debug)]
+/// A file that is opened at its first reading. Where it is, is said at each: there are dozens per cgroup.
+#[derive(Debug, Default)]
 struct OpenFile {
-    path: PathBuf,
     handle: Option<Handle>,
     /// Whether it was ever wanted: where a better origin has all its numbers, it is not.
     is_used: bool,
@@ -466,13 +466,15 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(path: PathBuf) -> Self {
-        Self { path, handle: None, is_used: false, missing: None }
-    }
-
     /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
     /// behind it.
-    fn read(&mut self, retry: bool, reader: &mut Reader, at: usize) -> Result<usize, Errno> {
+    fn read(
+        &mut self,
+        (dir, name): (&Path, &str),
+        retry: bool,
+        reader: &mut Reader,
+        at: usize,
+    ) -> Result<usize, Errno> {
         if let Some(handle) = &self.handle {
             return read_all(handle, &mut reader.buffer, at).inspect_err(|errno| {
                 self.missing = Some(*errno);
@@ -484,7 +486,7 @@ impl OpenFile {
         if let Some(errno) = self.missing.filter(|_| !retry) {
             return Err(errno);
         }
-        let handle = Handle::open(&self.path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        let handle = Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
         // A lack of descriptors says nothing about the file.
         self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
         let handle = handle?;

@@ -11,6 +11,7 @@ mod reader;
 mod scarce;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub fn open(
     let ended = Arc::<Notify>::default();
     let (own, part) = match config.scope {
         Scope::Own => own_container(config),
-        Scope::Host => (None, Part { scope: Scope::Host, top: Trees::find(roots).v2, id: None, lives: true }),
+        Scope::Host => (None, Part::machine(Trees::find(roots).v2)),
     };
     let (mut bpf, programs) = bpf::open(&decided.programs, &part, roots, pins, clock);
     attached(&decided);
@@ -89,6 +90,7 @@ pub fn open(
         Some(own) => own,
         None => every_container(config, bpf.take_lives(), clock, &ended)?,
     };
+    let taken = reserved + count_open(&roots.proc);
     let plan = DiskPlan {
         exclude: config.disk.exclude.clone(),
         interval: config.disk.interval,
@@ -97,7 +99,7 @@ pub fn open(
     let sources: Vec<Box<dyn Source>> = vec![
         first,
         Box::new(bpf),
-        Box::new(CgroupFiles::new(descriptors.saturating_sub(reserved))),
+        Box::new(CgroupFiles::new(descriptors.saturating_sub(taken))),
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];
@@ -132,6 +134,11 @@ fn raise_descriptor_limit() -> usize {
     // What is refused leaves the limit as it was.
     _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+/// How many descriptors this process has by now, eBPF's among them.
+fn count_open(proc: &Path) -> usize {
+    std::fs::read_dir(proc.join("self/fd")).map_or(0, Iterator::count)
 }
 
 /// One reading.

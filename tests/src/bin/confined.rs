@@ -27,7 +27,7 @@ fn main() {
         println!("landlock: {:?}", sandbox::landlock(&reach).unwrap());
     }
     if layers.contains("seccomp") {
-        sandbox::seccomp().unwrap();
+        sandbox::seccomp(false).unwrap();
     }
     if layers.contains("capabilities") {
         println!("kept: {}", sandbox::names(sandbox::drop_capabilities(CapabilitySet::DAC_READ_SEARCH).unwrap()));

@@ -57,6 +57,8 @@ fn purpose(stream: &Stream) -> Purpose {
 pub(super) struct Batch {
     live: Vec<Live>,
     asks: Vec<(Ask, Cmd)>,
+    /// On the wire.
+    pub(super) bytes: u64,
 }
 
 impl Batch {
@@ -64,12 +66,9 @@ impl Batch {
         self.asks.is_empty()
     }
 
-    pub(super) fn commands(&self) -> Vec<Cmd> {
-        self.asks.iter().map(|(_, cmd)| cmd.clone()).collect()
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.asks.iter().map(|(_, cmd)| wire_bytes(std::slice::from_ref(cmd))).sum()
+    /// The commands, which are megabytes of thousands of containers: they are taken out.
+    pub(super) fn take_commands(&mut self) -> Vec<Cmd> {
+        self.asks.iter_mut().map(|(_, cmd)| std::mem::take(cmd)).collect()
     }
 }
 
@@ -133,7 +132,8 @@ impl Valkey {
         streams.dedup();
         asks.extend(streams.iter().map(|stream| (Ask::Expire, stream.expire(length))));
         asks.retain(|(ask, _)| rests.may(ask.purpose(), now));
-        Batch { live: self.live.clone(), asks }
+        let bytes = asks.iter().map(|(_, cmd)| wire_bytes(std::slice::from_ref(cmd))).sum();
+        Batch { live: self.live.clone(), asks, bytes }
     }
 
     /// Takes the answers. Only a report that was not stored is a failure of the sink; whatever else the server refuses
@@ -158,7 +158,7 @@ impl Valkey {
         }
         match &failed {
             None => {
-                self.pace.answered(batch.bytes(), round_trip);
+                self.pace.answered(batch.bytes, round_trip);
                 self.state.send_modify(|state| state.round_trip = Some(round_trip));
             }
             Some(fault) if fault.kind == Kind::Silence && round_trip >= self.pace.patience => self.pace.silence(),

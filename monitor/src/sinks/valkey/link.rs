@@ -141,26 +141,55 @@ impl Link {
     }
 }
 
-/// Sends commands in one pipeline. Without an answer to all of them there is none to any.
+/// So many bytes go out before the answers to them are awaited: what thousands of containers have to say is megabytes, and
+/// would lie in memory three times.
+const PIECE: u64 = 1 << 20;
+
+/// Sends commands in one pipeline, or in several where they are many. Without an answer to all of them there is none to any.
 pub(super) async fn together(
     connection: &mut MultiplexedConnection,
     commands: &[Cmd],
     patience: Duration,
 ) -> Vec<Answer> {
-    let mut pipeline = redis::pipe();
-    for command in commands {
-        pipeline.add_command(command.clone());
-    }
-    let asked = pipeline.ignore_errors().query_async::<Vec<redis::RedisResult<Value>>>(connection);
-    let fault = match tokio::time::timeout(patience, asked).await {
-        Ok(Ok(answers)) if answers.len() == commands.len() => {
-            return answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect();
+    let all = async {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut left = commands;
+        while !left.is_empty() {
+            let (now, later) = left.split_at(piece(left));
+            answers.extend(pipeline(connection, now).await?);
+            left = later;
         }
-        Ok(Ok(_)) => Fault::garbled(),
-        Ok(Err(error)) => Fault::new(Fault::from(error).text),
+        Ok(answers)
+    };
+    let fault = match tokio::time::timeout(patience, all).await {
+        Ok(Ok(answers)) => return answers,
+        Ok(Err(fault)) => fault,
         Err(_) => Fault::new(format!("no answer within {:.0} s", patience.as_secs_f64())),
     };
     vec![Err(fault); commands.len()]
+}
+
+/// How many of these commands, one at least, are no more than a piece.
+fn piece(commands: &[Cmd]) -> usize {
+    let mut bytes = 0;
+    let fits = commands.iter().take_while(|command| {
+        bytes += wire_bytes(std::slice::from_ref(command));
+        bytes <= PIECE
+    });
+    fits.count().max(1)
+}
+
+async fn pipeline(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> Result<Vec<Answer>, Fault> {
+    let mut pipeline = redis::pipe();
+    commands.iter().for_each(|command| _ = pipeline.add_command(command.clone()));
+    let asked = pipeline.ignore_errors().query_async::<Vec<redis::RedisResult<Value>>>(connection);
+    match asked.await {
+        Ok(answers) if answers.len() == commands.len() => {
+            Ok(answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect())
+        }
+        Ok(_) => Err(Fault::garbled()),
+        Err(error) => Err(Fault::new(Fault::from(error).text)),
+    }
 }
 
 /// So many bytes are commands on the wire (RESP: `*n`, and `$length` with the text for each word).
@@ -186,6 +215,14 @@ mod tests {
         ];
         let packed: usize = commands.iter().map(|cmd| cmd.get_packed_command().len()).sum();
         assert_eq!(wire_bytes(&commands), packed as u64);
+    }
+
+    #[test]
+    fn many_commands_go_out_piece_by_piece_and_a_long_one_alone() {
+        let of = |bytes: usize| redis::cmd("SET").arg("k").arg("x".repeat(bytes)).to_owned();
+        assert_eq!(piece(&[of(1), of(1), of(1)]), 3);
+        assert_eq!(piece(&[of(600_000), of(400_000), of(100_000)]), 2);
+        assert_eq!(piece(&[of(2_000_000), of(1)]), 1);
     }
 
     #[tokio::test]

@@ -312,16 +312,16 @@ impl Valkey {
             self.link = Some(link);
             return None;
         }
-        let batch = self.batch(link.is_one(), now);
+        let mut batch = self.batch(link.is_one(), now);
         if batch.is_empty() {
             self.link = Some(link);
             return None;
         }
         let (patience, clock) = (self.pace.patience, self.clock);
-        self.state.send_modify(|state| state.bytes += batch.bytes());
+        self.state.send_modify(|state| state.bytes += batch.bytes);
         Some(Box::pin(async move {
             let began = clock().mono;
-            let answers = link.send(batch.commands(), patience).await;
+            let answers = link.send(batch.take_commands(), patience).await;
             Done::Sent(link, batch, answers, clock().mono.saturating_sub(began))
         }))
     }

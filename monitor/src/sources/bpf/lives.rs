@@ -23,7 +23,7 @@ pub struct Lives {
 /// Attaches the programs; all of them, or what they tell would be half of the truth.
 pub(super) fn open(part: &Part, host: &Host, programs: &mut Vec<ProgramState>) -> Option<Lives> {
     let cgroup = part.top.as_deref().filter(|_| part.lives)?;
-    let loaded = load(&LIFECYCLE, host, &Target { cgroup, scope: 0 }, None);
+    let loaded = load(&LIFECYCLE, host, &Target { cgroup, scope: 0 }, None, |_| Ok(()));
     let whole = loaded.programs.iter().all(|(_, result)| result.is_ok());
     let lives = loaded.ebpf.filter(|_| whole).and_then(Lives::take);
     let broken = Refusal { cause: "its messages cannot be read".to_owned(), cure: None };

@@ -1,6 +1,7 @@
 //! Loads and attaches each program alone: what one is refused takes no other down.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -108,8 +109,15 @@ pub(super) struct Target<'a> {
     pub(super) scope: u64,
 }
 
-/// Loads an object and attaches its programs. What is kept from an agent before goes on with these programs.
-pub(super) fn load(object: &Object, host: &Host, target: &Target<'_>, kept: Option<&Kept>) -> Loaded {
+/// Loads an object, lets `maps` make the maps that its programs find in others, and attaches these. What is kept from an
+/// agent before goes on with these programs.
+pub(super) fn load(
+    object: &Object,
+    host: &Host,
+    target: &Target<'_>,
+    kept: Option<&Kept>,
+    maps: impl FnOnce(&Ebpf) -> io::Result<()>,
+) -> Loaded {
     let refused = |refusal: Refusal| Loaded {
         ebpf: None,
         links: Vec::new(),
@@ -139,6 +147,9 @@ pub(super) fn load(object: &Object, host: &Host, target: &Target<'_>, kept: Opti
             return refused(explain(Step::Maps, &error, host.capabilities));
         }
     };
+    if let Err(error) = maps(&ebpf) {
+        return refused(Refusal { cause: format!("its maps: {error}"), cure: None });
+    }
     let mut links = Vec::new();
     let mut programs = Vec::new();
     for &(name, hook) in object.programs {

@@ -7,20 +7,21 @@ mod load;
 mod objects;
 mod passes;
 pub mod pins;
+mod room;
 mod sys;
 mod tally;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use aya::Ebpf;
-use aya::maps::{Map, PerCpuArray};
+use aya::maps::PerCpuArray;
 use aya_log::EbpfLogger;
 use bytemuck::Pod;
-use monitor_common::{Lineage, Network, Processes, Retired};
+use monitor_common::{Network, Processes};
 
 pub use self::btf::Layouts;
 pub use self::lives::Lives;
@@ -28,11 +29,12 @@ use self::load::{Host, Loaded, Target};
 use self::objects::{LIFECYCLE, NETWORK, OBJECTS, Object, PROCESS};
 use self::passes::Passes;
 use self::pins::{Kept, Pins};
-use self::sys::{Hash, PerCpuHash};
+use self::room::Maps;
 use self::tally::{Add, Tally};
 use super::{Source, SourceError};
 use crate::containers::Roots;
 use crate::containers::own::Own;
+use crate::containers::tree;
 use crate::metrics::{Metric, Origin};
 use crate::preflight::refusal::Capability;
 use crate::preflight::{Decision, Refusal, without_tree};
@@ -92,17 +94,12 @@ struct Counters<V: Pod> {
     _links: Vec<OwnedFd>,
     maps: Maps<V>,
     tally: Tally<V>,
+    /// The directory in and below which is counted.
+    top: PathBuf,
     since: SystemTime,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
+    known_lost: u64,
     log: Option<EbpfLogger<ToTracing>>,
-}
-
-/// The maps of one object.
-struct Maps<V: Pod> {
-    counts: PerCpuHash<V>,
-    lineage: Hash<Lineage>,
-    retired: Hash<Retired<V>>,
-    add: Add<V>,
 }
 
 /// Reads what the programs count.
@@ -112,7 +109,15 @@ pub struct Bpf {
     lives: Option<Lives>,
     passes: Passes,
     programs: Vec<ProgramState>,
-    lost: u64,
+}
+
+/// What one object has counted of each cgroup of a reading, with all that is below it.
+struct Counted<V> {
+    sums: BTreeMap<CgroupId, V>,
+    /// Whether events had no room since the reading before.
+    is_short: bool,
+    /// What was refused on the way, and cost no number.
+    trouble: io::Result<()>,
 }
 
 /// What a program needs of a machine.
@@ -162,13 +167,20 @@ pub struct Part {
     pub id: Option<CgroupId>,
     /// Whether cgroups that come and go are told of.
     pub lives: bool,
+    /// For so many cgroups there is room in the maps from the first.
+    pub least: u32,
 }
 
 impl Part {
+    /// A machine, below the directory of its v2 tree. Many a cgroup may come between two readings.
+    pub fn machine(top: Option<PathBuf>) -> Self {
+        Self { scope: Scope::Host, top, id: None, lives: true, least: 4096 }
+    }
+
     /// One container and what is below it.
     pub fn of(own: &Own) -> Self {
         let id = Some(own.id).filter(|_| !own.identity.is_root);
-        Self { scope: Scope::Own, top: own.identity.v2.clone(), id, lives: false }
+        Self { scope: Scope::Own, top: own.identity.v2.clone(), id, lives: false, least: 1024 }
     }
 }
 
@@ -190,12 +202,13 @@ pub fn open(
         let programs: Vec<_> =
             all(part).map(|name| ProgramState { name, state: state(&decision(decisions, name)) }).collect();
         let passes = Passes::default();
-        let bpf = Bpf { network: None, processes: None, lives: None, passes, programs: programs.clone(), lost: 0 };
+        let bpf = Bpf { network: None, processes: None, lives: None, passes, programs: programs.clone() };
         return (bpf, programs);
     };
     let host = Host::of(roots, decisions);
     let target = Target { cgroup, scope: part.id.map_or(0, |id| id.0) };
-    let mut opening = Opening { host, target, pins, now: clock().wall, programs: Vec::new() };
+    let entries = room::entries(tree::walk(cgroup).map_or(0, |found| found.len()), part.least);
+    let mut opening = Opening { host, target, pins, entries, now: clock().wall, programs: Vec::new() };
     let network = opening.counters(&NETWORK, Network::add);
     let processes = opening.counters(&PROCESS, Processes::add);
     if let Some(Err(error)) = pins.map(|pins| pins.forget_others(&[NETWORK.name, PROCESS.name])) {
@@ -207,10 +220,7 @@ pub fn open(
     let programs = opening.programs;
     drop(opening.host);
     sys::release_memory();
-    let mut bpf = Bpf { network, processes, lives, passes, programs: programs.clone(), lost: 0 };
-    // What was lost before has been told by the agent before.
-    bpf.lost = bpf.lost();
-    (bpf, programs)
+    (Bpf { network, processes, lives, passes, programs: programs.clone() }, programs)
 }
 
 /// What is decided about a program. One that nothing is known of is tried.
@@ -229,6 +239,8 @@ struct Opening<'a> {
     host: Host,
     target: Target<'a>,
     pins: Option<&'a Pins>,
+    /// For how many cgroups there is to be room at first.
+    entries: u32,
     now: SystemTime,
     programs: Vec<ProgramState>,
 }
@@ -241,11 +253,20 @@ impl Opening<'_> {
             tracing::warn!("{} is not pinned: {error}", object.name);
             None
         });
-        let loaded = load::load(object, &self.host, &self.target, kept.as_ref());
+        let mut maps = None;
+        let found = |ebpf: &Ebpf| {
+            let dir = kept.as_ref().map(Kept::maps);
+            maps = Some(Maps::open(ebpf, object.counters, add, dir.as_deref(), self.entries)?);
+            Ok(())
+        };
+        let loaded = load::load(object, &self.host, &self.target, kept.as_ref(), found);
         let Loaded { ebpf, programs, links } = loaded;
         let attached = programs.iter().any(|(_, result)| result.is_ok());
-        let opened =
-            ebpf.filter(|_| attached).map(|ebpf| self.take(object, ebpf, links, add, kept.as_ref())).transpose();
+        let opened = ebpf
+            .zip(maps)
+            .filter(|_| attached)
+            .map(|(ebpf, maps)| self.take(object, ebpf, links, maps, kept.as_ref()))
+            .transpose();
         let broken = opened
             .as_ref()
             .err()
@@ -266,11 +287,10 @@ impl Opening<'_> {
         object: &Object,
         mut ebpf: Ebpf,
         links: Vec<OwnedFd>,
-        add: Add<V>,
+        mut maps: Maps<V>,
         kept: Option<&Kept>,
     ) -> io::Result<Counters<V>> {
-        let mut maps = Maps::new(&ebpf, object.counters, add)?;
-        let tally = Tally::new(add, &mut maps)?;
+        let tally = Tally::new(maps.add, &mut maps)?;
         let unix = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let since = kept.and_then(Kept::since).map_or(unix, Duration::from_nanos);
         if kept.is_some_and(|kept| kept.since().is_some()) {
@@ -286,77 +306,55 @@ impl Opening<'_> {
             tracing::warn!("the counts of {} end with this agent: they cannot be pinned: {error}", object.name);
         }
         let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
+        // The agent before has told of it.
+        let known_lost = lost.as_ref().map_or(0, events);
         let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
         let since = SystemTime::UNIX_EPOCH + since;
-        Ok(Counters { _ebpf: ebpf, _links: links, maps, tally, since, lost, log })
-    }
-}
-
-impl<V: Pod + Default> Maps<V> {
-    fn new(ebpf: &Ebpf, counts: &str, add: Add<V>) -> io::Result<Self> {
-        let missing = |name: &str| io::Error::other(format!("the object has no map {name}"));
-        let hash = |name: &str| match ebpf.map(name) {
-            Some(Map::HashMap(map)) => Ok(map),
-            _ => Err(missing(name)),
-        };
-        let counts = match ebpf.map(counts) {
-            Some(Map::PerCpuHashMap(map)) => PerCpuHash::new(map)?,
-            _ => return Err(missing(counts)),
-        };
-        Ok(Self { counts, lineage: Hash::new(hash("LINEAGE")?)?, retired: Hash::new(hash("RETIRED")?)?, add })
-    }
-
-    /// Over all CPUs.
-    fn sum(add: Add<V>, values: &[V]) -> V {
-        values.iter().fold(V::default(), |mut sum, value| {
-            add(&mut sum, value);
-            sum
-        })
-    }
-}
-
-impl<V: Pod + Default> tally::Kept<V> for Maps<V> {
-    fn lineage(&self, id: u64) -> io::Result<Lineage> {
-        self.lineage.get(id).map(Option::unwrap_or_default)
-    }
-
-    fn retired(&self) -> io::Result<Vec<(u64, Retired<V>)>> {
-        self.retired.entries()
-    }
-
-    fn retire(&mut self, container: u64, retired: &Retired<V>) -> io::Result<()> {
-        self.retired.put(container, retired)
-    }
-
-    fn release(&mut self, container: u64) -> io::Result<()> {
-        self.retired.remove(container)
-    }
-
-    fn take(&mut self, id: u64) -> io::Result<Option<V>> {
-        // First: should the cgroup count again, it gets a new one.
-        self.lineage.remove(id)?;
-        Ok(self.counts.take(id)?.map(|values| Self::sum(self.add, &values)))
+        let top = self.target.cgroup.to_owned();
+        Ok(Counters { _ebpf: ebpf, _links: links, maps, tally, top, since, lost, known_lost, log })
     }
 }
 
 impl<V: Pod + Default> Counters<V> {
-    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it; and what could not be
-    /// put away.
-    fn read(&mut self, snapshot: &Snapshot) -> io::Result<(BTreeMap<CgroupId, V>, io::Result<()>)> {
+    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it.
+    fn read(&mut self, snapshot: &Snapshot) -> io::Result<Counted<V>> {
         if let Some(log) = &mut self.log {
             log.flush();
         }
         self.tally.settle(&mut self.maps)?;
-        let mut counts = Vec::new();
-        let add = self.maps.add;
-        self.maps.counts.for_each(|id, values| counts.push((CgroupId(id), Maps::sum(add, values))))?;
-        Ok(self.tally.sort(&counts, snapshot, &mut self.maps))
+        self.tally.move_up(snapshot, &mut self.maps)?;
+        let counts = self.maps.counts()?;
+        let (sums, trouble) = self.tally.sort(&counts, snapshot, &mut self.maps);
+        let grown = self.grow(snapshot, &counts);
+        let lost = self.lost.as_ref().map_or(0, events);
+        let is_short = lost > std::mem::replace(&mut self.known_lost, lost);
+        Ok(Counted { sums, is_short, trouble: trouble.and(grown) })
     }
 
-    fn lost(&self) -> u64 {
-        let values = self.lost.as_ref().and_then(|lost| lost.get(&0, 0).ok());
-        values.map_or(0, |values| values.iter().sum())
+    /// Takes larger maps when counts nearly fill these. In the own scope nobody tells of cgroups that are gone: they are
+    /// looked for first.
+    fn grow(&mut self, snapshot: &Snapshot, counts: &[(u64, V)]) -> io::Result<()> {
+        if !self.tally.is_settled() || !self.maps.is_nearly_full(counts.len(), self.tally.retired()) {
+            return Ok(());
+        }
+        let mut there = snapshot.places.len().max(counts.len());
+        if let (Scope::Own, Some(own)) = (snapshot.scope, snapshot.cgroups.keys().next()) {
+            let found: BTreeSet<u64> = tree::walk(&self.top)?.iter().map(|directory| directory.id.0).collect();
+            self.tally.clean(*own, counts, |id| found.contains(&id), &mut self.maps)?;
+            there = found.len();
+            if !self.maps.is_nearly_full(there, 0) {
+                return Ok(());
+            }
+        }
+        self.maps.grow(there, self.tally.retired()).map_err(|error| {
+            io::Error::new(error.kind(), format!("a map is nearly full, and there can be no larger one: {error}"))
+        })
     }
+}
+
+/// Events that had no room, over all CPUs.
+fn events(lost: &PerCpuArray<aya::maps::MapData, u64>) -> u64 {
+    lost.get(&0, 0).map_or(0, |values| values.iter().sum())
 }
 
 impl Source for Bpf {
@@ -369,21 +367,33 @@ impl Source for Bpf {
         let processes = self.processes.as_mut().map(|counters| counters.read(into)).transpose();
         let (of_network, of_processes) = (self.network.as_ref(), self.processes.as_ref());
         into.counting_since = of_network.map(|of| of.since).or(of_processes.map(|of| of.since));
+        into.lost_events = of_network.map_or(0, |of| of.known_lost) + of_processes.map_or(0, |of| of.known_lost);
+        let (of_network, of_processes) = (network.as_ref().ok(), processes.as_ref().ok());
         for (id, cgroup) in &mut into.cgroups {
+            let is_all = into.scope == Scope::Own || cgroup.identity.is_root;
             let sums = Sums {
-                network: network.as_ref().ok().and_then(|read| read.as_ref()?.0.get(id)),
-                processes: processes.as_ref().ok().and_then(|read| read.as_ref()?.0.get(id)),
+                network: of_network.and_then(|read| read.as_ref()?.of(*id, is_all)),
+                processes: of_processes.and_then(|read| read.as_ref()?.of(*id, is_all)),
                 programs: &self.programs,
             };
             sums.fill(&mut cgroup.values);
         }
         let passed = self.passes.sample(into);
-        let put_away = |read: io::Result<Option<io::Result<()>>>| read.and_then(|moved| moved.unwrap_or(Ok(())));
-        put_away(network.map(|read| read.map(|(_, moved)| moved)))
-            .and(put_away(processes.map(|read| read.map(|(_, moved)| moved))))
-            .and(passed)
-            .map_err(|error| SourceError(error.to_string()))?;
-        self.complain_of_losses()
+        trouble(network).and(trouble(processes)).and(passed).map_err(|error| SourceError(error.to_string()))
+    }
+}
+
+fn trouble<V>(read: io::Result<Option<Counted<V>>>) -> io::Result<()> {
+    read?.map_or(Ok(()), |counted| counted.trouble)
+}
+
+impl<V: Copy + Default + PartialEq> Counted<V> {
+    /// What a cgroup has counted; why not, where events are missing: those of a cgroup that counts for the first time while
+    /// the map is full, and so also those of everything together.
+    fn of(&self, id: CgroupId, is_all: bool) -> Option<Result<V, Cause>> {
+        let sum = *self.sums.get(&id)?;
+        let is_short = self.is_short && (is_all || sum == V::default());
+        Some(if is_short { Err(Cause::new("an eBPF map is full: not all events are counted")) } else { Ok(sum) })
     }
 }
 
@@ -392,26 +402,12 @@ impl Bpf {
     pub fn take_lives(&mut self) -> Option<Lives> {
         self.lives.take()
     }
-
-    fn lost(&self) -> u64 {
-        self.network.as_ref().map_or(0, Counters::lost) + self.processes.as_ref().map_or(0, Counters::lost)
-    }
-
-    fn complain_of_losses(&mut self) -> Result<(), SourceError> {
-        let lost = self.lost();
-        let more = lost > std::mem::replace(&mut self.lost, lost);
-        if more {
-            Err(SourceError("a map is full; events of some cgroups below this one are not counted".to_owned()))
-        } else {
-            Ok(())
-        }
-    }
 }
 
 /// What one reading found.
 struct Sums<'a> {
-    network: Option<&'a Network>,
-    processes: Option<&'a Processes>,
+    network: Option<Result<Network, Cause>>,
+    processes: Option<Result<Processes, Cause>>,
     programs: &'a [ProgramState],
 }
 
@@ -419,12 +415,13 @@ impl Sums<'_> {
     fn fill(&self, values: &mut Values) {
         for (metric, rank, origin) in Metric::origins() {
             let (programs, value) = match origin {
-                Origin::Network(programs, field) => (programs, self.network.map(field)),
-                Origin::Processes(programs, field) => (programs, self.processes.map(field)),
+                Origin::Network(programs, field) => (programs, picked(self.network.as_ref(), field)),
+                Origin::Processes(programs, field) => (programs, picked(self.processes.as_ref(), field)),
                 _ => continue,
             };
             match (self.lacking(programs), value) {
-                (None, Some(value)) => values.put(metric, rank, value),
+                (None, Some(Ok(value))) => values.put(metric, rank, value),
+                (None, Some(Err(cause))) => values.miss(metric, rank, cause),
                 (None, None) => values.miss(metric, rank, Cause::new("the eBPF map cannot be read")),
                 (Some(cause), _) => values.miss(metric, rank, cause),
             }
@@ -439,6 +436,10 @@ impl Sums<'_> {
             .map(Cause::new)
             .next()
     }
+}
+
+fn picked<V>(counted: Option<&Result<V, Cause>>, field: impl Fn(&V) -> u64) -> Option<Result<u64, Cause>> {
+    Some(counted?.as_ref().map(field).map_err(Cause::clone))
 }
 
 /// Brings what the programs say to the agent's own messages.

@@ -18,7 +18,7 @@ use aya::programs::links::FdLink;
 use bytemuck::Zeroable;
 use monitor_common::{LAYOUT, Meta};
 
-use super::sys;
+use super::{room, sys};
 use crate::lock::{self, Lock};
 
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
@@ -157,7 +157,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn maps(&self) -> PathBuf {
+    /// Where maps are pinned.
+    pub(super) fn maps(&self) -> PathBuf {
         self.dir.join("maps")
     }
 
@@ -185,10 +186,11 @@ impl Kept {
         self.since
     }
 
-    /// The maps to take over, by name.
+    /// The maps of the object to take over, by name.
     pub(super) fn found_maps(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let dir = self.maps();
-        Ok(names(&dir)?.into_iter().map(|name| (name.clone(), dir.join(name))).collect())
+        let names = names(&dir)?.into_iter().filter(|name| room::number(name).is_none());
+        Ok(names.map(|name| (name.clone(), dir.join(name))).collect())
     }
 
     /// The link to take over, if there is one for this program.
@@ -208,8 +210,8 @@ impl Kept {
     /// Pins what is not pinned yet, and removes what this version does not have. Then the pins are complete.
     pub(super) fn complete(&self, ebpf: &mut Ebpf, programs: &[&str], scope: u64, since: u64) -> io::Result<()> {
         let maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| is_lasting(name)).collect();
-        keep_only(&self.maps(), &maps)?;
-        keep_only(&self.links(), programs)?;
+        keep_only(&self.maps(), |name| maps.contains(&name) || room::number(name).is_some())?;
+        keep_only(&self.links(), |name| programs.contains(&name))?;
         for (name, map) in ebpf.maps().filter(|(name, _)| is_lasting(name)) {
             let path = self.maps().join(name);
             if !path.exists() {
@@ -259,11 +261,8 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn keep_only(dir: &Path, wanted: &[&str]) -> io::Result<()> {
-    names(dir)?
-        .into_iter()
-        .filter(|name| !wanted.contains(&name.as_str()))
-        .try_for_each(|name| fs::remove_file(dir.join(name)))
+fn keep_only(dir: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+    names(dir)?.into_iter().filter(|name| !is_wanted(name)).try_for_each(|name| fs::remove_file(dir.join(name)))
 }
 
 /// Removes the directory of an object: links first, so that nothing counts into maps that are gone. Says what it was.

@@ -14,10 +14,11 @@ use std::path::Path;
 use bytemuck::{Pod, Zeroable};
 
 pub(super) use self::iterator::{Iterator, Over};
-pub(super) use self::maps::{Hash, PerCpuHash};
+pub(super) use self::maps::{Hash, PerCpuHash, exchange};
 pub(super) use self::table::Table;
 
 // Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 /// Linux 5.7.
 const BPF_LINK_UPDATE: libc::c_int = 29;
@@ -66,6 +67,18 @@ pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let mut attr = Pin { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: `path` is a text that ends with a zero, and outlives the call; the command makes a descriptor.
     unsafe { descriptor(BPF_OBJ_GET, &mut attr) }
+}
+
+/// Pins an object at a path.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attr = Pin { path: path.as_ptr() as u64, fd: number(object), flags: 0 };
+    // SAFETY: `path` is a text that ends with a zero, and outlives the call.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }?;
+    Ok(())
 }
 
 /// The part of `union bpf_attr` that the exchange of a link's program takes.

@@ -3,13 +3,15 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use aya::maps::MapData;
 use bytemuck::{Pod, Zeroable};
 
-use super::{bpf, number};
+use super::{bpf, descriptor, number};
 
 // Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
@@ -18,6 +20,47 @@ const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
 /// Linux 5.6.
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+// Of `enum bpf_map_type`.
+const BPF_MAP_TYPE_HASH: u32 = 1;
+const BPF_MAP_TYPE_PERCPU_HASH: u32 = 5;
+
+/// The part of `union bpf_attr` that the making of a map takes.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Make {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner: u32,
+    node: u32,
+    name: [u8; 16],
+}
+
+/// Makes a map with 64-bit keys.
+fn make<V>(kind: u32, label: &str, entries: u32) -> io::Result<OwnedFd> {
+    let mut name = [0; 16];
+    // The last one stays a zero.
+    name.iter_mut().take(15).zip(label.bytes()).for_each(|(to, from)| *to = from);
+    let value_size = u32::try_from(size_of::<V>()).map_err(io::Error::other)?;
+    let key_size = 8;
+    let mut attr = Make { kind, key_size, value_size, max_entries: entries, flags: 0, inner: 0, node: 0, name };
+    // SAFETY: nothing in `attr` is an address; the command makes a descriptor.
+    unsafe { descriptor(BPF_MAP_CREATE, &mut attr) }
+}
+
+/// Puts a map into the only place of a map of maps. When this returns, no program uses the one that was there before.
+///
+/// # Errors
+/// What the kernel said.
+pub(in super::super) fn exchange(outer: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let value = number(map);
+    // SAFETY: such a map has a key of four bytes, of which the eight of a zero have enough, and a value of four.
+    unsafe { element(BPF_MAP_UPDATE_ELEM, outer, &0, &raw const value as u64) }?;
+    Ok(())
+}
 
 /// The part of `union bpf_attr` that the commands for one element take.
 #[repr(C)]
@@ -57,6 +100,7 @@ const ENOTSUPP: i32 = 524;
 #[derive(Debug)]
 pub(in super::super) struct PerCpuHash<V> {
     map: OwnedFd,
+    entries: usize,
     cpus: usize,
     keys: Vec<u64>,
     values: Vec<V>,
@@ -67,25 +111,33 @@ pub(in super::super) struct PerCpuHash<V> {
 const FIRST_BATCH: usize = 256;
 
 impl<V: Pod> PerCpuHash<V> {
-    /// Takes hold of a map.
+    /// Makes a map with room for so many entries.
     ///
     /// # Errors
-    /// When the map's keys and values are not as this type reads them.
-    pub(in super::super) fn new(map: &MapData) -> io::Result<Self> {
-        let info = map.info().map_err(io::Error::other)?;
+    /// What the kernel said.
+    pub(in super::super) fn make(label: &str, entries: u32) -> io::Result<Self> {
+        Self::of(MapData::from_fd(make::<V>(BPF_MAP_TYPE_PERCPU_HASH, label, entries)?).map_err(io::Error::other)?)
+    }
+
+    /// Opens a pinned map.
+    ///
+    /// # Errors
+    /// When there is none, or its keys and values are not as this type reads them.
+    pub(in super::super) fn open(path: &Path) -> io::Result<Self> {
+        Self::of(MapData::from_pin(path).map_err(io::Error::other)?)
+    }
+
+    fn of(map: MapData) -> io::Result<Self> {
         let cpus =
             aya::util::nr_cpus().map_err(|(path, error)| io::Error::new(error.kind(), format!("{path}: {error}")))?;
-        // The kernel rounds each CPU's value up to eight bytes; a `V` of that size needs no rounding.
-        let fits = info.key_size() as usize == size_of::<u64>() && info.value_size() as usize == size_of::<V>();
-        if !fits || !size_of::<V>().is_multiple_of(8) || size_of::<V>() == 0 {
-            return Err(io::Error::other(format!(
-                "the map has keys of {} and values of {} bytes",
-                info.key_size(),
-                info.value_size()
-            )));
-        }
+        let entries = checked::<V>(&map)?;
         let map = map.fd().as_fd().try_clone_to_owned()?;
-        Ok(Self { map, cpus: cpus.max(1), keys: Vec::new(), values: Vec::new(), kind: PhantomData })
+        Ok(Self { map, entries, cpus: cpus.max(1), keys: Vec::new(), values: Vec::new(), kind: PhantomData })
+    }
+
+    /// For how many entries it has room.
+    pub(in super::super) fn room(&self) -> usize {
+        self.entries
     }
 
     /// Calls `entry` with each key and its values, one per possible CPU.
@@ -127,7 +179,7 @@ impl<V: Pod> PerCpuHash<V> {
     pub(in super::super) fn take(&mut self, key: u64) -> io::Result<Option<Vec<V>>> {
         let mut values = vec![V::zeroed(); self.cpus];
         let value = values.as_mut_ptr() as u64;
-        // SAFETY: `key` and `values` have the sizes that `new` has checked the map's to have, and outlive the calls.
+        // SAFETY: `key` and `values` have the sizes that `checked` has checked the map's to have, and outlive the calls.
         let found = unsafe {
             match element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, self.map.as_fd(), &key, value) {
                 // Before Linux 5.14 it takes two steps.
@@ -154,7 +206,7 @@ impl<V: Pod> PerCpuHash<V> {
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: `keys` has room for `count` keys and `values` for `count` times `cpus` values; `new` has checked that the
+        // SAFETY: `keys` has room for `count` keys and `values` for `count` times `cpus` values; `checked` has found that the
         // kernel's keys and values have these types' sizes, and any bytes are valid values of a `Pod` type. `position` and
         // `next` have the four bytes that a hash map's position has. All of them outlive the call.
         let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
@@ -167,21 +219,35 @@ impl<V: Pod> PerCpuHash<V> {
 #[derive(Debug)]
 pub(in super::super) struct Hash<V> {
     map: OwnedFd,
+    entries: usize,
     kind: PhantomData<V>,
 }
 
 impl<V: Pod> Hash<V> {
-    /// Takes hold of a map.
+    /// Makes a map with room for so many entries.
     ///
     /// # Errors
-    /// When the map's keys and values are not as this type reads them.
-    pub(in super::super) fn new(map: &MapData) -> io::Result<Self> {
-        let info = map.info().map_err(io::Error::other)?;
-        let (key, value) = (info.key_size() as usize, info.value_size() as usize);
-        if key != size_of::<u64>() || value != size_of::<V>() {
-            return Err(io::Error::other(format!("the map has keys of {key} and values of {value} bytes")));
-        }
-        Ok(Self { map: map.fd().as_fd().try_clone_to_owned()?, kind: PhantomData })
+    /// What the kernel said.
+    pub(in super::super) fn make(label: &str, entries: u32) -> io::Result<Self> {
+        Self::of(MapData::from_fd(make::<V>(BPF_MAP_TYPE_HASH, label, entries)?).map_err(io::Error::other)?)
+    }
+
+    /// Opens a pinned map.
+    ///
+    /// # Errors
+    /// When there is none, or its keys and values are not as this type reads them.
+    pub(in super::super) fn open(path: &Path) -> io::Result<Self> {
+        Self::of(MapData::from_pin(path).map_err(io::Error::other)?)
+    }
+
+    fn of(map: MapData) -> io::Result<Self> {
+        let entries = checked::<V>(&map)?;
+        Ok(Self { map: map.fd().as_fd().try_clone_to_owned()?, entries, kind: PhantomData })
+    }
+
+    /// For how many entries it has room.
+    pub(in super::super) fn room(&self) -> usize {
+        self.entries
     }
 
     /// The value of a key.
@@ -190,7 +256,7 @@ impl<V: Pod> Hash<V> {
     /// What the kernel said.
     pub(in super::super) fn get(&self, key: u64) -> io::Result<Option<V>> {
         let mut value = V::zeroed();
-        // SAFETY: `key` and `value` have the sizes that `new` has checked the map's to have, and outlive the call.
+        // SAFETY: `key` and `value` have the sizes that `checked` has checked the map's to have, and outlive the call.
         let found = unsafe { element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, &raw mut value as u64) }?;
         Ok(found.then_some(value))
     }
@@ -225,7 +291,7 @@ impl<V: Pod> Hash<V> {
         loop {
             let before = key.as_ref().map_or(0, |key| &raw const *key as u64);
             let mut attr = Element::new(self.map.as_fd(), before, &raw mut next as u64);
-            // SAFETY: `key`, if there is one, and `next` have eight bytes, as `new` has checked the map's keys to have,
+            // SAFETY: `key`, if there is one, and `next` have eight bytes, as `checked` has checked the map's keys to have,
             // and outlive the call.
             match unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) } {
                 Ok(_) => entries.extend(self.get(next)?.map(|value| (next, value))),
@@ -235,6 +301,17 @@ impl<V: Pod> Hash<V> {
             key = Some(next);
         }
     }
+}
+
+/// For how many entries a map has room, when its keys and values are as they will be read.
+fn checked<V>(map: &MapData) -> io::Result<usize> {
+    let info = map.info().map_err(io::Error::other)?;
+    let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+    // The kernel rounds each CPU's value up to eight bytes; a `V` of that size needs no rounding.
+    if key != size_of::<u64>() || value != size_of::<V>() || !value.is_multiple_of(8) || value == 0 {
+        return Err(io::Error::other(format!("the map has keys of {key} and values of {value} bytes")));
+    }
+    Ok(info.max_entries() as usize)
 }
 
 /// One command for one element; whether there is such a key.
@@ -249,6 +326,12 @@ unsafe fn element(command: libc::c_int, map: BorrowedFd<'_>, key: &u64, value: u
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+impl<V> AsFd for Hash<V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
     }
 }
 
