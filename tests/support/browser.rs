@@ -1,5 +1,6 @@
 //! A real Chromium without a window, driven by WebDriver (<https://www.w3.org/TR/webdriver2/>) through chromedriver.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -12,6 +13,8 @@ use tempfile::TempDir;
 use crate::{eventually, has};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A driver that does not end its browser within this time is not waited for.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 /// What a container or a machine without a screen needs, and nothing that talks to anybody by itself.
 const FLAGS: [&str; 10] = [
     "--headless",
@@ -31,7 +34,7 @@ pub struct Browser {
     driver: Child,
     port: u16,
     session: String,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 impl Browser {
@@ -56,8 +59,8 @@ impl Browser {
         });
         let profile = tempfile::tempdir().unwrap();
         let port = port.expect("chromedriver does not start");
-        let mut browser = Self { driver, port, session: String::new(), _profile: profile };
-        let profile = format!("--user-data-dir={}", browser._profile.path().display());
+        let mut browser = Self { driver, port, session: String::new(), profile };
+        let profile = format!("--user-data-dir={}", browser.profile.path().display());
         let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
@@ -71,15 +74,17 @@ impl Browser {
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let answer = self.exchange(method, path, body).unwrap_or_else(|error| panic!("chromedriver, {path}: {error}"));
+        let answer = self
+            .exchange(method, path, body, PATIENCE * 4)
+            .unwrap_or_else(|error| panic!("chromedriver, {path}: {error}"));
         let value = &answer["value"];
         assert!(value["error"].is_null(), "{path} {body}: {}: {}", value["error"], value["message"]);
         value.clone()
     }
 
-    fn exchange(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Value> {
+    fn exchange(&self, method: &str, path: &str, body: &Value, patience: Duration) -> std::io::Result<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(PATIENCE * 4))?;
+        stream.set_read_timeout(Some(patience))?;
         let body = if method == "POST" { body.to_string() } else { String::new() };
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
         // The driver keeps the connection open, whatever it is told.
@@ -158,16 +163,27 @@ impl Browser {
 
     /// Drags the mouse over an element, from one to the other fraction of its width.
     pub fn drag(&self, selector: &str, from: f64, to: f64) {
-        let at = |fraction: f64| {
-            let center = format!(
-                "(() => {{ const r = document.querySelector({}).getBoundingClientRect(); return [Math.round(r.x + r.width * {fraction}), Math.round(r.y + r.height / 2)]; }})()",
-                json!(selector)
-            );
-            let place = self.eval(&center);
-            json!({ "type": "pointerMove", "duration": 100, "x": place[0], "y": place[1] })
-        };
+        let at = |fraction| self.movement(selector, fraction);
         let (down, up) = (json!({ "type": "pointerDown", "button": 0 }), json!({ "type": "pointerUp", "button": 0 }));
-        let actions = json!([at(from), down, at(f64::midpoint(from, to)), at(to), up]);
+        self.mouse(&json!([at(from), down, at(f64::midpoint(from, to)), at(to), up]));
+    }
+
+    /// Points at an element, at a fraction of its width.
+    pub fn point(&self, selector: &str, fraction: f64) {
+        self.mouse(&json!([self.movement(selector, fraction)]));
+    }
+
+    /// The way of the mouse to an element.
+    fn movement(&self, selector: &str, fraction: f64) -> Value {
+        let center = format!(
+            "(() => {{ const r = document.querySelector({}).getBoundingClientRect(); return [Math.round(r.x + r.width * {fraction}), Math.round(r.y + r.height / 2)]; }})()",
+            json!(selector)
+        );
+        let place = self.eval(&center);
+        json!({ "type": "pointerMove", "duration": 100, "x": place[0], "y": place[1] })
+    }
+
+    fn mouse(&self, actions: &Value) {
         self.command(
             "actions",
             &json!({ "actions": [{ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": actions }] }),
@@ -197,6 +213,24 @@ impl Browser {
         std::fs::write(file, base64(encoded["data"].as_str().unwrap())).unwrap();
     }
 
+    /// What the page has cost since it was opened, by name: times of the main thread in seconds that it had a processor for.
+    pub fn costs(&self) -> BTreeMap<String, f64> {
+        self.devtools("Performance.enable", &json!({ "timeDomain": "threadTicks" }));
+        let metrics = self.devtools("Performance.getMetrics", &json!({}));
+        let metrics = metrics["metrics"].as_array().unwrap().clone();
+        metrics.iter().filter_map(|row| Some((row["name"].as_str()?.to_owned(), row["value"].as_f64()?))).collect()
+    }
+
+    /// Its driver.
+    pub fn driver(&self) -> i32 {
+        i32::try_from(self.driver.id()).unwrap()
+    }
+
+    /// The processes of the browser: those that were given its profile.
+    pub fn processes(&self) -> Vec<i32> {
+        processes_with(self.profile.path())
+    }
+
     fn log(&self, kind: &str) -> Vec<Value> {
         self.command("se/log", &json!({ "type": kind })).as_array().cloned().unwrap_or_default()
     }
@@ -221,11 +255,27 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends the browser; its driver would leave it behind.
-        _ = self.exchange("DELETE", &format!("/session/{}", self.session), &Value::Null);
+        // Ends the browser, if its driver still does what it is told.
+        _ = self.exchange("DELETE", &format!("/session/{}", self.session), &Value::Null, LAST_PATIENCE);
         _ = self.driver.kill();
         _ = self.driver.wait();
+        for pid in self.processes() {
+            // SAFETY: takes two numbers. Nobody else has this profile, so the process is this browser's.
+            _ = unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
     }
+}
+
+/// The processes in whose arguments a path stands.
+pub fn processes_with(path: &Path) -> Vec<i32> {
+    let path = path.to_str().unwrap().as_bytes();
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has_it = |pid: &i32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.windows(path.len()).any(|part| part == path)
+    };
+    pids.filter(has_it).collect()
 }
 
 /// Decodes what the protocol wraps pictures in (RFC 4648, section 4).

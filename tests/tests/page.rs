@@ -2,21 +2,17 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use monitor::sinks::wire;
 use serde_json::{Value, json};
 use tests::agent::{self, Agent};
 use tests::browser::Browser;
 use tests::containers::{Containers, Plan};
-use tests::valkey::Valkey;
+use tests::page::{self, api, assert_quiet, cell, nameless, row, shown, wait_for_row};
 use tests::{eventually, free_port, is_root, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Keys without a character, from WebDriver's table.
-const END: char = '\u{E010}';
 const ESCAPE: char = '\u{E00C}';
 const DOWN: char = '\u{E015}';
 /// A name that would do harm as markup, as an attribute, in a terminal and in a path.
@@ -50,81 +46,6 @@ macro_rules! world {
             None => skip!("no control group can be made here"),
         }
     }};
-}
-
-/// The script for the row of a container.
-fn row(name: &str) -> String {
-    format!(
-        "[...document.querySelectorAll('tbody tr:not(.host, .spacer)')].find((row) => row.querySelector('a').textContent === {})",
-        json!(name)
-    )
-}
-
-/// What a cell of a container's row says.
-fn cell(browser: &Browser, name: &str, class: &str) -> String {
-    let text = browser.eval(&format!("{}?.querySelector('.{class}')?.innerText", row(name)));
-    text.as_str().unwrap_or_default().trim().to_owned()
-}
-
-fn wait_for_row(browser: &Browser, name: &str) {
-    browser.wait(&format!("no row of {name:?}"), &format!("{} !== undefined", row(name)));
-}
-
-/// What the API says, asked by the page itself.
-fn api(browser: &Browser, path: &str) -> Value {
-    browser.eval(&format!("fetch('/api/v1/{path}').then((answer) => answer.json())"))
-}
-
-/// A shown number in the unit of the API, and by how much rounding may have moved it.
-fn shown(text: &str) -> Option<(f64, f64)> {
-    let (digits, unit) = text.split_once(' ').unwrap_or((text, ""));
-    let power = ["B", "KiB", "MiB", "GiB", "TiB"].iter().position(|known| unit.trim_end_matches("/s") == *known);
-    let factor = 1024_f64.powi(i32::try_from(power.unwrap_or(0)).unwrap());
-    let value: f64 = digits.replace(',', "").parse().ok()?;
-    let decimals = digits.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    Some((value * factor, 0.5 * 0.1_f64.powi(i32::try_from(decimals).unwrap()) * factor * 1.001))
-}
-
-fn assert_quiet(browser: &Browser, port: u16) {
-    assert_eq!(browser.complaints(), [""; 0]);
-    let own = format!("http://127.0.0.1:{port}/");
-    let strange: Vec<String> =
-        browser.requests().into_iter().filter(|url| !url.starts_with(&own) && !url.starts_with("data:")).collect();
-    assert_eq!(strange, [""; 0], "the page asked somebody else");
-}
-
-/// Pairs of text and ground whose contrast is below what WCAG 2.2 AA asks: 4.5 to 1, 3 to 1 for large text.
-const FAINT: &str = r"(() => {
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255); };
-  const over = (top, below) => [0, 1, 2].map((at) => top[at] * top[3] + below[at] * (1 - top[3])).concat(1);
-  const ground = (element) => element === null ? [1, 1, 1, 1] : (() => { const own = rgba(getComputedStyle(element).backgroundColor); return own[3] === 1 ? own : over(own, ground(element.parentElement)); })();
-  const luminance = (color) => color.slice(0, 3).map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4).reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
-  const faint = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest('.hidden, .skip, [aria-pressed=false].off')) continue;
-    const style = getComputedStyle(element);
-    const below = ground(element);
-    const [a, b] = [luminance(over(rgba(style.color), below)), luminance(below)].sort((x, y) => y - x);
-    const isLarge = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-    if ((a + 0.05) / (b + 0.05) < (isLarge ? 3 : 4.5)) faint.push(`${element.className} ${walker.currentNode.textContent.trim()}: ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
-  }
-  return faint;
-})()";
-
-/// Controls that have no name for those who do not see them.
-fn nameless(browser: &Browser) -> Vec<String> {
-    let tree = browser.devtools("Accessibility.getFullAXTree", &json!({}));
-    let nodes = tree["nodes"].as_array().unwrap();
-    let is_control = |node: &&Value| {
-        ["button", "link", "textbox", "searchbox", "combobox", "checkbox", "image", "table"]
-            .contains(&node["role"]["value"].as_str().unwrap_or_default())
-    };
-    let is_shown = |node: &&Value| node["ignored"] == false;
-    let unnamed = |node: &&Value| node["name"]["value"].as_str().unwrap_or_default().trim().is_empty();
-    nodes.iter().filter(is_shown).filter(is_control).filter(unnamed).map(ToString::to_string).collect()
 }
 
 #[test]
@@ -161,37 +82,7 @@ fn what_the_page_shows_is_what_the_api_says() {
     assert!(headline.contains("is in trouble: "), "{headline}");
     assert!(headline.starts_with(browser.text("tbody tr:not(.host, .spacer) a").as_str()), "{headline}");
 
-    // Each number at the moment of one tick.
-    let columns = [
-        ("cpu", "/cpu_percent"),
-        ("cores", "/cpu/usage_cores"),
-        ("throttled", "/cpu/throttled_percent"),
-        ("memory", "/memory_percent"),
-        ("working", "/memory/working_set_bytes"),
-        ("rx", "/network/rx_bytes_per_second"),
-        ("tx", "/network/tx_bytes_per_second"),
-        ("read", "/io/read_bytes_per_second"),
-        ("write", "/io/write_bytes_per_second"),
-        ("processes", "/process_count"),
-        ("descriptors", "/file_descriptors"),
-        ("oom", "/memory/oom_kills"),
-    ];
-    let mut last = String::new();
-    let same = eventually(PATIENCE, || {
-        let report = api(&browser, "containers/page-spins");
-        let different = columns.iter().find_map(|(class, field)| {
-            let text = cell(&browser, "page-spins", class);
-            let fits = match report.pointer(field).unwrap().as_f64() {
-                None => text == "–",
-                Some(value) => shown(&text).is_some_and(|(number, rounding)| (number - value).abs() <= rounding),
-            };
-            (!fits).then(|| format!("{class} shows {text:?}, {field} is {}", report.pointer(field).unwrap()))
-        });
-        last = different.unwrap_or_default();
-        last.is_empty().then_some(())
-    });
-    assert!(same.is_some(), "{last}");
-
+    page::assert_row_is_the_report(&browser, "page-spins");
     sorted_and_filtered(&browser);
     hostile_name_is_harmless(&browser);
     container_page(&browser);
@@ -292,7 +183,7 @@ fn container_page(browser: &Browser) {
     browser.click(".charts-toolbar > button");
     browser.wait("the zoom stays", "document.querySelector('.charts-toolbar > button').hidden");
     assert_eq!(nameless(browser), [""; 0]);
-    assert_eq!(browser.eval(FAINT), json!([]), "too faint in light colours");
+    assert_eq!(page::faint(browser), json!([]), "too faint in light colours");
     browser.press(ESCAPE);
     wait_for_row(browser, "page-spins");
 }
@@ -318,10 +209,10 @@ fn agent_page(browser: &Browser) {
 fn looks(browser: &Browser, url: &str) {
     let ground = || browser.eval("getComputedStyle(document.body).backgroundColor");
     let light = ground();
-    assert_eq!(browser.eval(FAINT), json!([]), "too faint in light colours");
+    assert_eq!(page::faint(browser), json!([]), "too faint in light colours");
     browser.prefer("dark");
     assert_ne!(ground(), light);
-    assert_eq!(browser.eval(FAINT), json!([]), "too faint in dark colours");
+    assert_eq!(page::faint(browser), json!([]), "too faint in dark colours");
     browser.click("#theme");
     assert_eq!(ground(), light, "the switch does not switch");
     browser.open(url);
@@ -338,7 +229,7 @@ fn looks(browser: &Browser, url: &str) {
     browser.eval(&format!("{}.querySelector('a').click()", row("page-spins")));
     browser.wait("the page of the container does not open", "document.querySelectorAll('.chart canvas').length > 3");
     browser.wait("the container's page is wider than a phone", "document.getElementById('main').scrollWidth <= 360");
-    assert_eq!(browser.eval(FAINT), json!([]), "too faint on a phone");
+    assert_eq!(page::faint(browser), json!([]), "too faint on a phone");
 }
 
 #[test]
@@ -396,102 +287,13 @@ fn the_page_asks_for_the_token_and_forgets_it_with_the_tab() {
 }
 
 #[test]
-fn a_thousand_containers_of_a_fleet_cost_the_rows_in_sight() {
+fn a_browser_ends_with_its_test_even_when_its_driver_hangs() {
     let browser = browser!();
-    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
-    let fleet = Reports::keep(&valkey, 1000);
-    let port = free_port();
-    let (listen, url) = (format!("127.0.0.1:{port}"), format!("valkey://127.0.0.1:{}", valkey.port));
-    let _dashboard = Agent::spawn(agent::command(
-        &["dashboard", "--listen", &listen, "--valkey-url", &url, "--interval", "1s"],
-        &[],
-    ));
-    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
-    browser.open(&format!("http://127.0.0.1:{port}/"));
-    browser.wait("not all are counted", "document.querySelector('.segments button').textContent === 'All 1,000'");
-    browser.wait("the hosts are not told apart", "document.querySelector('tr.host') !== null");
-    assert!(
-        browser.text("h1").starts_with("c-0007 is in trouble: memory at 99 % of 512 MiB"),
-        "{}",
-        browser.text("h1")
-    );
-    assert!(
-        browser.text("tr.host").starts_with("host-3"),
-        "the host of the worst comes first: {}",
-        browser.text("tr.host")
-    );
-    let rows = "document.querySelectorAll('tbody tr').length";
-    assert!(browser.eval(rows).as_u64().unwrap() < 100, "{}", browser.eval(rows));
-    assert_eq!(
-        browser.eval("document.querySelector('table').getAttribute('aria-rowcount')"),
-        "1005",
-        "with the head and four hosts"
-    );
-    browser.press(DOWN);
-    browser.press(END);
-    browser.wait(
-        "End does not lead to the end",
-        "document.activeElement.closest('tr')?.getAttribute('aria-rowindex') === '1005'",
-    );
-    assert!(browser.eval(rows).as_u64().unwrap() < 100);
-    browser.write("input[type=search]", "c-0499");
-    browser.wait(
-        "the filter finds nothing",
-        "[...document.querySelectorAll('tbody a')].map((link) => link.textContent).join() === 'c-0499'",
-    );
-    // An agent that dies leaves a report that expires.
-    drop(fleet);
-    let _: u64 = valkey.query(&["DEL", "system:metrics:c-0499"]);
-    browser.wait(
-        "nobody misses the container",
-        &format!("/^no report/.test({}?.querySelector('.why').textContent)", row("c-0499")),
-    );
-    assert_eq!(cell(&browser, "c-0499", "status"), "unknown");
-    assert_quiet(&browser, port);
-}
-
-/// Reports of containers on four machines, written again and again as agents do, until dropped; one is in trouble.
-struct Reports {
-    stop: mpsc::Sender<()>,
-    writer: Option<JoinHandle<()>>,
-}
-
-impl Reports {
-    fn keep(valkey: &Valkey, count: usize) -> Self {
-        let mut connection = valkey.connection();
-        write_fleet(&mut connection, count);
-        let (stop, stopped) = mpsc::channel();
-        let writer = std::thread::spawn(move || {
-            while stopped.recv_timeout(Duration::from_secs(2)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                write_fleet(&mut connection, count);
-            }
-        });
-        Self { stop, writer: Some(writer) }
-    }
-}
-
-impl Drop for Reports {
-    fn drop(&mut self) {
-        _ = self.stop.send(());
-        _ = self.writer.take().unwrap().join();
-    }
-}
-
-fn write_fleet(connection: &mut redis::Connection, count: usize) {
-    let now = SystemTime::now();
-    let millis = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-    let mut pipeline = redis::pipe();
-    for number in 0..count {
-        let name = format!("c-{number:04}");
-        let bytes: u32 = if number == 7 { 507 << 20 } else { 100 << 20 };
-        let report = json!({
-            "container_name": name, "timestamp": wire::timestamp(now), "cpu_percent": 3.5, "memory_usage_bytes": bytes,
-            "memory_percent": f64::from(bytes) / f64::from(512 << 20) * 100.0, "process_count": 3, "status": "running",
-            "host": format!("host-{}", number % 4), "cpu": { "usage_cores": 0.1 },
-            "memory": { "working_set_bytes": bytes, "limit_bytes": 512 << 20 },
-        });
-        pipeline.cmd("SET").arg(format!("system:metrics:{name}")).arg(report.to_string()).ignore();
-        pipeline.cmd("ZADD").arg("system:containers").arg(u64::try_from(millis).unwrap()).arg(&name).ignore();
-    }
-    pipeline.exec(connection).unwrap();
+    let pids = browser.processes();
+    assert!(!pids.is_empty());
+    // SAFETY: the driver is the browser's, which still holds it.
+    assert_eq!(unsafe { libc::kill(browser.driver(), libc::SIGSTOP) }, 0);
+    drop(browser);
+    let ended = || pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(());
+    assert!(eventually(PATIENCE, ended).is_some(), "some of {pids:?} are left");
 }

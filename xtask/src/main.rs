@@ -39,6 +39,7 @@ cargo xtask COMMAND
   bench fleet [SECONDS [OUTAGE]]
                     measure what many agents cost Valkey, and how they come back after outages (60 300)
   bench http [SECONDS]  measure what clients of the server cost the readings
+  bench page [SECONDS]  measure what a thousand containers cost the browser that shows them
   bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
   bench bulk [N…]   what the passes over so many cgroups cost, against reading their files (10 100 1000 10000)
   soak [SECONDS] [SEED]

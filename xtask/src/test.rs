@@ -10,6 +10,9 @@ use crate::shell::{cargo, command, output, root, run, target, tool};
 use crate::{dist, docs, ebpf, fuzz, install, kubernetes};
 
 const DENY: &str = "0.20.2";
+/// Debian's packages with the browser that looks at the page.
+const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
+
 /// A kind of check.
 struct Step {
     name: &'static str,
@@ -66,7 +69,7 @@ pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
 /// What the tests need besides cargo. Without it they say themselves what they skip.
 fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     let tools = ["iproute2", "busybox-static", "openssl", "util-linux", "tmux", "man-db", "prometheus"];
-    let needed = [&tools[..], &["chromium", "chromium-driver"]].concat();
+    let needed = [&tools[..], &BROWSER].concat();
     let mut note = |what: &str, result: anyhow::Result<()>| {
         if let Err(error) = result {
             skips.0.push(format!("{what}: {error:#}"));
@@ -132,7 +135,7 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
 /// Measures the agent; `arguments` go to the benchmark, which the first of them may name.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let (bench, arguments) = match arguments.split_first() {
-        Some((name, rest)) if ["bulk", "fleet", "hostile", "host", "http"].contains(&name.as_str()) => {
+        Some((name, rest)) if ["bulk", "fleet", "hostile", "host", "http", "page"].contains(&name.as_str()) => {
             (name.as_str(), rest)
         }
         _ => ("agent", arguments),
@@ -144,6 +147,9 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
 pub(crate) fn measure(bench: &str, arguments: &[String]) -> anyhow::Result<()> {
     install::valkey()?;
     ebpf::build()?;
+    if bench == "page" {
+        install::packages(&BROWSER)?;
+    }
     let binary = release::build_static()?;
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));

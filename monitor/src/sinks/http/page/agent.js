@@ -38,6 +38,7 @@ class AgentPage {
 
   sections(state) {
     const running = state.started ? `${time(Date.parse(state.started))}, ${duration(Math.max(0, (this.fleet.now() - Date.parse(state.started)) / 1000))} ago` : null;
+    const sinks = Object.entries(state.sinks);
     const section = (title, ...parts) => h('section', {}, h('h2', {}, title), parts);
     return [
       section('State', facts([
@@ -45,7 +46,7 @@ class AgentPage {
         ['Interval', state.interval_seconds && `${state.interval_seconds} s`], ['Cost of a reading', cost(state)],
       ])),
       section('Kernel programs', state.programs?.length > 0 ? programs(state.programs) : h('p', {}, 'None: this process reads what agents have written.')),
-      section(state.scope === null ? 'Where reports come from' : 'Where reports go', described(state.sinks)),
+      section(state.scope === null ? 'Where reports come from' : 'Where reports go', sinks.length > 0 ? facts(sinks) : h('p', {}, 'Nowhere but to this page.')),
     ];
   }
 }
@@ -68,12 +69,4 @@ function programs(list) {
   return h('div', { class: 'wide', role: 'region', tabindex: '0', 'aria-label': 'Kernel programs' }, h('table', { class: 'programs', 'aria-label': 'Kernel programs' },
     h('thead', {}, h('tr', {}, ['Program', 'State', 'Why'].map((title) => h('th', { scope: 'col' }, title)))),
     h('tbody', {}, list.map(row))));
-}
-
-/** Whatever the agent says of its sinks: lists, and names with values. */
-function described(value) {
-  if (Array.isArray(value)) return value.length > 0 ? h('div', { class: 'cards' }, value.map((each) => h('div', { class: 'card' }, described(each)))) : h('p', {}, 'Nowhere.');
-  if (value && typeof value === 'object') return h('dl', { class: 'identity' }, Object.entries(value)
-    .filter(([, each]) => each !== null).flatMap(([key, each]) => [h('dt', {}, plain(key.replaceAll('_', ' '))), h('dd', {}, described(each))]));
-  return h('span', {}, value === null || value === undefined ? 'unknown' : plain(String(value)));
 }

@@ -44,7 +44,10 @@ function decoded(text) {
 
 function onEvent(type, data) {
   if (type === 'tick') {
+    const isFirst = fleet.taken === null;
     fleet.tick(data);
+    // Before its first report an agent does not know its host.
+    if (isFirst) greet();
     view?.tick();
     showConnection();
   } else if (type === 'log') {
@@ -69,7 +72,7 @@ async function greet() {
   }
   if (agent.status !== 'fulfilled') return;
   fleet.setInterval(agent.value.interval_seconds);
-  setText(document.getElementById('place'), agent.value.host ? plain(agent.value.host) : 'fleet');
+  setText(document.getElementById('place'), agent.value.host ? plain(agent.value.host) : agent.value.scope ? '' : 'fleet');
 }
 
 /** A tick that does not come is as bad as a connection that breaks. */

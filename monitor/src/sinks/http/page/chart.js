@@ -164,7 +164,7 @@ class Chart {
       cursor: { sync: { key: this.page.sync.key, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
       scales: { x: { time: true }, y: { range: (_, low, high) => this.vertical(low, high) } },
       axes: [
-        { ...axis, size: 20, gap: 2, space: 70, values: (_, splits) => splits.map(clock) },
+        { ...axis, size: 24, gap: 6, space: 70, values: (_, splits) => splits.map(clock) },
         { ...axis, size: 66, gap: 4, space: 34, incrs: unit.startsWith('bytes') ? POWERS : unit === 'count' ? WHOLE : undefined, values: (_, splits) => splits.map((value) => number(value, unit)) },
       ],
       series: [{}, ...lines.map(({ label, colour: name, limit, fill }, at) => ({

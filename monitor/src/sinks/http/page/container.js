@@ -167,10 +167,10 @@ class ContainerPage {
     const facts = [
       ['Host', report.host], ['Scope', report.scope], ['Runtime', report.runtime], ['Image', report.image], ['Container', report.container_id],
       ['cgroup', report.cgroup], ['cgroup id', report.cgroup_id], ['Last report', time(Date.parse(report.timestamp))],
-      ['Interval', report.interval_seconds && `${report.interval_seconds} s`], ['Cost of a reading', `${report.collect_micros} µs, all containers`],
+      ['Interval', report.interval_seconds && `${report.interval_seconds} s`], ['Cost of a reading', report.collect_micros !== undefined && `${report.collect_micros} µs, all containers`],
       ['eBPF counts since', since && time(Date.parse(since))],
       ...Object.entries(report.labels ?? {}).map(([key, value]) => [`label ${key}`, value]),
-    ].filter(([, value]) => value !== null && value !== undefined && value !== '');
+    ].filter(([, value]) => value || value === 0);
     const parts = facts.flatMap(([key, value]) => [h('dt', {}, plain(key)), h('dd', {}, plain(String(value)))]);
     if (this.identity.textContent !== parts.map(({ textContent }) => textContent).join('')) this.identity.replaceChildren(...parts);
   }

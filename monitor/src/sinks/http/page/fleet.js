@@ -11,7 +11,9 @@ const SILENT_MS = 10 * 60_000;
 const FLEET_PATIENCE_MS = 30_000;
 const DEFAULT_INTERVAL_MS = 5000;
 
+/* What the agent says, in its words. */
 const isKill = (entry) => entry.level === 'ERROR' && entry.message.startsWith('out of memory');
+const isEnd = (entry) => entry.message === 'the container has ended';
 
 /** A container. */
 class Row {
@@ -114,8 +116,10 @@ export class Fleet {
   /** Takes in a log entry. */
   log(entry) {
     const row = this.rows.get(entry.name);
-    if (!row || !isKill(entry)) return;
-    [row.oomAt, row.isOomBound] = [entry.time, false];
+    if (!row) return;
+    if (isKill(entry)) [row.oomAt, row.isOomBound] = [entry.time, false];
+    else if (isEnd(entry)) [row.status, row.reported] = ['exited', entry.time];
+    else return;
     this.settle(row);
   }
 

@@ -1,0 +1,99 @@
+//! What the agents of many machines would have written to Valkey.
+
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use monitor::sinks::wire;
+use serde_json::{Value, json};
+
+use crate::valkey::Valkey;
+
+/// Machines that the containers are on.
+const HOSTS: usize = 4;
+const LIMIT: u64 = 512 << 20;
+
+/// Reports of containers `c-0000` and on, written again and again as agents do, until dropped. `c-0007` is short of
+/// memory; the numbers of all others move a little each time, and one in fifty is throttled.
+pub struct Reports {
+    stop: mpsc::Sender<()>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Reports {
+    /// Begins to write those of so many containers, once per interval.
+    pub fn keep(valkey: &Valkey, count: usize, interval: Duration) -> Self {
+        let mut connection = valkey.connection();
+        write(&mut connection, count, 0);
+        let (stop, stopped) = mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            let mut round = 1;
+            while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+                write(&mut connection, count, round);
+                round += 1;
+            }
+        });
+        Self { stop, writer: Some(writer) }
+    }
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        _ = self.stop.send(());
+        _ = self.writer.take().unwrap().join();
+    }
+}
+
+/// The report of a container at a time; `round` moves its numbers.
+pub fn report(number: usize, at: SystemTime, round: usize) -> Value {
+    let wave = ((number + round) % 40) as f64;
+    let memory = if number == 7 { 507 << 20 } else { (100 << 20) + (round as u64 % 16 << 16) };
+    let uptime = millis(at) / 1000 - 1_700_000_000;
+    json!({
+        "container_name": name(number), "timestamp": wire::timestamp(at), "status": "running",
+        "host": format!("host-{}", number % HOSTS), "cpu_percent": wave, "memory_usage_bytes": memory,
+        "memory_percent": memory as f64 / LIMIT as f64 * 100.0, "network_rx_bytes": 1000 * round,
+        "network_tx_bytes": 500 * round, "process_count": 3, "file_descriptors": 40 + number % 7,
+        "uptime_seconds": uptime, "load_average_1m": 0.5,
+        "cpu": { "usage_cores": wave / 100.0, "limit_cores": 1.0, "throttled_percent": if number % 50 == 3 { 20.0 } else { 0.0 }, "pressure_some_avg10": wave / 10.0 },
+        "memory": { "working_set_bytes": memory, "limit_bytes": LIMIT, "oom_kills": 0 },
+        "network": { "rx_bytes_per_second": 10.0 * wave, "tx_bytes_per_second": 5.0 * wave },
+        "io": { "read_bytes_per_second": 0.0, "write_bytes_per_second": 100.0 * wave },
+    })
+}
+
+/// What the container of a number is called.
+pub fn name(number: usize) -> String {
+    format!("c-{number:04}")
+}
+
+fn write(connection: &mut redis::Connection, count: usize, round: usize) {
+    let now = SystemTime::now();
+    let mut pipeline = redis::pipe();
+    for number in 0..count {
+        let key = format!("system:metrics:{}", name(number));
+        pipeline.cmd("SET").arg(key).arg(report(number, now, round).to_string()).ignore();
+        pipeline.cmd("ZADD").arg("system:containers").arg(millis(now)).arg(name(number)).ignore();
+    }
+    pipeline.exec(connection).unwrap();
+}
+
+/// Writes the history of a container: reports at these times, oldest first.
+pub fn remember(valkey: &Valkey, number: usize, times: impl Iterator<Item = SystemTime>) {
+    let mut connection = valkey.connection();
+    let times: Vec<SystemTime> = times.collect();
+    for (part, times) in times.chunks(500).enumerate() {
+        let mut pipeline = redis::pipe();
+        for (at, time) in times.iter().enumerate() {
+            let report = report(number, *time, part * 500 + at).to_string();
+            let key = format!("system:history:{}", name(number));
+            pipeline.cmd("XADD").arg(key).arg(format!("{}-1", millis(*time))).arg("report").arg(report).ignore();
+        }
+        pipeline.exec(&mut connection).unwrap();
+    }
+}
+
+/// Unix milliseconds.
+pub fn millis(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
