@@ -136,7 +136,8 @@ fn completions(shell: Shell) -> String {
 
 /// The manual page of a command, or of the program.
 fn man(name: Option<&String>) -> std::io::Result<String> {
-    let mut program = command();
+    // A page for `help` would say nothing.
+    let mut program = command().disable_help_subcommand(true);
     program.build();
     let page = match name {
         None => program,

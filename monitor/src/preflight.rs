@@ -23,7 +23,7 @@ use crate::sources::bpf::pins::PinsError;
 use crate::sources::bpf::{self, Needs};
 
 /// Descriptors that programs, maps and links take, with sockets and what is opened and closed again.
-pub const DESCRIPTORS: usize = 64;
+pub const DESCRIPTORS: usize = 160;
 
 /// The inode of the first user namespace (`PROC_USER_INIT_INO` in `include/linux/proc_ns.h`).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;

@@ -96,12 +96,12 @@ fn man_shows_a_page_for_the_program_and_for_every_command_without_a_complaint() 
         String::from_utf8(output.stdout).unwrap()
     };
     let program = show(&["man"]);
-    for (name, about) in commands() {
+    for (name, about) in commands().into_iter().filter(|(name, _)| name != "help") {
         assert!(program.contains(&format!("system-monitor-{name}(1)")), "{name}: {program}");
         let page = show(&["man", &name]);
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
         assert!(words(&page).contains(&format!("NAME system-monitor-{name} - {}", words(&about))), "{page}");
-        assert!(page.contains("--valkey-url") || name == "help", "{page}");
+        assert!(page.contains("--valkey-url"), "{page}");
     }
     let unknown = command(&["man", "nothing"], &[]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));

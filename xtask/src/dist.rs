@@ -1,5 +1,6 @@
 //! What is given to people: binaries, packages, what they are made of, and their checksums, in one directory.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +18,6 @@ const MAINTAINER: &str = "system-monitor developers <system-monitor@users.norepl
 /// Who completes what is typed, and the file of each in an archive.
 const SHELLS: [(&str, &str); 3] =
     [("bash", "system-monitor.bash"), ("zsh", "_system-monitor"), ("fish", "system-monitor.fish")];
-/// The commands that have a manual page of their own.
-const COMMANDS: [&str; 6] = ["agent", "once", "top", "doctor", "dashboard", "healthcheck"];
 /// What goes into an archive besides: from where in the repository, to where.
 const TEXTS: [(&str, &str); 6] = [
     ("README.md", "README.md"),
@@ -78,19 +77,30 @@ fn documents_dir() -> PathBuf {
 /// Manual pages and completions, as the program itself writes them.
 fn documents(binary: &Path) -> anyhow::Result<()> {
     let into = documents_dir();
+    if into.exists() {
+        fs::remove_dir_all(&into)?;
+    }
     fs::create_dir_all(&into)?;
     let binary = root().join(binary);
     let binary = binary.to_str().context("the target directory is no text")?;
-    let write = |file: &str, arguments: &[&str]| -> anyhow::Result<()> {
+    let write = |file: &str, arguments: &[&str]| -> anyhow::Result<String> {
         let text = output(binary, arguments).with_context(|| format!("system-monitor {}", arguments.join(" ")))?;
-        fs::write(into.join(file), text + "\n").with_context(|| file.to_owned())
+        fs::write(into.join(file), format!("{text}\n")).with_context(|| file.to_owned())?;
+        Ok(text)
     };
-    write("system-monitor.1", &["man"])?;
-    for command in COMMANDS {
+    // The program's page names those of its commands.
+    for command in pages_named_in(&write("system-monitor.1", &["man"])?) {
         write(&format!("system-monitor-{command}.1"), &["man", command])?;
     }
-    SHELLS.iter().try_for_each(|(shell, file)| write(file, &["completions", shell]))?;
+    for (shell, file) in SHELLS {
+        write(file, &["completions", shell])?;
+    }
     fs::write(into.join("changelog"), changelog()).context("changelog")
+}
+
+/// The commands whose pages a manual page names. None has a hyphen, which is more than a character there.
+fn pages_named_in(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().filter_map(|line| line.strip_prefix(r"system\-monitor\-")?.strip_suffix("(1)"))
 }
 
 /// Debian's own form of a changelog; what has changed is said once, in CHANGELOG.md.
@@ -132,10 +142,12 @@ fn archive(architecture: &Architecture, binary: &Path, into: &Path) -> anyhow::R
         Ok(())
     };
     put(binary.to_owned(), "system-monitor")?;
-    for page in
-        std::iter::once("system-monitor".to_owned()).chain(COMMANDS.map(|name| format!("system-monitor-{name}")))
-    {
-        put(documents_dir().join(format!("{page}.1")), &format!("man/{page}.1"))?;
+    for page in fs::read_dir(documents_dir())?.flatten().map(|entry| entry.path()) {
+        if let (Some(name), Some("1")) =
+            (page.file_name().and_then(OsStr::to_str), page.extension().and_then(OsStr::to_str))
+        {
+            put(page.clone(), &format!("man/{name}"))?;
+        }
     }
     for (_, file) in SHELLS {
         put(documents_dir().join(file), &format!("completions/{file}"))?;
