@@ -73,14 +73,19 @@ struct Threshold {
     what: &'static str,
 }
 
+/// Percent of the periods from which on a container counts as throttled.
+pub const THROTTLED: f64 = 10.0;
+/// Percent of a limit from which on memory counts as full.
+pub const FULL: f64 = 90.0;
+
 const THRESHOLDS: &[Threshold] = &[
     Threshold {
         metric: Metric::CpuThrottledPercent,
-        above: 10.0,
+        above: THROTTLED,
         below: 5.0,
         what: "CPU throttled, percent of the periods",
     },
-    Threshold { metric: Metric::MemoryPercent, above: 90.0, below: 85.0, what: "memory in use, percent of the limit" },
+    Threshold { metric: Metric::MemoryPercent, above: FULL, below: 85.0, what: "memory in use, percent of the limit" },
 ];
 
 /// Watches one container.

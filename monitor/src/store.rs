@@ -82,6 +82,17 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// What a look finds of a container.
+#[derive(Debug)]
+pub struct Looked {
+    /// Its name.
+    pub name: String,
+    /// When it was reported last.
+    pub last: SystemTime,
+    /// The report, `None` when it has expired; or why it cannot be read, which costs this container alone.
+    pub report: Result<Option<Stored>, StoreError>,
+}
+
 /// An entry of a stream: its id and its fields.
 type Entry = (String, Vec<(String, Vec<u8>)>);
 
@@ -132,13 +143,24 @@ impl Store {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn reports(&mut self, names: &[&str]) -> Result<Vec<Result<Option<Stored>, StoreError>>, StoreError> {
+    async fn reports(&mut self, names: &[&str]) -> Result<Vec<Result<Option<Stored>, StoreError>>, StoreError> {
         let keys: Vec<String> = names.iter().map(|name| metrics_key(name)).collect();
         let answers = self.ask_all(keys.iter().map(|key| redis::cmd("GET").arg(key).to_owned()).collect()).await?;
         let report = |(key, answer): (&String, Result<Option<Vec<u8>>, Fault>)| {
             answer?.map(|text| Stored::parse(key, &text)).transpose()
         };
         Ok(keys.iter().zip(answers).map(report).collect())
+    }
+
+    /// The containers that have been reported since a time of day, by name: when that was last, and the report.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn look(&mut self, since: SystemTime) -> Result<Vec<Looked>, StoreError> {
+        let known = self.containers(since).await?;
+        let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+        let reports = self.reports(&names).await?;
+        Ok(known.into_iter().zip(reports).map(|((name, last), report)| Looked { name, last, report }).collect())
     }
 
     /// The latest log entries of a container, oldest first. What no agent wrote is left out.

@@ -1,6 +1,6 @@
 //! What a thousand containers cost the browser that shows them, and a day of history whoever asks for it.
 //!
-//! `cargo xtask bench page [SECONDS]`: each of the two runs takes so long.
+//! `cargo xtask bench page [SECONDS]`: each of the two runs takes so long. The machine should have little else to do.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::process::ExitCode;
@@ -99,12 +99,12 @@ fn scrolling(browser: &Browser, long: Duration) -> bool {
     let frames = browser.eval(&script);
     let after = browser.costs();
     let frames: Vec<f64> = frames.as_array().unwrap().iter().filter_map(serde_json::Value::as_f64).collect();
-    let percentile = |part: f64| frames[((frames.len() - 1) as f64 * part) as usize];
+    let percentile = |part: usize| frames[(frames.len() - 1) * part / 100];
     println!(
         "| frames while scrolling, drawn without a graphics card: median, 95 %, worst | {:.1}, {:.1}, {:.1} ms | | |",
-        percentile(0.5),
-        percentile(0.95),
-        percentile(1.0)
+        percentile(50),
+        percentile(95),
+        percentile(100)
     );
     let each = (after["TaskDuration"] - before["TaskDuration"]) / frames.len() as f64 * 1000.0;
     row("a frame then, processor time of the main thread", &format!("{each:.1} ms"), FRAME_MS, each)

@@ -46,19 +46,9 @@ impl Browser {
         if let Some(program) = ["chromedriver", "chromium"].into_iter().find(|program| !has(program)) {
             return Err(format!("{program} is not installed"));
         }
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines.map_while(Result::ok).find_map(|line| {
-            line.strip_prefix("ChromeDriver was started successfully on port ")?.trim_end_matches('.').parse().ok()
-        });
+        // Of a port that is free for one version of the Internet protocol the driver does not know whether it is for the other.
+        let (driver, port) = (0..5).find_map(|_| start_driver()).expect("chromedriver does not start");
         let profile = tempfile::tempdir().unwrap();
-        let port = port.expect("chromedriver does not start");
         let mut browser = Self { driver, port, session: String::new(), profile };
         let profile = format!("--user-data-dir={}", browser.profile.path().display());
         let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
@@ -264,6 +254,25 @@ impl Drop for Browser {
             _ = unsafe { libc::kill(pid, libc::SIGKILL) };
         }
     }
+}
+
+/// A driver, and the port that it listens on; `None` when it ends at once.
+fn start_driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines.map_while(Result::ok).find_map(|line| {
+        line.strip_prefix("ChromeDriver was started successfully on port ")?.trim_end_matches('.').parse().ok()
+    });
+    if port.is_none() {
+        _ = driver.wait();
+    }
+    Some((driver, port?))
 }
 
 /// The processes in whose arguments a path stands.

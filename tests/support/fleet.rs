@@ -47,7 +47,7 @@ impl Drop for Reports {
 /// The report of a container at a time; `round` moves its numbers.
 pub fn report(number: usize, at: SystemTime, round: usize) -> Value {
     let wave = ((number + round) % 40) as f64;
-    let memory = if number == 7 { 507 << 20 } else { (100 << 20) + (round as u64 % 16 << 16) };
+    let memory = if number == 7 { 507 << 20 } else { (100 << 20) + ((round as u64 % 16) << 16) };
     let uptime = millis(at) / 1000 - 1_700_000_000;
     json!({
         "container_name": name(number), "timestamp": wire::timestamp(at), "status": "running",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::agent::{self, Agent};
 use tests::browser::Browser;
 use tests::containers::{Containers, Plan};
-use tests::page::{self, api, assert_quiet, cell, nameless, row, shown, wait_for_row};
+use tests::page::{self, api, assert_quiet, nameless, row, shown, wait_for_row};
 use tests::{eventually, free_port, is_root, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -225,7 +225,8 @@ fn looks(browser: &Browser, url: &str) {
         "document.getElementById('main').scrollWidth <= 360 && document.documentElement.scrollWidth <= 360",
     );
     wait_for_row(browser, "page-spins");
-    assert!(cell(browser, "page-spins", "why").contains("throttled"));
+    let why = format!("{}?.querySelector('.why').innerText.includes('throttled')", row("page-spins"));
+    browser.wait("a phone is not told why", &why);
     browser.eval(&format!("{}.querySelector('a').click()", row("page-spins")));
     browser.wait("the page of the container does not open", "document.querySelectorAll('.chart canvas').length > 3");
     browser.wait("the container's page is wider than a phone", "document.getElementById('main').scrollWidth <= 360");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::amount::{long, short};
 use super::row::Row;
-use crate::events::Level;
+use crate::events::{FULL, Level, THROTTLED};
 use crate::metrics::{Metric, Unit};
 
 /// Something that is wrong.
@@ -31,15 +31,12 @@ struct Rule {
 /// No value is as bad as an error.
 const NEVER: f64 = f64::INFINITY;
 
-/// Percent of the periods from which on a container counts as throttled.
-const THROTTLED: f64 = 10.0;
-
-/// What kills comes first, then what stands still, then what is slow.
+/// What kills comes first, then what stands still, then what is slow. The page judges by the same bounds (`trouble.js`).
 const RULES: &[Rule] = &[
     Rule {
         metric: Metric::MemoryPercent,
-        value: |row| row.number(Metric::MemoryPercent),
-        warn: 90.0,
+        value: memory,
+        warn: FULL,
         error: 97.0,
         words: |row, value| format!("memory {value:.0}% of {}", limit(row, Metric::MemoryLimit, "the machine")),
     },
@@ -146,6 +143,11 @@ fn judge(rule: &Rule, row: &Row) -> Option<Trouble> {
     Some(Trouble { level, words: (rule.words)(row, value), metric: Some(rule.metric) })
 }
 
+/// Page cache gives way when memory is short, so what counts is the working set.
+fn memory(row: &Row) -> Option<f64> {
+    share(row, Metric::MemoryWorkingSet, Metric::MemoryLimit).or_else(|| row.number(Metric::MemoryPercent))
+}
+
 fn share(row: &Row, part: Metric, whole: Metric) -> Option<f64> {
     let whole = row.number(whole).filter(|whole| *whole > 0.0)?;
     Some(row.number(part)? / whole * 100.0)
@@ -220,6 +222,20 @@ mod tests {
                 (Level::Warn, "waits for a CPU 60% of time".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn the_page_judges_by_the_same_bounds() {
+        let page = include_str!("../sinks/http/page/trouble.js");
+        let bounds =
+            page.split("const BOUNDS = [").nth(1).and_then(|rest| rest.split("\n];").next()).unwrap_or_default();
+        let rows: Vec<&str> = bounds.lines().filter_map(|line| line.strip_prefix("  ['")).collect();
+        assert_eq!(rows.len(), RULES.len());
+        for (row, rule) in rows.iter().zip(RULES) {
+            let error = if rule.error == NEVER { "Infinity".to_owned() } else { rule.error.to_string() };
+            let expected = format!("{}', {}, {error}, ", rule.metric.spec().name(), rule.warn);
+            assert!(row.starts_with(&expected), "{row} is not {expected}");
+        }
     }
 
     #[test]

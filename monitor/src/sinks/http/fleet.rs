@@ -10,7 +10,7 @@ use super::shown::Tick;
 use crate::events::is_heartbeat;
 use crate::sinks::Voice;
 use crate::sinks::valkey::ValkeyOptions;
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{Looked, Store, StoreError, Stored};
 
 /// A container whose report has expired is shown for so long after the latest one, if that did not say `exited`.
 const MISSED: Duration = Duration::from_secs(15 * 60);
@@ -65,21 +65,19 @@ async fn watch(
 impl Fleet {
     /// The latest report of every container, and whether it is still there.
     async fn look(&mut self, store: &mut Store, now: SystemTime) -> Result<Vec<(Arc<Stored>, bool)>, StoreError> {
-        let listed = store.containers(now - MISSED).await?;
-        let names: Vec<&str> = listed.iter().map(|(name, _)| name.as_str()).collect();
-        let reports = store.reports(&names).await?;
+        let looked = store.look(now - MISSED).await?;
         let mut before = std::mem::take(&mut self.known);
         let mut shown = Vec::new();
-        for (name, report) in names.into_iter().zip(reports) {
+        for Looked { name, report, .. } in looked {
             // What is no report costs its own container alone.
             let report = report.ok().flatten().map(Arc::new);
-            let missed = before.remove(name).filter(|report| report.status != "exited");
+            let missed = before.remove(&name).filter(|report| report.status != "exited");
             let (report, is_there) = match (report, missed) {
                 (Some(report), _) => (report, true),
                 (None, Some(report)) => (report, false),
                 (None, None) => continue,
             };
-            self.known.insert(name.to_owned(), Arc::clone(&report));
+            self.known.insert(name, Arc::clone(&report));
             shown.push((report, is_there));
         }
         Ok(shown)

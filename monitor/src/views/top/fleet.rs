@@ -10,7 +10,7 @@ use super::notes::Notes;
 use crate::events::{ENDED, Entry, STOPS};
 use crate::sinks::valkey::ValkeyOptions;
 use crate::snapshot::{Extent, Stamp};
-use crate::store::{Store, StoreError};
+use crate::store::{Looked, Store, StoreError};
 use crate::views::row::Row;
 
 /// A container of which nothing has been heard for longer is forgotten.
@@ -74,16 +74,14 @@ impl Fleet {
             Some(store) => store,
             None => Store::connect(&self.options).await?,
         };
-        let known = store.containers(now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH)).await?;
-        let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-        let reports = store.reports(&names).await?;
+        let looked = store.look(now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH)).await?;
         let mut rows = Vec::new();
-        for ((name, last), report) in known.iter().zip(reports) {
+        for Looked { name, last, report } in looked {
             match report {
                 Ok(Some(stored)) => rows.push(Row::stored(&stored, now)),
                 Ok(None) => {
-                    if !self.has_ended(&mut store, name, *last, refused).await {
-                        rows.push(Row::silent(name, *last, now));
+                    if !self.has_ended(&mut store, &name, last, refused).await {
+                        rows.push(Row::silent(&name, last, now));
                     }
                 }
                 Err(error) => *refused = Some(error),

@@ -52,11 +52,11 @@ export const COLUMNS = [
     id: 'pressure',
     title: 'Waiting',
     hint: 'pressure: share of the last ten seconds in which some task waited, and for what',
-    fields: PRESSURES.map(([, field]) => field),
+    fields: [...PRESSURES.map(([, field]) => field), 'memory.pressure_full_avg10'],
     value: (row, fleet) => pressure(row, fleet)?.value ?? null,
     text: (value, row, fleet) => (value === null ? ABSENT : value === 0 ? '0 %' : `${percent(value)} ${pressure(row, fleet).what}`),
   },
-  plainColumn('processes', 'Procs', 'processes', 'process_count', count),
+  { ...plainColumn('processes', 'Procs', 'processes', 'process_count', count), fields: ['processes.limit'] },
   {
     ...plainColumn('descriptors', 'Files', 'open descriptors', 'file_descriptors', count),
     fields: ['descriptors.limit_highest_percent'],

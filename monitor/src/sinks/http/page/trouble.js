@@ -13,13 +13,37 @@ const LATELY_MS = 60 * 60_000;
 const SILENT_INTERVALS = 3;
 const LOST_INTERVALS = 6;
 
-/** Levels that are trouble from a bound on: the field, where it begins to matter and where it is serious, and what to say. */
+/** A number's share of another one, in percent, or null. */
+const share = (part, whole) => (part !== null && whole ? (part / whole) * 100 : null);
+const limit = (value, show, otherwise) => (value === null ? otherwise : show(value));
+
+/** Page cache gives way when memory is short, so what counts is the working set. */
+const memory = (get) => share(get('memory.working_set_bytes'), get('memory.limit_bytes')) ?? get('memory_percent');
+
+/** What throttling explains is not said again. */
+const unlessThrottled = (field) => (get) => ((get('cpu.throttled_percent') ?? 0) >= 10 ? null : get(field));
+
+/**
+ * Numbers that are trouble from a bound on, as in `top`: what the number is about, where it begins to matter and where it is
+ * serious, what is compared with that, and what to say.
+ */
 const BOUNDS = [
-  ['cpu.throttled_percent', 10, 50, (value) => `throttled ${percent(value)} of periods`],
-  ['memory.pressure_some_avg10', 10, 40, (value) => `waits for memory ${percent(value)} of the time`],
-  ['io.pressure_some_avg10', 40, Infinity, (value) => `waits for disks ${percent(value)} of the time`],
-  ['disk_percent', 90, 97, (value) => `disk ${percent(value)} full`],
-  ['descriptors.limit_highest_percent', 90, 98, (value) => `a process at ${percent(value)} of its descriptors`],
+  ['memory_percent', 90, 97, memory, (value, get) => {
+    const cache = get('memory_percent') - value > 2 ? ', cache left out' : '';
+    return `memory at ${percent(value)} of ${limit(get('memory.limit_bytes'), bytes, "the machine's")}${cache}`;
+  }],
+  ['processes.limit', 90, 99, (get) => share(get('processes.threads'), get('processes.limit')), (value, get) => `${percent(value)} of ${count(get('processes.limit'))} tasks: no more can be started beyond`],
+  ['descriptors.limit_highest_percent', 90, 98, null, (value) => `a process at ${percent(value)} of its descriptors`],
+  ['disk_percent', 90, 97, null, (value) => `disk ${percent(value)} full`],
+  ['disk.inodes_used', 90, 97, (get) => share(get('disk.inodes_used'), get('disk.inodes_total')), (value) => `inodes ${percent(value)} used`],
+  ['cpu.throttled_percent', 10, 50, null, (value) => `throttled ${percent(value)} of periods`],
+  ['memory.pressure_full_avg10', 5, 25, null, (value) => `stalled for memory ${percent(value)} of the time`],
+  ['io.pressure_some_avg10', 40, Infinity, null, (value) => `waits for disks ${percent(value)} of the time`],
+  ['cpu_percent', 95, Infinity, unlessThrottled('cpu_percent'), (value, get) => {
+    const cores = get('cpu.usage_cores');
+    return `CPU at ${percent(value)}${cores === null ? '' : ` of ${Number(((cores / value) * 100).toPrecision(2))} cores`}`;
+  }],
+  ['cpu.pressure_some_avg10', 50, Infinity, unlessThrottled('cpu.pressure_some_avg10'), (value) => `waits for a CPU ${percent(value)} of the time`],
 ];
 
 /**
@@ -44,38 +68,15 @@ export function judge(get, seen) {
   const restarted = seen.now - (seen.restartedAt ?? -Infinity);
   if (restarted < RECENT_MS) add(WARNING, 'uptime_seconds', `restarted ${ago(restarted)}`);
 
-  memory(get, add);
-  for (const [field, low, high, say] of BOUNDS) {
-    const value = get(field);
-    if (value !== null && value >= low) add(value >= high ? CRITICAL : WARNING, field, say(value));
+  for (const [field, low, high, value, say] of BOUNDS) {
+    const now = value ? value(get) : get(field);
+    if (now !== null && now >= low) add(now >= high ? CRITICAL : WARNING, field, say(now, get));
   }
-  cpu(get, add, reasons.some(({ field }) => field === 'cpu.throttled_percent'));
   return reasons.sort((a, b) => compare([b], [a]));
 }
 
 function ago(ms) {
   return ms < 1000 ? 'just now' : `${age(ms / 1000)} ago`;
-}
-
-/** Page cache gives way when memory is short, so what counts is the working set. */
-function memory(get, add) {
-  const [used, workingSet, limit] = [get('memory_percent'), get('memory.working_set_bytes'), get('memory.limit_bytes')];
-  const share = limit && workingSet !== null ? (workingSet / limit) * 100 : limit ? null : used;
-  if (share === null || share < 90) return;
-  const of = limit ? bytes(limit) : "the machine's";
-  const cache = used !== null && used - share > 2 ? ', cache left out' : '';
-  add(share >= 97 ? CRITICAL : WARNING, 'memory_percent', `memory at ${percent(share)} of ${of}${cache}`);
-}
-
-function cpu(get, add, isThrottled) {
-  if (isThrottled) return;
-  const [used, cores, waits] = [get('cpu_percent'), get('cpu.usage_cores'), get('cpu.pressure_some_avg10')];
-  if (used !== null && used >= 95) {
-    const allowance = cores === null ? '' : ` of ${Number(((cores / used) * 100).toPrecision(2))} cores`;
-    add(WARNING, 'cpu_percent', `CPU at ${percent(used)}${allowance}`);
-  } else if (waits !== null && waits >= 50) {
-    add(WARNING, 'cpu.pressure_some_avg10', `waits for a CPU ${percent(waits)} of the time`);
-  }
 }
 
 /** The level of a list of reasons. */
@@ -84,7 +85,7 @@ export function levelOf(reasons) {
 }
 
 /** What kills comes before what stands still, and that before what is slow. */
-const ORDER = ['status', 'memory.oom_kills', 'memory_percent', 'disk_percent', 'descriptors.limit_highest_percent', 'memory.pressure_some_avg10', 'cpu.throttled_percent'];
+const ORDER = ['status', 'memory.oom_kills', ...BOUNDS.map(([field]) => field)];
 
 /** By how much one list of reasons is worse than another one; zero when they are alike. */
 export function compare(reasons, others) {
