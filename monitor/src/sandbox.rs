@@ -127,7 +127,7 @@ fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
 }
 
-/// What an agent that reads and sends never does: to become another program or look into one, to change what is mounted,
+/// What an agent that reads and sends never does: to become another program or look into one, to signal one, to change what is mounted,
 /// what time it is or what the kernel runs, to go elsewhere, to have its system calls made by others.
 const NEVER: &[libc::c_long] = &[
     libc::SYS_execve,
@@ -138,6 +138,10 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
     libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_mount_setattr,
@@ -188,6 +192,12 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_keyctl,
 ];
 
+/// The older calls that make a process.
+#[cfg(target_arch = "x86_64")]
+const FORKS: &[libc::c_long] = &[libc::SYS_fork, libc::SYS_vfork];
+#[cfg(not(target_arch = "x86_64"))]
+const FORKS: &[libc::c_long] = &[];
+
 // Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const BPF_MAP_CREATE: u64 = 0;
 const BPF_OBJ_PIN: u64 = 6;
@@ -198,30 +208,49 @@ const BPF_LAST_FOR_ELEMENTS: u64 = 4;
 const BPF_ALLOWED: [u64; 5] = [15, 21, 24, 25, 33];
 
 /// Refuses with `EPERM` what this program never does. Loading eBPF is over; reading its maps goes on, and where they grow,
-/// making and pinning them.
+/// making and pinning them. Threads can be started, processes cannot.
 ///
 /// # Errors
 /// What the kernel or the compiler of filters said.
 pub fn seccomp(grows: bool) -> Result<(), Error> {
-    let program = filter(grows).map_err(seccompiler::Error::from)?;
-    seccompiler::apply_filter_all_threads(&program)?;
+    for filter in [newer_clone(), never(grows)] {
+        seccompiler::apply_filter_all_threads(&filter.map_err(seccompiler::Error::from)?)?;
+    }
     Ok(())
 }
 
-fn filter(grows: bool) -> Result<BpfProgram, seccompiler::BackendError> {
-    let command = |operator, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value);
-    let mut loading = vec![command(SeccompCmpOp::Gt, BPF_LAST_FOR_ELEMENTS)?];
-    for allowed in BPF_ALLOWED.into_iter().chain(grows.then_some(BPF_OBJ_PIN)) {
-        loading.push(command(SeccompCmpOp::Ne, allowed)?);
-    }
-    let mut refused = vec![SeccompRule::new(loading)?];
-    if !grows {
-        refused.push(SeccompRule::new(vec![command(SeccompCmpOp::Eq, BPF_MAP_CREATE)?])?);
-    }
-    let bpf = (libc::SYS_bpf, refused);
-    let rules = NEVER.iter().map(|call| (*call, Vec::new())).chain([bpf]).collect();
-    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+type Rules = Vec<(libc::c_long, Vec<SeccompRule>)>;
+type Filter = Result<BpfProgram, seccompiler::BackendError>;
+
+fn filter(rules: Rules, errno: libc::c_int) -> Filter {
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let rules = rules.into_iter().collect();
     SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// What a filter cannot see into, as if the kernel were too old for it: threads are then started by the older call.
+fn newer_clone() -> Filter {
+    filter(vec![(libc::SYS_clone3, Vec::new())], libc::ENOSYS)
+}
+
+fn never(grows: bool) -> Filter {
+    let first = |operator, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value);
+    let mut loading = vec![first(SeccompCmpOp::Gt, BPF_LAST_FOR_ELEMENTS)?];
+    for allowed in BPF_ALLOWED.into_iter().chain(grows.then_some(BPF_OBJ_PIN)) {
+        loading.push(first(SeccompCmpOp::Ne, allowed)?);
+    }
+    let mut of_bpf = vec![SeccompRule::new(loading)?];
+    if !grows {
+        of_bpf.push(SeccompRule::new(vec![first(SeccompCmpOp::Eq, BPF_MAP_CREATE)?])?);
+    }
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    let no_thread = SeccompRule::new(vec![first(SeccompCmpOp::MaskedEq(thread), 0)?])?;
+    let to_others = SeccompRule::new(vec![first(SeccompCmpOp::Ne, u64::from(std::process::id()))?])?;
+    let mut rules: Rules = NEVER.iter().chain(FORKS).map(|call| (*call, Vec::new())).collect();
+    rules.push((libc::SYS_bpf, of_bpf));
+    rules.push((libc::SYS_clone, vec![no_thread]));
+    rules.push((libc::SYS_tgkill, vec![to_others]));
+    filter(rules, libc::EPERM)
 }
 
 #[cfg(test)]
@@ -230,7 +259,8 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_and_has_no_call_twice() {
-        assert!([false, true].iter().all(|grows| filter(*grows).unwrap().len() > NEVER.len()));
+        assert!([false, true].iter().all(|grows| never(*grows).unwrap().len() > NEVER.len()));
+        assert!(!newer_clone().unwrap().is_empty());
         let mut calls = NEVER.to_vec();
         calls.sort_unstable();
         calls.dedup();

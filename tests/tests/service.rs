@@ -27,8 +27,10 @@ impl Manager {
     }
 
     fn start(&self, environment: &[(&str, &str)]) -> Agent {
-        let mut command =
-            agent::command(&["--interval", "200ms", "--valkey-url", "none", "--disk-interval", "0s"], environment);
+        let mut command = agent::command(
+            &["--interval", "200ms", "--valkey-url", "none", "--disk-interval", "0s", "--scope", "self"],
+            environment,
+        );
         command.env("NOTIFY_SOCKET", self.dir.path().join("notify"));
         Agent::spawn(command)
     }

@@ -38,6 +38,7 @@ fn main() {
     other = if other.to_string() == *port { other - 1 } else { other };
     // From a thread that is started afterwards, as all of the agent's are.
     std::thread::spawn(move || {
+        let parent = i64::from(rustix::process::getppid().unwrap().as_raw_nonzero().get());
         tell("read within reach", fs::read(read.join("file")).map(drop));
         tell("read a process", fs::read("/proc/self/stat").map(drop));
         tell("write within reach", fs::write(write.join("file"), "text"));
@@ -49,10 +50,11 @@ fn main() {
         tell("look into a process", fs::read("/proc/1/environ").map(drop));
         tell("change the host's name", raw(libc::SYS_sethostname, [c"other".as_ptr() as i64, 5, 0]));
         tell("leave the namespaces", raw(libc::SYS_unshare, [i64::from(libc::CLONE_NEWUTS), 0, 0]));
-        tell(
-            "signal the parent",
-            raw(libc::SYS_kill, [i64::from(rustix::process::getppid().unwrap().as_raw_nonzero().get()), 0, 0]),
-        );
+        tell("signal the parent", raw(libc::SYS_kill, [parent, 0, 0]));
+        tell("signal a thread of the parent", raw(libc::SYS_tgkill, [parent, parent, 0]));
+        tell("make a process", fork());
+        tell("leave the namespaces with a process", raw(libc::SYS_clone3, [0, 0, 0]));
+        tell("start a thread", std::thread::Builder::new().spawn(|| ()).map(|thread| thread.join().unwrap()));
         tell("make a map", bpf(0));
         tell("load a program", bpf(5));
         tell("pin", bpf(6));
@@ -73,6 +75,18 @@ fn tell(what: &str, result: io::Result<()>) {
 fn raw(call: libc::c_long, [a, b, c]: [i64; 3]) -> io::Result<()> {
     // SAFETY: the addresses among the arguments are of texts that live as long as the program.
     if unsafe { libc::syscall(call, a, b, c) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn fork() -> io::Result<()> {
+    // SAFETY: the child does nothing but end, with a number, and its end is waited for.
+    unsafe {
+        match libc::fork() {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => libc::_exit(0),
+            child => libc::waitpid(child, std::ptr::null_mut(), 0),
+        };
+    }
+    Ok(())
 }
 
 /// A command with nothing in its arguments, which the kernel answers with `EINVAL` or `EBADF` if it comes that far.
