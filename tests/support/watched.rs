@@ -2,7 +2,7 @@
 //! library.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,7 @@ use monitor::sources::{self, Source};
 
 use crate::agent::{self, Agent};
 use crate::cgroup::Group;
+use crate::chain;
 use crate::eventually;
 use crate::oracle::{self, Judged};
 use crate::valkey::Valkey;
@@ -31,7 +32,7 @@ pub const SOCKET: &[&str] = &["--unixsocket", "{dir}/socket"];
 
 /// An agent inside a group of its own.
 pub struct Watched {
-    _agent: Agent,
+    agent: Agent,
     pub group: Group,
     pub valkey: Valkey,
     name: &'static str,
@@ -74,12 +75,12 @@ macro_rules! needs_ebpf {
 
 impl Watched {
     pub fn start(name: &'static str, group: Group, valkey: Valkey, interval: &str) -> Self {
-        let arguments = ["--interval", interval, "--scope", "self", "--disk-interval", "0s"];
+        let arguments = ["--interval", interval, "--scope", "self", "--disk-interval", "0s", "--history", "1h"];
         let mut command = agent::command(&arguments, &[("CONTAINER_NAME", name)]);
         command.env("VALKEY_URL", format!("unix://{}", valkey.path("socket").display()));
         group.enter(&mut command);
         let agent = Agent::spawn(command);
-        let watched = Self { _agent: agent, group, valkey, name };
+        let watched = Self { agent: agent, group, valkey, name };
         watched.valkey.report(name, PATIENCE).expect("no report");
         watched
     }
@@ -91,6 +92,19 @@ impl Watched {
         // The next one may have been read already when the load ended; the one after it was not.
         let next = eventually(PATIENCE, || Some(read().timestamp).filter(|at| *at > before)).expect("no new report");
         eventually(PATIENCE, || Some(read()).filter(|report| report.timestamp > next)).expect("no new report")
+    }
+
+    /// Every report so far.
+    pub fn history(&self) -> Vec<Judged> {
+        let key = format!("system:history:{}", self.name);
+        let entries: Vec<chain::Entry> = self.valkey.query(&["XRANGE", &key, "-", "+"]);
+        entries.iter().map(|(_, fields)| oracle::report(self.name, &fields[0].1).unwrap()).collect()
+    }
+
+    /// The CPU time that the agent was given, who is in the group as well.
+    pub fn cpu_of_the_agent(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.agent.pid())).unwrap().flatten();
+        tasks.filter_map(|task| schedstat(&task.path())).sum()
     }
 
     /// Starts a load in the group.
@@ -148,10 +162,9 @@ impl Load {
         self.child.id()
     }
 
-    /// The CPU time that it was given (`Documentation/scheduler/sched-stats.rst`).
+    /// The CPU time that it was given.
     pub fn cpu(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
-        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+        schedstat(Path::new(&format!("/proc/{}", self.pid()))).unwrap()
     }
 
     /// Waits until it has done what it was told; what it said before that.
@@ -188,11 +201,6 @@ pub fn whole(report: &Judged, group: &str, field: &str) -> u64 {
 
 pub fn real(report: &Judged, group: &str, field: &str) -> f64 {
     report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
-}
-
-/// The mean over some reports, so that one late tick does not decide.
-pub fn mean(watched: &Watched, reports: usize, pick: impl Fn(&Judged) -> f64) -> f64 {
-    (0..reports).map(|_| pick(&watched.report())).sum::<f64>() / reports as f64
 }
 
 /// The library's sources, on a group that this process is not in.
@@ -250,4 +258,10 @@ fn now() -> Stamp {
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     let mono = Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap());
     Stamp { mono, wall: SystemTime::now() }
+}
+
+/// The CPU time of a task (`Documentation/scheduler/sched-stats.rst`).
+fn schedstat(task: &Path) -> Option<Duration> {
+    let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }

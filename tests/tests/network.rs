@@ -40,10 +40,19 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
+    fn is_v6(&self) -> bool {
+        self.address.contains(':') && !self.address.starts_with("::ffff:")
+    }
+
     /// The length of the IP header.
     fn header(&self) -> u64 {
-        let is_v6 = self.address.contains(':') && !self.address.starts_with("::ffff:");
-        if is_v6 { 40 } else { 20 }
+        if self.is_v6() { 40 } else { 20 }
+    }
+
+    /// Segments that no program is shown when they are sent: before Linux 6.6 the answer to a connection's first segment,
+    /// by IPv6.
+    fn unseen(&self) -> u64 {
+        u64::from(self.is_v6() && tests::kernel() < (6, 6))
     }
 
     fn load(&self, kind: &str, count: u64, size: u64) -> Vec<String> {
@@ -87,7 +96,9 @@ fn assert_streams_are_counted(watched: &Watched, ways: &[Way<'_>], loads: &[(u64
             let payload: u64 = ends.iter().map(|end| end.bytes).sum();
             // A segment has 20 bytes of TCP header and 12 of timestamps; the first of each side has 8 more of options.
             let bytes = payload + segments * (way.header() + 32) + 2 * 8;
-            assert_eq!(grown, [bytes, segments, bytes, segments], "{load:?}");
+            let unseen = way.unseen();
+            let sent = [bytes - unseen * (way.header() + 32 + 8), segments - unseen];
+            assert_eq!(grown, [sent[0], sent[1], bytes, segments], "{load:?}");
         }
     }
 }

@@ -69,21 +69,19 @@ pub(crate) fn valkey() -> anyhow::Result<()> {
     packages(&names)
 }
 
-/// Installs the emulator of whole machines, and what their images are packed with.
-pub(crate) fn emulator() -> anyhow::Result<()> {
-    packages(&["busybox-static", "cpio", "iproute2", "util-linux", "binutils", "xz-utils"])?;
-    valkey()?;
-    if output("qemu-system-x86_64", &["--version"]).is_some() {
+/// Installs an emulator of whole machines.
+pub(crate) fn emulator(program: &str, package: &str) -> anyhow::Result<()> {
+    if output(program, &["--version"]).is_some() {
         return Ok(());
     }
     // bookworm's own cannot stand beside the tools for disk images that some machines have from its backports.
     let from_backports =
         ["install", "--yes", "--quiet", "--no-install-recommends", "--target-release", "bookworm-backports"];
     let mut apt = command("apt-get", &from_backports);
-    apt.arg("qemu-system-x86").env("DEBIAN_FRONTEND", "noninteractive");
+    apt.arg(package).env("DEBIAN_FRONTEND", "noninteractive");
     match backports().and_then(|()| run(&mut apt)) {
         Ok(()) => Ok(()),
-        Err(_) => packages(&["qemu-system-x86"]),
+        Err(_) => packages(&[package]),
     }
 }
 

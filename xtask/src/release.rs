@@ -24,6 +24,10 @@ pub(crate) struct Architecture {
     /// Runs its programs on another processor.
     pub(crate) emulator: &'static str,
     linker: &'static str,
+    pub(crate) strip: &'static str,
+    /// Where Debian has its libraries, below `/usr/lib`, and what loads them.
+    pub(crate) libraries: &'static str,
+    pub(crate) loader: &'static str,
     /// Debian's packages with the linker and the C library to build for it elsewhere.
     packages: [&'static str; 2],
 }
@@ -33,6 +37,9 @@ const AMD64: Architecture = Architecture {
     target: "x86_64-unknown-linux-gnu",
     emulator: "qemu-x86_64-static",
     linker: "x86_64-linux-gnu-gcc",
+    strip: "x86_64-linux-gnu-strip",
+    libraries: "x86_64-linux-gnu",
+    loader: "ld-linux-x86-64.so.2",
     packages: ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
 };
 
@@ -41,6 +48,9 @@ const ARM64: Architecture = Architecture {
     target: "aarch64-unknown-linux-gnu",
     emulator: "qemu-aarch64-static",
     linker: "aarch64-linux-gnu-gcc",
+    strip: "aarch64-linux-gnu-strip",
+    libraries: "aarch64-linux-gnu",
+    loader: "ld-linux-aarch64.so.1",
     packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
 };
 
@@ -59,11 +69,15 @@ enum Compiler {
     Debian,
 }
 
-/// Builds the binary for this machine, and checks that it is what is promised.
-pub(crate) fn build_static() -> anyhow::Result<PathBuf> {
-    let here = ARCHITECTURES[0];
-    run(&mut cargo_for(here, &Compiler::Own, &["build", "--release", "--package", "monitor"]))?;
-    check(here)
+/// Builds the binary for an architecture, and checks that it is what is promised.
+pub(crate) fn build_static(architecture: &Architecture) -> anyhow::Result<PathBuf> {
+    run(&mut cargo_static(architecture, &["build", "--release", "--package", "monitor"])?)?;
+    check(architecture)
+}
+
+/// Cargo for what is static, for an architecture.
+pub(crate) fn cargo_static(architecture: &Architecture, arguments: &[&str]) -> anyhow::Result<Command> {
+    Ok(cargo_for(architecture, &compiler(architecture)?, arguments))
 }
 
 /// Builds the binary for the processor that `arguments` name, else for this one; then copies it to where they say.
@@ -86,9 +100,8 @@ pub(crate) fn build_for(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Builds the binary for an architecture as it is given away: with the list of its parts inside.
 pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<PathBuf> {
-    let compiler = compiler(architecture)?;
     let auditable = tool("cargo-auditable", AUDITABLE)?;
-    let mut build = cargo_for(architecture, &compiler, &["auditable", "build", "--release", "--package", "monitor"]);
+    let mut build = cargo_static(architecture, &["auditable", "build", "--release", "--package", "monitor"])?;
     // Cargo finds its subcommands on the path.
     run(build.env("PATH", path_with(&auditable)?))?;
     check(architecture)
@@ -97,7 +110,7 @@ pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<Pat
 /// Runs the unit tests, emulated where the processor is the other one.
 pub(crate) fn test(architecture: &Architecture) -> anyhow::Result<()> {
     let arguments = ["test", "--package", "monitor", "--package", "monitor-common", "--lib", "--bins"];
-    let mut tests = cargo_for(architecture, &compiler(architecture)?, &arguments);
+    let mut tests = cargo_static(architecture, &arguments)?;
     if architecture.target != ARCHITECTURES[0].target {
         tests.arg("--config").arg(format!("target.{}.runner={:?}", architecture.target, architecture.emulator));
     }
@@ -148,7 +161,7 @@ fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
     Ok(Compiler::Debian)
 }
 
-/// Cargo for what is static, for an architecture.
+/// Cargo for what is static, by a compiler.
 fn cargo_for(architecture: &Architecture, compiler: &Compiler, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
     let target = architecture.target;

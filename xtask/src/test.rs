@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use crate::release::{self, ARCHITECTURES};
 use crate::shell::{cargo, command, output, root, run, target, tool};
-use crate::{dist, docs, ebpf, fuzz, install, kubernetes};
+use crate::{dist, docs, ebpf, fuzz, install, kubernetes, vm};
 
 const DENY: &str = "0.20.2";
 /// Debian's packages with the browser that looks at the page.
@@ -33,6 +33,7 @@ const STEPS: &[Step] = &[
     Step { name: "dependencies", run: dependencies },
     Step { name: "release binary", run: release_binary },
     Step { name: "tests", run: tests },
+    Step { name: "other kernels", run: other_kernels },
     Step { name: "fuzzing", run: |skips| fuzz::run(fuzz::SECONDS, &mut skips.0) },
 ];
 
@@ -109,7 +110,7 @@ fn dependencies(_: &mut Skips) -> anyhow::Result<()> {
 
 /// The binary, and the Debian package around it: the tests of both take these.
 fn release_binary(_: &mut Skips) -> anyhow::Result<()> {
-    release::build_static()?;
+    release::build_static(ARCHITECTURES[0])?;
     dist::package().map(drop)
 }
 
@@ -132,6 +133,23 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     result
 }
 
+/// What this kernel lacks, another has: a test that ran in one of the machines is not missing.
+fn other_kernels(skips: &mut Skips) -> anyhow::Result<()> {
+    if let Err(error) = vm::board::board(ARCHITECTURES[0]).install() {
+        skips.0.push(format!("other kernels: {error:#}"));
+        return Ok(());
+    }
+    let verdicts = vm::all(&root().join(release::binary(ARCHITECTURES[0])))?;
+    skips.0.retain(|skip| {
+        let ran = verdicts.ran(skip);
+        if let Some(machine) = ran {
+            println!("not here, but in the machine {machine}: {skip}");
+        }
+        ran.is_none()
+    });
+    verdicts.judge()
+}
+
 /// Measures the agent; `arguments` go to the benchmark, which the first of them may name.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let (bench, arguments) = match arguments.split_first() {
@@ -150,7 +168,7 @@ pub(crate) fn measure(bench: &str, arguments: &[String]) -> anyhow::Result<()> {
     if bench == "page" {
         install::packages(&BROWSER)?;
     }
-    let binary = release::build_static()?;
+    let binary = release::build_static(ARCHITECTURES[0])?;
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);
     command.args(arguments).env("SYSTEM_MONITOR_BIN", root().join(binary));
     run(&mut command)

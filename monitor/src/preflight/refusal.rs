@@ -105,7 +105,7 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
         ),
         Some(libc::EINVAL | libc::EOPNOTSUPP) => Refusal::new(
             cause("this kernel does not know what it takes"),
-            "run Linux 5.8 or later; uname -r says which this is",
+            "run Linux 6.1 or later, where every program is known to load; uname -r says which this is",
         ),
         Some(libc::ENOSYS) => Refusal::new(cause("this kernel has no eBPF"), "run a kernel with CONFIG_BPF_SYSCALL"),
         Some(libc::EROFS) => {
@@ -133,13 +133,24 @@ fn message(error: &(dyn Error + 'static)) -> String {
     let mut link = Some(error);
     while let Some(error) = link {
         let said = error.to_string();
-        let line = said.lines().next().unwrap_or_default();
-        if !text.contains(line) {
-            text = if text.is_empty() { line.to_owned() } else { format!("{text}: {line}") };
+        let line = line(&said);
+        if !text.contains(&line) {
+            text = if text.is_empty() { line } else { format!("{text}: {line}") };
         }
         link = error.source();
     }
     text.chars().take(LONGEST_TEXT).collect()
+}
+
+/// What an error says, in one line: of a verifier's log the one in which it gives up, before its statistics.
+fn line(said: &str) -> String {
+    const VERIFIER: &str = "Verifier output: ";
+    const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
+    let is_reason = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    match said.split_once(VERIFIER) {
+        Some((before, log)) => format!("{before}{VERIFIER}{}", log.lines().rfind(is_reason).unwrap_or_default()),
+        None => said.lines().next().unwrap_or_default().to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +177,17 @@ mod tests {
         assert!(told(Step::AttachCgroup, libc::EPERM, all).contains("bpftool cgroup tree"));
         assert!(told(Step::LoadTracing, libc::EPERM, all).contains("lockdown"));
         assert!(told(Step::Maps, libc::EPERM, CapabilitySet::SYS_ADMIN).contains("seccomp"));
+    }
+
+    #[test]
+    fn of_a_verifiers_log_the_line_counts_in_which_it_gives_up() {
+        let log = "Verifier output: arg#0 type is not a struct\n5: (b7) r1 = 0\nunknown func some_helper#123\n\
+                   verification time 972 usec\nstack depth 0\nprocessed 6 insns (limit 1000000)\n\n";
+        assert_eq!(
+            line(&format!("the call failed. {log}")),
+            "the call failed. Verifier output: unknown func some_helper#123"
+        );
+        assert_eq!(line("one\ntwo"), "one");
     }
 
     #[test]

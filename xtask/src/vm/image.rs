@@ -1,6 +1,6 @@
 //! What a machine is started with: the agent, the test programs, a server, and the libraries of all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::kernels::Kernel;
+use super::kernels::{self, Kernel};
 use super::machines::Machine;
 use super::workshop;
-use crate::shell::{cargo, output, run, target};
+use crate::release::{self, ARCHITECTURES, Architecture};
+use crate::shell::{cargo, output, run};
 
 /// Size of the block device.
 pub(super) const DISK: u64 = 64 << 20;
@@ -19,45 +20,89 @@ pub(super) const DISK: u64 = 64 << 20;
 /// The test programs that make sense in a machine with nothing but a kernel.
 const TESTS: [&str; 3] = ["kernel", "network", "passes"];
 
-/// Programs of this machine that the tests use.
-const PROGRAMS: [&str; 3] = ["valkey-server", "ip", "setpriv"];
+/// What the tests put into control groups.
+const LOAD: &str = "load";
 
-/// The directory tree that all machines share.
+/// Programs that the tests use, and the packages that hold them.
+const PROGRAMS: [&str; 3] = ["valkey-server", "ip", "setpriv"];
+const PACKAGES: [&str; 4] = ["busybox-static", "valkey-server", "iproute2", "util-linux"];
+
+/// The directory tree that all machines of a processor share, and the archive of it.
 pub(super) struct Suite {
+    architecture: &'static Architecture,
+    /// Where its programs are from: the root of this machine, or one with packages for the other processor.
+    root: PathBuf,
     tree: PathBuf,
+    archive: PathBuf,
 }
 
 impl Suite {
     /// Builds the test programs and puts everything together.
-    pub(super) fn build(agent: &Path) -> anyhow::Result<Self> {
-        let suite = Self { tree: workshop().join("tree") };
+    pub(super) fn build(architecture: &'static Architecture, agent: &Path) -> anyhow::Result<Self> {
+        let root = match is_own(architecture) {
+            true => PathBuf::from("/"),
+            false => kernels::unpacked_packages(architecture, &PACKAGES)?,
+        };
+        let tree = workshop().join("tree").join(architecture.name);
+        let suite = Self { architecture, root, archive: tree.with_extension("cpio.gz"), tree };
         if suite.tree.exists() {
             fs::remove_dir_all(&suite.tree)?;
         }
         for dir in ["bin", "proc", "sys", "dev", "tmp", "run", "etc", "lib", "var", "tests/deps"] {
             fs::create_dir_all(suite.tree.join(dir))?;
         }
-        suite.add(&found("busybox")?, "bin/busybox")?;
-        for applet in output("busybox", &["--list"]).context("busybox --list")?.lines() {
-            if !PROGRAMS.contains(&applet) && applet != "busybox" {
-                symlink("busybox", suite.tree.join("bin").join(applet))?;
-            }
-        }
-        for program in PROGRAMS {
-            suite.add(&found(program)?, &format!("bin/{program}"))?;
-        }
-        suite.add(agent, "bin/system-monitor")?;
-        for (name, program) in test_programs()? {
-            suite.add(&program, &format!("tests/deps/{name}"))?;
-            run(Command::new("strip").arg(suite.tree.join("tests/deps").join(&name)))?;
-        }
-        suite.add(&crate::shell::root().join(target()).join("debug/load"), "tests/load")?;
-        run(Command::new("strip").arg(suite.tree.join("tests/load")))?;
+        fs::set_permissions(&suite.tree, fs::Permissions::from_mode(0o755))?;
+        suite.add_programs(agent)?;
+        suite.add_tests()?;
         symlink("../run", suite.tree.join("var/run"))?;
         suite.write("init", include_str!("init.sh"))?;
         suite.write("bin/unprivileged", include_str!("unprivileged.sh"))?;
         fs::write(suite.tree.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")?;
+        archive(&suite.tree, &suite.archive)?;
         Ok(suite)
+    }
+
+    fn add_programs(&self, agent: &Path) -> anyhow::Result<()> {
+        self.add(&self.found("busybox")?, "bin/busybox")?;
+        for applet in output("busybox", &["--list"]).context("busybox --list")?.lines() {
+            if !PROGRAMS.contains(&applet) && applet != "busybox" {
+                symlink("busybox", self.tree.join("bin").join(applet))?;
+            }
+        }
+        for program in PROGRAMS {
+            self.add(&self.found(program)?, &format!("bin/{program}"))?;
+        }
+        if !is_own(self.architecture) {
+            self.add_all_libraries()?;
+        }
+        self.add(agent, "bin/system-monitor")
+    }
+
+    fn add_tests(&self) -> anyhow::Result<()> {
+        for (name, program) in self.test_programs()? {
+            let to = if name == LOAD { format!("tests/{name}") } else { format!("tests/deps/{name}") };
+            self.add(&program, &to)?;
+            run(Command::new(self.architecture.strip).arg(self.tree.join(to)))?;
+        }
+        Ok(())
+    }
+
+    fn found(&self, program: &str) -> anyhow::Result<PathBuf> {
+        let dirs = ["usr/bin", "usr/sbin", "bin", "sbin"];
+        let place = dirs.iter().map(|dir| self.root.join(dir).join(program)).find(|path| path.exists());
+        place.with_context(|| format!("{program} is not installed"))
+    }
+
+    /// What the packages for the other processor came with: nobody here can ask its dynamic linker.
+    fn add_all_libraries(&self) -> anyhow::Result<()> {
+        let from = self.root.join("usr/lib").join(self.architecture.libraries);
+        let into = self.tree.join("lib").join(self.architecture.libraries);
+        fs::create_dir_all(&into)?;
+        for library in fs::read_dir(&from)?.flatten().filter(|entry| entry.path().is_file()) {
+            fs::copy(library.path(), into.join(library.file_name()))?;
+        }
+        let loader = self.architecture.loader;
+        fs::copy(into.join(loader), self.tree.join("lib").join(loader)).map(drop).context(loader)
     }
 
     fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
@@ -70,7 +115,8 @@ impl Suite {
     /// Adds a program, with the libraries that it is linked to.
     fn add(&self, program: &Path, to: &str) -> anyhow::Result<()> {
         fs::copy(program, self.tree.join(to)).with_context(|| program.display().to_string())?;
-        for library in libraries(program) {
+        let libraries = if is_own(self.architecture) { libraries(program) } else { BTreeSet::new() };
+        for library in libraries {
             let place = self.tree.join(library.strip_prefix("/")?);
             fs::create_dir_all(place.parent().context("a library without a directory")?)?;
             fs::copy(&library, &place).with_context(|| library.display().to_string())?;
@@ -78,31 +124,66 @@ impl Suite {
         Ok(())
     }
 
-    /// The tree as an archive that the kernel unpacks, with what this machine is to be like.
+    /// What the kernel unpacks: the tree, and behind it what this machine is to be like
+    /// (`Documentation/driver-api/early-userspace/buffer-format.rst`).
     pub(super) fn pack(&self, machine: &Machine, kernel: &Kernel, place: &Path) -> anyhow::Result<PathBuf> {
+        let own = place.join("own");
+        for dir in ["etc", "lib"] {
+            fs::create_dir_all(own.join(dir))?;
+        }
         let mut words = vec![format!("layout={}", machine.layout.as_str())];
         words.extend(machine.hides_types.then(|| "hides_types=1".to_owned()));
         words.extend(machine.is_unprivileged.then(|| "unprivileged=1".to_owned()));
-        fs::write(self.tree.join("etc/machine"), words.join("\n") + "\n")?;
+        fs::write(own.join("etc/machine"), words.join("\n") + "\n")?;
         let unpack = if kernel.veth.extension().is_some_and(|extension| extension == "xz") { "xz -dc" } else { "cat" };
-        let module = format!("{unpack} '{}' >'{}'", kernel.veth.display(), self.tree.join("lib/veth.ko").display());
-        run(Command::new("sh").args(["-c", &module]))?;
-        let image = place.join("image");
-        let script = format!(
-            "cd '{}' && find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1 >'{}'",
-            self.tree.display(),
-            image.display()
-        );
-        fs::set_permissions(&self.tree, fs::Permissions::from_mode(0o755))?;
-        run(Command::new("sh").args(["-c", &script]))?;
+        shell(&format!("{unpack} '{}' >'{}'", kernel.veth.display(), own.join("lib/veth.ko").display()))?;
+        let (addition, image) = (place.join("own.cpio.gz"), place.join("image"));
+        archive(&own, &addition)?;
+        shell(&format!("cat '{}' '{}' >'{}'", self.archive.display(), addition.display(), image.display()))?;
         Ok(image)
+    }
+
+    /// The test programs as cargo names them, and the load.
+    fn test_programs(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let arguments = ["test", "--no-run", "--package", "tests", "--message-format=json"];
+        // Nobody has to find the libraries of what runs on the other processor.
+        let mut build = if is_own(self.architecture) {
+            cargo(&arguments)
+        } else {
+            release::cargo_static(self.architecture, &arguments)?
+        };
+        for name in TESTS {
+            build.args(["--test", name]);
+        }
+        let said = build.stderr(std::process::Stdio::inherit()).output()?;
+        if !said.status.success() {
+            bail!("the tests do not compile");
+        }
+        let programs = String::from_utf8_lossy(&said.stdout)
+            .lines()
+            .filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next().map(PathBuf::from))
+            .filter_map(|path| {
+                let file = path.file_name()?.to_str()?;
+                // Only tests have a number behind their names.
+                let name = if file == LOAD { file } else { file.rsplit_once('-')?.0 };
+                (file == LOAD || TESTS.contains(&name)).then(|| (name.to_owned(), path.clone()))
+            })
+            .collect::<BTreeMap<_, _>>();
+        if programs.len() != TESTS.len() + 1 {
+            bail!("cargo built {programs:?} instead of {TESTS:?} and {LOAD}");
+        }
+        Ok(programs.into_iter().collect())
     }
 }
 
-fn found(program: &str) -> anyhow::Result<PathBuf> {
-    let dirs = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
-    let place = dirs.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists());
-    place.with_context(|| format!("{program} is not installed"))
+/// Packs a directory as the kernel unpacks it.
+fn archive(tree: &Path, into: &Path) -> anyhow::Result<()> {
+    let pack = "find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1";
+    shell(&format!("cd '{}' && {pack} >'{}'", tree.display(), into.display()))
+}
+
+fn shell(script: &str) -> anyhow::Result<()> {
+    run(Command::new("sh").args(["-c", script]))
 }
 
 /// What the dynamic linker would load; nothing for a static program.
@@ -111,26 +192,6 @@ fn libraries(program: &Path) -> BTreeSet<PathBuf> {
     listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// The test programs as cargo names them.
-fn test_programs() -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let mut build = cargo(&["test", "--no-run", "--package", "tests", "--message-format=json", "--bins"]);
-    for name in TESTS {
-        build.args(["--test", name]);
-    }
-    let said = build.stderr(std::process::Stdio::inherit()).output()?;
-    if !said.status.success() {
-        bail!("the tests do not compile");
-    }
-    let programs = String::from_utf8_lossy(&said.stdout)
-        .lines()
-        .filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next().map(PathBuf::from))
-        .filter_map(|path| {
-            let name = path.file_name()?.to_str()?.rsplit_once('-')?.0.to_owned();
-            TESTS.contains(&name.as_str()).then_some((name, path))
-        })
-        .collect::<Vec<_>>();
-    if programs.len() != TESTS.len() {
-        bail!("cargo built {programs:?} instead of {TESTS:?}");
-    }
-    Ok(programs)
+fn is_own(architecture: &Architecture) -> bool {
+    architecture.name == ARCHITECTURES[0].name
 }

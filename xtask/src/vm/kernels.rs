@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use super::workshop;
 use crate::install::mirrors;
+use crate::release::Architecture;
 use crate::shell::run;
 
 /// The suites that have kernels, oldest first, and those of them that have security updates.
@@ -22,13 +23,14 @@ pub(super) struct Kernel {
     pub(super) veth: PathBuf,
 }
 
-/// The newest kernel of a series (`6.12.`); of an empty series the newest of all.
-pub(super) fn fetch(series: &str) -> anyhow::Result<Kernel> {
-    let place = workshop().join("kernels").join(if series.is_empty() { "newest" } else { series });
+/// The newest kernel of a series (`6.12.`) for a processor; of an empty series the newest of all.
+pub(super) fn fetch(architecture: &'static Architecture, series: &str) -> anyhow::Result<Kernel> {
+    let series_or_newest = if series.is_empty() { "newest" } else { series };
+    let place = workshop().join("kernels").join(architecture.name).join(series_or_newest);
     if let Some(kernel) = unpacked(&place) {
         return Ok(kernel);
     }
-    let apt = Apt::prepare()?;
+    let apt = Apt::prepare(architecture)?;
     let package = apt.newest(series)?;
     println!("kernel {series}: {package}");
     fs::create_dir_all(&place)?;
@@ -60,22 +62,25 @@ fn unpacked(place: &Path) -> Option<Kernel> {
 /// apt with sources and lists of its own.
 struct Apt {
     dir: PathBuf,
+    architecture: &'static Architecture,
 }
 
 impl Apt {
-    fn prepare() -> anyhow::Result<Self> {
-        let apt = Self { dir: workshop().join("apt") };
+    fn prepare(architecture: &'static Architecture) -> anyhow::Result<Self> {
+        let apt = Self { dir: workshop().join("apt").join(architecture.name), architecture };
         for dir in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.dir.join(dir))?;
         }
         let (main, security) = mirrors().context("apt has no Debian mirror")?;
-        let mut sources = String::new();
+        let (name, mut sources) = (architecture.name, String::new());
         for suite in SUITES {
-            sources += &format!("deb [arch=amd64] {main} {suite} main\n");
+            sources += &format!("deb [arch={name}] {main} {suite} main\n");
         }
         for suite in SECURITY {
-            sources += &format!("deb [arch=amd64] {security} {suite}-security main\n");
+            sources += &format!("deb [arch={name}] {security} {suite}-security main\n");
         }
+        // Nothing is installed there.
+        fs::write(apt.dir.join("status"), "")?;
         let list = apt.dir.join("sources.list");
         if fs::read_to_string(&list).ok().as_ref() != Some(&sources) {
             fs::write(&list, sources)?;
@@ -84,12 +89,15 @@ impl Apt {
         Ok(apt)
     }
 
-    fn options(&self) -> [String; 5] {
+    fn options(&self) -> [String; 8] {
         let dir = self.dir.display();
         [
             format!("Dir::Etc::sourcelist={dir}/sources.list"),
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
             format!("Dir::State::lists={dir}/lists"),
+            format!("Dir::State::status={dir}/status"),
+            format!("APT::Architecture={}", self.architecture.name),
+            format!("APT::Architectures={}", self.architecture.name),
             format!("Dir::Cache={dir}/cache"),
             "APT::Sandbox::User=root".to_owned(),
         ]
@@ -111,7 +119,8 @@ impl Apt {
     /// `NAME=VERSION` of the newest kernel package of a series. Newer suites split the kernel from the package that signs
     /// it, which then depends on it: the name of the kernel itself sorts last.
     fn newest(&self, series: &str) -> anyhow::Result<String> {
-        let found = self.cache(&["search", "--names-only", "^linux-(image|binary)-[0-9].*-cloud-amd64$"])?;
+        let pattern = format!("^linux-(image|binary)-[0-9].*-cloud-{}$", self.architecture.name);
+        let found = self.cache(&["search", "--names-only", &pattern])?;
         let names: Vec<&str> = found.lines().filter_map(|line| line.split(' ').next()).collect();
         let versions = self.cache(&[&["madison"], &names[..]].concat())?;
         let mut kernels: Vec<_> = versions
@@ -129,6 +138,26 @@ impl Apt {
             None => bail!("no kernel {series} in {} of Debian", SUITES.join(", ")),
         }
     }
+}
+
+/// A directory with packages for a processor, and with what they need, unpacked and not installed.
+pub(super) fn unpacked_packages(architecture: &'static Architecture, names: &[&str]) -> anyhow::Result<PathBuf> {
+    let place = workshop().join("programs").join(architecture.name);
+    if place.exists() {
+        return Ok(place);
+    }
+    let apt = Apt::prepare(architecture)?;
+    let mut download = apt.command("apt-get");
+    run(download.args(["install", "--download-only", "--yes", "--quiet", "--no-install-recommends"]).args(names))?;
+    let unpacking = place.with_extension("part");
+    fs::create_dir_all(&unpacking)?;
+    for deb in fs::read_dir(apt.dir.join("cache/archives"))?.flatten().map(|entry| entry.path()) {
+        if deb.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&deb).arg(&unpacking))?;
+        }
+    }
+    fs::rename(&unpacking, &place)?;
+    Ok(place)
 }
 
 /// What versions of one source are compared by.

@@ -1,5 +1,7 @@
 //! The machines: a kernel, how it is booted, what it lets an agent see.
 
+use crate::release::{ARCHITECTURES, Architecture};
+
 /// How the cgroup trees are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
@@ -23,9 +25,9 @@ impl Layout {
 }
 
 /// A machine.
-#[derive(Debug)]
 pub(super) struct Machine {
     pub(super) name: &'static str,
+    pub(super) architecture: &'static Architecture,
     /// The kernel's version begins with this; empty is the newest of all.
     pub(super) series: &'static str,
     pub(super) layout: Layout,
@@ -38,16 +40,27 @@ pub(super) struct Machine {
     /// Whether every test must run: a machine from which something was taken may skip what needs it, and its golden text of
     /// `doctor` says what that is.
     pub(super) is_capable: bool,
+    /// Whether it runs only when it is named: it takes long.
+    pub(super) is_apart: bool,
+}
+
+impl Machine {
+    /// Whether it has this processor.
+    pub(super) fn is_of(&self, architecture: &Architecture) -> bool {
+        self.architecture.name == architecture.name
+    }
 }
 
 const PLAIN: Machine = Machine {
     name: "",
+    architecture: ARCHITECTURES[0],
     series: "",
     layout: Layout::V2,
     boot: "",
     hides_types: false,
     is_unprivileged: false,
     is_capable: true,
+    is_apart: false,
 };
 
 /// Every machine. The first ones are what users have; each of the others lacks one thing.
@@ -73,4 +86,5 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, is_capable: false, ..PLAIN },
     Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, is_capable: false, ..PLAIN },
+    Machine { name: ARCHITECTURES[1].name, architecture: ARCHITECTURES[1], series: "6.12.", is_apart: true, ..PLAIN },
 ];

@@ -1,5 +1,6 @@
 //! The tests in emulated machines with other kernels: `cargo xtask vm [MACHINE…]`.
 
+pub(crate) mod board;
 mod image;
 mod kernels;
 mod machines;
@@ -8,49 +9,83 @@ mod verdict;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use self::board::board;
+use self::kernels::Kernel;
 use self::machines::{MACHINES, Machine};
-use self::verdict::Verdict;
+use self::verdict::{Verdict, Verdicts};
+use crate::release::{self, ARCHITECTURES, Architecture};
 use crate::shell::{root, target};
-use crate::{install, release};
 
 /// A machine that has not ended by then hangs; emulation is slow, and more so beside other work.
-const LONGEST: &str = "1500";
+const LONGEST: &str = "3000";
+
+/// So many machines run side by side.
+const TOGETHER: usize = 2;
 
 /// Where kernels and images are kept.
 fn workshop() -> PathBuf {
     root().join(target()).join("vm")
 }
 
-/// Boots the machines named, or all, and runs the suite in each.
+/// Boots the machines named, or all but those apart, and runs the suite in each.
 pub(crate) fn vm(names: &[String]) -> anyhow::Result<()> {
     let chosen = choose(names)?;
-    install::emulator()?;
-    // A binary that is named is taken as it is.
-    let agent = std::env::var_os("SYSTEM_MONITOR_BIN").map_or_else(release::build_static, |named| Ok(named.into()))?;
-    let suite = image::Suite::build(&agent)?;
     let mut verdicts = Vec::new();
-    for machine in chosen {
-        let began = Instant::now();
-        println!("\x1b[1m── {} ──\x1b[0m", machine.name);
-        let console = boot(machine, &suite)?;
-        let verdict = Verdict::read(machine, &console);
-        verdict.print_tests(began.elapsed());
-        verdicts.push(verdict);
+    for architecture in ARCHITECTURES {
+        let machines: Vec<_> = chosen.iter().copied().filter(|machine| machine.is_of(architecture)).collect();
+        if !machines.is_empty() {
+            // A binary that is named is taken as it is.
+            let named = std::env::var_os("SYSTEM_MONITOR_BIN").map(PathBuf::from);
+            let agent = named.map_or_else(|| release::build_static(architecture), Ok)?;
+            verdicts.extend(run(architecture, machines, &agent)?);
+        }
     }
-    println!("\n\x1b[1m── machines ──\x1b[0m");
-    for verdict in &verdicts {
-        println!("{verdict}");
-    }
-    verdict::unseen(&verdicts)?;
-    let failed: Vec<&str> = verdicts.iter().filter(|verdict| !verdict.is_good()).map(|verdict| verdict.name).collect();
-    if !failed.is_empty() {
-        bail!("failed on {}", failed.join(", "));
-    }
-    Ok(())
+    Verdicts(verdicts).judge()
+}
+
+/// Boots every machine but those apart, and runs the suite in each.
+pub(crate) fn all(agent: &Path) -> anyhow::Result<Verdicts> {
+    Ok(Verdicts(run(ARCHITECTURES[0], choose(&[])?, agent)?))
+}
+
+fn run(
+    architecture: &'static Architecture,
+    machines: Vec<&'static Machine>,
+    agent: &Path,
+) -> anyhow::Result<Vec<Verdict>> {
+    board(architecture).install()?;
+    let suite = image::Suite::build(architecture, agent)?;
+    // One after the other: they share apt's lists.
+    let kernel = |machine: &&Machine| kernels::fetch(machine.architecture, machine.series);
+    let kernels = machines.iter().map(kernel).collect::<anyhow::Result<Vec<_>>>()?;
+    let waiting = Mutex::new(machines.into_iter().zip(kernels));
+    let verdicts = Mutex::new(Vec::new());
+    let next = || waiting.lock().ok().and_then(|mut waiting| waiting.next());
+    std::thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(|| {
+                while let Some((machine, kernel)) = next() {
+                    let verdict = examine(machine, &kernel, &suite);
+                    verdicts.lock().map(|mut verdicts| verdicts.push(verdict)).unwrap_or_default();
+                }
+            });
+        }
+    });
+    verdicts.into_inner().unwrap_or_default().into_iter().collect()
+}
+
+/// Boots a machine, and prints what came of it.
+fn examine(machine: &'static Machine, kernel: &Kernel, suite: &image::Suite) -> anyhow::Result<Verdict> {
+    let began = Instant::now();
+    println!("{}: boots", machine.name);
+    let verdict = Verdict::read(machine, &boot(machine, kernel, suite)?);
+    verdict.print_tests(began.elapsed());
+    Ok(verdict)
 }
 
 fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Machine>> {
@@ -58,24 +93,27 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Machine>> {
         let known: Vec<&str> = MACHINES.iter().map(|machine| machine.name).collect();
         bail!("{unknown:?} is no machine; there are {}", known.join(", "));
     }
-    Ok(MACHINES.iter().filter(|machine| names.is_empty() || names.iter().any(|name| name == machine.name)).collect())
+    let is_chosen = |machine: &&Machine| match names {
+        [] => !machine.is_apart,
+        _ => names.iter().any(|name| name == machine.name),
+    };
+    Ok(MACHINES.iter().filter(is_chosen).collect())
 }
 
 /// Boots a machine, and returns what it said on its console.
-fn boot(machine: &Machine, suite: &image::Suite) -> anyhow::Result<String> {
-    let kernel = kernels::fetch(machine.series)?;
+fn boot(machine: &Machine, kernel: &Kernel, suite: &image::Suite) -> anyhow::Result<String> {
     let place = workshop().join(machine.name);
     fs::create_dir_all(&place)?;
     let disk = place.join("disk");
     fs::File::create(&disk)?.set_len(image::DISK)?;
-    let image = suite.pack(machine, &kernel, &place)?;
+    let image = suite.pack(machine, kernel, &place)?;
     let console = place.join("console");
     let status = emulate(&kernel.image, &image, &disk, machine)
         .stdout(fs::File::create(&console)?)
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
         .status()
-        .context("qemu-system-x86_64 cannot be started")?;
+        .context("the emulator cannot be started")?;
     let said = String::from_utf8_lossy(&fs::read(&console)?).replace('\r', "");
     if !status.success() {
         println!("{}: the emulator ended with {status}; its console is in {}", machine.name, console.display());
@@ -84,24 +122,13 @@ fn boot(machine: &Machine, suite: &image::Suite) -> anyhow::Result<String> {
 }
 
 fn emulate(kernel: &Path, image: &Path, disk: &Path, machine: &Machine) -> Command {
+    let board = board(machine.architecture);
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", LONGEST, "qemu-system-x86_64"]);
-    command.args([
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-        "-m",
-        "2048",
-        "-nographic",
-        "-no-reboot",
-        "-nic",
-        "none",
-    ]);
+    command.args(["--kill-after=10", LONGEST, board.program, "-machine", board.machine]);
+    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
+    command.args(["-nographic", "-no-reboot", "-nic", "none"]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(image);
-    command.arg("-append").arg(format!("console=ttyS0 loglevel=1 panic=-1 psi=1 {}", machine.boot));
+    command.arg("-append").arg(format!("console={} loglevel=1 panic=-1 psi=1 {}", board.console, machine.boot));
     command.arg("-drive").arg(format!("file={},if=none,id=disk,format=raw", disk.display()));
     command.args(["-device", "nvme,drive=disk,serial=1"]);
     command

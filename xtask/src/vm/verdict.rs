@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::machines::Machine;
+use super::machines::{MACHINES, Machine};
 use crate::shell::{cargo, root};
 
+/// What became of all machines.
+pub(crate) struct Verdicts(pub(super) Vec<Verdict>);
+
 /// What became of a machine.
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     pub(super) name: &'static str,
     is_capable: bool,
     kernel: String,
-    passed: usize,
+    /// `SUITE::TEST` of those that ran to their end.
+    passed: BTreeSet<String>,
     failed: Vec<String>,
     skipped: Vec<String>,
     /// Suites that began and never ended.
@@ -38,8 +42,11 @@ impl Verdict {
         };
         let marked =
             |mark: &'static str| lines.iter().filter_map(move |line| line.strip_prefix(mark)).map(str::to_owned);
-        let results = lines.iter().filter_map(|line| line.strip_prefix("test ")?.rsplit_once(" ... "));
-        let failed = results.clone().filter(|(_, result)| result.contains("FAILED")).map(|(name, _)| name.to_owned());
+        let results = results(&lines);
+        let failed = results.iter().filter(|(_, result)| result.contains("FAILED")).map(|(name, _)| name.clone());
+        let skipped: Vec<String> = between("@skips").into_iter().map(str::to_owned).collect();
+        let is_skipped = |name: &str| skipped.iter().any(|skip| test_of(skip) == name);
+        let passed = results.iter().filter(|(name, result)| result.ends_with("ok") && !is_skipped(name));
         let suites: Vec<String> = marked("@suite ").collect();
         let ended = marked("@ended ").count();
         let doctor = between("@doctor").join("\n") + "\n";
@@ -47,9 +54,9 @@ impl Verdict {
             name: machine.name,
             is_capable: machine.is_capable,
             kernel: marked("@kernel ").next().unwrap_or_else(|| "did not boot".to_owned()),
-            passed: results.filter(|(_, result)| result.ends_with("ok")).count(),
+            passed: passed.map(|(name, _)| name.clone()).collect(),
             failed: failed.collect(),
-            skipped: between("@skips").into_iter().map(str::to_owned).collect(),
+            skipped,
             unfinished: suites.iter().skip(ended).cloned().collect(),
             suites: suites.len(),
             doctor,
@@ -63,7 +70,7 @@ impl Verdict {
 
     pub(super) fn is_good(&self) -> bool {
         self.suites > 0
-            && self.passed > 0
+            && !self.passed.is_empty()
             && self.failed.is_empty()
             && self.unfinished.is_empty()
             && !self.doctor_differs
@@ -107,13 +114,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_good() { "ok    " } else { "FAILED" };
-        write!(
-            f,
-            "{word} {:<22} {:<28} {} passed",
-            self.name,
-            self.kernel,
-            self.passed.saturating_sub(self.skipped.len())
-        )?;
+        write!(f, "{word} {:<22} {:<28} {} passed", self.name, self.kernel, self.passed.len())?;
         write!(f, ", {} failed, {} skipped", self.failed.len(), self.skipped.len())?;
         if !self.unfinished.is_empty() {
             write!(f, ", never ended: {}", self.unfinished.join(", "))?;
@@ -125,21 +126,59 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Numbers that no machine ever gave another value than zero are not tested, whatever the tests say.
-pub(super) fn unseen(verdicts: &[Verdict]) -> anyhow::Result<()> {
-    if verdicts.len() < super::MACHINES.len() {
-        return Ok(());
+impl Verdicts {
+    /// The machine in which a test ran that was skipped elsewhere.
+    pub(crate) fn ran(&self, skip: &str) -> Option<&'static str> {
+        self.0.iter().find(|verdict| verdict.passed.contains(test_of(skip))).map(|verdict| verdict.name)
     }
-    let seen: BTreeSet<&str> = verdicts.iter().flat_map(|verdict| &verdict.seen).map(String::as_str).collect();
-    let output = cargo(&["run", "--quiet", "--package", "monitor", "--", "metrics"]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let unseen: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| !name.starts_with('(') && !seen.contains(name))
-        .collect();
-    if !unseen.is_empty() {
-        bail!("never other than zero on any machine: {}", unseen.join(", "));
+
+    /// Says what became of each. An error names what failed.
+    pub(crate) fn judge(&self) -> anyhow::Result<()> {
+        println!("\n\x1b[1m── machines ──\x1b[0m");
+        for verdict in &self.0 {
+            println!("{verdict}");
+        }
+        let failed: Vec<&str> =
+            self.0.iter().filter(|verdict| !verdict.is_good()).map(|verdict| verdict.name).collect();
+        if !failed.is_empty() {
+            bail!("failed on {}", failed.join(", "));
+        }
+        let all = MACHINES.iter().filter(|machine| !machine.is_apart).count();
+        if self.0.len() >= all { self.judge_numbers() } else { Ok(()) }
     }
-    Ok(())
+
+    /// Numbers that no machine ever gave another value than zero are not tested, whatever the tests say.
+    fn judge_numbers(&self) -> anyhow::Result<()> {
+        let seen: BTreeSet<&str> = self.0.iter().flat_map(|verdict| &verdict.seen).map(String::as_str).collect();
+        let output = cargo(&["run", "--quiet", "--package", "monitor", "--", "metrics"]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let unseen: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| !name.starts_with('(') && !seen.contains(name))
+            .collect();
+        if !unseen.is_empty() {
+            bail!("never other than zero on any machine: {}", unseen.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// Each test of each suite, as `SUITE::TEST`, and what is said of it.
+fn results<'a>(lines: &[&'a str]) -> Vec<(String, &'a str)> {
+    let mut suite = "";
+    let mut results = Vec::new();
+    for line in lines {
+        if let Some(name) = line.strip_prefix("@suite ") {
+            suite = name;
+        } else if let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) {
+            results.push((format!("{suite}::{name}"), result));
+        }
+    }
+    results
+}
+
+/// The test that a line about a skipped one is about.
+fn test_of(skip: &str) -> &str {
+    skip.split_once(" (line ").map_or(skip, |(test, _)| test)
 }

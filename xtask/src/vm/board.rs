@@ -1,0 +1,32 @@
+//! How a processor is emulated.
+
+use crate::install;
+use crate::release::Architecture;
+
+/// The emulator of a processor.
+pub(crate) struct Board {
+    pub(super) program: &'static str,
+    package: &'static str,
+    pub(super) machine: &'static str,
+    /// Where the kernel's words come out.
+    pub(super) console: &'static str,
+}
+
+const AMD64: Board =
+    Board { program: "qemu-system-x86_64", package: "qemu-system-x86", machine: "q35", console: "ttyS0" };
+const ARM64: Board =
+    Board { program: "qemu-system-aarch64", package: "qemu-system-arm", machine: "virt", console: "ttyAMA0" };
+
+/// That of an architecture.
+pub(crate) fn board(architecture: &Architecture) -> &'static Board {
+    if architecture.name == "arm64" { &ARM64 } else { &AMD64 }
+}
+
+impl Board {
+    /// Installs the emulator, and what its machines' images are packed with.
+    pub(crate) fn install(&self) -> anyhow::Result<()> {
+        install::packages(&["busybox-static", "cpio", "iproute2", "util-linux", "binutils", "xz-utils"])?;
+        install::valkey()?;
+        install::emulator(self.program, self.package)
+    }
+}
