@@ -80,7 +80,7 @@ impl Watched {
         command.env("VALKEY_URL", format!("unix://{}", valkey.path("socket").display()));
         group.enter(&mut command);
         let agent = Agent::spawn(command);
-        let watched = Self { agent: agent, group, valkey, name };
+        let watched = Self { agent, group, valkey, name };
         watched.valkey.report(name, PATIENCE).expect("no report");
         watched
     }

@@ -37,9 +37,6 @@ pub(super) struct Machine {
     pub(super) hides_types: bool,
     /// Whether the agent runs as an ordinary user without any capability.
     pub(super) is_unprivileged: bool,
-    /// Whether every test must run: a machine from which something was taken may skip what needs it, and its golden text of
-    /// `doctor` says what that is.
-    pub(super) is_capable: bool,
     /// Whether it runs only when it is named: it takes long.
     pub(super) is_apart: bool,
 }
@@ -59,7 +56,6 @@ const PLAIN: Machine = Machine {
     boot: "",
     hides_types: false,
     is_unprivileged: false,
-    is_capable: true,
     is_apart: false,
 };
 
@@ -68,9 +64,9 @@ pub(super) const MACHINES: &[Machine] = &[
     Machine { name: "newest", ..PLAIN },
     Machine { name: "6.12", series: "6.12.", ..PLAIN },
     Machine { name: "6.1", series: "6.1.", ..PLAIN },
-    Machine { name: "5.10", series: "5.10.", is_capable: false, ..PLAIN },
-    Machine { name: "6.12-hybrid", series: "6.12.", layout: Layout::Hybrid, is_capable: false, ..PLAIN },
-    Machine { name: "6.1-v1", series: "6.1.", layout: Layout::V1, is_capable: false, ..PLAIN },
+    Machine { name: "5.10", series: "5.10.", ..PLAIN },
+    Machine { name: "6.12-hybrid", series: "6.12.", layout: Layout::Hybrid, ..PLAIN },
+    Machine { name: "6.1-v1", series: "6.1.", layout: Layout::V1, ..PLAIN },
     Machine {
         name: "6.12-integrity",
         series: "6.12.",
@@ -81,10 +77,10 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "6.12-confidentiality",
         series: "6.12.",
         boot: "lsm=lockdown,capability,landlock,bpf lockdown=confidentiality",
-        is_capable: false,
+
         ..PLAIN
     },
-    Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, is_capable: false, ..PLAIN },
-    Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, is_capable: false, ..PLAIN },
+    Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, ..PLAIN },
+    Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, ..PLAIN },
     Machine { name: ARCHITECTURES[1].name, architecture: ARCHITECTURES[1], series: "6.12.", is_apart: true, ..PLAIN },
 ];
