@@ -178,11 +178,11 @@ pub fn plan(host: &Host, config: &Config) -> Plan {
         drop: if config.drop_privileges { Decision::Take } else { Decision::Off("--drop-privileges false".to_owned()) },
         kept: kept(host, config),
         landlock: sandbox(config, Layer::Landlock),
-        // It hides other processes as if one wanted to debug them.
-        grows: config.scope == Scope::Host,
+        // Landlock hides other processes as if one wanted to debug them.
         readers_are_held: config.scope == Scope::Own && host.counts_descriptors,
         reach: reach(host, config),
         seccomp: sandbox(config, Layer::Seccomp),
+        grows: config.scope == Scope::Host,
     }
 }
 
@@ -266,6 +266,9 @@ fn kept(host: &Host, config: &Config) -> Vec<Kept> {
     let writes = matches!(listens_at, Some(Listening::Unix(_)))
         || valkey
             .is_some_and(|valkey| valkey.buffer_dir.is_some() || matches!(valkey.target.address, Address::Unix(_)));
+    // The older one is what runtimes and kernels give that do not know the other.
+    let has_bpf = host.capabilities.contains(CapabilitySet::BPF);
+    let bpf = if has_bpf { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
     let rows = [
         (
             CapabilitySet::SYS_PTRACE,
@@ -285,8 +288,8 @@ fn kept(host: &Host, config: &Config) -> Vec<Kept> {
             "listening at a port below 1024",
         ),
         (
-            CapabilitySet::BPF,
-            host.bpf_is_restricted && (of_machine || host.kernel < (5, 19)),
+            bpf,
+            config.ebpf != Ebpf::Off && host.bpf_is_restricted && (of_machine || host.kernel < (5, 19)),
             "larger maps in scope host; and reading maps, which Linux before 5.19 allows only to the privileged",
         ),
     ];

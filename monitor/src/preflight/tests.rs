@@ -156,6 +156,10 @@ fn only_capabilities_that_something_needs_are_kept() {
     }
     let old = Host { kernel: (5, 10), counts_descriptors: false, ..capable_host() };
     assert_eq!(keep(&old, &of_a_machine()), reading | CapabilitySet::BPF);
+    let older = Host { capabilities: CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN, ..old.clone() };
+    assert_eq!(keep(&older, &config(&still)), CapabilitySet::SYS_ADMIN);
+    let files = [still[0], still[1], ("MONITOR_EBPF", "off")];
+    assert_eq!(keep(&older, &config(&files)), CapabilitySet::empty());
     assert_eq!(keep(&Host { bpf_is_restricted: false, ..old }, &of_a_machine()), reading);
     let nothing = Host { capabilities: CapabilitySet::empty(), ..capable_host() };
     assert_eq!(keep(&nothing, &of_a_machine()), CapabilitySet::empty());
