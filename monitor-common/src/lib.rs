@@ -237,26 +237,25 @@ impl Processes {
 
 impl Cpu {
     /// CPU time in user mode and in the kernel, in nanoseconds, as the kernel tells it: `total` divided in the proportion of
-    /// the ticks, so that both together are exact, and none ever goes back behind what was told before
-    /// (`cputime_adjust()` in `kernel/sched/cputime.c`). `told` is what this function said of the reading before.
+    /// the ticks, so that both together are exact (`cputime_adjust()` in `kernel/sched/cputime.c`). `told` is what this
+    /// function said of the reading before, behind which none ever goes back; what the file has shown is an estimate of its
+    /// own, and kept to as far as that allows.
     pub fn divided(&self, told: (u64, u64)) -> (u64, u64) {
-        let shown = (self.shown_user, self.shown_system);
-        let sum = |(user, system): (u64, u64)| user.saturating_add(system);
-        let before = if sum(shown) > sum(told) { shown } else { told };
-        if sum(before) >= self.total {
-            return before;
+        let total = self.total;
+        if told.0.saturating_add(told.1) >= total {
+            return told;
         }
         let system = match (self.user, self.system) {
             (_, 0) => 0,
-            (0, _) => self.total,
+            (0, _) => total,
             (user, system) => {
-                let part = u128::from(self.total) * u128::from(system) / (u128::from(user) + u128::from(system));
-                u64::try_from(part).unwrap_or(self.total)
+                let part = u128::from(total) * u128::from(system) / (u128::from(user) + u128::from(system));
+                u64::try_from(part).unwrap_or(total)
             }
         };
-        let system = system.max(before.1);
-        let user = self.total.saturating_sub(system).max(before.0);
-        (user, self.total.saturating_sub(user))
+        let user = total.saturating_sub(system.max(self.shown_system)).max(self.shown_user);
+        let system = total.saturating_sub(user).clamp(told.1, total - told.0);
+        (total - system, system)
     }
 }
 
@@ -295,5 +294,7 @@ mod tests {
         }
         let file = Cpu { shown_user: 50, shown_system: 50, ..cpu(100, 1, 0) };
         assert_eq!(file.divided((10, 10)), (50, 50));
+        let apart = Cpu { shown_user: 60, shown_system: 30, ..cpu(100, 1, 1) };
+        assert_eq!((apart.divided((10, 10)), apart.divided((40, 45))), ((60, 40), (55, 45)));
     }
 }
