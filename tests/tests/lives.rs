@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tests::agent::Agent;
 use tests::cgroup::Group;
+use tests::leftovers::Held;
 use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 use tests::watched::Load;
@@ -126,4 +127,30 @@ fn of_many_that_live_a_moment_none_is_missed_and_nothing_is_left() {
 
 fn descriptors(agent: &Agent) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count()
+}
+
+#[test]
+fn of_containers_that_came_and_went_nothing_is_left() {
+    if !tests::is_root() {
+        skip!("control groups take root");
+    }
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "200ms", "--disk-interval", "0s"], &[]);
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    valkey.report(machine.trim(), PATIENCE).expect("no report of the machine");
+    let before = Held::by(&agent);
+    for _ in 0..300 {
+        let (group, _) = Group::docker().unwrap();
+        let mut command = Command::new("true");
+        group.enter(&mut command);
+        assert!(command.status().unwrap().success());
+    }
+    // Each had a descriptor per file and an entry per map; other tests make and remove cgroups too.
+    let settled = || {
+        let after = Held::by(&agent);
+        let slack = 150;
+        let is_back = after.descriptors < before.descriptors + slack && after.entries < before.entries + slack;
+        is_back.then_some(())
+    };
+    assert!(eventually(PATIENCE, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
 }

@@ -41,6 +41,7 @@ cargo xtask COMMAND
   bench http [SECONDS]  measure what clients of the server cost the readings
   bench page [SECONDS]  measure what a thousand containers cost the browser that shows them
   bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
+  bench churn [N]   what is left of so many containers that came and went (100000)
   bench bulk [N…]   what the passes over so many cgroups cost, against reading their files (10 100 1000 10000)
   soak [SECONDS] [SEED]
                     containers come and go, Valkey fails and agents end for so long (3600), as the seed says (1)

@@ -150,12 +150,13 @@ fn other_kernels(skips: &mut Skips) -> anyhow::Result<()> {
     verdicts.judge()
 }
 
+/// The benchmarks besides that of the agent itself.
+const BENCHMARKS: [&str; 7] = ["bulk", "churn", "fleet", "hostile", "host", "http", "page"];
+
 /// Measures the agent; `arguments` go to the benchmark, which the first of them may name.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let (bench, arguments) = match arguments.split_first() {
-        Some((name, rest)) if ["bulk", "fleet", "hostile", "host", "http", "page"].contains(&name.as_str()) => {
-            (name.as_str(), rest)
-        }
+        Some((name, rest)) if BENCHMARKS.contains(&name.as_str()) => (name.as_str(), rest),
         _ => ("agent", arguments),
     };
     measure(bench, arguments)

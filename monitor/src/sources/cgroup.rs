@@ -10,6 +10,7 @@ use std::fs::File as Handle;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -24,6 +25,9 @@ const RETRY: u64 = 60;
 
 /// Which cgroups keep their files open is decided anew after so many readings.
 const CHOOSE: u64 = 12;
+
+/// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
+const LIMITS: Duration = Duration::from_secs(4);
 
 /// No file of a cgroup is longer; what is, is not read to its end.
 const LONGEST: usize = 1 << 20;
@@ -157,12 +161,14 @@ struct Reader {
     is_short: bool,
     /// Counts the readings, those of what has ended too.
     turn: u64,
+    /// When this one began.
+    now: Duration,
 }
 
 impl CgroupFiles {
     /// Keeps at most `room` files open.
     pub fn new(room: usize) -> Self {
-        let reader = Reader { buffer: vec![0; 8192], room, keep: true, is_short: false, turn: 0 };
+        let reader = Reader { buffer: vec![0; 8192], room, keep: true, is_short: false, turn: 0, now: Duration::ZERO };
         let ended = Cause::new("the container has ended");
         Self { plans: plans(), open: HashMap::new(), above: HashMap::new(), reader, readings: 0, ended }
     }
@@ -176,6 +182,7 @@ impl Source for CgroupFiles {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let whole = into.extent == Extent::Whole;
         self.reader.turn += 1;
+        self.reader.now = into.taken.mono;
         let known = self.open.len();
         self.open.retain(|id, open| {
             let stays = match into.cgroups.get(id) {
@@ -277,6 +284,8 @@ fn unlimited(plans: &[Plan], identity: &Identity, values: &mut Values) {
 struct Kept {
     own: Level,
     above: Vec<Arc<Mutex<Shared>>>,
+    /// The smallest of all, and when it was looked for.
+    smallest: Option<(Duration, Result<Option<u64>, Trouble>)>,
     said: Option<(Trouble, Cause)>,
     /// For each row whose number the file does not have, why.
     lacks: Vec<Option<Cause>>,
@@ -295,7 +304,7 @@ impl Kept {
             Arc::clone(shared)
         };
         let (own, above) = (Level::new(plan), around.map(share).collect());
-        Some(Self { own, above, said: None, lacks: vec![None; plan.rows.len()] })
+        Some(Self { own, above, smallest: None, said: None, lacks: vec![None; plan.rows.len()] })
     }
 
     fn count_open(&self) -> usize {
@@ -338,6 +347,28 @@ impl Kept {
     }
 
     fn smallest(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader, values: &mut Values) {
+        let is_fresh = |at: Duration| reader.now > at && reader.now - at < LIMITS;
+        let found = match self.smallest {
+            Some((at, found)) if is_fresh(at) => found,
+            _ => {
+                let found = self.look(plan, dir, retry, reader);
+                self.smallest = Some((reader.now, found));
+                found
+            }
+        };
+        let smallest = match found {
+            Ok(smallest) => smallest,
+            Err(trouble) => return self.miss(plan, trouble, values),
+        };
+        for (metric, rank, file) in &plan.rows {
+            if let Some(value) = smallest {
+                values.put(*metric, *rank, scaled(value, file.scale));
+            }
+        }
+    }
+
+    /// The smallest number of the cgroup's own file and of those around it; none where none is there.
+    fn look(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
         let (mut smallest, mut missing) = (None, None);
         let own = self.own.number(plan, dir, retry, reader);
         // What others look at too stays open, whoever comes first.
@@ -351,14 +382,7 @@ impl Kept {
             }
         }
         reader.keep = keep;
-        if let Some(trouble) = missing {
-            return self.miss(plan, trouble, values);
-        }
-        for (metric, rank, file) in &plan.rows {
-            if let Some(value) = smallest {
-                values.put(*metric, *rank, scaled(value, file.scale));
-            }
-        }
+        missing.map_or(Ok(smallest), Err)
     }
 
     fn miss(&mut self, plan: &Plan, trouble: Trouble, values: &mut Values) {
@@ -523,7 +547,7 @@ fn read_all(handle: &Handle, buffer: &mut Vec<u8>, at: usize) -> Result<usize, E
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
     use crate::snapshot::Stamp;
@@ -556,7 +580,11 @@ mod tests {
 
     impl Fake {
         fn sample(&mut self) -> Values {
-            let mut into = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+            self.sample_at(Duration::ZERO)
+        }
+
+        fn sample_at(&mut self, mono: Duration) -> Values {
+            let mut into = Snapshot::new(Stamp { mono, wall: SystemTime::UNIX_EPOCH });
             into.cgroups.entry(CgroupId(1)).or_default().identity = Arc::clone(&self.identity);
             self.source.sample(&mut into).unwrap();
             into.cgroups.remove(&CgroupId(1)).unwrap().values
@@ -565,6 +593,21 @@ mod tests {
 
     fn cause(values: &Values, metric: Metric) -> String {
         values.get(metric).unwrap().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn limits_are_read_every_few_seconds_however_often_the_rest_is() {
+        let mut fake = fake(&["v2"], &[("v2/top/own/pids.max", "7\n"), ("v2/top/own/pids.current", "1\n")]);
+        let path = |name: &str| fake.dir.path().join("v2/top/own").join(name);
+        let (limit, current) = (path("pids.max"), path("pids.current"));
+        let mut now = |seconds| {
+            let values = fake.sample_at(Duration::from_secs(seconds));
+            [Metric::PidsLimit, Metric::Threads].map(|metric| values.get(metric).and_then(Result::ok))
+        };
+        assert_eq!(now(1), [Some(7), Some(1)]);
+        std::fs::write(limit, "5\n").unwrap();
+        std::fs::write(current, "2\n").unwrap();
+        assert_eq!([now(2), now(5)], [[Some(7), Some(2)], [Some(5), Some(2)]]);
     }
 
     #[test]

@@ -1,0 +1,61 @@
+//! What an agent holds: where containers come and go, all of it must stay where it was.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use aya::maps::{HashMap, Map, MapData, PerCpuHashMap};
+
+use crate::agent::Agent;
+
+/// What is held at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of resident memory.
+    pub resident: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Entries of all maps by cgroup.
+    pub entries: usize,
+}
+
+impl Held {
+    /// What an agent holds now.
+    pub fn by(agent: &Agent) -> Self {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
+        let entries = maps(agent).into_iter().map(entries).sum();
+        Self { resident: agent.resident(), descriptors, entries }
+    }
+}
+
+/// The ids of the agent's maps, of those that are pinned too.
+fn maps(agent: &Agent) -> BTreeSet<u32> {
+    let infos = fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).unwrap().flatten();
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok());
+    infos.filter_map(|entry| id(fs::read_to_string(entry.path()).ok()?)).collect()
+}
+
+/// How many entries a map has, if it is one by cgroup. A map that is gone meanwhile has none.
+fn entries(id: u32) -> usize {
+    let Ok(map) = MapData::from_id(id) else { return 0 };
+    let Ok(info) = map.info() else { return 0 };
+    let name = info.name_as_str().unwrap_or_default().to_owned();
+    match (name.as_str(), info.value_size()) {
+        ("COUNTS", 32) => counts::<4>(map),
+        ("COUNTS", 40) => counts::<5>(map),
+        // What holds the map that the programs use.
+        (_, 4) => 0,
+        ("LINEAGE", 128) => hash::<16>(map),
+        ("RETIRED", 216) => hash::<27>(map),
+        ("RETIRED", 232) => hash::<29>(map),
+        ("COUNTS" | "LINEAGE" | "RETIRED", size) => panic!("{name} has values of {size} bytes"),
+        _ => 0,
+    }
+}
+
+fn counts<const WORDS: usize>(map: MapData) -> usize {
+    PerCpuHashMap::<_, u64, [u64; WORDS]>::try_from(Map::PerCpuHashMap(map)).unwrap().keys().count()
+}
+
+fn hash<const WORDS: usize>(map: MapData) -> usize {
+    HashMap::<_, u64, [u64; WORDS]>::try_from(Map::HashMap(map)).unwrap().keys().count()
+}
