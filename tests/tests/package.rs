@@ -226,3 +226,16 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     assert!(!machine.run(&format!("test -e {CONFIG}")).status.success());
     assert!(!machine.run("test -e /var/lib/system-monitor").status.success());
 }
+
+#[test]
+fn debians_own_checker_finds_no_error_in_the_package() {
+    let Some(package) = std::env::var_os("SYSTEM_MONITOR_DEB") else {
+        skip!("SYSTEM_MONITOR_DEB names no package; cargo xtask test makes one");
+    };
+    if !has("lintian") {
+        skip!("lintian is not installed");
+    }
+    let Output { status, stdout, stderr } =
+        Command::new("lintian").args(["--allow-root", "--fail-on", "error"]).arg(package).output().unwrap();
+    assert!(status.success(), "{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+}

@@ -84,7 +84,7 @@ fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     if output("podman", &["--version"]).is_none() {
         note("the installation of Podman", install::packages(&["podman", "runc"]));
     }
-    let deployment = ["systemd", "systemd-container", "docker-compose", "golang-go"];
+    let deployment = ["systemd", "systemd-container", "docker-compose", "golang-go", "lintian"];
     note("the installation of what runs what is deployed", install::packages(&deployment));
     note("a root of Debian", install::debian_root().map(drop));
     note("helm and the schemas of Kubernetes", kubernetes::tools().map(drop));
