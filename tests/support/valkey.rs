@@ -1,5 +1,6 @@
 //! A real Valkey server of a test's own, on a port or socket of its own, ended with the test.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -35,7 +36,8 @@ impl Valkey {
         if !crate::has("valkey-server") {
             return None;
         }
-        let dir = tempfile::tempdir().unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        let dir = tempfile::Builder::new().permissions(open).tempdir().unwrap();
         let arguments = arguments.iter().map(|text| text.replace("{dir}", dir.path().to_str().unwrap())).collect();
         Some(Self { child: None, arguments, port: free_port(), dir })
     }

@@ -28,7 +28,8 @@ use crate::valkey::Valkey;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The agent's own talk with Valkey shall not be traffic of the group.
-pub const SOCKET: &[&str] = &["--unixsocket", "{dir}/socket"];
+/// An agent without rights may write there too.
+pub const SOCKET: &[&str] = &["--unixsocket", "{dir}/socket", "--unixsocketperm", "777"];
 
 /// An agent inside a group of its own.
 pub struct Watched {
