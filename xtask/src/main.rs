@@ -36,7 +36,7 @@ cargo xtask COMMAND
   bench hostile [MOST]
                     measure what a container costs that tries to break its observer
   bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
-  bench fleet [SECONDS [OUTAGE]]
+  bench fleet [sidecars] [machines] [outages] [SECONDS [OUTAGE]]
                     measure what many agents cost Valkey, and how they come back after outages (60 300)
   bench http [SECONDS]  measure what clients of the server cost the readings
   bench page [SECONDS]  measure what a thousand containers cost the browser that shows them

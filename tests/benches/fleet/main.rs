@@ -1,6 +1,7 @@
 //! Many agents on one Valkey, and on a cluster: what a report costs the servers, and how all come back after an outage.
 //!
-//! `cargo xtask bench fleet [SECONDS [OUTAGE]]`: each fleet is looked at for so long, and the longest outage takes so long.
+//! `cargo xtask bench fleet [sidecars] [machines] [outages] [SECONDS [OUTAGE]]`: each fleet is looked at for so long, and the longest
+//! outage takes so long; without a word, everything is measured.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 mod agents;
@@ -23,14 +24,24 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const BUSY: f64 = 0.5;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
-    let (seconds, outage) = (arguments.next().unwrap_or(60), arguments.next().unwrap_or(300));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse().ok());
+    let (seconds, outage) = (numbers.next().unwrap_or(60), numbers.next().unwrap_or(300));
+    let parts: Vec<&str> = ["sidecars", "machines", "outages"]
+        .into_iter()
+        .filter(|part| arguments.iter().any(|argument| argument == part))
+        .collect();
+    let is_wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let long = Duration::from_secs(seconds);
-    for fleet in FLEETS {
-        single(fleet, long);
-        several(fleet, long);
+    for (part, fleet) in ["sidecars", "machines"].into_iter().zip(FLEETS) {
+        if is_wanted(part) {
+            single(fleet, long);
+            several(fleet, long);
+        }
     }
-    returns(&[Duration::ZERO, Duration::from_secs(3), Duration::from_secs(60), Duration::from_secs(outage)]);
+    if is_wanted("outages") {
+        returns(&[0, 3, 60, outage].map(Duration::from_secs));
+    }
     println!("\ncargo xtask bench fleet {seconds} {outage}");
 }
 
@@ -68,7 +79,10 @@ fn micros(time: Duration) -> String {
     format!("{:.1} µs", time.as_secs_f64() * 1e6)
 }
 
-fn describe(fleet: &Fleet, work: &Work, reports: f64, long: Duration) -> Duration {
+fn describe(fleet: &Fleet, work: &Work, long: Duration) -> Duration {
+    let reports = work.reports();
+    let planned = fleet.reports_in(long);
+    row("reports written, of those that were due", &format!("{:.1} %", reports / planned * 100.0), "");
     let cpu = work.cpu.div_f64(reports);
     let each = |number: u64| number as f64 / reports;
     let calls: Vec<String> = work
@@ -96,13 +110,12 @@ fn single(fleet: Fleet, long: Duration) {
     ));
     let servers = std::slice::from_ref(&server);
     let work = look(fleet, &format!("valkey://127.0.0.1:{}", server.port), servers, long);
-    let cpu = describe(&fleet, &work, fleet.reports_in(long), long);
+    let cpu = describe(&fleet, &work, long);
     let report: String = server.query(&["GET", "system:metrics:fleet-0000-000"]);
     let logged: Vec<tests::chain::Entry> =
         server.query(&["XREVRANGE", "system:logstream:fleet-0000-000", "+", "-", "COUNT", "1"]);
     let words = Words { report, entry: String::from_utf8(logged[0].1[0].1.clone()).unwrap() };
     row("a report", &format!("{:.2} KiB", words.report.len() as f64 / 1024.0), "");
-    let _: () = server.query(&["FLUSHALL"]);
     let paced = bare::replay(&server, fleet, &words, fleet.agents, true, long);
     let ratio = |other: Duration| format!("{:.2}", cpu.as_secs_f64() / other.as_secs_f64());
     row("the same commands by a bare client, as many connections, at the same pace: server CPU", &micros(paced), "");
@@ -127,7 +140,7 @@ fn single(fleet: Fleet, long: Duration) {
 /// A kind of command after the other, as often as the fleet sent it.
 fn benchmark(server: &Valkey, fleet: &Fleet, work: &Work, words: &Words, long: Duration) -> Duration {
     let _: () = server.query(&["FLUSHALL"]);
-    let reports = fleet.reports_in(long);
+    let reports = work.reports();
     let ticks = fleet.agents as u64 * long.as_secs() / INTERVAL.as_secs();
     let pipeline = (work.commands() / ticks).clamp(1, 500);
     let commands: [&[&str]; 5] = [
@@ -181,7 +194,7 @@ fn several(fleet: Fleet, long: Duration) {
     let nodes = cluster::start(3, 0, &["--maxclients", "15000"]).expect("valkey-server is not installed");
     title(&format!("{} agents with {} containers each, a cluster of three", fleet.agents, fleet.containers));
     let work = look(fleet, &format!("valkey://127.0.0.1:{}/?cluster=true", nodes[0].port), &nodes, long);
-    describe(&fleet, &work, fleet.reports_in(long), long);
+    describe(&fleet, &work, long);
 }
 
 /// How a fleet comes back.

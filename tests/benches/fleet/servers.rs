@@ -45,6 +45,11 @@ impl Work {
         }
     }
 
+    /// Reports, each of one container: with each goes one time for the list of containers.
+    pub(crate) fn reports(&self) -> f64 {
+        self.calls.get("ZADD").copied().unwrap_or_default() as f64
+    }
+
     /// Commands that agents send; looking at a server is a few more.
     pub(crate) fn commands(&self) -> u64 {
         self.calls.iter().filter(|(name, _)| *name != "INFO").map(|(_, calls)| calls).sum()

@@ -42,7 +42,6 @@ fn sample(report: &Value) -> Sample {
     let number = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_default();
     // One that is not counted shall not be taken for one that nothing did.
     let count = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or(u64::MAX);
-    let (received, sent) = (count("/network_rx_bytes"), count("/network_tx_bytes"));
     Sample {
         at: humantime::parse_rfc3339(report["timestamp"].as_str().unwrap()).unwrap(),
         interval: report["interval_seconds"].as_f64().map(Duration::from_secs_f64),
@@ -52,7 +51,8 @@ fn sample(report: &Value) -> Sample {
             thread_starts: count("/processes/thread_starts"),
             execs: count("/processes/execs"),
             exits: count("/processes/exits"),
-            bytes: if received == sent { sent } else { u64::MAX },
+            received: count("/network_rx_bytes"),
+            sent: count("/network_tx_bytes"),
         },
         dropped: number("/agent/valkey/dropped"),
         resent: number("/agent/valkey/resent"),

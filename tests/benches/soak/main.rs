@@ -97,7 +97,7 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     let port = valkey.port;
     let watcher = format!("{run}-witness");
     let witness = world::witness(port, aside, &watcher);
-    let start = || world::machine(port, pins, &dir.join("buffer"));
+    let start = || world::machine(port, run, pins, &dir.join("buffer"));
     let agent = start();
     valkey.report(run, PATIENCE).unwrap_or_else(|| panic!("no report: {}", agent.said()));
     valkey.report(&watcher, PATIENCE).unwrap_or_else(|| panic!("no report: {}", witness.said()));
@@ -229,8 +229,8 @@ fn counters(verdict: &mut Verdict, valkey: &Valkey, run: &str, done: Counts) {
     let fresh = || judge::history(valkey, run).pop().filter(|sample| sample.at > now);
     let counted = eventually(PATIENCE, fresh).expect("no new report").counts;
     let found = format!(
-        "{} processes made, {} threads, {} programs started, {} processes ended, {} bytes each way",
-        counted.forks, counted.thread_starts, counted.execs, counted.exits, counted.bytes
+        "{} processes made, {} threads, {} programs started, {} processes ended, {} bytes received, {} sent",
+        counted.forks, counted.thread_starts, counted.execs, counted.exits, counted.received, counted.sent
     );
     let wrong = (counted != done).then(|| format!("counted {counted:?}, done was {done:?}"));
     verdict.row("counters of all together, against the plan's sum", &found, wrong.as_slice());

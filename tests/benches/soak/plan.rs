@@ -15,8 +15,9 @@ pub(crate) struct Counts {
     pub(crate) thread_starts: u64,
     pub(crate) execs: u64,
     pub(crate) exits: u64,
-    /// IP bytes, as many received as sent.
-    pub(crate) bytes: u64,
+    /// IP bytes.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 impl Counts {
@@ -26,7 +27,8 @@ impl Counts {
             && self.thread_starts >= other.thread_starts
             && self.execs >= other.execs
             && self.exits >= other.exits
-            && self.bytes >= other.bytes
+            && self.received >= other.received
+            && self.sent >= other.sent
     }
 }
 
@@ -36,7 +38,8 @@ impl AddAssign for Counts {
         self.thread_starts += more.thread_starts;
         self.execs += more.execs;
         self.exits += more.exits;
-        self.bytes += more.bytes;
+        self.received += more.received;
+        self.sent += more.sent;
     }
 }
 
@@ -160,7 +163,8 @@ fn work(rng: &mut Rng) -> Work {
             let (datagrams, size) = (number * 50, rng.u64(1..1_400));
             words = ["127.0.0.1".to_owned(), datagrams.to_string(), size.to_string()].to_vec();
             // The headers of IPv4 and UDP.
-            counts += Counts { bytes: datagrams * (size + 28), ..Counts::default() };
+            let bytes = datagrams * (size + 28);
+            counts += Counts { received: bytes, sent: bytes, ..Counts::default() };
             "udp"
         }
     };

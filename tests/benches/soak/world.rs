@@ -76,14 +76,14 @@ pub(crate) fn valkey() -> Option<Valkey> {
     Some(valkey)
 }
 
-/// An agent of the machine.
-pub(crate) fn machine(port: u16, pins: &Path, buffer: &Path) -> Agent {
+/// An agent of the machine, which leaves out what others run on it.
+pub(crate) fn machine(port: u16, run: &str, pins: &Path, buffer: &Path) -> Agent {
     let port = port.to_string();
     let arguments = ["--scope", "host", "--buffer-dir", buffer.to_str().unwrap(), "--log-ttl", LOG_TTL];
     let environment =
         [("VALKEY_HOST", "127.0.0.1"), ("VALKEY_PORT", port.as_str()), ("MONITOR_PIN", pins.to_str().unwrap())];
     let mut command = agent::command(&arguments, &environment);
-    command.args(["--interval", INTERVAL, "--history", "4h"]);
+    command.args(["--interval", INTERVAL, "--history", "4h", "--containers", &format!("{run},{run}-*")]);
     Agent::spawn(command)
 }
 

@@ -10,6 +10,9 @@ use super::stream::Id;
 use crate::events::Level;
 use crate::sinks::wire;
 
+/// How keys of log entries begin.
+const LOGS: &str = "system:logs:";
+
 /// So many digits has a log key's time until the year 2286.
 const DIGITS: usize = 19;
 
@@ -104,24 +107,13 @@ pub(super) struct Log {
     /// The newest entries, as far as they are not known to be written.
     waiting: BTreeMap<u64, Arc<str>>,
     latest: u64,
-    clean: bool,
-    /// Where the search for entries of earlier runs is; `None` when it is over.
-    cursor: Option<u64>,
 }
 
 impl Log {
-    /// Keeps the newest `keep` entries of `name`, and looks for older ones if `clean`.
-    pub(super) fn new(name: &str, keep: usize, ttl: Duration, clean: bool) -> Self {
-        Self {
-            name: name.to_owned(),
-            keep,
-            ttl,
-            known: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            latest: 0,
-            clean,
-            cursor: clean.then_some(0),
-        }
+    /// Keeps the newest `keep` entries of `name`.
+    pub(super) fn new(name: &str, keep: usize, ttl: Duration) -> Self {
+        let (known, waiting) = (BTreeSet::new(), BTreeMap::new());
+        Self { name: name.to_owned(), keep, ttl, known, waiting, latest: 0 }
     }
 
     /// Whose log it is.
@@ -130,7 +122,7 @@ impl Log {
     }
 
     fn key(&self, nanos: u64) -> String {
-        format!("system:logs:{}:{nanos:0DIGITS$}", self.name)
+        format!("{LOGS}{}:{nanos:0DIGITS$}", self.name)
     }
 
     /// A new entry, and its place in the stream of all entries. Its time is moved on if the one before has it already:
@@ -172,32 +164,64 @@ impl Log {
         old.into_iter().map(|nanos| redis::cmd("DEL").arg(self.key(nanos)).to_owned()).collect()
     }
 
-    /// The next step of the search for entries of earlier runs.
-    pub(super) fn scan(&self) -> Option<Cmd> {
-        let pattern = format!("system:logs:{}:*", escaped(&self.name));
-        self.cursor.map(|cursor| {
-            redis::cmd("SCAN").arg(cursor.to_string()).arg("MATCH").arg(pattern).arg("COUNT").arg("1000").to_owned()
-        })
+    /// An entry of an earlier run is there.
+    pub(super) fn found(&mut self, nanos: u64) {
+        self.known.insert(nanos);
+    }
+}
+
+/// The search for log entries of earlier runs: a walk over the server's keys, one for all containers and one step a tick, so
+/// that an agent that watches many is no burden.
+#[derive(Debug)]
+pub(super) struct Search {
+    is_wanted: bool,
+    /// Where the walk is; `None` when it is over.
+    cursor: Option<u64>,
+    /// Whether there is to be another one behind it.
+    again: bool,
+}
+
+impl Search {
+    /// Looks for nothing yet, and never if it is not wanted.
+    pub(super) fn new(is_wanted: bool) -> Self {
+        Self { is_wanted, cursor: None, again: false }
     }
 
-    /// Takes the answer to [`Log::scan`]. Only keys of exactly this name and form are its business.
-    pub(super) fn scanned(&mut self, cursor: u64, keys: &[Vec<u8>]) {
-        self.cursor = (cursor != 0).then_some(cursor);
-        let prefix = format!("system:logs:{}:", self.name);
-        let keys = keys.iter().filter_map(|key| std::str::from_utf8(key).ok()?.strip_prefix(&prefix));
-        let nanos = keys.filter(|rest| rest.len() == DIGITS && rest.bytes().all(|byte| byte.is_ascii_digit()));
-        self.known.extend(nanos.filter_map(|nanos| nanos.parse::<u64>().ok()));
+    /// Looks at all keys: there is a new name, or an answer was lost.
+    pub(super) fn begin(&mut self) {
+        match self.cursor {
+            Some(_) => self.again = true,
+            None => self.cursor = self.is_wanted.then_some(0),
+        }
     }
 
-    /// Looks again from the start, after an answer was lost.
-    pub(super) fn scan_again(&mut self) {
-        self.cursor = self.clean.then_some(0);
+    /// The next step; a single name's keys are picked by the server.
+    pub(super) fn step<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<Cmd> {
+        let cursor = self.cursor?.to_string();
+        let pattern = match (names.next(), names.next()) {
+            (Some(name), None) => format!("{LOGS}{}:*", escaped(name)),
+            _ => format!("{LOGS}*"),
+        };
+        Some(redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg("1000").to_owned())
     }
 
-    /// Gives the search up.
-    pub(super) fn stop_scanning(&mut self) {
-        self.cursor = None;
+    /// Takes note of where a step has led.
+    pub(super) fn stepped(&mut self, cursor: u64) {
+        let again = cursor == 0 && std::mem::take(&mut self.again);
+        self.cursor = (cursor != 0 || again).then_some(cursor);
     }
+
+    /// Gives up.
+    pub(super) fn stop(&mut self) {
+        (self.cursor, self.again) = (None, false);
+    }
+}
+
+/// Whose log entry stands under a key, and its time. Only keys of exactly this form are our business.
+pub(super) fn entry_key(key: &[u8]) -> Option<(&str, u64)> {
+    let (name, nanos) = std::str::from_utf8(key).ok()?.strip_prefix(LOGS)?.rsplit_once(':')?;
+    let is_time = nanos.len() == DIGITS && nanos.bytes().all(|byte| byte.is_ascii_digit());
+    Some((name, nanos.parse().ok().filter(|_| is_time)?))
 }
 
 /// A name as a glob pattern that matches nothing else.
@@ -234,7 +258,7 @@ pub(super) mod tests {
     const T: u64 = 1_700_000_000_000_000_000;
 
     fn log(name: &str) -> Log {
-        Log::new(name, 2, Duration::from_secs(60), true)
+        Log::new(name, 2, Duration::from_secs(60))
     }
 
     fn texts(log: &mut Log) -> Vec<String> {
@@ -304,32 +328,38 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn entries_of_an_earlier_run_are_found_and_nothing_else_is_touched() {
-        let mut log = log("a*b");
-        assert_eq!(text(&log.scan().unwrap()), "SCAN 0 MATCH system:logs:a\\*b:* COUNT 1000");
-        let keys = [
-            format!("system:logs:a*b:{}", T + 1),
-            format!("system:logs:a*b:{}", T + 2),
-            format!("system:logs:a*b:{}", T + 3),
-            format!("system:logs:axb:{T}"),
-            format!("system:logs:a*b:c:{T}"),
-            "system:logs:a*b:123".to_owned(),
-            "system:logs:a*b:12345678901234567x9".to_owned(),
-        ];
-        log.scanned(7, &keys.map(String::into_bytes));
-        let removed: Vec<String> = log.prune().iter().map(text).collect();
-        assert_eq!(removed, [format!("DEL system:logs:a*b:{}", T + 1)]);
-        assert!(text(&log.scan().unwrap()).starts_with("SCAN 7 "));
-        log.scanned(0, &[]);
-        assert!(log.scan().is_none());
+    fn entries_of_an_earlier_run_are_known_by_their_keys_and_no_others_are() {
+        let at = |text: String| entry_key(text.as_bytes()).map(|(name, nanos)| (name.to_owned(), nanos));
+        assert_eq!(at(format!("system:logs:a*b:{T}")), Some(("a*b".to_owned(), T)));
+        assert_eq!(at(format!("system:logs:a:b:{T}")), Some(("a:b".to_owned(), T)));
+        for other in ["system:logs:web:123", "system:logs:web:12345678901234567x9", "system:logstream:web", ""] {
+            assert_eq!(at(other.to_owned()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn one_walk_finds_the_keys_of_all_and_begins_anew_behind_its_end_when_it_must() {
+        let mut search = Search::new(true);
+        let step = |search: &Search, names: &[&str]| search.step(names.iter().copied()).map(|cmd| text(&cmd));
+        assert_eq!(step(&search, &["web"]), None);
+        search.begin();
+        assert_eq!(step(&search, &["a*b"]).unwrap(), "SCAN 0 MATCH system:logs:a\\*b:* COUNT 1000");
+        search.stepped(7);
+        assert_eq!(step(&search, &["web", "db"]).unwrap(), "SCAN 7 MATCH system:logs:* COUNT 1000");
+        search.begin();
+        search.stepped(0);
+        assert!(step(&search, &["web"]).unwrap().starts_with("SCAN 0 "));
+        search.stepped(0);
+        assert_eq!(step(&search, &["web"]), None);
+        let mut never = Search::new(false);
+        never.begin();
+        assert_eq!(step(&never, &["web"]), None);
     }
 
     #[test]
     fn a_long_legacy_goes_in_small_steps() {
         let mut log = log("web");
-        let keys: Vec<Vec<u8>> =
-            (0..1200).map(|offset| format!("system:logs:web:{}", T + offset).into_bytes()).collect();
-        log.scanned(0, &keys);
+        (0..1200).for_each(|offset| log.found(T + offset));
         let removed: Vec<usize> =
             std::iter::from_fn(|| Some(log.prune().len()).filter(|removed| *removed > 0)).collect();
         assert_eq!(removed, [500, 500, 198]);

@@ -38,7 +38,7 @@ impl Ask {
             Self::Forget => Purpose::Forget,
             Self::Chore(Chore::Write(..)) => Purpose::Log,
             Self::Chore(Chore::Prune) => Purpose::Prune,
-            Self::Chore(Chore::Scan(_)) => Purpose::Scan,
+            Self::Chore(Chore::Scan) => Purpose::Scan,
             Self::Add(entry) => purpose(&entry.stream),
             Self::Expire => Purpose::Expiry,
             Self::End(_) => Purpose::End,

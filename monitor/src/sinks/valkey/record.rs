@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, Value};
 
 use super::backlog::Backlog;
-use super::commands::{self, Log, Purpose};
+use super::commands::{self, Log, Purpose, Search};
 use super::stream::{Id, Stream};
 use super::{ValkeyOptions, wire};
 use crate::events::{ENDED, Event, Level, STOPS, Watch, heartbeat};
@@ -29,6 +29,7 @@ const STEP: Duration = Duration::from_secs(60);
 pub(super) struct Recorder {
     options: ValkeyOptions,
     containers: BTreeMap<CgroupId, Watched>,
+    search: Search,
     clock: SteadyClock,
 }
 
@@ -86,13 +87,14 @@ pub(super) enum Chore {
     /// Removing one.
     Prune,
     /// Looking for those of earlier runs.
-    Scan(CgroupId),
+    Scan,
 }
 
 impl Recorder {
     /// Knows no container yet.
     pub(super) fn new(options: ValkeyOptions) -> Self {
-        Self { options, containers: BTreeMap::new(), clock: SteadyClock::default() }
+        let search = Search::new(options.log_cleanup);
+        Self { options, containers: BTreeMap::new(), search, clock: SteadyClock::default() }
     }
 
     /// Takes a report: its entries go to the backlog.
@@ -112,10 +114,15 @@ impl Recorder {
             }
             documents.push(json);
             let options = &self.options;
-            let watched = self.containers.entry(container.id).or_insert_with(|| Watched::new(name, options));
+            let search = &mut self.search;
+            let mut new = || {
+                search.begin();
+                Watched::new(name, options)
+            };
+            let watched = self.containers.entry(container.id).or_insert_with(&mut new);
             if watched.log.name() != name {
                 // It was renamed. What is under the old name runs out.
-                (watched.log, watched.heartbeat_due) = (Watched::new(name, options).log, Duration::ZERO);
+                (watched.log, watched.heartbeat_due) = (new().log, Duration::ZERO);
             }
             for event in watched.observe(container, mono, context, stopping, options.log_interval) {
                 let (id, json) = watched.log.entry(wall, event.level, &event.message);
@@ -154,9 +161,10 @@ impl Recorder {
             if may(Purpose::Prune) {
                 chores.extend(watched.log.prune().into_iter().map(|cmd| (Chore::Prune, cmd)));
             }
-            if may(Purpose::Scan) && is_one {
-                chores.extend(watched.log.scan().map(|cmd| (Chore::Scan(*id), cmd)));
-            }
+        }
+        if may(Purpose::Scan) && is_one {
+            let step = self.search.step(self.containers.values().map(|watched| watched.log.name()));
+            chores.extend(step.map(|cmd| (Chore::Scan, cmd)));
         }
         chores
     }
@@ -170,21 +178,27 @@ impl Recorder {
                 }
             }
             Chore::Prune => {}
-            Chore::Scan(id) => {
-                let Some(watched) = self.containers.get_mut(id) else { return };
-                match redis::from_redis_value::<(u64, Vec<Vec<u8>>)>(answer) {
-                    Ok((cursor, keys)) => watched.log.scanned(cursor, &keys),
-                    Err(_) => watched.log.stop_scanning(),
-                }
+            Chore::Scan => match redis::from_redis_value::<(u64, Vec<Vec<u8>>)>(answer) {
+                Ok((cursor, keys)) => self.scanned(cursor, &keys),
+                Err(_) => self.search.stop(),
+            },
+        }
+    }
+
+    fn scanned(&mut self, cursor: u64, keys: &[Vec<u8>]) {
+        self.search.stepped(cursor);
+        let names = self.containers.values_mut().map(|watched| (watched.log.name().to_owned(), &mut watched.log));
+        let mut logs: BTreeMap<String, &mut Log> = names.collect();
+        for (name, nanos) in keys.iter().filter_map(|key| commands::entry_key(key)) {
+            if let Some(log) = logs.get_mut(name) {
+                log.found(nanos);
             }
         }
     }
 
     /// What was to be removed may not have been.
     pub(super) fn look_for_leftovers(&mut self) {
-        for watched in self.containers.values_mut() {
-            watched.log.scan_again();
-        }
+        self.search.begin();
     }
 }
 
@@ -192,7 +206,7 @@ impl Watched {
     fn new(name: &str, options: &ValkeyOptions) -> Self {
         Self {
             watch: Watch::default(),
-            log: Log::new(name, options.log_keys, options.log_ttl, options.log_cleanup),
+            log: Log::new(name, options.log_keys, options.log_ttl),
             heartbeat_due: Duration::ZERO,
         }
     }
