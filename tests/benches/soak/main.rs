@@ -75,7 +75,8 @@ fn main() {
     let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
     let (seconds, seed) = (arguments.next().unwrap_or(3600), arguments.next().unwrap_or(1));
     let dir = tempfile::tempdir().unwrap();
-    let pins = world::own_mounts(dir.path()).expect("mounting takes root");
+    tests::mounts::own_mounts(dir.path()).expect("mounting takes root");
+    let pins = dir.path().join("bpf/pins");
     let run = format!("soak-{}", std::process::id());
     let around = Group::container(&run).expect("no control group can be made here");
     let aside = Group::new(&format!("{run}-witness")).expect("no control group can be made here");

@@ -42,23 +42,6 @@ fn wait(began: Instant, at: Duration) {
     std::thread::sleep(at.saturating_sub(began.elapsed()));
 }
 
-/// Gives this process mounts of its own: a BPF file system in `dir`, and an empty `/run`. To be called before it has threads.
-pub(crate) fn own_mounts(dir: &Path) -> std::io::Result<PathBuf> {
-    let checked = |result: i32| if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
-    let bpf = dir.join("bpf");
-    fs::create_dir(&bpf)?;
-    let point = CString::new(bpf.to_str().unwrap()).unwrap();
-    // SAFETY: the texts end with a zero; nothing else is pointed to.
-    unsafe {
-        checked(libc::unshare(libc::CLONE_NEWNS))?;
-        let none = std::ptr::null();
-        checked(libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
-        checked(libc::mount(c"bpf".as_ptr(), point.as_ptr(), c"bpf".as_ptr(), 0, none.cast()))?;
-        checked(libc::mount(c"run".as_ptr(), c"/run".as_ptr(), c"tmpfs".as_ptr(), 0, none.cast()))?;
-    }
-    Ok(bpf.join("pins"))
-}
-
 /// Takes the file system of the pins away again.
 pub(crate) fn unmount(pins: &Path) {
     let point = CString::new(pins.parent().unwrap().to_str().unwrap()).unwrap();
