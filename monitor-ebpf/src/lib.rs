@@ -18,7 +18,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{ArrayOfMaps, HashMap, PerCpuHashMap};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
 use aya_ebpf::maps::{PerCpuArray, ProgramArray};
-use monitor_common::{LEVELS, Lineage};
+use monitor_common::LEVELS;
 
 /// The deepest cgroup that is searched for its ancestors.
 const DEEPEST: i32 = 32;
@@ -58,16 +58,18 @@ pub unsafe fn add(counter: *mut u64, by: u64) {
 /// A map of one map, which the agent makes as large as it must be, and exchanges for a larger one between two events.
 pub type Growing<M> = ArrayOfMaps<M, 1>;
 
-/// Counts by cgroup id. What the agent makes is like this, but for the number of entries.
-pub type Counts<V> = PerCpuHashMap<u64, V, 1>;
+/// Counts by cgroup id, values of so many words. What the agent makes is like this, but for the number of entries, and
+/// without a type of its own. Words and no structure: of one, Linux from 5.15 to 6.1 notes that it has searched it for timers,
+/// and refuses in its place a map of which it has not.
+pub type Counts<const WORDS: usize> = PerCpuHashMap<u64, [u64; WORDS], 1>;
 
-/// Where each cgroup of the counts lies: of one that is gone nobody else can tell.
-pub type Lineages = HashMap<u64, Lineage, 1>;
+/// Where each cgroup of the counts lies, a `Lineage`: of one that is gone nobody else can tell.
+pub type Lineages = HashMap<u64, [u64; LEVELS], 1>;
 
 /// The maps of a group that counts by cgroup.
-pub struct Counters<V: 'static> {
+pub struct Counters<V: 'static, const WORDS: usize> {
     /// What is counted.
-    pub counts: &'static Growing<Counts<V>>,
+    pub counts: &'static Growing<Counts<WORDS>>,
     /// Where it was.
     pub lineage: &'static Growing<Lineages>,
     /// Events that had no room.
@@ -77,22 +79,30 @@ pub struct Counters<V: 'static> {
     pub zero: &'static V,
 }
 
-impl<V> Counters<V> {
+impl<V, const WORDS: usize> Counters<V, WORDS> {
+    /// What a value begins with, as the map has it.
+    #[inline(always)]
+    fn zero(&self) -> &'static [u64; WORDS] {
+        const { assert!(size_of::<V>() == size_of::<[u64; WORDS]>() && align_of::<V>() == align_of::<u64>()) };
+        // SAFETY: both are as large, and every word of counters is one.
+        unsafe { &*core::ptr::from_ref(self.zero).cast() }
+    }
+
     /// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as
     /// lost. `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below the cgroup itself.
     #[inline(always)]
     pub fn count(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64, update: impl FnOnce(*mut V)) -> Result<(), Full> {
         let Some(counts) = self.counts.get(0) else { return self.lose() };
         if let Some(value) = counts.get_ptr_mut(cgroup) {
-            update(value);
+            update(value.cast());
             return Ok(());
         }
         // Another CPU may be first, which is as good.
-        if counts.insert(cgroup, self.zero, u64::from(BPF_NOEXIST)).is_ok() {
+        if counts.insert(cgroup, self.zero(), u64::from(BPF_NOEXIST)).is_ok() {
             self.remember(cgroup, ancestor);
         }
         let Some(value) = counts.get_ptr_mut(cgroup) else { return self.lose() };
-        update(value);
+        update(value.cast());
         Ok(())
     }
 
@@ -119,13 +129,13 @@ impl<V> Counters<V> {
                 break;
             }
             // SAFETY: the pointer is into a map value, and `level` is within the array.
-            unsafe { (&raw mut (*lineage).0).cast::<u64>().add(level).write_volatile(id) };
+            unsafe { lineage.cast::<u64>().add(level).write_volatile(id) };
         }
     }
 }
 
 /// A lineage to be filled in, not on the stack either.
-static NOWHERE: Lineage = Lineage([0; LEVELS]);
+static NOWHERE: [u64; LEVELS] = [0; LEVELS];
 
 /// The map had no room for another cgroup, for the first time on this CPU: worth a message, where the next are not.
 #[derive(Clone, Copy, Debug)]

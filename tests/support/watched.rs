@@ -82,7 +82,8 @@ impl Watched {
         group.enter(&mut command);
         let agent = Agent::spawn(command);
         let watched = Self { agent, group, valkey, name };
-        watched.valkey.report(name, PATIENCE).expect("no report");
+        let first = watched.valkey.report(name, PATIENCE);
+        assert!(first.is_some(), "no report; the agent said: {}", watched.agent.said());
         watched
     }
 

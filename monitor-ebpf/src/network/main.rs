@@ -16,9 +16,12 @@ use monitor_ebpf::{Counters, Counts, Growing, Lineages};
 
 monitor_ebpf::object!();
 
+/// As many as [`Network`] has.
+const WORDS: usize = size_of::<Network>() / size_of::<u64>();
+
 /// By cgroup id.
 #[btf_map]
-static NETWORK: Growing<Counts<Network>> = Growing::new();
+static NETWORK: Growing<Counts<WORDS>> = Growing::new();
 
 /// Where the cgroups lie.
 #[btf_map]
@@ -34,7 +37,7 @@ static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 static ZERO: Network = Network::ZERO;
 
-const COUNTERS: Counters<Network> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
+const COUNTERS: Counters<Network, WORDS> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
 /// The verdict that lets a packet pass.
 const PASS: i32 = 1;

@@ -16,9 +16,12 @@ use monitor_ebpf::{Constant, Counters, Counts, Growing, Lineages, current_ancest
 
 monitor_ebpf::object!();
 
+/// As many as [`Processes`] has.
+const WORDS: usize = size_of::<Processes>() / size_of::<u64>();
+
 /// By cgroup id.
 #[btf_map]
-static PROCESSES: Growing<Counts<Processes>> = Growing::new();
+static PROCESSES: Growing<Counts<WORDS>> = Growing::new();
 
 /// Where the cgroups lie.
 #[btf_map]
@@ -34,7 +37,8 @@ static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 static ZERO: Processes = Processes::ZERO;
 
-const COUNTERS: Counters<Processes> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
+const COUNTERS: Counters<Processes, WORDS> =
+    Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
 /// Processes that the out-of-memory killer chose and that have not ended yet, by process id.
 #[map]

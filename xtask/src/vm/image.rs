@@ -131,7 +131,8 @@ impl Suite {
         for dir in ["etc", "lib"] {
             fs::create_dir_all(own.join(dir))?;
         }
-        let mut words = vec![format!("layout={}", machine.layout.as_str())];
+        let suites = machine.suites.join(" ");
+        let mut words = vec![format!("layout={}", machine.layout.as_str()), format!("suites='{suites}'")];
         words.extend(machine.hides_types.then(|| "hides_types=1".to_owned()));
         words.extend(machine.is_unprivileged.then(|| "unprivileged=1".to_owned()));
         fs::write(own.join("etc/machine"), words.join("\n") + "\n")?;

@@ -55,9 +55,9 @@ echo "@doctor"
 echo "@end"
 for dir in $container; do rmdir $dir; done
 cd /tests
-for test in /tests/deps/*; do
-	echo "@suite ${test##*/}"
-	$test --test-threads=1 2>&1
+for suite in $suites; do
+	echo "@suite $suite"
+	/tests/deps/$suite --test-threads=1 2>&1
 	echo "@ended $?"
 done
 for mark in skips seen; do

@@ -37,6 +37,8 @@ pub(super) struct Machine {
     pub(super) hides_types: bool,
     /// Whether the agent runs as an ordinary user without any capability.
     pub(super) is_unprivileged: bool,
+    /// The test programs that run in it: of a machine that is like another but for one thing, those that this concerns.
+    pub(super) suites: &'static [&'static str],
     /// Whether it runs only when it is named: it takes long.
     pub(super) is_apart: bool,
 }
@@ -48,6 +50,9 @@ impl Machine {
     }
 }
 
+/// What shows that a program counts: of the network's and of those that pass over cgroups and tasks.
+const PROGRAMS: &[&str] = &["network", "passes"];
+
 const PLAIN: Machine = Machine {
     name: "",
     architecture: ARCHITECTURES[0],
@@ -56,6 +61,7 @@ const PLAIN: Machine = Machine {
     boot: "",
     hides_types: false,
     is_unprivileged: false,
+    suites: &["kernel", "network", "passes"],
     is_apart: false,
 };
 
@@ -71,16 +77,18 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "6.12-integrity",
         series: "6.12.",
         boot: "lsm=lockdown,capability,landlock,bpf lockdown=integrity",
+        suites: PROGRAMS,
         ..PLAIN
     },
     Machine {
         name: "6.12-confidentiality",
         series: "6.12.",
         boot: "lsm=lockdown,capability,landlock,bpf lockdown=confidentiality",
+        suites: PROGRAMS,
 
         ..PLAIN
     },
-    Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, ..PLAIN },
-    Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, ..PLAIN },
+    Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, suites: PROGRAMS, ..PLAIN },
+    Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, suites: &["kernel"], ..PLAIN },
     Machine { name: ARCHITECTURES[1].name, architecture: ARCHITECTURES[1], series: "6.12.", is_apart: true, ..PLAIN },
 ];
