@@ -45,7 +45,9 @@ pub(crate) fn vm(names: &[String]) -> anyhow::Result<()> {
             verdicts.extend(run(architecture, machines, &agent)?);
         }
     }
-    Verdicts(verdicts).judge()
+    let verdicts = Verdicts(verdicts);
+    verdicts.judge()?;
+    verdicts.judge_numbers()
 }
 
 /// Boots every machine but those apart, and runs the suite in each.
