@@ -209,9 +209,6 @@ pub struct Process {
 }
 
 impl Network {
-    /// Nothing counted.
-    pub const ZERO: Self = Self { rx_bytes: 0, rx_packets: 0, tx_bytes: 0, tx_packets: 0 };
-
     /// Adds another reading: another CPU's share, or another cgroup's of the same container.
     pub fn add(&mut self, other: &Self) {
         self.rx_bytes = self.rx_bytes.saturating_add(other.rx_bytes);
@@ -222,9 +219,6 @@ impl Network {
 }
 
 impl Processes {
-    /// Nothing counted.
-    pub const ZERO: Self = Self { forks: 0, threads: 0, execs: 0, exits: 0, oom_kills: 0 };
-
     /// Adds another reading: another CPU's share, or another cgroup's of the same container.
     pub fn add(&mut self, other: &Self) {
         self.forks = self.forks.saturating_add(other.forks);

@@ -67,7 +67,7 @@ pub type Counts<const WORDS: usize> = PerCpuHashMap<u64, [u64; WORDS], 1>;
 pub type Lineages = HashMap<u64, [u64; LEVELS], 1>;
 
 /// The maps of a group that counts by cgroup.
-pub struct Counters<V: 'static, const WORDS: usize> {
+pub struct Counters<const WORDS: usize> {
     /// What is counted.
     pub counts: &'static Growing<Counts<WORDS>>,
     /// Where it was.
@@ -76,29 +76,28 @@ pub struct Counters<V: 'static, const WORDS: usize> {
     pub lost: &'static PerCpuArray<u64>,
     /// What a value begins with. Not made on the stack: to clear it there, the compiler takes a loop that the verifier
     /// allows only with CAP_PERFMON.
-    pub zero: &'static V,
+    pub zero: &'static [u64; WORDS],
 }
 
-impl<V, const WORDS: usize> Counters<V, WORDS> {
-    /// What a value begins with, as the map has it.
-    #[inline(always)]
-    fn zero(&self) -> &'static [u64; WORDS] {
-        const { assert!(size_of::<V>() == size_of::<[u64; WORDS]>() && align_of::<V>() == align_of::<u64>()) };
-        // SAFETY: both are as large, and every word of counters is one.
-        unsafe { &*core::ptr::from_ref(self.zero).cast() }
-    }
-
+impl<const WORDS: usize> Counters<WORDS> {
     /// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as
-    /// lost. `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below the cgroup itself.
+    /// lost. `V` is what the words of a value are; `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below
+    /// the cgroup itself.
     #[inline(always)]
-    pub fn count(&self, cgroup: u64, ancestor: impl Fn(i32) -> u64, update: impl FnOnce(*mut V)) -> Result<(), Full> {
+    pub fn count<V>(
+        &self,
+        cgroup: u64,
+        ancestor: impl Fn(i32) -> u64,
+        update: impl FnOnce(*mut V),
+    ) -> Result<(), Full> {
+        const { assert!(size_of::<V>() == size_of::<[u64; WORDS]>() && align_of::<V>() == align_of::<u64>()) };
         let Some(counts) = self.counts.get(0) else { return self.lose() };
         if let Some(value) = counts.get_ptr_mut(cgroup) {
             update(value.cast());
             return Ok(());
         }
         // Another CPU may be first, which is as good.
-        if counts.insert(cgroup, self.zero(), u64::from(BPF_NOEXIST)).is_ok() {
+        if counts.insert(cgroup, self.zero, u64::from(BPF_NOEXIST)).is_ok() {
             self.remember(cgroup, ancestor);
         }
         let Some(value) = counts.get_ptr_mut(cgroup) else { return self.lose() };

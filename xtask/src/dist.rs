@@ -40,7 +40,7 @@ pub(crate) fn dist(arguments: &[String]) -> anyhow::Result<()> {
     fs::create_dir_all(&into)?;
     for architecture in ARCHITECTURES {
         let binary = release::build_auditable(architecture)?;
-        if architecture.target == ARCHITECTURES[0].target {
+        if architecture.is_own() {
             documents(&binary)?;
         }
         answers(architecture, &binary)?;
@@ -116,7 +116,7 @@ fn changelog() -> String {
 /// A binary that does not even say its version is not given away, whichever processor it is for.
 fn answers(architecture: &Architecture, binary: &Path) -> anyhow::Result<()> {
     let binary = binary.to_str().context("the target directory is no text")?;
-    let said = if architecture.target == ARCHITECTURES[0].target {
+    let said = if architecture.is_own() {
         output(binary, &["--version"])
     } else {
         install::packages(&["qemu-user-static"])?;

@@ -17,7 +17,8 @@ const NIGHTLY_COMMIT: &str = "e50aa6fba 2026-05-19";
 const LINKER: &str = "0.10.0";
 /// Debian's compiler comes with a `core` for the BPF target.
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// Its place, beside whatever `rustup` has put on the path.
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
 const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];

@@ -32,6 +32,13 @@ pub(crate) struct Architecture {
     packages: [&'static str; 2],
 }
 
+impl Architecture {
+    /// Whether it is that of this machine.
+    pub(crate) fn is_own(&self) -> bool {
+        self.target == ARCHITECTURES[0].target
+    }
+}
+
 const AMD64: Architecture = Architecture {
     name: "amd64",
     target: "x86_64-unknown-linux-gnu",
@@ -111,7 +118,7 @@ pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<Pat
 pub(crate) fn test(architecture: &Architecture) -> anyhow::Result<()> {
     let arguments = ["test", "--package", "monitor", "--package", "monitor-common", "--lib", "--bins"];
     let mut tests = cargo_static(architecture, &arguments)?;
-    if architecture.target != ARCHITECTURES[0].target {
+    if !architecture.is_own() {
         tests.arg("--config").arg(format!("target.{}.runner={:?}", architecture.target, architecture.emulator));
     }
     run(&mut tests)
@@ -145,7 +152,7 @@ fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
         output(rustc, &["--print", "target-libdir", "--target", target])
             .is_some_and(|libraries| Path::new(&libraries).is_dir())
     };
-    if target != ARCHITECTURES[0].target {
+    if !architecture.is_own() {
         install::packages(&architecture.packages)?;
     }
     if has("rustc") {
@@ -154,7 +161,7 @@ fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
     if output("rustup", &["target", "add", target]).is_some() && has("rustc") {
         return Ok(Compiler::Own);
     }
-    if !has("/usr/bin/rustc") {
+    if !has(ebpf::DEBIAN_RUSTC) {
         run(&mut command("dpkg", &["--add-architecture", architecture.name]))?;
         install::packages(&["rustc-web", &format!("libstd-rust-web-dev:{}", architecture.name)])?;
     }
@@ -169,16 +176,16 @@ fn cargo_for(architecture: &Architecture, compiler: &Compiler, arguments: &[&str
     let mut flags = vec!["-Ctarget-feature=+crt-static"];
     // Functions of the same code stand in the binary once, and relocations as a bitmap: a twentieth of it. These are options
     // of the linker that comes with the own toolchain; that of another processor is the C compiler's.
-    if target == ARCHITECTURES[0].target {
+    if architecture.is_own() {
         flags.extend(["-Clink-arg=-Wl,--icf=all", "-Clink-arg=-Wl,--pack-dyn-relocs=relr"]);
     }
     command.arg("--config").arg(format!("target.{target}.rustflags={flags:?}"));
     command.env_remove("RUSTFLAGS");
-    if target != ARCHITECTURES[0].target {
+    if !architecture.is_own() {
         command.arg("--config").arg(format!("target.{target}.linker={:?}", architecture.linker));
     }
     if let Compiler::Debian = compiler {
-        command.env("RUSTC", "/usr/bin/rustc");
+        command.env("RUSTC", ebpf::DEBIAN_RUSTC);
     }
     command
 }

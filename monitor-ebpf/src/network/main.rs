@@ -35,9 +35,9 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-static ZERO: Network = Network::ZERO;
+static ZERO: [u64; WORDS] = [0; WORDS];
 
-const COUNTERS: Counters<Network, WORDS> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
+const COUNTERS: Counters<WORDS> = Counters { counts: &NETWORK, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
 /// The verdict that lets a packet pass.
 const PASS: i32 = 1;

@@ -35,10 +35,9 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-static ZERO: Processes = Processes::ZERO;
+static ZERO: [u64; WORDS] = [0; WORDS];
 
-const COUNTERS: Counters<Processes, WORDS> =
-    Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
+const COUNTERS: Counters<WORDS> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
 /// Processes that the out-of-memory killer chose and that have not ended yet, by process id.
 #[map]

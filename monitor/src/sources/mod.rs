@@ -76,8 +76,9 @@ pub fn open(
     attached: impl FnOnce(&Plan),
 ) -> std::io::Result<Opened> {
     let roots = &config.roots;
-    let descriptors = raise_descriptor_limit();
-    let decided = preflight::plan(&preflight::probe(roots), config);
+    raise_descriptor_limit();
+    let machine = preflight::probe(roots);
+    let decided = preflight::plan(&machine, config);
     let reserved = preflight::DESCRIPTORS + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
     let ended = Arc::<Notify>::default();
     let (own, part) = match config.scope {
@@ -99,7 +100,7 @@ pub fn open(
     let sources: Vec<Box<dyn Source>> = vec![
         first,
         Box::new(bpf),
-        Box::new(CgroupFiles::new(descriptors.saturating_sub(taken))),
+        Box::new(CgroupFiles::new(machine.descriptors.saturating_sub(taken))),
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];
@@ -128,12 +129,11 @@ fn every_container(
     Ok(Box::new(containers))
 }
 
-/// Takes all descriptors that this process may have; how many that are.
-fn raise_descriptor_limit() -> usize {
+/// Takes all descriptors that this process may have.
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // What is refused leaves the limit as it was.
     _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 /// How many descriptors this process has by now, eBPF's among them.

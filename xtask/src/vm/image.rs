@@ -9,16 +9,13 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use super::kernels::{self, Kernel};
-use super::machines::Machine;
+use super::machines::{Machine, TESTS};
 use super::workshop;
-use crate::release::{self, ARCHITECTURES, Architecture};
+use crate::release::{self, Architecture};
 use crate::shell::{cargo, output, run};
 
 /// Size of the block device.
 pub(super) const DISK: u64 = 64 << 20;
-
-/// The test programs that make sense in a machine with nothing but a kernel.
-const TESTS: [&str; 3] = ["kernel", "network", "passes"];
 
 /// What the tests put into control groups.
 const LOAD: &str = "load";
@@ -39,7 +36,7 @@ pub(super) struct Suite {
 impl Suite {
     /// Builds the test programs and puts everything together.
     pub(super) fn build(architecture: &'static Architecture, agent: &Path) -> anyhow::Result<Self> {
-        let root = match is_own(architecture) {
+        let root = match architecture.is_own() {
             true => PathBuf::from("/"),
             false => kernels::unpacked_packages(architecture, &PACKAGES)?,
         };
@@ -72,7 +69,7 @@ impl Suite {
         for program in PROGRAMS {
             self.add(&self.found(program)?, &format!("bin/{program}"))?;
         }
-        if !is_own(self.architecture) {
+        if !self.architecture.is_own() {
             self.add_all_libraries()?;
         }
         self.add(agent, "bin/system-monitor")
@@ -115,7 +112,7 @@ impl Suite {
     /// Adds a program, with the libraries that it is linked to.
     fn add(&self, program: &Path, to: &str) -> anyhow::Result<()> {
         fs::copy(program, self.tree.join(to)).with_context(|| program.display().to_string())?;
-        let libraries = if is_own(self.architecture) { libraries(program) } else { BTreeSet::new() };
+        let libraries = if self.architecture.is_own() { libraries(program) } else { BTreeSet::new() };
         for library in libraries {
             let place = self.tree.join(library.strip_prefix("/")?);
             fs::create_dir_all(place.parent().context("a library without a directory")?)?;
@@ -148,7 +145,7 @@ impl Suite {
     fn test_programs(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let arguments = ["test", "--no-run", "--package", "tests", "--message-format=json"];
         // Nobody has to find the libraries of what runs on the other processor.
-        let mut build = if is_own(self.architecture) {
+        let mut build = if self.architecture.is_own() {
             cargo(&arguments)
         } else {
             release::cargo_static(self.architecture, &arguments)?
@@ -191,8 +188,4 @@ fn shell(script: &str) -> anyhow::Result<()> {
 fn libraries(program: &Path) -> BTreeSet<PathBuf> {
     let listed = program.to_str().and_then(|program| output("ldd", &[program])).unwrap_or_default();
     listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
-}
-
-fn is_own(architecture: &Architecture) -> bool {
-    architecture.name == ARCHITECTURES[0].name
 }

@@ -50,6 +50,9 @@ impl Machine {
     }
 }
 
+/// The test programs that make sense in a machine with nothing but a kernel.
+pub(super) const TESTS: &[&str] = &["kernel", "network", "passes"];
+
 /// What shows that a program counts: of the network's and of those that pass over cgroups and tasks.
 const PROGRAMS: &[&str] = &["network", "passes"];
 
@@ -61,7 +64,7 @@ const PLAIN: Machine = Machine {
     boot: "",
     hides_types: false,
     is_unprivileged: false,
-    suites: &["kernel", "network", "passes"],
+    suites: TESTS,
     is_apart: false,
 };
 
