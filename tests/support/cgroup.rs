@@ -136,6 +136,15 @@ impl Group {
         fs::write(dir.join(file), bytes.to_string()).unwrap();
     }
 
+    /// How many processes the kernel has killed for want of memory, as it says itself.
+    pub fn oom_kills(&self) -> u64 {
+        let dir = self.dir("memory").unwrap();
+        let text = fs::read_to_string(dir.join("memory.events"))
+            .or_else(|_| fs::read_to_string(dir.join("memory.oom_control")))
+            .unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
+    }
+
     /// Freezes or thaws the group.
     pub fn freeze(&self, frozen: bool) {
         let dir = self.dir("freezer").unwrap();

@@ -89,7 +89,11 @@ impl Watched {
 
     /// The next report whose readings begin after now.
     pub fn report(&self) -> Judged {
-        let read = || oracle::report(self.name, &self.valkey.report(self.name, PATIENCE).unwrap()).unwrap();
+        let read = || {
+            let report = self.valkey.report(self.name, PATIENCE);
+            let report = report.unwrap_or_else(|| panic!("no report any more; the agent said: {}", self.agent.said()));
+            oracle::report(self.name, &report).unwrap()
+        };
         let before = read().timestamp;
         // The next one may have been read already when the load ended; the one after it was not.
         let next = eventually(PATIENCE, || Some(read().timestamp).filter(|at| *at > before)).expect("no new report");
@@ -101,6 +105,11 @@ impl Watched {
         let key = format!("system:history:{}", self.name);
         let entries: Vec<chain::Entry> = self.valkey.query(&["XRANGE", &key, "-", "+"]);
         entries.iter().map(|(_, fields)| oracle::report(self.name, &fields[0].1).unwrap()).collect()
+    }
+
+    /// Has the kernel kill others of the group first, where this process may ask for that.
+    pub fn spare_the_agent(&self) {
+        _ = std::fs::write(format!("/proc/{}/oom_score_adj", self.agent.pid()), "-1000");
     }
 
     /// The CPU time that the agent was given, who is in the group as well.

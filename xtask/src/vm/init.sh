@@ -58,7 +58,10 @@ cd /tests
 for suite in $suites; do
 	echo "@suite $suite"
 	/tests/deps/$suite --test-threads=1 2>&1
-	echo "@ended $?"
+	ended=$?
+	# What the kernel thought of it: a process that it killed says nothing itself.
+	[ $ended = 0 ] || dmesg | tail -n 60
+	echo "@ended $ended"
 done
 for mark in skips seen; do
 	echo "@$mark"
