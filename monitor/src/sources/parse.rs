@@ -110,9 +110,11 @@ fn nested(text: &[u8], line: &'static str, key: &'static str) -> Result<u64, Par
 }
 
 /// A cgroup that did no I/O has no line at all: that is 0. A line without the key is a device that the kernel knows
-/// but has not counted for.
+/// but has not counted for. A device without a name is a hidden path to one that has its own line with the same operations
+/// (`nvme_core.multipath`, `block/blk-cgroup.c`).
 fn nested_sum(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
     lines(text)
+        .filter(|line| !line.starts_with(b"(unknown)"))
         .filter_map(|line| value_of(line, key))
         .try_fold(0u64, |sum, value| Ok(sum.saturating_add(digits(value)?)))
 }
@@ -213,6 +215,9 @@ mod tests {
             b"8:0 rbytes=100 wbytes=7 rios=1 wios=1 dbytes=0 dios=0\n253:0 rbytes=23 wbytes=0 rios=1 wios=0\n7:0 \n";
         assert_eq!(number(Format::Nested("*", "rbytes"), text), Ok(123));
         assert_eq!(number(Format::Nested("*", "rbytes"), b""), Ok(0));
+        let paths =
+            b"(unknown) rbytes=0 wbytes=0 rios=201 wios=101\n259:1 rbytes=823296 wbytes=413696 rios=201 wios=101\n";
+        assert_eq!(number(Format::Nested("*", "rios"), paths), Ok(201));
         let v1 = b"8:0 Read 10\n8:0 Write 5\n8:0 Sync 2\n8:16 Read 1\nTotal 18\n";
         assert_eq!(number(Format::Operation("Read"), v1), Ok(11));
         assert_eq!(number(Format::Operation("Read"), b"8:0 Read 0\n8:0 Write 9\nTotal 9\n"), Ok(0));

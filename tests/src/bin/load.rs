@@ -1,10 +1,12 @@
 //! Known loads: does exactly what it is told, says so in one line, and waits for the end of its input.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,10 @@ fn main() {
         "exec-in-thread" => repeat(number(1), || child(|| std::thread::spawn(exec_nothing).join().unwrap())),
         "exit-together" => repeat(number(1), || child(|| exit_together(number(2)))),
         "hog" => hog(number(1), number(2)),
+        "write-around" => around_the_cache(&text(1), number(2), |disk, block| disk.write_all(block)),
+        "read-around" => around_the_cache(&text(1), number(2), |disk, block| disk.read_exact(block)),
+        "read" => read(&text(1), number(2)),
+        "sweep" => sweep(number(1), number(2)),
         "hold" => Kept::Memory(vec![7; usize::try_from(number(1)).unwrap()]),
         "chat" => chat(number(1), number(2)),
         "spend" => spend(Duration::from_millis(number(1))),
@@ -44,7 +50,7 @@ fn main() {
 /// What stays open.
 enum Kept {
     Nothing,
-    Files(#[expect(dead_code, reason = "held, not used")] Vec<std::fs::File>),
+    Files(#[expect(dead_code, reason = "held, not used")] Vec<File>),
     Streams(#[expect(dead_code, reason = "held, not used")] [TcpStream; 2]),
     Memory(#[expect(dead_code, reason = "held, not used")] Vec<u8>),
 }
@@ -125,7 +131,7 @@ fn open(count: u64, pause: Duration) -> Kept {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const enough) };
     let one = |_| {
         std::thread::sleep(pause);
-        std::fs::File::open("/dev/null").unwrap()
+        File::open("/dev/null").unwrap()
     };
     Kept::Files((0..count).map(one).collect())
 }
@@ -212,7 +218,7 @@ impl Way {
 
 fn enter(namespace: &str) {
     if !namespace.is_empty() {
-        let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+        let file = File::open(format!("/run/netns/{namespace}")).unwrap();
         // SAFETY: takes a descriptor and a number.
         assert_eq!(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
     }
@@ -375,4 +381,35 @@ fn hog(bytes: u64, threads: u64) -> Kept {
         i32::try_from(std::hint::black_box(all).len()).unwrap_or_default()
     });
     Kept::Nothing
+}
+
+/// What a block device takes at once.
+#[repr(align(4096))]
+struct Block([u8; 4096]);
+
+/// So many bytes to or from a block device without the page cache between, a block at a time (`open(2)`, `O_DIRECT`).
+fn around_the_cache(disk: &str, bytes: u64, work: impl Fn(&mut File, &mut [u8]) -> std::io::Result<()>) -> Kept {
+    let mut disk = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(disk).unwrap();
+    let mut block = Box::new(Block([7; 4096]));
+    (0..bytes / 4096).for_each(|_| work(&mut disk, &mut block.0).unwrap());
+    Kept::Nothing
+}
+
+/// So many bytes of a file, through the page cache.
+fn read(file: &str, bytes: u64) -> Kept {
+    let file = File::open(file).unwrap();
+    std::io::copy(&mut (&file).take(bytes), &mut std::io::sink()).unwrap();
+    // The pages of a block device go with the last who has it open.
+    Kept::Files(vec![file])
+}
+
+/// Memory of so many bytes, written to page by page, again and again for so many milliseconds.
+fn sweep(bytes: u64, milliseconds: u64) -> Kept {
+    let end = now() + Duration::from_millis(milliseconds);
+    let mut memory = vec![7u8; usize::try_from(bytes).unwrap()];
+    while now() < end {
+        memory.iter_mut().step_by(4096).for_each(|byte| *byte = byte.wrapping_add(1));
+        std::hint::black_box(&mut memory);
+    }
+    Kept::Memory(memory)
 }

@@ -1,0 +1,141 @@
+//! What goes to and comes from a block device: I/O, page cache, swap, and the time that tasks wait for it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use monitor::metrics::Metric;
+use tests::cgroup::Group;
+use tests::watched::{Load, Outside, PATIENCE};
+use tests::{eventually, skip};
+
+const MIB: u64 = 1 << 20;
+
+/// A group, and a block device that may be overwritten; or skips the test.
+macro_rules! block_device {
+    ($name:literal) => {{
+        let Ok(disk) = std::env::var("SYSTEM_MONITOR_DISK") else {
+            skip!("SYSTEM_MONITOR_DISK names no block device that may be overwritten")
+        };
+        let Some(group) = Group::new($name) else { skip!("no control group can be made here") };
+        count_without_limit(&group, &disk);
+        // The kernel shows no device before its first operation.
+        Load::start(&group, &["write-around", &disk, "4096"]).done();
+        Load::start(&group, &["read-around", &disk, "4096"]).done();
+        (group, disk)
+    }};
+}
+
+/// Newer kernels count to v1 groups only what a rule throttles: here is one that nothing ever reaches
+/// (`Documentation/admin-guide/cgroup-v1/blkio-controller.rst`).
+fn count_without_limit(group: &Group, disk: &str) {
+    let device = fs::metadata(disk).unwrap().rdev();
+    let rule = format!("{}:{} {}", libc::major(device), libc::minor(device), u64::from(u32::MAX));
+    for file in ["blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"] {
+        let file = group.dir("blkio").unwrap().join(file);
+        if file.exists() {
+            fs::write(file, &rule).unwrap();
+        }
+    }
+}
+
+/// Reads and writes in the v2 tree's line about the device: Linux 5.10 counts each operation of a device with several paths
+/// twice.
+fn operations(group: &Group, disk: &str) -> Option<[u64; 2]> {
+    let text = fs::read_to_string(group.dir("blkio")?.join("io.stat")).ok()?;
+    let device = fs::metadata(disk).unwrap().rdev();
+    let name = format!("{}:{} ", libc::major(device), libc::minor(device));
+    let line = text.lines().find(|line| line.starts_with(&name))?;
+    let of = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)).unwrap().parse().unwrap();
+    Some([of("rios="), of("wios=")])
+}
+
+const IO: [Metric; 4] = [Metric::DiskReadBytes, Metric::DiskWriteBytes, Metric::IoReads, Metric::IoWrites];
+
+#[test]
+fn what_goes_around_the_page_cache_is_counted_to_the_byte_and_to_the_operation() {
+    let (group, disk) = block_device!("around");
+    let mut files = Outside::files(&group);
+    let mut counters = || IO.map(|metric| files.counter(metric));
+    let (before, kernel_before) = (counters(), operations(&group, &disk));
+    Load::start(&group, &["write-around", &disk, "409600"]).done();
+    Load::start(&group, &["read-around", &disk, "819200"]).done();
+    let (after, kernel_after) = (counters(), operations(&group, &disk));
+    let [read, written, reads, writes] = std::array::from_fn(|at| after[at] - before[at]);
+    assert_eq!([read, written], [819_200, 409_600]);
+    match kernel_before.zip(kernel_after) {
+        Some((before, after)) => assert_eq!([reads, writes], std::array::from_fn(|at| after[at] - before[at])),
+        None => assert_eq!([reads, writes], [200, 100]),
+    }
+}
+
+#[test]
+fn rates_of_a_device_are_to_each_other_as_what_grew() {
+    let (group, disk) = block_device!("rates");
+    let mut files = Outside::files(&group);
+    files.look();
+    Load::start(&group, &["write-around", &disk, "819200"]).done();
+    Load::start(&group, &["read-around", &disk, "204800"]).done();
+    let looked = files.look();
+    let [written, read] = [Metric::IoWriteRate, Metric::IoReadRate].map(|metric| looked.real(metric).unwrap());
+    assert!(read > 0.0 && (written / read - 4.0).abs() < 1e-6, "{written} {read}");
+}
+
+#[test]
+fn what_was_read_of_a_device_is_page_cache_and_not_working_set() {
+    let (group, disk) = block_device!("cache");
+    let mut files = Outside::files(&group);
+    let mut now =
+        || [Metric::MemoryFile, Metric::MemoryInactiveFile, Metric::DiskReadBytes].map(|metric| files.counter(metric));
+    let before = now();
+    let mut load = Load::start(&group, &["read", &disk, "33554432"]);
+    load.done();
+    let after = now();
+    let grown: [u64; 3] = std::array::from_fn(|at| after[at] - before[at]);
+    // The kernel reads ahead.
+    assert!(grown.iter().all(|bytes| (32 * MIB..36 * MIB).contains(bytes)), "{grown:?}");
+}
+
+/// The device as swap space of the machine.
+struct Swap(String);
+
+impl Swap {
+    fn on(disk: &str) -> Self {
+        for program in ["mkswap", "swapon"] {
+            assert!(Command::new(program).arg(disk).output().unwrap().status.success(), "{program} {disk}");
+        }
+        Self(disk.to_owned())
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        _ = Command::new("swapoff").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn swap_in_use_is_what_the_limit_leaves_no_room_for_and_waiting_for_it_is_pressure() {
+    let (group, disk) = block_device!("swap");
+    let mut files = Outside::files(&group);
+    let _swap = Swap::on(&disk);
+    group.limit_memory(16 * MIB);
+    if let Some(Err(cause)) = files.look().values.get(Metric::MemorySwap) {
+        skip!("{cause}");
+    }
+    let mut load = Load::start(&group, &["sweep", "33554432", "4000"]);
+    load.done();
+    let swapped = files.counter(Metric::MemorySwap);
+    assert!((16 * MIB..33 * MIB).contains(&swapped), "{swapped}");
+    let Some(v2) = group.v2().filter(|dir| dir.join("memory.pressure").exists()) else { return };
+    let file = |name: &str| fs::read_to_string(v2.join(name)).unwrap();
+    assert_eq!(swapped.to_string(), file("memory.swap.current").trim());
+    let _sweep = Load::start(&group, &["sweep", "33554432", "120000"]);
+    let pressure = [Metric::MemoryPressureSome, Metric::MemoryPressureFull, Metric::IoPressure];
+    let waits = || {
+        let looked = files.look();
+        pressure.iter().all(|metric| looked.real(*metric).is_some_and(|percent| percent > 0.0)).then_some(())
+    };
+    assert!(eventually(PATIENCE, waits).is_some(), "{} {}", file("memory.pressure"), file("io.pressure"));
+}
