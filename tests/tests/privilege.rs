@@ -66,6 +66,7 @@ fn each_set_of_capabilities_of_an_ordinary_user_has_what_it_suffices_for() {
         ("", "CAP_BPF and CAP_NET_ADMIN are missing", "CAP_BPF and CAP_PERFMON are missing"),
         (",+net_admin", "CAP_BPF is missing", "CAP_BPF and CAP_PERFMON are missing"),
         (",+bpf", "CAP_NET_ADMIN is missing", "CAP_PERFMON is missing"),
+        (",+perfmon", "CAP_BPF and CAP_NET_ADMIN are missing", "CAP_BPF is missing"),
         (",+perfmon,+net_admin", "CAP_BPF is missing", "CAP_BPF is missing"),
         (",+bpf,+net_admin", "", "CAP_PERFMON is missing"),
         (",+bpf,+perfmon", "CAP_NET_ADMIN is missing", ""),
@@ -96,6 +97,9 @@ fn root_of_a_user_namespace_is_told_why_its_capabilities_do_not_help() {
     let first = ["--user", "--map-root-user"];
     if !Command::new("unshare").args(first).arg("true").stderr(Stdio::null()).status().unwrap().success() {
         skip!("user namespaces are not allowed here");
+    }
+    if doctor(agent::command(LOOK, &[]))["eBPF ingress"].1.contains("no cgroup v2 tree") {
+        skip!("eBPF is refused for another reason");
     }
     let found = doctor(through("unshare", &first, LOOK));
     let (state, why) = &found["eBPF ingress"];
@@ -135,9 +139,15 @@ fn an_agent_that_runs_has_no_capability_left_in_any_thread_and_still_counts() {
     let (agent, report) = reporting(agent::command(&["--disk-interval", "0s"], &[]), &valkey);
     let threads = threads(&agent);
     assert!(threads.len() >= 2, "a reading has a thread of its own");
+    // Valkey's socket may be another user's. Older kernels give sizes of descriptors' tables and maps to the privileged alone.
+    let (dac_override, sys_ptrace, bpf) = (1 << 1, 1 << 19, 1 << 39);
+    let kept = match tests::kernel() {
+        (..=4, _) | (5, ..=18) => dac_override | sys_ptrace | bpf,
+        (5, _) | (6, ..=1) => dac_override | sys_ptrace,
+        _ => dac_override,
+    };
     for thread in &threads {
-        // Valkey's socket may be another user's: that capability stays.
-        for (field, set) in [("CapPrm", 2), ("CapEff", 2), ("CapBnd", 2), ("CapInh", 0), ("CapAmb", 0)] {
+        for (field, set) in [("CapPrm", kept), ("CapEff", kept), ("CapBnd", kept), ("CapInh", 0), ("CapAmb", 0)] {
             assert_eq!(u64::from_str_radix(&thread[field], 16).unwrap(), set, "{field} of {}", thread["Name"]);
         }
         assert_eq!((thread["NoNewPrivs"].as_str(), thread["Seccomp"].as_str()), ("1", "2"), "{}", thread["Name"]);
@@ -229,9 +239,12 @@ fn landlock_leaves_within_reach_what_is_named_and_nothing_else() {
         assert_eq!(found[within], "done", "{within}");
     }
     let refused = libc::EACCES.to_string();
-    for elsewhere in ["read elsewhere", "write elsewhere", "execute", "look into a process"] {
+    for elsewhere in ["read elsewhere", "write elsewhere", "execute"] {
         assert_eq!(found[elsewhere], refused, "{elsewhere}");
     }
+    // Linux 7 does not ask Landlock any more before it shows an environment to root.
+    let may_look = if tests::kernel() < (7, 0) { &refused } else { "done" };
+    assert_eq!(found["look into a process"], may_look, "look into a process");
     if found["landlock"] != "Fully" {
         skip!("this kernel's Landlock knows no ports");
     }

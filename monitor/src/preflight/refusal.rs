@@ -99,6 +99,12 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
             cause("another program holds this cgroup exclusively"),
             "bpftool cgroup tree shows which one; it has to be attached with the flag multi",
         ),
+        Some(libc::EPERM) if step == Step::Maps => Refusal::new(
+            cause(
+                "a seccomp filter or the kernel's lockdown forbids it, or Linux before 5.11 lets no more memory be locked",
+            ),
+            "check the container's seccomp profile, /sys/kernel/security/lockdown and ulimit -l (docker run --ulimit memlock=-1)",
+        ),
         Some(libc::EPERM) => Refusal::new(
             cause("a seccomp filter or the kernel's lockdown forbids it"),
             "check /sys/kernel/security/lockdown, and the container's seccomp profile (docker run --security-opt seccomp=…)",

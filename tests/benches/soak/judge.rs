@@ -128,31 +128,41 @@ pub(crate) fn keys(valkey: &Valkey, run: &str, lives: &[Life]) -> Vec<String> {
 
 /// The cgroups in all pinned maps.
 pub(crate) fn counted(pins: &Path) -> BTreeSet<u64> {
-    let map = |path: &str| MapData::from_pin(pins.join(path)).unwrap();
-    fn ids<V: Pod>(map: MapData) -> Vec<u64> {
-        let map = HashMap::<_, u64, V>::try_from(Map::HashMap(map)).unwrap();
-        map.keys().collect::<Result<_, _>>().unwrap()
-    }
-    fn per_cpu<V: Pod>(map: MapData) -> Vec<u64> {
-        let map = PerCpuHashMap::<_, u64, V>::try_from(Map::PerCpuHashMap(map)).unwrap();
-        map.keys().collect::<Result<_, _>>().unwrap()
-    }
-    let all = [
-        per_cpu::<[u8; size_of::<Processes>()]>(map("process/maps/PROCESSES")),
-        per_cpu::<[u8; size_of::<Network>()]>(map("network/maps/NETWORK")),
-        ids::<[u8; size_of::<Lineage>()]>(map("process/maps/LINEAGE")),
-        ids::<[u8; size_of::<Lineage>()]>(map("network/maps/LINEAGE")),
-        ids::<[u8; size_of::<Retired<Processes>>()]>(map("process/maps/RETIRED")),
-        ids::<[u8; size_of::<Retired<Network>>()]>(map("network/maps/RETIRED")),
-    ];
-    all.into_iter().flatten().collect()
+    let mut ids = in_maps::<[u8; size_of::<Processes>()], [u8; size_of::<Retired<Processes>>()]>(&pins.join("process"));
+    ids.extend(in_maps::<[u8; size_of::<Network>()], [u8; size_of::<Retired<Network>>()]>(&pins.join("network")));
+    ids
 }
 
-/// All that is pinned.
+/// The cgroups in the maps of an object, whose counts are `V`, and those of what has retired `R`.
+fn in_maps<V: Pod, R: Pod>(object: &Path) -> BTreeSet<u64> {
+    let mut ids = BTreeSet::new();
+    for pin in std::fs::read_dir(object.join("maps")).unwrap().flatten() {
+        let map = || MapData::from_pin(pin.path()).unwrap();
+        let name = pin.file_name().into_string().unwrap();
+        // Of maps that grow, each has a number behind its name.
+        match name.rsplit_once('_').map_or("", |(kind, _)| kind) {
+            "COUNTS" => {
+                let counts = PerCpuHashMap::<_, u64, V>::try_from(Map::PerCpuHashMap(map())).unwrap();
+                ids.extend(counts.keys().map(Result::unwrap));
+            }
+            "LINEAGE" => ids.extend(cgroups::<[u8; size_of::<Lineage>()]>(map())),
+            "RETIRED" => ids.extend(cgroups::<R>(map())),
+            _ => {}
+        }
+    }
+    ids
+}
+
+fn cgroups<V: Pod>(map: MapData) -> Vec<u64> {
+    let map = HashMap::<_, u64, V>::try_from(Map::HashMap(map)).unwrap();
+    map.keys().collect::<Result<_, _>>().unwrap()
+}
+
+/// All that is pinned; maps that have grown are what they were.
 pub(crate) fn pinned(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        all.push(entry.path().display().to_string());
+        all.push(entry.path().display().to_string().trim_end_matches(|end: char| end.is_ascii_digit()).to_owned());
         if entry.file_type().unwrap().is_dir() {
             all.extend(pinned(&entry.path()));
         }

@@ -17,11 +17,11 @@ use crate::shell::{cargo, output, run};
 /// Size of the block device.
 pub(super) const DISK: u64 = 64 << 20;
 
-/// What the tests put into control groups.
-const LOAD: &str = "load";
+/// What the tests put into control groups, and what takes its own rights away.
+const HELPERS: [&str; 2] = ["load", "confined"];
 
 /// Programs that the tests use, and the packages that hold them.
-const PROGRAMS: [&str; 3] = ["valkey-server", "ip", "setpriv"];
+const PROGRAMS: [&str; 4] = ["valkey-server", "ip", "setpriv", "unshare"];
 const PACKAGES: [&str; 4] = ["busybox-static", "valkey-server", "iproute2", "util-linux"];
 
 /// The directory tree that all machines of a processor share, and the archive of it.
@@ -77,7 +77,8 @@ impl Suite {
 
     fn add_tests(&self) -> anyhow::Result<()> {
         for (name, program) in self.test_programs()? {
-            let to = if name == LOAD { format!("tests/{name}") } else { format!("tests/deps/{name}") };
+            let dir = if HELPERS.contains(&name.as_str()) { "tests" } else { "tests/deps" };
+            let to = format!("{dir}/{name}");
             self.add(&program, &to)?;
             run(Command::new(self.architecture.strip).arg(self.tree.join(to)))?;
         }
@@ -141,7 +142,7 @@ impl Suite {
         Ok(image)
     }
 
-    /// The test programs as cargo names them, and the load.
+    /// The test programs as cargo names them, and their helpers.
     fn test_programs(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let arguments = ["test", "--no-run", "--package", "tests", "--message-format=json"];
         // Nobody has to find the libraries of what runs on the other processor.
@@ -163,12 +164,12 @@ impl Suite {
             .filter_map(|path| {
                 let file = path.file_name()?.to_str()?;
                 // Only tests have a number behind their names.
-                let name = if file == LOAD { file } else { file.rsplit_once('-')?.0 };
-                (file == LOAD || TESTS.contains(&name)).then(|| (name.to_owned(), path.clone()))
+                let name = if HELPERS.contains(&file) { file } else { file.rsplit_once('-')?.0 };
+                (name == file || TESTS.contains(&name)).then(|| (name.to_owned(), path.clone()))
             })
             .collect::<BTreeMap<_, _>>();
-        if programs.len() != TESTS.len() + 1 {
-            bail!("cargo built {programs:?} instead of {TESTS:?} and {LOAD}");
+        if programs.len() != TESTS.len() + HELPERS.len() {
+            bail!("cargo built {programs:?} instead of {TESTS:?} and {HELPERS:?}");
         }
         Ok(programs.into_iter().collect())
     }

@@ -51,7 +51,7 @@ impl Machine {
 }
 
 /// The test programs that make sense in a machine with nothing but a kernel.
-pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes"];
+pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "privilege"];
 
 /// What shows that a program counts: of the network's and of those that pass over cgroups and tasks.
 const PROGRAMS: &[&str] = &["network", "passes"];

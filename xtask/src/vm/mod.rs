@@ -84,7 +84,11 @@ fn run(
 fn examine(machine: &'static Machine, kernel: &Kernel, suite: &image::Suite) -> anyhow::Result<Verdict> {
     let began = Instant::now();
     println!("{}: boots", machine.name);
-    let verdict = Verdict::read(machine, &boot(machine, kernel, suite)?);
+    let mut verdict = Verdict::read(machine, &boot(machine, kernel, suite)?);
+    if !verdict.has_booted() {
+        println!("{}: ended before its kernel had started, and boots again", machine.name);
+        verdict = Verdict::read(machine, &boot(machine, kernel, suite)?);
+    }
     verdict.print_tests(began.elapsed());
     Ok(verdict)
 }

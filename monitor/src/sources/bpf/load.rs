@@ -148,7 +148,7 @@ pub(super) fn load(
         }
     };
     if let Err(error) = maps(&ebpf) {
-        return refused(Refusal { cause: format!("its maps: {error}"), cure: None });
+        return refused(explain(Step::Maps, &error, host.capabilities));
     }
     let mut links = Vec::new();
     let mut programs = Vec::new();

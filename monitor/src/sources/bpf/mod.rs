@@ -22,6 +22,7 @@ use aya::maps::PerCpuArray;
 use aya_log::EbpfLogger;
 use bytemuck::Pod;
 use monitor_common::{Network, Processes};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use self::btf::Layouts;
 pub use self::lives::Lives;
@@ -184,6 +185,12 @@ impl Part {
     }
 }
 
+/// Before Linux 5.11 maps count as locked memory, of which a process may have little (`RLIMIT_MEMLOCK`).
+fn allow_locked_memory() {
+    // What is refused shows when a map is made that has no room.
+    _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+}
+
 /// Loads and attaches what the host allows, for a part of the tree. With pins the kernel goes on counting when this agent
 /// ends, and what one before has pinned is taken over.
 pub fn open(
@@ -205,6 +212,7 @@ pub fn open(
         let bpf = Bpf { network: None, processes: None, lives: None, passes, programs: programs.clone() };
         return (bpf, programs);
     };
+    allow_locked_memory();
     let host = Host::of(roots, decisions);
     let target = Target { cgroup, scope: part.id.map_or(0, |id| id.0) };
     let entries = room::entries(tree::walk(cgroup).map_or(0, |found| found.len()), part.least);
