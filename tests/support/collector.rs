@@ -1,5 +1,5 @@
-//! A receiver of OTLP over HTTP that decodes what it gets by the protocol's own messages
-//! (opentelemetry-proto, `collector/metrics/v1`, in the JSON mapping): what it does not know is an error.
+//! A receiver of OTLP over HTTP that decodes what it gets by the protocol's own messages (opentelemetry-proto,
+//! `collector/metrics/v1`, in protocol buffers): what it does not know is an error.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,43 +7,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use serde::Deserialize;
+use anyhow::{Context, bail};
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Request {
     pub resource_metrics: Vec<ResourceMetrics>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct ResourceMetrics {
     pub resource: Resource,
     pub scope_metrics: Vec<ScopeMetrics>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Resource {
     pub attributes: Vec<Attribute>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct ScopeMetrics {
     pub scope: Scope,
     pub metrics: Vec<Metric>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Scope {
     pub name: String,
     pub version: String,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Metric {
     pub name: String,
     pub description: String,
@@ -52,43 +46,162 @@ pub struct Metric {
     pub sum: Option<Sum>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Gauge {
     pub data_points: Vec<Point>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Sum {
     pub data_points: Vec<Point>,
-    pub aggregation_temporality: u32,
+    pub aggregation_temporality: u64,
     pub is_monotonic: bool,
 }
 
-/// Numbers of 64 bits are texts in this mapping.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Point {
     pub attributes: Vec<Attribute>,
-    pub time_unix_nano: String,
-    pub start_time_unix_nano: Option<String>,
-    pub as_int: Option<String>,
+    pub time_unix_nano: u64,
+    pub start_time_unix_nano: Option<u64>,
+    pub as_int: Option<i64>,
     pub as_double: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Attribute {
     pub key: String,
     pub value: Text,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub struct Text {
     pub string_value: String,
 }
+
+/// A field's value, as it is written.
+enum Value<'a> {
+    Varint(u64),
+    Fixed([u8; 8]),
+    Bytes(&'a [u8]),
+}
+
+impl Value<'_> {
+    fn varint(self) -> anyhow::Result<u64> {
+        let Self::Varint(value) = self else { bail!("no varint") };
+        Ok(value)
+    }
+
+    fn fixed(self) -> anyhow::Result<[u8; 8]> {
+        let Self::Fixed(value) = self else { bail!("no 64 bits") };
+        Ok(value)
+    }
+
+    fn text(self) -> anyhow::Result<String> {
+        let Self::Bytes(value) = self else { bail!("no text") };
+        Ok(std::str::from_utf8(value)?.to_owned())
+    }
+
+    fn message<M: Message>(self) -> anyhow::Result<M> {
+        let Self::Bytes(value) = self else { bail!("no message") };
+        decode(value)
+    }
+}
+
+/// What is put together of its fields.
+trait Message: Default {
+    fn take(&mut self, field: u64, value: Value<'_>) -> anyhow::Result<()>;
+}
+
+fn decode<M: Message>(mut bytes: &[u8]) -> anyhow::Result<M> {
+    let mut message = M::default();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let value = match key & 7 {
+            0 => Value::Varint(varint(&mut bytes)?),
+            1 => Value::Fixed(split(&mut bytes, 8)?.try_into()?),
+            2 => {
+                let length = varint(&mut bytes)?;
+                Value::Bytes(split(&mut bytes, usize::try_from(length)?)?)
+            }
+            other => bail!("wire type {other}"),
+        };
+        message.take(key >> 3, value).with_context(|| format!("{} {}", std::any::type_name::<M>(), key >> 3))?;
+    }
+    Ok(message)
+}
+
+fn split<'a>(bytes: &mut &'a [u8], length: usize) -> anyhow::Result<&'a [u8]> {
+    let (first, rest) = bytes.split_at_checked(length).context("it is cut off")?;
+    *bytes = rest;
+    Ok(first)
+}
+
+fn varint(bytes: &mut &[u8]) -> anyhow::Result<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = split(bytes, 1)?[0];
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    bail!("a varint without an end")
+}
+
+/// The fields of a message: their numbers, and what becomes of them.
+macro_rules! message {
+    ($name:ty, $self:ident, $value:ident: $($field:literal => $take:expr,)*) => {
+        impl Message for $name {
+            fn take(&mut $self, field: u64, $value: Value<'_>) -> anyhow::Result<()> {
+                match field {
+                    $($field => $take,)*
+                    _ => bail!("no such field"),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+message!(Request, self, value: 1 => self.resource_metrics.push(value.message()?),);
+message!(ResourceMetrics, self, value:
+    1 => self.resource = value.message()?,
+    2 => self.scope_metrics.push(value.message()?),
+);
+message!(Resource, self, value: 1 => self.attributes.push(value.message()?),);
+message!(ScopeMetrics, self, value:
+    1 => self.scope = value.message()?,
+    2 => self.metrics.push(value.message()?),
+);
+message!(Scope, self, value:
+    1 => self.name = value.text()?,
+    2 => self.version = value.text()?,
+);
+message!(Metric, self, value:
+    1 => self.name = value.text()?,
+    2 => self.description = value.text()?,
+    3 => self.unit = value.text()?,
+    5 => self.gauge = Some(value.message()?),
+    7 => self.sum = Some(value.message()?),
+);
+message!(Gauge, self, value: 1 => self.data_points.push(value.message()?),);
+message!(Sum, self, value:
+    1 => self.data_points.push(value.message()?),
+    2 => self.aggregation_temporality = value.varint()?,
+    3 => self.is_monotonic = value.varint()? == 1,
+);
+message!(Point, self, value:
+    2 => self.start_time_unix_nano = Some(u64::from_le_bytes(value.fixed()?)),
+    3 => self.time_unix_nano = u64::from_le_bytes(value.fixed()?),
+    4 => self.as_double = Some(f64::from_le_bytes(value.fixed()?)),
+    6 => self.as_int = Some(i64::from_le_bytes(value.fixed()?)),
+    7 => self.attributes.push(value.message()?),
+);
+message!(Attribute, self, value:
+    1 => self.key = value.text()?,
+    2 => self.value = value.message()?,
+);
+message!(Text, self, value: 1 => self.string_value = value.text()?,);
 
 impl ResourceMetrics {
     pub fn attribute(&self, key: &str) -> Option<&str> {
@@ -108,8 +221,8 @@ impl ResourceMetrics {
 
 impl Point {
     pub fn number(&self) -> f64 {
-        match (&self.as_int, self.as_double) {
-            (Some(whole), None) => whole.parse::<i64>().unwrap() as f64,
+        match (self.as_int, self.as_double) {
+            (Some(whole), None) => whole as f64,
             (None, Some(real)) => real,
             other => panic!("{other:?}"),
         }
@@ -171,14 +284,14 @@ fn serve(stream: TcpStream, sender: &Sender<Result<Request, String>>, status: &A
         let mut body = vec![0; length];
         stream.read_exact(&mut body).ok()?;
         let right = head.starts_with("POST /v1/metrics HTTP/1.1\r\n")
-            && field("content-type:").as_deref() == Some("application/json");
+            && field("content-type:").as_deref() == Some("application/x-protobuf");
         let status = status.load(Ordering::SeqCst);
         if status == 200 {
-            let request = serde_json::from_slice(&body).map_err(|error| error.to_string());
+            let request = decode(&body).map_err(|error| format!("{error:#}"));
             sender.send(if right { request } else { Err(head) }).ok()?;
         }
         let answer =
-            format!("HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}");
+            format!("HTTP/1.1 {status} Whatever\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n");
         stream.get_mut().write_all(answer.as_bytes()).ok()?;
     }
 }

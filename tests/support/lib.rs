@@ -24,6 +24,7 @@ pub mod leftovers;
 pub mod mounts;
 pub mod oracle;
 pub mod page;
+pub mod prometheus;
 pub mod proxy;
 pub mod schema;
 pub mod tmux;

@@ -7,13 +7,17 @@ use std::time::Duration;
 use tests::agent::{Agent, command};
 use tests::collector::{Collector, ResourceMetrics};
 use tests::http::get;
-use tests::{eventually, free_port};
+use tests::prometheus::Prometheus;
+use tests::{eventually, free_port, skip};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn agent(collector: u16, more: &[&str]) -> Agent {
-    let url = format!("http://127.0.0.1:{collector}");
-    let mut agent = command(&["--otlp", &url, "--valkey-url", "none", "--interval", "500ms", "--scope", "self"], &[]);
+    agent_of(&format!("http://127.0.0.1:{collector}"), more)
+}
+
+fn agent_of(url: &str, more: &[&str]) -> Agent {
+    let mut agent = command(&["--otlp", url, "--valkey-url", "none", "--interval", "500ms", "--scope", "self"], &[]);
     agent.args(more).env("CONTAINER_NAME", "web \u{1b}[2J\"\n");
     Agent::spawn(agent)
 }
@@ -34,12 +38,13 @@ fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
     let (container, report) = eventually(PATIENCE, || {
         let container = next(&collector);
         let report = get(port, "/api/v1/containers").json()["containers"][0].clone();
-        let nanos = &container.points("container.memory.usage")[0].time_unix_nano;
+        let nanos = container.points("container.memory.usage")[0].time_unix_nano.to_string();
         let fraction = report["timestamp"].as_str()?.split_once('.')?.1.trim_end_matches('Z').to_owned();
         nanos.ends_with(&fraction).then_some((container, report))
     })
     .expect("no request and report of one reading");
     assert_eq!(container.attribute("container.name"), Some("web \u{1b}[2J\"\n"));
+    assert_eq!(container.attribute("service.name"), Some("web \u{1b}[2J\"\n"));
     assert_eq!(container.attribute("host.name"), report["host"].as_str());
     assert_eq!(container.scope_metrics[0].scope.name, "system-monitor");
     for (name, field) in [
@@ -62,9 +67,7 @@ fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
         assert_eq!(Some(point.number()), report[field].as_f64());
     }
     let cpu = &container.points("container.cpu.time")[0];
-    let (start, taken): (u64, u64) =
-        (cpu.start_time_unix_nano.as_ref().unwrap().parse().unwrap(), cpu.time_unix_nano.parse().unwrap());
-    assert!(cpu.number() > 0.0 && start < taken);
+    assert!(cpu.number() > 0.0 && cpu.start_time_unix_nano.unwrap() < cpu.time_unix_nano);
     let later = next(&collector);
     assert!(later.points("container.cpu.time")[0].number() >= cpu.number());
     for metric in container.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
@@ -79,6 +82,45 @@ fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
     for absent in report["absent"].as_object().unwrap().keys() {
         assert!(container.points(&format!("system_monitor.{absent}")).is_empty(), "{absent}");
     }
+}
+
+#[test]
+fn a_real_receiver_answers_queries_with_the_container_and_its_numbers() {
+    let Some(program) = std::env::var_os("SYSTEM_MONITOR_OTLP_RECEIVER") else {
+        skip!("there is no receiver of OTLP; cargo xtask test fetches one")
+    };
+    let receiver = Prometheus::victoria(program.as_ref());
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{}/opentelemetry/v1/metrics", receiver.port);
+    let agent = agent_of(&url, &["--listen", &format!("127.0.0.1:{port}"), "--log", "warn"]);
+    let ask = |expression: &str| Some((receiver.query(expression).first()?.clone(), receiver.query(expression).len()));
+    let number = |expression: &str| ask(expression)?.0["value"][1].as_str()?.parse::<f64>().ok();
+
+    // By the names that Prometheus makes of the conventions'.
+    let (memory, series) = eventually(PATIENCE, || ask("container_memory_usage_bytes")).expect("no memory");
+    assert_eq!(series, 1, "{memory}");
+    let report = get(port, "/api/v1/containers").json()["containers"][0].clone();
+    for label in ["container_name", "service_name"] {
+        assert_eq!(memory["metric"][label], "web \u{1b}[2J\"\n");
+    }
+    for label in ["host_name", "service_instance_id"] {
+        assert_eq!(memory["metric"][label], report["host"]);
+    }
+    // What does not change is the same number in both.
+    let capacity = report["disk_total_bytes"].as_f64().unwrap();
+    assert_eq!(number("container_filesystem_capacity_bytes"), Some(capacity));
+    for direction in ["receive", "transmit"] {
+        let io = format!("container_network_io_bytes_total{{network_io_direction=\"{direction}\"}}");
+        assert_eq!(ask(&io).unwrap().1, 1);
+    }
+    // What counts goes on counting, and is known for a counter.
+    let cpu = || number("container_cpu_time_seconds_total");
+    let first = cpu().expect("no CPU time");
+    assert!(first > 0.0);
+    eventually(PATIENCE, || cpu().filter(|later| *later > first)).expect("the counter does not rise");
+    eventually(PATIENCE, || number("rate(container_cpu_time_seconds_total[10s])").filter(|rate| *rate > 0.0))
+        .expect("no rate");
+    assert!(!agent.said().contains("Error sending metrics"), "{}", agent.said());
 }
 
 #[test]

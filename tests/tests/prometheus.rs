@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tests::agent::{Agent, command};
 use tests::http::{get, get_with};
+use tests::prometheus::Prometheus;
 use tests::{eventually, free_port, has, skip};
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -19,57 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const OBJECTIONS: &[&str] = &["container_fs_inodes_total non-counter metrics should not have \"_total\" suffix"];
 
 /// A server that scrapes one target every second.
-struct Prometheus {
-    child: Child,
-    port: u16,
-    _dir: TempDir,
-}
-
-impl Prometheus {
-    fn start(target: u16) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: monitor, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let port = free_port();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { child, port, _dir: dir };
-        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
-        let ready = || listens().filter(|_| get(port, "/-/ready").status == 200);
-        eventually(PATIENCE, ready).expect("prometheus does not start");
-        server
-    }
-
-    /// Asks its API; `data` of the answer.
-    fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
-        let query: Vec<String> = parameters.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();
-        let answer = get(self.port, &format!("/api/v1/{path}?{}", query.join("&"))).json();
-        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// The results of a query.
-    fn query(&self, expression: &str) -> Vec<Value> {
-        self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
+fn scraping(target: u16) -> Prometheus {
+    let configuration = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: monitor, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+    );
+    Prometheus::start(&configuration)
 }
 
 fn agent() -> (Agent, u16) {
@@ -117,7 +71,7 @@ fn it_scrapes_the_agent_and_every_query_of_the_dashboard_has_an_answer() {
         skip!("prometheus is not installed");
     }
     let (_agent, port) = agent();
-    let prometheus = Prometheus::start(port);
+    let prometheus = scraping(port);
     let rate = "rate(container_cpu_usage_seconds_total{cpu=\"total\"}[10s])";
     let cores = eventually(PATIENCE, || prometheus.query(rate).into_iter().next()).expect("no rate of CPU time");
     assert_eq!(cores["metric"]["name"], "web \"1\" \\", "a name comes through as it is");

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::shell::{command, output, run, target};
+use crate::apt::Apt;
+use crate::release::ARCHITECTURES;
+use crate::shell::{command, output, root, run, target};
 
 /// Valkey came to Debian after bookworm.
 const BACKPORTS: &str = "/etc/apt/sources.list.d/system-monitor-backports.list";
@@ -57,6 +59,16 @@ pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
     }
     fs::write(complete, "")?;
     Ok(root)
+}
+
+/// A server that takes OpenTelemetry's protocol and answers PromQL, which bookworm does not have. Where it is.
+pub(crate) fn otlp_receiver() -> anyhow::Result<PathBuf> {
+    let place = root().join(target()).join("tools/victoria-metrics");
+    let program = place.join("usr/bin/victoria-metrics");
+    if !program.exists() {
+        Apt::prepare(ARCHITECTURES[0])?.fetch(&["victoria-metrics/trixie".to_owned()], &place)?;
+    }
+    Ok(program)
 }
 
 /// Installs Valkey: from the distribution, or from bookworm's backports.

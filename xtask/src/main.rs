@@ -6,6 +6,7 @@
     reason = "a tool for a person at a terminal"
 )]
 
+mod apt;
 mod dist;
 mod docs;
 mod ebpf;

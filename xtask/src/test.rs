@@ -86,6 +86,7 @@ fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     }
     let deployment = ["systemd", "systemd-container", "docker-compose", "golang-go", "lintian"];
     note("the installation of what runs what is deployed", install::packages(&deployment));
+    note("a receiver of OTLP", install::otlp_receiver().map(drop));
     note("a root of Debian", install::debian_root().map(drop));
     note("helm and the schemas of Kubernetes", kubernetes::tools().map(drop));
     Ok(())
@@ -129,6 +130,9 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
     }
     if let Ok(tools) = kubernetes::tools() {
         command.env("SYSTEM_MONITOR_HELM", tools.helm).env("SYSTEM_MONITOR_KUBERNETES", tools.validator);
+    }
+    if let Ok(receiver) = install::otlp_receiver() {
+        command.env("SYSTEM_MONITOR_OTLP_RECEIVER", receiver);
     }
     let result = run(&mut command);
     skips.0.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));

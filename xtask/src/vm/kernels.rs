@@ -1,19 +1,14 @@
-//! Debian's kernels, fetched without a trace in this machine's own package lists.
+//! Debian's kernels, and its programs for other processors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, bail};
 
 use super::workshop;
-use crate::install::mirrors;
+use crate::apt::{Apt, SUITES, unpack};
 use crate::release::Architecture;
 use crate::shell::run;
-
-/// The suites that have kernels, oldest first, and those of them that have security updates.
-const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
-const SECURITY: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 
 /// A kernel, and what it loads later.
 pub(super) struct Kernel {
@@ -31,19 +26,12 @@ pub(super) fn fetch(architecture: &'static Architecture, series: &str) -> anyhow
         return Ok(kernel);
     }
     let apt = Apt::prepare(architecture)?;
-    let package = apt.newest(series)?;
+    let package = newest(&apt, architecture, series)?;
     println!("kernel {series}: {package}");
-    fs::create_dir_all(&place)?;
     let mut packages = vec![package.clone()];
     // Newer suites keep the modules apart.
     packages.extend(package.starts_with("linux-binary-").then(|| package.replacen("binary", "modules", 1)));
-    run(apt.command("apt-get").arg("download").args(&packages).current_dir(&place))?;
-    for deb in fs::read_dir(&place)?.flatten().map(|entry| entry.path()) {
-        if deb.extension().is_some_and(|extension| extension == "deb") {
-            run(Command::new("dpkg").arg("-x").arg(&deb).arg(&place))?;
-            fs::remove_file(&deb)?;
-        }
-    }
+    apt.fetch(&packages, &place)?;
     unpacked(&place).with_context(|| format!("{} hold no kernel with virtual cables", packages.join(", ")))
 }
 
@@ -59,84 +47,26 @@ fn unpacked(place: &Path) -> Option<Kernel> {
     Some(Kernel { image, veth })
 }
 
-/// apt with sources and lists of its own.
-struct Apt {
-    dir: PathBuf,
-    architecture: &'static Architecture,
-}
-
-impl Apt {
-    fn prepare(architecture: &'static Architecture) -> anyhow::Result<Self> {
-        let apt = Self { dir: workshop().join("apt").join(architecture.name), architecture };
-        for dir in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(apt.dir.join(dir))?;
-        }
-        let (main, security) = mirrors().context("apt has no Debian mirror")?;
-        let (name, mut sources) = (architecture.name, String::new());
-        for suite in SUITES {
-            sources += &format!("deb [arch={name}] {main} {suite} main\n");
-        }
-        for suite in SECURITY {
-            sources += &format!("deb [arch={name}] {security} {suite}-security main\n");
-        }
-        // Nothing is installed there.
-        fs::write(apt.dir.join("status"), "")?;
-        let list = apt.dir.join("sources.list");
-        if fs::read_to_string(&list).ok().as_ref() != Some(&sources) {
-            fs::write(&list, sources)?;
-            run(apt.command("apt-get").args(["update", "--quiet"]))?;
-        }
-        Ok(apt)
-    }
-
-    fn options(&self) -> [String; 8] {
-        let dir = self.dir.display();
-        [
-            format!("Dir::Etc::sourcelist={dir}/sources.list"),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            format!("Dir::State::lists={dir}/lists"),
-            format!("Dir::State::status={dir}/status"),
-            format!("APT::Architecture={}", self.architecture.name),
-            format!("APT::Architectures={}", self.architecture.name),
-            format!("Dir::Cache={dir}/cache"),
-            "APT::Sandbox::User=root".to_owned(),
-        ]
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for option in self.options() {
-            command.arg("-o").arg(option);
-        }
-        command
-    }
-
-    fn cache(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.command("apt-cache").args(arguments).output().context("apt-cache")?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// `NAME=VERSION` of the newest kernel package of a series. Newer suites split the kernel from the package that signs
-    /// it, which then depends on it: the name of the kernel itself sorts last.
-    fn newest(&self, series: &str) -> anyhow::Result<String> {
-        let pattern = format!("^linux-(image|binary)-[0-9].*-cloud-{}$", self.architecture.name);
-        let found = self.cache(&["search", "--names-only", &pattern])?;
-        let names: Vec<&str> = found.lines().filter_map(|line| line.split(' ').next()).collect();
-        let versions = self.cache(&[&["madison"], &names[..]].concat())?;
-        let mut kernels: Vec<_> = versions
-            .lines()
-            .filter_map(|line| {
-                let mut columns = line.split('|').map(str::trim);
-                let (name, version) = (columns.next()?, columns.next()?);
-                let is_split = name.starts_with("linux-binary-");
-                version.starts_with(series).then(|| (numbers(version), is_split, format!("{name}={version}")))
-            })
-            .collect();
-        kernels.sort();
-        match kernels.pop() {
-            Some((.., package)) => Ok(package),
-            None => bail!("no kernel {series} in {} of Debian", SUITES.join(", ")),
-        }
+/// `NAME=VERSION` of the newest kernel package of a series. Newer suites split the kernel from the package that signs
+/// it, which then depends on it: the name of the kernel itself sorts last.
+fn newest(apt: &Apt, architecture: &Architecture, series: &str) -> anyhow::Result<String> {
+    let pattern = format!("^linux-(image|binary)-[0-9].*-cloud-{}$", architecture.name);
+    let found = apt.cache(&["search", "--names-only", &pattern])?;
+    let names: Vec<&str> = found.lines().filter_map(|line| line.split(' ').next()).collect();
+    let versions = apt.cache(&[&["madison"], &names[..]].concat())?;
+    let mut kernels: Vec<_> = versions
+        .lines()
+        .filter_map(|line| {
+            let mut columns = line.split('|').map(str::trim);
+            let (name, version) = (columns.next()?, columns.next()?);
+            let is_split = name.starts_with("linux-binary-");
+            version.starts_with(series).then(|| (numbers(version), is_split, format!("{name}={version}")))
+        })
+        .collect();
+    kernels.sort();
+    match kernels.pop() {
+        Some((.., package)) => Ok(package),
+        None => bail!("no kernel {series} in {} of Debian", SUITES.join(", ")),
     }
 }
 
@@ -151,11 +81,7 @@ pub(super) fn unpacked_packages(architecture: &'static Architecture, names: &[&s
     run(download.args(["install", "--download-only", "--yes", "--quiet", "--no-install-recommends"]).args(names))?;
     let unpacking = place.with_extension("part");
     fs::create_dir_all(&unpacking)?;
-    for deb in fs::read_dir(apt.dir.join("cache/archives"))?.flatten().map(|entry| entry.path()) {
-        if deb.extension().is_some_and(|extension| extension == "deb") {
-            run(Command::new("dpkg").arg("-x").arg(&deb).arg(&unpacking))?;
-        }
-    }
+    unpack(&apt.archives(), &unpacking)?;
     fs::rename(&unpacking, &place)?;
     Ok(place)
 }

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-
+use super::protobuf::Message;
 use crate::metrics::{How, Kind, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Report};
 use crate::sinks::wire::{self, Shape};
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
-const CUMULATIVE: u32 = 2;
+const CUMULATIVE: u64 = 2;
 
 /// What the conventions call a row: its name, what our unit is divided by, the unit, and the attribute that tells it from
 /// the others of the name.
@@ -47,24 +46,24 @@ const CONVENTIONS: &[Convention] = &[
 ];
 
 /// The request that tells of some containers of a report.
-pub(super) fn request(report: &Report, containers: &[Container]) -> String {
-    let resources: Vec<Value> = containers.iter().map(|container| resource(report, container)).collect();
-    json!({ "resourceMetrics": resources }).to_string()
+pub(super) fn request(report: &Report, containers: &[Container]) -> Vec<u8> {
+    Message::default().messages(1, containers.iter().map(|container| resource(report, container))).into_bytes()
 }
 
-fn resource(report: &Report, container: &Container) -> Value {
-    let scope = json!({ "name": "system-monitor", "version": env!("CARGO_PKG_VERSION") });
-    json!({
-        "resource": { "attributes": attributes(&identity(report, container)) },
-        "scopeMetrics": [{ "scope": scope, "metrics": metrics(report, container) }],
-    })
+fn resource(report: &Report, container: &Container) -> Message {
+    let resource = Message::default().messages(1, identity(report, container).into_iter().map(attribute));
+    let scope = Message::default().text(1, "system-monitor").text(2, env!("CARGO_PKG_VERSION"));
+    let metrics = Message::default().message(1, &scope).messages(2, metrics(report, container));
+    Message::default().message(1, &resource).message(2, &metrics)
 }
 
-/// Who the container is.
+/// Who the container is. Receivers that keep no other attributes tell it by its service and instance.
 fn identity<'a>(report: &'a Report, container: &'a Container) -> Vec<(&'a str, &'a str)> {
     let identity = &container.identity;
     let label = |key: &str| identity.labels.get(key).map(String::as_str);
     let known = [
+        ("service.name", Some(identity.name.as_str())),
+        ("service.instance.id", Some(report.host.as_str())),
         ("container.name", Some(identity.name.as_str())),
         ("container.id", identity.container_id.as_deref()),
         ("container.runtime.name", identity.runtime.as_deref()),
@@ -77,36 +76,46 @@ fn identity<'a>(report: &'a Report, container: &'a Container) -> Vec<(&'a str, &
     known.into_iter().filter_map(|(key, value)| Some((key, value.filter(|value| !value.is_empty())?))).collect()
 }
 
-fn attributes(all: &[(&str, &str)]) -> Value {
-    all.iter().map(|(key, value)| json!({ "key": key, "value": { "stringValue": value } })).collect()
+fn attribute((key, value): (&str, &str)) -> Message {
+    Message::default().text(1, key).message(2, &Message::default().text(1, value))
 }
 
 /// The metrics by name: points of one name belong together.
-fn metrics(report: &Report, container: &Container) -> Vec<Value> {
-    let mut metrics: BTreeMap<String, Value> = BTreeMap::new();
+fn metrics(report: &Report, container: &Container) -> Vec<Message> {
+    let mut all: BTreeMap<String, (Metric, &str, Message)> = BTreeMap::new();
     for &metric in Metric::ALL {
         let Some((name, divisor, unit, attribute)) = named(metric) else { continue };
         let Some(value) = wire::number(container, metric) else { continue };
-        let spec = metric.spec();
-        let mut point = value_of(value, divisor);
-        point["timeUnixNano"] = nanos(report.taken.wall).into();
-        point["attributes"] = attributes(attribute.as_slice());
-        let field = if spec.kind == Kind::Counter { "sum" } else { "gauge" };
-        let described = metrics.entry(name.clone()).or_insert_with(|| {
-            let data = match spec.kind {
-                Kind::Counter => json!({ "aggregationTemporality": CUMULATIVE, "isMonotonic": true, "dataPoints": [] }),
-                Kind::Gauge => json!({ "dataPoints": [] }),
-            };
-            json!({ "name": name, "unit": unit, "description": spec.help, field: data })
-        });
-        if let Some(since) = since(report, container, metric).filter(|_| spec.kind == Kind::Counter) {
-            point["startTimeUnixNano"] = nanos(since).into();
-        }
-        if let Some(points) = described[field]["dataPoints"].as_array_mut() {
-            points.push(point);
-        }
+        let point = point(report, container, metric, attribute, value, divisor);
+        let (.., points) = all.entry(name).or_insert_with(|| (metric, unit, Message::default()));
+        *points = std::mem::take(points).message(1, &point);
     }
-    metrics.into_values().collect()
+    let described = |(name, (metric, unit, points)): (String, (Metric, &str, Message))| {
+        let described = Message::default().text(1, &name).text(2, metric.spec().help).text(3, unit);
+        match metric.spec().kind {
+            Kind::Gauge => described.message(5, &points),
+            Kind::Counter => described.message(7, &points.number(2, CUMULATIVE).number(3, 1)),
+        }
+    };
+    all.into_iter().map(described).collect()
+}
+
+/// A number and its time; a counter's has the time since when it counts.
+fn point(
+    report: &Report,
+    container: &Container,
+    metric: Metric,
+    attribute: Option<(&str, &str)>,
+    value: Shape,
+    divisor: f64,
+) -> Message {
+    let point = Message::default().messages(7, attribute.map(self::attribute)).fixed(3, nanos(report.taken.wall));
+    let is_counter = metric.spec().kind == Kind::Counter;
+    let point = match since(report, container, metric).filter(|_| is_counter) {
+        Some(since) => point.fixed(2, nanos(since)),
+        None => point,
+    };
+    value_of(point, value, divisor)
 }
 
 type Named = (String, f64, &'static str, Option<(&'static str, &'static str)>);
@@ -125,7 +134,9 @@ fn named(metric: Metric) -> Option<Named> {
         Unit::Nanoseconds => "ns",
         Unit::Percent => "%",
         Unit::Cores => "{cpu}",
-        Unit::Count | Unit::Load => "1",
+        // Without braces it would be a ratio.
+        Unit::Count => "{count}",
+        Unit::Load => "{thread}",
     };
     (!matches!(spec.how, How::Never(_))).then(|| (format!("system_monitor.{path}"), 1.0, unit, None))
 }
@@ -139,16 +150,18 @@ fn since(report: &Report, container: &Container, metric: Metric) -> Option<Syste
     report.taken.wall.checked_sub(Duration::from_secs(seconds))
 }
 
-/// Whole numbers of 64 bits are texts in the protocol's JSON.
+/// Puts a value into a point.
 #[expect(clippy::cast_precision_loss, reason = "a number of another unit is real")]
-fn value_of(value: Shape, divisor: f64) -> Value {
+fn value_of(point: Message, value: Shape, divisor: f64) -> Message {
+    let real = |value: f64| (value / divisor).to_le_bytes();
     match value {
-        Shape::Whole(value) if divisor == 1.0 => json!({ "asInt": value.to_string() }),
-        Shape::Whole(value) => json!({ "asDouble": value as f64 / divisor }),
-        Shape::Real(value) => json!({ "asDouble": value / divisor }),
+        Shape::Whole(value) if divisor == 1.0 => point.fixed(6, value.to_le_bytes()),
+        Shape::Whole(value) => point.fixed(4, real(value as f64)),
+        Shape::Real(value) => point.fixed(4, real(value)),
     }
 }
 
-fn nanos(wall: SystemTime) -> String {
-    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
+#[expect(clippy::cast_possible_truncation, reason = "until the year 2554")]
+fn nanos(wall: SystemTime) -> [u8; 8] {
+    (wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64).to_le_bytes()
 }

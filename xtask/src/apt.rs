@@ -1,0 +1,101 @@
+//! Debian's packages of other suites and processors, fetched without a trace in this machine's own package lists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::install::mirrors;
+use crate::release::Architecture;
+use crate::shell::{root, run, target};
+
+/// The suites that are known, oldest first, and those of them that have security updates.
+pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+const SECURITY: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+
+/// apt with sources and lists of its own.
+pub(crate) struct Apt {
+    dir: PathBuf,
+    architecture: &'static Architecture,
+}
+
+impl Apt {
+    /// With the suites that are known, whose lists are fetched once.
+    pub(crate) fn prepare(architecture: &'static Architecture) -> anyhow::Result<Self> {
+        let apt = Self { dir: root().join(target()).join("apt").join(architecture.name), architecture };
+        for dir in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(apt.dir.join(dir))?;
+        }
+        let (main, security) = mirrors().context("apt has no Debian mirror")?;
+        let (name, mut sources) = (architecture.name, String::new());
+        for suite in SUITES {
+            sources += &format!("deb [arch={name}] {main} {suite} main\n");
+        }
+        for suite in SECURITY {
+            sources += &format!("deb [arch={name}] {security} {suite}-security main\n");
+        }
+        // Nothing is installed there.
+        fs::write(apt.dir.join("status"), "")?;
+        let list = apt.dir.join("sources.list");
+        if fs::read_to_string(&list).ok().as_ref() != Some(&sources) {
+            fs::write(&list, sources)?;
+            run(apt.command("apt-get").args(["update", "--quiet"]))?;
+        }
+        Ok(apt)
+    }
+
+    fn options(&self) -> [String; 8] {
+        let dir = self.dir.display();
+        [
+            format!("Dir::Etc::sourcelist={dir}/sources.list"),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("Dir::State::lists={dir}/lists"),
+            format!("Dir::State::status={dir}/status"),
+            format!("APT::Architecture={}", self.architecture.name),
+            format!("APT::Architectures={}", self.architecture.name),
+            format!("Dir::Cache={dir}/cache"),
+            "APT::Sandbox::User=root".to_owned(),
+        ]
+    }
+
+    /// One of its programs.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for option in self.options() {
+            command.arg("-o").arg(option);
+        }
+        command
+    }
+
+    /// What `apt-cache` says.
+    pub(crate) fn cache(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command("apt-cache").args(arguments).output().context("apt-cache")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Unpacks packages, and nothing that they depend on, into a directory.
+    pub(crate) fn fetch(&self, packages: &[String], place: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(place)?;
+        run(self.command("apt-get").arg("download").args(packages).current_dir(place))?;
+        for deb in unpack(place, place)? {
+            fs::remove_file(deb)?;
+        }
+        Ok(())
+    }
+
+    /// Where `apt-get install --download-only` puts what it has downloaded.
+    pub(crate) fn archives(&self) -> PathBuf {
+        self.dir.join("cache/archives")
+    }
+}
+
+/// Unpacks every package in one directory into another; the packages.
+pub(crate) fn unpack(from: &Path, place: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+    let packages: Vec<_> = fs::read_dir(from)?.flatten().map(|entry| entry.path()).filter(is_package).collect();
+    for package in &packages {
+        run(Command::new("dpkg").arg("-x").arg(package).arg(place))?;
+    }
+    Ok(packages)
+}
