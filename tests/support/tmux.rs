@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
+
 use crate::eventually;
 
 /// How long a screen may take to show something.
@@ -11,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A window with a shell in it.
 pub struct Window {
     server: String,
+    /// Where what is written to the terminal is kept.
+    record: NamedTempFile,
 }
 
 impl Window {
@@ -19,7 +23,8 @@ impl Window {
         if !crate::has("tmux") {
             return None;
         }
-        let window = Self { server: format!("system-monitor-{}-{}", std::process::id(), crate::free_port()) };
+        let server = format!("system-monitor-{}-{}", std::process::id(), crate::free_port());
+        let window = Self { server, record: NamedTempFile::new().unwrap() };
         let size = [columns.to_string(), rows.to_string()];
         let mut command = window.command(&["-f", "/dev/null", "new-session", "-d", "-x", &size[0], "-y", &size[1]]);
         // The prompt is a mark that no program writes.
@@ -65,6 +70,16 @@ impl Window {
     /// The same, with its colours and weights as escape sequences.
     pub fn styled(&self) -> String {
         self.said(&["capture-pane", "-p", "-e"])
+    }
+
+    /// Keeps from now on all that is written to the terminal.
+    pub fn records(&self) {
+        self.said(&["pipe-pane", &format!("cat > {}", self.record.path().display())]);
+    }
+
+    /// What was kept so far.
+    pub fn recorded(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.record.path()).unwrap()).into_owned()
     }
 
     /// Waits until the screen shows these words.

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tests::agent::{Agent, command};
+use tests::cgroup::Group;
 use tests::tmux::Window;
 use tests::valkey::Valkey;
 use tests::{binary, eventually, skip};
@@ -91,6 +92,75 @@ fn a_click_on_a_title_sorts_and_one_on_a_row_selects() {
     assert!(window.shows("the last"), "{}", window.screen());
 }
 
+/// Turns the wheel over a row by one notch: button 65 of that mode is down, 64 up.
+fn wheel(window: &Window, button: u8, row: u16) {
+    window.types(&format!("\x1b[<{button};10;{row}M"));
+}
+
+#[test]
+fn the_wheel_moves_what_it_is_over() {
+    let window = window!(80, 24, &[]);
+    start(&window, OWN);
+    row(&window, "web ");
+    window.press(&["Enter", "Enter"]);
+    let details = || window.screen().lines().nth(3).unwrap_or_default().to_owned();
+    assert!(window.shows("more lines: PgDn"), "{}", window.screen());
+    let first = details();
+    wheel(&window, 65, 10);
+    assert!(window.until(|_| details() != first), "{}", window.screen());
+    wheel(&window, 64, 10);
+    assert!(window.until(|_| details() == first), "{}", window.screen());
+    // Over the help it does what every key does.
+    window.types("?");
+    assert!(window.shows("select a container"), "{}", window.screen());
+    wheel(&window, 65, 10);
+    assert!(window.until(|screen| !screen.contains("select a container")), "{}", window.screen());
+}
+
+#[test]
+fn the_help_has_every_key_in_the_smallest_window_that_is_promised() {
+    let window = window!(80, 24, &[]);
+    start(&window, OWN);
+    row(&window, "web ");
+    window.types("?");
+    assert!(window.shows("select a container"), "{}", window.screen());
+    let screen = window.screen();
+    for words in ["this help; quit", "wheel: move", "n  name", "M  memory in bytes", "w  trouble, the worst first"] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+}
+
+#[test]
+fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it() {
+    let pid = std::process::id();
+    let name = format!("tree-{pid}");
+    let Some(outer) = Group::container(&name) else { skip!("this process may make no control groups") };
+    let _inner = [outer.numbered_container(1), outer.numbered_container(2)];
+    let inner = [format!("{pid:08x}0001"), format!("{pid:08x}0002")];
+    let window = window!(80, 24, &[]);
+    start(&window, "top --scope host --disk-interval 0s --ebpf off --interval 500ms");
+    // The machine has others' containers too; the filter knows a cgroup by its path.
+    window.types(&format!("/{name}"));
+    window.press(&["Enter"]);
+    window.types("n");
+    let are = |rows: [&str; 3]| {
+        window.until(|screen| {
+            let mut shown = screen.lines().skip(3).map(|line| line.chars().skip(2).collect::<String>());
+            rows.iter().all(|row| shown.next().is_some_and(|shown| shown.starts_with(&format!("{row} "))))
+        })
+    };
+    assert!(are([&inner[0], &inner[1], &name]), "{}", window.screen());
+    window.types("t");
+    assert!(are([&name, &format!("├ {}", inner[0]), &format!("└ {}", inner[1])]), "{}", window.screen());
+    wheel(&window, 65, 5);
+    wheel(&window, 65, 5);
+    assert!(window.shows(&format!("{}: ", inner[1])), "the last: {}", window.screen());
+    wheel(&window, 64, 5);
+    assert!(window.shows(&format!("{name}: ")), "the first: {}", window.screen());
+    window.types("q");
+    assert!(window.shows("it ended with 0"), "{}", window.screen());
+}
+
 #[test]
 fn the_terminal_is_given_back_at_every_end() {
     let window = window!(80, 24, &[]);
@@ -142,11 +212,15 @@ fn it_stops_and_goes_on_like_every_program_on_a_terminal() {
 fn colours_are_those_of_the_terminal_and_go_with_no_color() {
     let styled = |environment: &[(&str, &str)]| {
         let window = Window::open(80, 24, environment)?;
+        window.records();
         start(&window, OWN);
         row(&window, "web ");
-        Some(window.styled())
+        // What is selected, the details and the help have their own looks.
+        window.press(&["Down", "Enter"]);
+        assert!(window.shows("the last"), "{}", window.screen());
+        Some((window.styled(), window.recorded()))
     };
-    let (Some(with), Some(without)) = (styled(&[]), styled(&[("NO_COLOR", "1")])) else {
+    let (Some((with, written)), Some((without, plainly))) = (styled(&[]), styled(&[("NO_COLOR", "1")])) else {
         skip!("tmux is not installed")
     };
     // As tmux writes them: `38;5;` and a colour of the terminal's palette, `48;5;` for a background.
@@ -159,6 +233,16 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
     assert_eq!(colors(&with, "48;5;"), Vec::<u8>::new(), "a background: {with:?}");
     assert_eq!(colors(&without, "38;5;"), Vec::<u8>::new(), "{without:?}");
     assert!(without.contains("\x1b[1m"), "what is bold stays: {without:?}");
+    // The same of all that was written, whatever the terminal made of it.
+    let colored = |written: &str| {
+        let sequences = written.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m'));
+        let numbers: Vec<String> = sequences.flat_map(|(inner, _)| inner.split(';').map(str::to_owned)).collect();
+        let is_color = |number: &u8| matches!(number, 30..=38 | 40..=48 | 90..=97 | 100..=107);
+        numbers.iter().filter_map(|number| number.parse().ok()).filter(is_color).count()
+    };
+    assert!(colored(&written) > 0);
+    assert_eq!(colored(&plainly), 0, "{plainly:?}");
+    assert!(plainly.contains("\x1b[7m"), "what is selected is reversed: {plainly:?}");
 }
 
 #[test]

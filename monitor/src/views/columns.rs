@@ -118,7 +118,7 @@ impl Column {
             Self::Write => spec!("DISK W", 6, 'W', 6, "disks, bytes written per second"),
             Self::Processes => spec!("PROCS", 5, 'P', 7, "processes"),
             Self::Descriptors => spec!("FDS", 5, 'D', 9, "open descriptors"),
-            Self::Pressure => spec!("PRESSURE", 8, 'x', 8, "pressure: waiting for CPU, memory or disks"),
+            Self::Pressure => spec!("PRESSURE", 8, 'x', 8, "the worst pressure, and of what"),
             Self::Age => spec!("AGE", 4, 'a', 9, "age"),
             Self::Status => spec!("STATUS", 7, 'u', 8, "status"),
             Self::Why => spec!("TROUBLE", 22, 'w', 0, "trouble, the worst first"),

@@ -56,7 +56,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
     frame.render_widget(reasons(model, theme), reason);
     frame.render_widget(footer(model, usize::from(foot.width), theme), foot);
     if model.is_help {
-        draw_help(frame, body, theme);
+        draw_help(frame, Rect { height: area.height - foot.height, ..area }, theme);
     }
 }
 
@@ -221,9 +221,9 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect, theme: Theme) {
     for place in 0..half {
         let cell = |column: &Column| format!("{}  {}", column.spec().key, column.spec().help);
         let right = Column::ALL.get(place + half).map(cell).unwrap_or_default();
-        lines.push(Line::raw(format!("{} {right}", crate::views::text::left(&cell(&Column::ALL[place]), 34))));
+        lines.push(Line::raw(format!("{} {right}", crate::views::text::left(&cell(&Column::ALL[place]), 38))));
     }
-    let size = (area.width.min(78), area.height.min(u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2)));
+    let size = (area.width.min(80), area.height.min(u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2)));
     let place = Rect::new(area.x + (area.width - size.0) / 2, area.y, size.0, size.1);
     frame.render_widget(Clear, place);
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" keys ")), place);
