@@ -135,10 +135,11 @@ fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it(
     let pid = std::process::id();
     let name = format!("tree-{pid}");
     let Some(outer) = Group::container(&name) else { skip!("this process may make no control groups") };
-    let _inner = [outer.numbered_container(1), outer.numbered_container(2)];
-    let inner = [format!("{pid:08x}0001"), format!("{pid:08x}0002")];
+    let _inner = [0xfff1, 0xfff2].map(|number| outer.numbered_container(number));
+    let inner = [format!("{pid:08x}fff1"), format!("{pid:08x}fff2")];
     let window = window!(80, 24, &[]);
     start(&window, "top --scope host --disk-interval 0s --ebpf off --interval 500ms");
+    assert!(window.shows("TROUBLE▼"), "{}", window.screen());
     // The machine has others' containers too; the filter knows a cgroup by its path.
     window.types(&format!("/{name}"));
     window.press(&["Enter"]);
@@ -159,6 +160,36 @@ fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it(
     assert!(window.shows(&format!("{name}: ")), "the first: {}", window.screen());
     window.types("q");
     assert!(window.shows("it ended with 0"), "{}", window.screen());
+}
+
+#[test]
+fn more_containers_than_descriptors_are_all_seen_and_the_view_is_no_trouble_itself() {
+    const MANY: u64 = 150;
+    let pid = std::process::id();
+    let name = format!("many-{pid}");
+    let Some(outer) = Group::container(&name) else { skip!("this process may make no control groups") };
+    let _inner: Vec<Group> = (1..=MANY).map(|number| outer.numbered_container(number)).collect();
+    let window = window!(80, 24, &[]);
+    // Fewer than eBPF needs, and fewer than their files are.
+    for most in [128, 2048] {
+        let view = "top --scope host --disk-interval 0s --interval 500ms";
+        window.line(&format!(
+            "clear; prlimit --nofile={most}:{most} {} {view}; echo {most} ended with $?",
+            binary().display()
+        ));
+        assert!(window.shows("TROUBLE▼"), "{}", window.screen());
+        window.types(&format!("/{name}"));
+        window.press(&["Enter"]);
+        window.types("n");
+        row(&window, &format!("{pid:08x}0001 "));
+        window.press(&["End", "Up"]);
+        let last = row(&window, &format!("{pid:08x}{MANY:04x} "));
+        assert!(last.contains("0%"), "its memory is known: {last}");
+        let open = std::fs::read_dir(format!("/proc/{}/fd", window.child())).unwrap().count();
+        assert!(open * 10 < most * 9, "{open} of {most}");
+        window.types("q");
+        assert!(window.shows(&format!("{most} ended with 0")), "{}", window.screen());
+    }
 }
 
 #[test]

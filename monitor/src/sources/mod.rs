@@ -100,7 +100,7 @@ pub fn open(
     let sources: Vec<Box<dyn Source>> = vec![
         first,
         Box::new(bpf),
-        Box::new(CgroupFiles::new(machine.descriptors.saturating_sub(taken))),
+        Box::new(CgroupFiles::new(room(machine.descriptors, taken))),
         Box::new(Procfs::new(roots)),
         Box::new(Disk::new(plan, roots, clock)),
     ];
@@ -134,6 +134,12 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // What is refused leaves the limit as it was.
     _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// How many files may stay open. An eighth of the descriptors stays free, so that no report counts this process among
+/// those that run out of them.
+fn room(descriptors: usize, taken: usize) -> usize {
+    (descriptors - descriptors / 8).saturating_sub(taken)
 }
 
 /// How many descriptors this process has by now, eBPF's among them.
