@@ -278,11 +278,14 @@ fn valkey(config: &Config) -> anyhow::Result<Vec<Check>> {
         }
     };
     let answers = format!("{} answers within {round_trip} µs", options.target);
-    let delivery = match runtime.block_on(valkey::health::delivery(options, &own_name(config))) {
+    let told = runtime.block_on(valkey::health::told(options, &own_name(config)));
+    let losses = told.as_ref().map_or_else(Vec::new, doctor::losses);
+    let delivery = match told.and_then(|told| told.delivery) {
         Some(text) => Check::new("delivery", State::Available, text, None),
         None => Check::new("delivery", State::NotNeeded, "no agent of this name writes there", None),
     };
-    Ok(vec![Check::new("valkey", State::Available, answers, None), delivery])
+    let answers = Check::new("valkey", State::Available, answers, None);
+    Ok([answers, delivery].into_iter().chain(losses).collect())
 }
 
 /// The name under which this container or machine is reported.

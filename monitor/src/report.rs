@@ -40,6 +40,8 @@ pub struct Report {
     pub counting_since: Option<SystemTime>,
     /// Events that the kernel's programs have not counted, because a map was full.
     pub lost_events: u64,
+    /// How often cgroups came and went faster than could be told, so that the tree was walked again.
+    pub walked_again: u64,
     /// The machine's name.
     pub host: String,
     /// How the reports before have got out; `None` where nothing is written anywhere.
@@ -119,6 +121,7 @@ impl Report {
             scope: now.scope,
             counting_since: now.counting_since,
             lost_events: now.lost_events,
+            walked_again: now.walked_again,
             host: now.host.name.clone(),
             delivery: None,
             containers,

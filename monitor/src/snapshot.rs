@@ -255,6 +255,8 @@ pub struct Snapshot {
     pub counting_since: Option<SystemTime>,
     /// Events that the kernel's programs have not counted, because a map was full.
     pub lost_events: u64,
+    /// How often cgroups came and went faster than could be told, so that the tree was walked again.
+    pub walked_again: u64,
     /// The machine.
     pub host: Host,
     /// The cgroups that are reported, by id.
@@ -274,6 +276,7 @@ impl Snapshot {
             scope: Scope::Own,
             counting_since: None,
             lost_events: 0,
+            walked_again: 0,
             host: Host::default(),
             cgroups: BTreeMap::new(),
             places: BTreeMap::new(),

@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use tests::agent::Agent;
+use tests::agent::{self, Agent};
 use tests::cgroup::Group;
 use tests::leftovers::Held;
 use tests::oracle::{self, Judged};
@@ -153,4 +153,58 @@ fn of_containers_that_came_and_went_nothing_is_left() {
         is_back.then_some(())
     };
     assert!(eventually(PATIENCE, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
+}
+
+/// What `doctor` says of losses to who reads from this server, after the agent's report about the machine was changed.
+fn losses(valkey: &Valkey, machine: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<String> {
+    let mut report = serde_json::from_slice(&valkey.report(machine, PATIENCE).unwrap()).unwrap();
+    change(&mut report);
+    valkey.query::<()>(&["SET", &format!("system:metrics:{machine}"), &report.to_string()]);
+    let url = format!("valkey://127.0.0.1:{}", valkey.port);
+    let arguments =
+        ["doctor", "--json", "--scope", "host", "--ebpf", "off", "--disk-interval", "0s", "--valkey-url", &url];
+    let output = agent::command(&arguments, &[]).output().unwrap();
+    let checks: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let is_loss =
+        |check: &&serde_json::Value| check["name"] == "lost events" || check["name"] == "following containers";
+    checks.iter().filter(is_loss).map(|check| check["why"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn when_more_comes_and_goes_than_can_be_told_the_tree_is_walked_and_doctor_says_so() {
+    let Some(group) = tests::is_root().then(|| Group::new("flood")).flatten() else {
+        skip!("control groups take root")
+    };
+    let Some(tree) = group.v2() else { skip!("there is no v2 tree") };
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms", "--disk-interval", "0s"], &[]);
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let machine = machine.trim();
+    let walks = || {
+        let report: serde_json::Value = serde_json::from_slice(&valkey.report(machine, PATIENCE)?).unwrap();
+        report["agent"]["walked_again"].as_u64()
+    };
+    assert_eq!(walks(), Some(0));
+    // Two messages each, with room for some eight thousand; inotify has room for twice as many.
+    agent.signal(libc::SIGSTOP);
+    for _ in 0..20_000 {
+        std::fs::create_dir(tree.join("brief")).unwrap();
+        std::fs::remove_dir(tree.join("brief")).unwrap();
+    }
+    let (container, id) = Group::docker().unwrap();
+    let load = Load::start_as(&container, &["exec", "1"], &id);
+    agent.signal(libc::SIGCONT);
+    assert!(eventually(PATIENCE, || walks().filter(|walks| *walks > 0)).is_some(), "{}", agent.said());
+    assert!(valkey.report(&id, PATIENCE).is_some(), "the walk has found the container: {}", agent.said());
+    load.end();
+    agent.end(libc::SIGKILL);
+    let told = losses(&valkey, machine, |_| ());
+    assert!(matches!(&told[..], [walks] if walks.contains("the tree was walked again")), "{told:?}");
+    let told = losses(&valkey, machine, |report| report["agent"]["lost_events"] = 7.into());
+    assert!(matches!(&told[..], [events, _] if events.starts_with("7 packets or process events")), "{told:?}");
+    let none = losses(&valkey, machine, |report| {
+        report["agent"]["lost_events"] = 0.into();
+        report["agent"]["walked_again"] = 0.into();
+    });
+    assert_eq!(none, [""; 0]);
 }

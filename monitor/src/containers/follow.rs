@@ -128,6 +128,7 @@ impl Follower {
                 if let Changes::Inotify(inotify) = &mut self.changes {
                     inotify.start_anew();
                 }
+                registry.walk_again();
                 walk(&mut registry).unwrap_or_else(|error| tracing::warn!("the cgroup tree cannot be walked: {error}"));
             }
         }

@@ -34,6 +34,7 @@ pub struct Registry {
     ended: BTreeMap<CgroupId, Container>,
     emptied: BTreeSet<CgroupId>,
     questions: Vec<Question>,
+    walked_again: u64,
 }
 
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Registry {
             ended: BTreeMap::new(),
             emptied: BTreeSet::new(),
             questions: Vec::new(),
+            walked_again: 0,
         }
     }
 
@@ -91,6 +93,11 @@ impl Registry {
         // First those, so that a container that was started anew finds its name free.
         gone.into_iter().for_each(|id| self.vanish(id));
         directories.iter().for_each(|directory| self.appear(directory));
+    }
+
+    /// Not all that came and went could be told: a walk is to follow.
+    pub fn walk_again(&mut self) {
+        self.walked_again += 1;
     }
 
     /// A cgroup is there, maybe for long. What it lies in must be known.
@@ -244,6 +251,7 @@ impl Registry {
     pub fn fill(&mut self, into: &mut Snapshot) {
         into.scope = Scope::Host;
         into.host.name.clone_from(&self.hostname);
+        into.walked_again = self.walked_again;
         if into.extent == Extent::Whole {
             self.look_again();
             into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();

@@ -181,6 +181,7 @@ impl Serialize for Agent<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
         map.serialize_entry("lost_events", &self.0.lost_events)?;
+        map.serialize_entry("walked_again", &self.0.walked_again)?;
         let valkey = self.0.delivery.as_ref().map(|delivery| Valkey {
             connected_since: delivery.connected_since.map(timestamp),
             round_trip_micros: delivery.round_trip.map(micros),
@@ -322,8 +323,9 @@ mod tests {
         let agent = |all: &Report| {
             serde_json::from_str::<serde_json::Value>(&report(all, &all.containers[0])).unwrap()["agent"].clone()
         };
-        all.lost_events = 5;
-        let nowhere = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "lost_events": 5, "valkey": null });
+        (all.lost_events, all.walked_again) = (5, 6);
+        let version = env!("CARGO_PKG_VERSION");
+        let nowhere = serde_json::json!({ "version": version, "lost_events": 5, "walked_again": 6, "valkey": null });
         assert_eq!(agent(&all), nowhere);
         let round_trip = Some(Duration::from_micros(180));
         let connected_since = Some(SystemTime::UNIX_EPOCH);

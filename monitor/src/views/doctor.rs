@@ -11,6 +11,7 @@ use crate::metrics::{CPU_PASS, How, MEMORY_PASS, Metric, Shown, TASK_PASS};
 use crate::preflight::{Decision, Plan};
 use crate::report::{Container, Report};
 use crate::sandbox;
+use crate::sinks::valkey::health::Told;
 use crate::sources::bpf::{ProgramState, State as Attachment};
 
 /// Columns before what stands below a check.
@@ -93,6 +94,38 @@ fn decided(name: &str, decision: &Decision, taken: &str) -> Check {
         Decision::Off(why) => Check::new(name, State::NotNeeded, why.as_str(), None),
         Decision::Refused(refusal) => Check::new(name, State::Refused, refusal.cause.as_str(), refusal.cure.clone()),
     }
+}
+
+/// What the running agent could not count, or was not told; nothing where nothing is missing.
+pub fn losses(told: &Told) -> Vec<Check> {
+    let Told { lost_events, walked_again, .. } = told;
+    let events = Check::new(
+        "lost events",
+        State::Refused,
+        format!(
+            "{lost_events} packets or process events had no room in an eBPF map and are not counted: more cgroups came \
+             between two readings than it had room for, or no larger one could be had. The numbers that lack them were \
+             null then, and each reading since makes room where it may"
+        ),
+        Some(
+            "if agent.lost_events still grows, shorten --interval, or let the agent keep what it takes to make larger \
+             maps (--drop-privileges false)"
+                .to_owned(),
+        ),
+    );
+    let walks = Check::new(
+        "following containers",
+        State::Available,
+        format!(
+            "cgroups came and went faster than the agent could be told ({walked_again}×); each time the tree was walked \
+             again, and all that was there is known"
+        ),
+        None,
+    );
+    [(lost_events, events), (walked_again, walks)]
+        .into_iter()
+        .filter_map(|(count, check)| (*count > 0).then_some(check))
+        .collect()
 }
 
 /// The numbers that an eBPF program feeds.
@@ -209,6 +242,14 @@ mod tests {
         assert_eq!(fed_by("ingress"), ["network_rx_bytes", "network.rx_packets"]);
         assert_eq!(fed_by("sched_process_exec"), ["processes.execs"]);
         assert!(fed_by("no such program").is_empty());
+    }
+
+    #[test]
+    fn what_was_lost_is_told_with_its_cause_and_nothing_is_where_nothing_was() {
+        let losses = |lost_events, walked_again| losses(&Told { delivery: None, lost_events, walked_again });
+        assert_eq!(losses(0, 0), []);
+        assert!(!is_well(&losses(1, 0)) && is_well(&losses(0, 1)));
+        insta::assert_snapshot!(render(&losses(12, 3), Look { theme: Theme { color: false }, columns: 80 }));
     }
 
     #[test]

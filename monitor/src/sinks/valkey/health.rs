@@ -44,16 +44,37 @@ pub async fn check(
     judge(&key, text.as_deref(), interval, wall)
 }
 
-/// How the agent of `name` says that its reports get out; `None` where there is no report of one.
-pub async fn delivery(options: &ValkeyOptions, name: &str) -> Option<String> {
-    let mut link = connect(options).await.ok()?;
-    let get = redis::cmd("GET").arg(commands::metrics_key(name)).to_owned();
-    told(&link.ask::<Option<String>>(get).await.ok()??)
+/// What an agent says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// How its reports get out.
+    pub delivery: Option<String>,
+    /// Events that it could not count.
+    pub lost_events: u64,
+    /// How often it had to walk the tree again.
+    pub walked_again: u64,
 }
 
-fn told(text: &str) -> Option<String> {
+/// What the agent of `name` says of itself; `None` where there is no report of one.
+pub async fn told(options: &ValkeyOptions, name: &str) -> Option<Told> {
+    let mut link = connect(options).await.ok()?;
+    let get = redis::cmd("GET").arg(commands::metrics_key(name)).to_owned();
+    read(&link.ask::<Option<String>>(get).await.ok()??)
+}
+
+fn read(text: &str) -> Option<Told> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
-    let delivery = report.get("agent")?.get("valkey").filter(|valkey| valkey.is_object())?;
+    let agent = report.get("agent")?;
+    let count = |field: &str| agent[field].as_u64().unwrap_or(0);
+    Some(Told {
+        delivery: delivery(&agent["valkey"]),
+        lost_events: count("lost_events"),
+        walked_again: count("walked_again"),
+    })
+}
+
+fn delivery(delivery: &serde_json::Value) -> Option<String> {
+    delivery.as_object()?;
     let since = delivery["connected_since"]
         .as_str()
         .map_or("not connected".to_owned(), |since| format!("connected since {since}"));
@@ -103,10 +124,12 @@ mod tests {
     fn an_agent_tells_how_its_reports_get_out() {
         let valkey = r#"{"connected_since":"1970-01-01T00:01:40Z","round_trip_micros":180,"backlog":3,"dropped":0,"resent":1,"bytes":4096}"#;
         assert_eq!(
-            told(&format!(r#"{{"agent":{{"valkey":{valkey}}}}}"#)).unwrap(),
+            read(&format!(r#"{{"agent":{{"valkey":{valkey}}}}}"#)).unwrap().delivery.unwrap(),
             "the agent is connected since 1970-01-01T00:01:40Z, round trip 180 µs; 3 entries wait, 0 dropped, 1 sent again, 4096 bytes sent"
         );
-        assert_eq!((told(r#"{"agent":{"valkey":null}}"#), told("7")), (None, None));
+        let told = Told { delivery: None, lost_events: 5, walked_again: 6 };
+        assert_eq!(read(r#"{"agent":{"lost_events":5,"walked_again":6,"valkey":null}}"#), Some(told));
+        assert_eq!(read("7"), None);
     }
 
     #[test]
