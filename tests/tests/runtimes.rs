@@ -1,9 +1,13 @@
 //! Containers of runtimes that do not run here, by the trees and state files that they would have.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime};
 
 use monitor::containers::names::Files;
@@ -12,6 +16,13 @@ use monitor::containers::rules::Rules;
 use monitor::containers::trees::Trees;
 use monitor::containers::{Roots, follow};
 use monitor::snapshot::{Snapshot, Stamp};
+use tests::agent::Agent;
+use tests::cgroup::Group;
+use tests::valkey::Valkey;
+use tests::{eventually, skip};
+
+/// Who did not answer is left alone for half a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runtimes")
@@ -52,4 +63,77 @@ fn every_runtimes_containers_are_found_and_named_and_nothing_else_is() {
         seen += expected.len();
     }
     assert!(seen >= 15, "{seen} containers");
+}
+
+/// A runtime that takes every connection and answers none, until it is told that it may: then it knows one container, as
+/// Docker would tell of it.
+struct Runtime {
+    listener: UnixListener,
+    container: String,
+    name: &'static str,
+    may_answer: Receiver<()>,
+}
+
+impl Runtime {
+    fn run(self) {
+        let mut silent: Vec<UnixStream> = Vec::new();
+        self.listener.set_nonblocking(true).unwrap();
+        while self.may_answer.try_recv().is_err() {
+            silent.extend(self.listener.accept().map(|(stream, _)| stream));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.listener.set_nonblocking(false).unwrap();
+        self.listener.incoming().map_while(Result::ok).for_each(|stream| self.answer(stream));
+    }
+
+    fn answer(&self, mut stream: UnixStream) {
+        stream.set_nonblocking(false).unwrap();
+        let mut question = [0; 4096];
+        let length = stream.read(&mut question).unwrap_or(0);
+        let asks = question[..length].starts_with(format!("GET /containers/{}/json ", self.container).as_bytes());
+        let body = format!(r#"{{"Name":"/{}","Config":{{"Image":"an image","Labels":{{}}}}}}"#, self.name);
+        let (status, body) = if asks { ("200 OK", body) } else { ("404 Not Found", String::new()) };
+        // Who has asked may be gone.
+        _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    }
+}
+
+/// The times of all reports that the history has of a name.
+fn told(valkey: &Valkey, name: &str) -> Vec<String> {
+    let history: Vec<(String, Vec<String>)> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
+    history.into_iter().map(|(id, _)| id).collect()
+}
+
+#[test]
+fn a_runtime_that_hangs_costs_nothing_but_the_name_until_it_answers() {
+    let Some((group, id)) = tests::is_root().then(Group::docker).flatten() else { skip!("control groups take root") };
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("docker.sock");
+    let (allow, may_answer) = mpsc::channel();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let runtime = Runtime { listener, container: id.clone(), name: "late", may_answer };
+    std::thread::spawn(|| runtime.run());
+    let mut command = Command::new("sleep");
+    group.enter(command.arg("1000").env_remove("CONTAINER_NAME"));
+    let mut process = command.spawn().unwrap();
+    let arguments = ["--scope", "host", "--interval", "200ms", "--disk-interval", "0s", "--runtime-sockets"];
+    let agent = Agent::start(valkey.port, &[&arguments[..], &[socket.to_str().unwrap()]].concat(), &[]);
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let fallback = &id[..12];
+    // Some seconds in which the runtime is asked, does not answer, and is not asked any more.
+    let enough = || Some(told(&valkey, fallback)).filter(|told| told.len() >= 40);
+    let of_container = eventually(PATIENCE, enough).unwrap_or_else(|| panic!("{}", agent.said()));
+    let (first, last) = (&of_container[0], &of_container[of_container.len() - 1]);
+    let mut of_machine = told(&valkey, machine.trim());
+    assert!(of_machine.iter().filter(|time| *time < first).count() <= 1, "{of_machine:?}: it begins with {first}");
+    of_machine.retain(|time| (first..=last).contains(&time));
+    assert_eq!(of_container, of_machine, "at each reading of the machine there is one of the container");
+    // Once it answers, the container is called what it says.
+    allow.send(()).unwrap();
+    assert!(valkey.report("late", PATIENCE).is_some(), "{}", agent.said());
+    let image: serde_json::Value = serde_json::from_slice(&valkey.report("late", PATIENCE).unwrap()).unwrap();
+    assert_eq!((image["image"].as_str(), image["container_id"].as_str()), (Some("an image"), Some(id.as_str())));
+    process.kill().unwrap();
+    process.wait().unwrap();
 }

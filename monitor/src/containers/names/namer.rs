@@ -116,9 +116,8 @@ impl Namer {
         }
         let (mut known, origin) = self.look_up(&question).await;
         if !known.is_final {
-            match AGAIN.get(looks) {
-                Some(pause) => {
-                    let due = (self.clock)().mono + *pause;
+            match self.due(looks, &question, &known) {
+                Some(due) => {
                     self.waiting.insert(id, (due, looks + 1, question.clone()));
                 }
                 None => known.is_final = true,
@@ -132,11 +131,21 @@ impl Namer {
         }
     }
 
+    /// When a name is looked for again after the `looks`th time: also when a runtime has rested that may know it.
+    fn due(&self, looks: usize, question: &Question, known: &Known) -> Option<Duration> {
+        let now = (self.clock)().mono;
+        let rested = || {
+            let may_know = has_interface(question) && known.name.is_none();
+            self.sockets.iter().filter_map(|socket| socket.rests_until(now)).min().filter(|_| may_know)
+        };
+        AGAIN.get(looks).map(|pause| now + *pause).or_else(rested)
+    }
+
     async fn look_up(&mut self, question: &Question) -> (Known, Option<Origin>) {
         let Question { marks, dirs, .. } = question;
         let mut known = self.files.look_up(marks);
         let unnamed = |known: &Option<Known>| known.as_ref().is_none_or(|known| known.name.is_none());
-        let has_interface = matches!(marks.runtime, "docker" | "podman");
+        let has_interface = has_interface(question);
         if has_interface && unnamed(&known) && self.learn_roots().await {
             known = self.files.look_up(marks);
         }
@@ -185,6 +194,7 @@ impl Namer {
         {
             let registry = lock(&self.registry);
             self.followed.retain(|id, _| registry.is_there(*id));
+            self.waiting.retain(|id, _| registry.is_known(*id));
         }
         let mut renamed: Vec<String> = Vec::new();
         if self.followed.values().any(|(_, origin)| matches!(origin, Origin::Socket)) {
@@ -202,4 +212,9 @@ impl Namer {
             self.answer(question, AGAIN.len()).await;
         }
     }
+}
+
+/// Whether the runtime can be asked through a socket.
+fn has_interface(question: &Question) -> bool {
+    matches!(question.marks.runtime, "docker" | "podman")
 }

@@ -38,6 +38,11 @@ impl Socket {
         Self { path, rests_until: Duration::ZERO, asked: None, root: None }
     }
 
+    /// When a runtime that is there and did not answer is asked again.
+    pub(super) fn rests_until(&self, now: Duration) -> Option<Duration> {
+        (now < self.rests_until && self.path.exists()).then_some(self.rests_until)
+    }
+
     /// Where the runtime keeps its files: they tell at once what it tells only when a container has started.
     pub(super) async fn root(&mut self, now: Stamp) -> Option<PathBuf> {
         #[derive(Deserialize)]
