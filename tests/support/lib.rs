@@ -22,6 +22,7 @@ pub mod fleet;
 pub mod http;
 pub mod leftovers;
 pub mod mounts;
+pub mod offload;
 pub mod oracle;
 pub mod page;
 pub mod prometheus;

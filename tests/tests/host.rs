@@ -1,13 +1,16 @@
 //! One agent for every container of a machine.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use tests::agent::Agent;
-use tests::docker::{self, BUSYBOX};
+use tests::docker::{self, BUSYBOX, Container, Docker};
 use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
-use tests::{eventually, skip};
+use tests::{eventually, offload, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,9 +80,9 @@ fn what_a_container_wrote_over_its_image_is_told_from_the_image() {
 #[test]
 fn the_machine_itself_has_a_report() {
     let (_docker, valkey, _agent) = world!();
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let machine = report(&valkey, name.trim(), |report| report.number("cpu_percent").is_some());
-    let processes = std::fs::read_dir("/proc")
+    let processes = fs::read_dir("/proc")
         .unwrap()
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
@@ -223,21 +226,186 @@ fn programs_processes_and_descriptors_are_counted_exactly_under_churn() {
     let container = docker.run(&["--name", &name], BUSYBOX, &["sh", "-c", &script]);
     let before = report(&valkey, &name, |report| report.number("process_count") == Some(1.0));
     let pid = container.inspect(".State.Pid");
-    let root = std::path::PathBuf::from(format!("/proc/{pid}/root/tmp/go"));
+    let root = PathBuf::from(format!("/proc/{pid}/root/tmp/go"));
     eventually(PATIENCE, || root.exists().then_some(())).expect("no pipe");
     let counted = |report: &Judged, what: &str| report.json["processes"][what].as_u64();
     let before = report(&valkey, &name, |report| report.timestamp > before.timestamp);
     let before = report(&valkey, &name, |report| report.timestamp > before.timestamp);
-    std::fs::write(&root, "go\n").unwrap();
-    let sleeps = || std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "sleep";
+    fs::write(&root, "go\n").unwrap();
+    let sleeps = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "sleep";
     eventually(PATIENCE, || sleeps().then_some(())).expect("the load does not end");
     let after = report(&valkey, &name, |_| true);
     let after = report(&valkey, &name, |report| report.timestamp > after.timestamp);
     let after = report(&valkey, &name, |report| report.timestamp > after.timestamp);
     assert_eq!(after.number("process_count"), Some(1.0));
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64;
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64;
     assert_eq!(after.number("file_descriptors"), Some(open), "three of its own, and the two directories");
     if let (Some(execs), Some(exits)) = (counted(&before, "execs"), counted(&before, "exits")) {
         assert_eq!((counted(&after, "execs"), counted(&after, "exits")), (Some(execs + 201), Some(exits + 200)));
+    }
+}
+
+/// The length of an Ethernet header, which interfaces count.
+const LINK: u64 = 14;
+/// The headers of a segment: IPv4, TCP, and its option of timestamps.
+const SEGMENT: u64 = 20 + 20 + 12;
+
+/// A network of Docker's with nothing else on it: no other container's broadcasts, and nothing of the machine's own.
+struct Bridge<'a> {
+    docker: &'a Docker,
+    name: String,
+}
+
+impl<'a> Bridge<'a> {
+    fn new(docker: &'a Docker) -> Self {
+        let name = format!("smn{}", std::process::id());
+        let named = format!("com.docker.network.bridge.name={name}");
+        docker.ask(&["network", "create", "--opt", &named, &name]).unwrap();
+        Self { docker, name }
+    }
+
+    /// The machine's ends of all cables, and the bridge itself.
+    fn interfaces(&self) -> Vec<String> {
+        let ports = fs::read_dir(format!("/sys/class/net/{}/brif", self.name)).unwrap().flatten();
+        ports.map(|port| port.file_name().into_string().unwrap()).chain([self.name.clone()]).collect()
+    }
+
+    /// Nobody looks for neighbours any more.
+    fn silence(&self, ends: [&End<'_>; 2]) {
+        for interface in self.interfaces() {
+            _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");
+        }
+        for (end, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            let words = ["--net", "ip", "neigh", "replace", &other.address, "lladdr", &other.hardware];
+            let mut command = Command::new("nsenter");
+            command.args(["--target", &end.pid]).args(words).args(["dev", "eth0", "nud", "permanent"]);
+            assert!(command.status().unwrap().success());
+        }
+    }
+
+    fn offload(&self, ends: [&End<'_>; 2], on: bool) {
+        for interface in self.interfaces().iter().filter(|interface| **interface != self.name) {
+            offload::set(Path::new("/proc/self/ns/net"), interface, on);
+        }
+        ends.iter().for_each(|end| offload::set(&end.proc().join("ns/net"), "eth0", on));
+    }
+}
+
+impl Drop for Bridge<'_> {
+    fn drop(&mut self) {
+        _ = self.docker.ask(&["network", "rm", &self.name]);
+    }
+}
+
+/// A container on such a network.
+struct End<'a> {
+    container: Container<'a>,
+    name: String,
+    pid: String,
+    address: String,
+    hardware: String,
+}
+
+/// Bytes and packets: received, sent.
+type Counters = [u64; 4];
+
+impl<'a> End<'a> {
+    fn new(bridge: &Bridge<'a>, name: &str) -> Self {
+        let name = own(name);
+        let container = bridge.docker.run(&["--network", &bridge.name, "--name", &name], BUSYBOX, &["sleep", "10000"]);
+        let of_network =
+            |field: &str| container.inspect(&format!("range .NetworkSettings.Networks}}}}{{{{.{field}}}}}{{{{end"));
+        let (address, hardware) = (of_network("IPAddress"), of_network("MacAddress"));
+        let pid = container.inspect(".State.Pid");
+        Self { container, name, pid, address, hardware }
+    }
+
+    fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(&self.pid)
+    }
+
+    /// What its interface has counted.
+    fn interface(&self) -> Counters {
+        let text = fs::read_to_string(self.proc().join("net/dev")).unwrap();
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
+        let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        [numbers[0], numbers[1], numbers[8], numbers[9]]
+    }
+
+    /// What its interface has counted and what is reported of it, at a moment when nothing is on the way.
+    fn counted(&self, valkey: &Valkey) -> (Counters, Counters) {
+        let quiet = || {
+            let before = self.interface();
+            let mut latest = report(valkey, &self.name, |_| true);
+            // The next reading may have begun before.
+            for _ in 0..2 {
+                latest = report(valkey, &self.name, |report| report.timestamp > latest.timestamp);
+            }
+            (self.interface() == before).then(|| {
+                let packets = |field: &str| latest.json["network"][field].as_u64().unwrap();
+                let bytes = |field: &str| latest.json[field].as_u64().unwrap();
+                let received = [bytes("network_rx_bytes"), packets("rx_packets")];
+                (before, [received[0], received[1], bytes("network_tx_bytes"), packets("tx_packets")])
+            })
+        };
+        eventually(PATIENCE, quiet).expect("it is never quiet")
+    }
+
+    /// Sends so many bytes to another one, which listens at a port. The connection stays open.
+    fn send(&self, to: &End<'_>, port: u16, bytes: u64) {
+        let take = format!("busybox head -c {bytes} >/dev/null; >/tmp/{port}; sleep 10000");
+        let listen = format!("sleep 10000 | nc -l -p {port} | ({take})");
+        to.container.exec(&["--detach"], &["sh", "-c", &listen]).unwrap();
+        let listening = |table: &str| fs::read_to_string(to.proc().join("net").join(table)).unwrap();
+        let listens = || ["tcp", "tcp6"].iter().any(|table| listening(table).contains(&format!(":{port:04X} ")));
+        eventually(PATIENCE, || listens().then_some(())).expect("nobody listens");
+        let send = format!("(dd if=/dev/zero bs={bytes} count=1; sleep 10000) | nc {} {port}", to.address);
+        self.container.exec(&["--detach"], &["sh", "-c", &send]).unwrap();
+        let done = to.proc().join(format!("root/tmp/{port}"));
+        eventually(PATIENCE, || done.exists().then_some(())).expect("not all has come");
+    }
+}
+
+/// What `end` has counted more at its interface, and in its reports, by what `happens`.
+fn grown(end: &End<'_>, valkey: &Valkey, happens: impl FnOnce()) -> (Counters, Counters) {
+    let before = end.counted(valkey);
+    happens();
+    let after = end.counted(valkey);
+    let more = |after: Counters, before: Counters| [0, 1, 2, 3].map(|at| after[at] - before[at]);
+    (more(after.0, before.0), more(after.1, before.1))
+}
+
+#[test]
+fn the_traffic_of_a_container_is_what_its_interface_has_counted_with_and_without_offload() {
+    const SENT: u64 = 4_000_000;
+    if !tests::has("nsenter") {
+        skip!("nsenter is not installed");
+    }
+    let (docker, valkey, _agent) = asking!();
+    let bridge = Bridge::new(docker);
+    let (sender, receiver) = (End::new(&bridge, "sender"), End::new(&bridge, "receiver"));
+    let ends = [&sender, &receiver];
+    let first = report(&valkey, &sender.name, |_| true);
+    if first.json["sources"]["network"] != "ebpf" {
+        skip!("the network's numbers are from {}", first.json["sources"]["network"]);
+    }
+    bridge.silence(ends);
+    for (end, port) in [(&sender, 1001), (&receiver, 1002)] {
+        bridge.offload(ends, false);
+        let (interface, reported) = grown(end, &valkey, || sender.send(&receiver, port, SENT));
+        let [rx_bytes, rx_packets, tx_bytes, tx_packets] = interface;
+        let without_link = [rx_bytes - LINK * rx_packets, rx_packets, tx_bytes - LINK * tx_packets, tx_packets];
+        assert_eq!(reported, without_link, "{}", end.name);
+    }
+    for (end, port) in [(&sender, 2001), (&receiver, 2002)] {
+        bridge.offload(ends, true);
+        let (interface, reported) = grown(end, &valkey, || sender.send(&receiver, port, SENT));
+        let payload = |counted: Counters, header: u64| [0, 2].map(|at| counted[at] - header * counted[at + 1]);
+        assert_eq!(payload(reported, SEGMENT), payload(interface, LINK + SEGMENT), "{}", end.name);
+        assert!(payload(reported, SEGMENT).iter().any(|bytes| *bytes >= SENT), "{reported:?}");
+        assert!(
+            reported[1] + reported[3] > interface[1] + interface[3],
+            "what the interface counts has been cut or joined"
+        );
     }
 }

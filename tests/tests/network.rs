@@ -1,15 +1,13 @@
 //! Known traffic, and what the agent makes of it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::fs;
-use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 
 use tests::cgroup::Group;
 use tests::oracle::Judged;
 use tests::watched::{Load, Watched, whole};
-use tests::{skip, watch};
+use tests::{offload, skip, watch};
 
 /// Skips the test where the interfaces are read: they see nothing of loopback.
 macro_rules! needs_sockets {
@@ -169,9 +167,7 @@ impl Cable {
     /// Whether the ends take packets that are cut later, and join those that come.
     fn offload(&self, on: bool) {
         for name in &self.0 {
-            let path = format!("/run/netns/{name}");
-            // A thread that enters a namespace stays there.
-            std::thread::spawn(move || offload_here(&path, on)).join().unwrap();
+            offload::set(&Path::new("/run/netns").join(name), "end", on);
         }
     }
 }
@@ -187,30 +183,6 @@ impl Drop for Cable {
 fn ip(words: &str) -> bool {
     let output = Command::new("ip").args(words.split(' ')).output();
     output.is_ok_and(|output| output.status.success())
-}
-
-/// Asks the driver of the interface `end` (`include/uapi/linux/ethtool.h`).
-fn offload_here(namespace: &str, on: bool) {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    const SET_TSO: u32 = 0x1f;
-    const SET_GSO: u32 = 0x24;
-    const SET_GRO: u32 = 0x2c;
-    let namespace = fs::File::open(namespace).unwrap();
-    // SAFETY: takes a descriptor and a number.
-    assert_eq!(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    for command in [SET_TSO, SET_GSO, SET_GRO] {
-        let mut value = [command, u32::from(on)];
-        // SAFETY: plain data.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(b"end") {
-            *to = libc::c_char::try_from(*from).unwrap();
-        }
-        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-        // SAFETY: the request and what it points to outlive the call.
-        let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-        assert_eq!(result, 0, "{command:#x}: {}", std::io::Error::last_os_error());
-    }
 }
 
 /// What one end of a connection says that it sent.
