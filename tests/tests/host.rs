@@ -1,6 +1,7 @@
 //! One agent for every container of a machine.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +34,13 @@ fn report(valkey: &Valkey, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged
         let last = valkey.report(name, Duration::ZERO).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         panic!("{name}: {last:?}; there are {:?}", valkey.keys("system:metrics:"))
     })
+}
+
+/// The next report whose readings begin after now: the next one of all may have begun before.
+fn fresh(valkey: &Valkey, name: &str) -> Judged {
+    let before = report(valkey, name, |_| true);
+    let next = report(valkey, name, |report| report.timestamp > before.timestamp);
+    report(valkey, name, |report| report.timestamp > next.timestamp)
 }
 
 fn short(id: &str) -> &str {
@@ -90,6 +98,120 @@ fn the_machine_itself_has_a_report() {
     let counted = machine.number("process_count").unwrap();
     assert!((counted - processes).abs() < processes / 3.0, "{counted} of {processes}");
     assert!(machine.number("memory_usage_bytes").unwrap() > 1e7);
+}
+
+/// `/proc`, read before the readings of a report about the machine, and after them.
+struct Bracketed<T> {
+    before: T,
+    report: Judged,
+    after: T,
+}
+
+fn bracketed<T>(valkey: &Valkey, machine: &str, read: impl Fn() -> T) -> Bracketed<T> {
+    let before = read();
+    let report = fresh(valkey, machine);
+    Bracketed { before, report, after: read() }
+}
+
+fn proc_file(name: &str) -> String {
+    fs::read_to_string(Path::new("/proc").join(name)).unwrap()
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+fn memory(name: &str) -> f64 {
+    let text = proc_file("meminfo");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// CPU time that the machine has used, in seconds: without the idle, without what waits for a disk, and without what
+/// another machine has taken.
+fn used() -> f64 {
+    let text = proc_file("stat");
+    let ticks: Vec<f64> =
+        text.lines().next().unwrap().split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [user, nice, system, _idle, _waiting, hard, soft, ..] = ticks[..] else { panic!("{ticks:?}") };
+    // The unit of this file on every architecture (`proc(5)`: `USER_HZ`).
+    (user + nice + system + hard + soft) / 100.0
+}
+
+/// The processes that live, and how many tasks were ever made.
+fn processes() -> (BTreeSet<u32>, f64) {
+    let lives = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+    };
+    let names = fs::read_dir("/proc").unwrap().flatten();
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(lives).collect();
+    let made = proc_file("stat").lines().find_map(|line| line.strip_prefix("processes ")?.parse().ok()).unwrap();
+    (pids, made)
+}
+
+#[test]
+fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
+    if !tests::is_root() {
+        skip!("the processes of others take root");
+    }
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms", "--disk-interval", "0s"], &[]);
+    let machine = proc_file("sys/kernel/hostname").trim().to_owned();
+    assert!(valkey.report(&machine, PATIENCE).is_some(), "{}", agent.said());
+
+    // Averages change every five seconds.
+    let averages = || proc_file("loadavg").split(' ').take(3).map(|word| word.parse().unwrap()).collect::<Vec<f64>>();
+    let same = || Some(bracketed(&valkey, &machine, averages)).filter(|it| it.before == it.after);
+    let Bracketed { before, report: loaded, .. } = eventually(PATIENCE, same).expect("the load never stays");
+    let reported =
+        ["load_average_1m", "load_average_5m", "load_average_15m"].map(|field| loaded.number(field).unwrap());
+    assert_eq!(reported, before[..]);
+
+    // Who lives all the while is counted, and nobody who has not been made by then.
+    let within = || {
+        let Bracketed { before, report, after } = bracketed(&valkey, &machine, processes);
+        let (least, most) =
+            (before.0.intersection(&after.0).count() as f64, before.0.len() as f64 + after.1 - before.1);
+        (least..=most).contains(&report.number("process_count").unwrap()).then_some(report)
+    };
+    let counted = eventually(PATIENCE, within).expect("the processes are others");
+
+    // The root of a tree of version 1 is charged with what is mapped and what is cached, all over the machine; where the root
+    // is charged with nothing, what cannot be had is in use.
+    let is_charged = counted.json["sources"]["memory"] == "cgroup1";
+    let charged = || match is_charged {
+        true => ["AnonPages", "Buffers", "Cached", "SwapCached"].map(memory).iter().sum(),
+        false => memory("MemTotal") - memory("MemAvailable"),
+    };
+    let quiet = || {
+        let seen = bracketed(&valkey, &machine, charged);
+        let usage = seen.report.number("memory_usage_bytes").unwrap();
+        let slack = f64::from(8 << 20);
+        let range = seen.before.min(seen.after) - slack..=seen.before.max(seen.after) + slack;
+        range.contains(&usage).then_some(seen.report)
+    };
+    let remembered = eventually(PATIENCE, quiet).expect("the memory is another");
+    let percent = remembered.number("memory_usage_bytes").unwrap() / memory("MemTotal") * 100.0;
+    assert!((remembered.number("memory_percent").unwrap() - percent).abs() < 0.01, "{percent}");
+
+    // Of the time between two readings no more was used than from before the first one to after the second one, and no
+    // less than from after the first one to before the second one.
+    let first = bracketed(&valkey, &machine, used);
+    (0..5).for_each(|_| drop(fresh(&valkey, &machine)));
+    let second = bracketed(&valkey, &machine, used);
+    let (least, most) = (second.before - first.after, second.after - first.before);
+    let history: Vec<(String, Vec<String>)> = valkey.query(&["XRANGE", &format!("system:history:{machine}"), "-", "+"]);
+    let reports = history.iter().map(|(_, fields)| oracle::report(&machine, fields[1].as_bytes()).unwrap());
+    let reports: Vec<Judged> =
+        reports.filter(|it| it.timestamp > first.report.timestamp && it.timestamp <= second.report.timestamp).collect();
+    assert!(reports.len() > 5, "{} reports", reports.len());
+    let real = |value: &serde_json::Value| value.as_f64().unwrap();
+    let used = |it: &Judged| real(&it.json["cpu"]["usage_cores"]) * real(&it.json["interval_seconds"]);
+    let sum: f64 = reports.iter().map(used).sum();
+    // Of the file each of five numbers is cut to a hundredth of a second, of the report each interval to a thousandth.
+    let slack = 0.05 + 0.002 * reports.len() as f64;
+    if second.report.json["sources"]["cpu"] == "cgroup1" {
+        skip!("the tree of version 1 measures the time that the file estimates");
+    }
+    assert!((least - slack..=most + slack).contains(&sum), "{least} to {most}, not {sum}");
 }
 
 #[test]
@@ -224,19 +346,16 @@ fn programs_processes_and_descriptors_are_counted_exactly_under_churn() {
     let script = "exec 7</bin 8</etc; read go </tmp/go; i=0; while [ $i -lt 200 ]; do busybox true; i=$((i+1)); done; exec sleep 10000";
     let script = format!("mkfifo /tmp/go; {script}");
     let container = docker.run(&["--name", &name], BUSYBOX, &["sh", "-c", &script]);
-    let before = report(&valkey, &name, |report| report.number("process_count") == Some(1.0));
+    report(&valkey, &name, |report| report.number("process_count") == Some(1.0));
     let pid = container.inspect(".State.Pid");
     let root = PathBuf::from(format!("/proc/{pid}/root/tmp/go"));
     eventually(PATIENCE, || root.exists().then_some(())).expect("no pipe");
     let counted = |report: &Judged, what: &str| report.json["processes"][what].as_u64();
-    let before = report(&valkey, &name, |report| report.timestamp > before.timestamp);
-    let before = report(&valkey, &name, |report| report.timestamp > before.timestamp);
+    let before = fresh(&valkey, &name);
     fs::write(&root, "go\n").unwrap();
     let sleeps = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "sleep";
     eventually(PATIENCE, || sleeps().then_some(())).expect("the load does not end");
-    let after = report(&valkey, &name, |_| true);
-    let after = report(&valkey, &name, |report| report.timestamp > after.timestamp);
-    let after = report(&valkey, &name, |report| report.timestamp > after.timestamp);
+    let after = fresh(&valkey, &name);
     assert_eq!(after.number("process_count"), Some(1.0));
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64;
     assert_eq!(after.number("file_descriptors"), Some(open), "three of its own, and the two directories");
@@ -336,11 +455,7 @@ impl<'a> End<'a> {
     fn counted(&self, valkey: &Valkey) -> (Counters, Counters) {
         let quiet = || {
             let before = self.interface();
-            let mut latest = report(valkey, &self.name, |_| true);
-            // The next reading may have begun before.
-            for _ in 0..2 {
-                latest = report(valkey, &self.name, |report| report.timestamp > latest.timestamp);
-            }
+            let latest = fresh(valkey, &self.name);
             (self.interface() == before).then(|| {
                 let packets = |field: &str| latest.json["network"][field].as_u64().unwrap();
                 let bytes = |field: &str| latest.json[field].as_u64().unwrap();
@@ -353,7 +468,8 @@ impl<'a> End<'a> {
 
     /// Sends so many bytes to another one, which listens at a port. The connection stays open.
     fn send(&self, to: &End<'_>, port: u16, bytes: u64) {
-        let take = format!("busybox head -c {bytes} >/dev/null; >/tmp/{port}; sleep 10000");
+        // Who takes late has the sender's packets grow, if they may.
+        let take = format!("sleep 1; busybox head -c {bytes} >/dev/null; >/tmp/{port}; sleep 10000");
         let listen = format!("sleep 10000 | nc -l -p {port} | ({take})");
         to.container.exec(&["--detach"], &["sh", "-c", &listen]).unwrap();
         let listening = |table: &str| fs::read_to_string(to.proc().join("net").join(table)).unwrap();
@@ -397,15 +513,16 @@ fn the_traffic_of_a_container_is_what_its_interface_has_counted_with_and_without
         let without_link = [rx_bytes - LINK * rx_packets, rx_packets, tx_bytes - LINK * tx_packets, tx_packets];
         assert_eq!(reported, without_link, "{}", end.name);
     }
-    for (end, port) in [(&sender, 2001), (&receiver, 2002)] {
-        bridge.offload(ends, true);
-        let (interface, reported) = grown(end, &valkey, || sender.send(&receiver, port, SENT));
-        let payload = |counted: Counters, header: u64| [0, 2].map(|at| counted[at] - header * counted[at + 1]);
-        assert_eq!(payload(reported, SEGMENT), payload(interface, LINK + SEGMENT), "{}", end.name);
-        assert!(payload(reported, SEGMENT).iter().any(|bytes| *bytes >= SENT), "{reported:?}");
-        assert!(
-            reported[1] + reported[3] > interface[1] + interface[3],
-            "what the interface counts has been cut or joined"
-        );
+    bridge.offload(ends, true);
+    for (end, ports) in [(&sender, 2000..2010), (&receiver, 3000..3010)] {
+        // Where the machine has much else to do, each small write may become a packet of its own: then once more.
+        let is_cut = ports.into_iter().any(|port| {
+            let (interface, reported) = grown(end, &valkey, || sender.send(&receiver, port, SENT));
+            let payload = |counted: Counters, header: u64| [0, 2].map(|at| counted[at] - header * counted[at + 1]);
+            assert_eq!(payload(reported, SEGMENT), payload(interface, LINK + SEGMENT), "{}", end.name);
+            assert!(payload(reported, SEGMENT).iter().any(|bytes| *bytes >= SENT), "{reported:?}");
+            reported[1] + reported[3] > interface[1] + interface[3]
+        });
+        assert!(is_cut, "{}: every packet is as on the wire in spite of offload", end.name);
     }
 }
