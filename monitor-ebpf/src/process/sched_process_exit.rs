@@ -25,6 +25,10 @@ static TASK_START_TIME: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static SIGNAL_LIVE: Constant<u64> = Constant::new(0);
 
+/// `offsetof(struct signal_struct, nr_threads)`: the threads that have not been released.
+#[unsafe(no_mangle)]
+static SIGNAL_THREADS: Constant<u64> = Constant::new(0);
+
 /// A process, told from a later one with the same id.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -33,7 +37,7 @@ struct Process {
     start_time: u64,
 }
 
-/// The processes that ended of late.
+/// The processes of more than one thread that ended of late.
 #[map]
 static ENDED: LruHashMap<Process, u8> = LruHashMap::with_max_entries(4096, 0);
 
@@ -53,18 +57,19 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
     // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
-    let (live, start_time) = unsafe {
+    let (live, threads, start_time) = unsafe {
         let signal = pointer(task, TASK_SIGNAL.get());
         let leader = pointer(task, TASK_GROUP_LEADER.get());
         let live = core::ptr::read_volatile(signal.add(SIGNAL_LIVE.get() as usize).cast::<u32>());
+        let threads = core::ptr::read_volatile(signal.add(SIGNAL_THREADS.get() as usize).cast::<u32>());
         let start = core::ptr::read_volatile(leader.add(TASK_START_TIME.get() as usize).cast::<u64>());
-        (live, start)
+        (live, threads, start)
     };
     let tgid = bpf_get_current_pid_tgid() >> 32;
-    if live != 0 || ENDED.insert(Process { tgid, start_time }, 1, u64::from(BPF_NOEXIST)).is_err() {
+    if live != 0 || !is_first(Process { tgid, start_time }, threads == 1) {
         return 0;
     }
-    let killed = u64::from(VICTIMS.remove(tgid as u32).is_ok());
+    let killed = u64::from(was_victim(tgid as u32));
     charge(&ctx, |processes| {
         // SAFETY: the pointer is into a map value.
         unsafe {
@@ -72,6 +77,25 @@ fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             add(&raw mut (*processes).oom_kills, killed);
         }
     })
+}
+
+/// Whether no thread of a process has counted its end before. One that is not alone leaves a note for those that come after
+/// it; to one that is, or has become so, a look is enough, which costs less.
+#[inline(always)]
+fn is_first(process: Process, is_alone: bool) -> bool {
+    if is_alone {
+        // SAFETY: the value is not read.
+        unsafe { ENDED.get(process) }.is_none()
+    } else {
+        ENDED.insert(process, 1, u64::from(BPF_NOEXIST)).is_ok()
+    }
+}
+
+/// Whether the out-of-memory killer chose a process, which is then forgotten. Hardly ever: to look takes no lock.
+#[inline(always)]
+fn was_victim(tgid: u32) -> bool {
+    // SAFETY: the value is not read.
+    unsafe { VICTIMS.get(tgid) }.is_some() && VICTIMS.remove(tgid).is_ok()
 }
 
 #[inline(always)]

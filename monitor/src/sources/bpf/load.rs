@@ -27,6 +27,7 @@ const OFFSETS: &[(&str, &str, &str)] = &[
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
     ("TASK_START_TIME", "task_struct", "start_time"),
     ("SIGNAL_LIVE", "signal_struct", "live"),
+    ("SIGNAL_THREADS", "signal_struct", "nr_threads"),
     ("CGROUP_SELF", "cgroup", "self"),
     ("CGROUP_KN", "cgroup", "kn"),
     ("CGROUP_ROOT", "cgroup", "root"),
