@@ -204,13 +204,14 @@ fn compile(compiler: &Compiler, linker: &Path, from: &Path, into: &Path) -> anyh
     Ok(command)
 }
 
-/// Takes away the debug information, which is nine tenths of the object, and mends names in the type information:
+/// Takes away the debug information, which is nine tenths of the object, and what would adjust the type information to
+/// another place, and mends names in the type information:
 /// the linker leaves unions their Rust names, which the kernel refuses together with everything else in the object.
 fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut builder = Builder::read(elf)?;
     for section in &mut builder.sections {
         let name = section.name.to_string();
-        section.delete |= name.starts_with(".debug") || name.starts_with(".rel.debug");
+        section.delete |= [".debug", ".rel.debug", ".rel.BTF"].iter().any(|start| name.starts_with(start));
         if let (".BTF", SectionData::Data(bytes)) = (name.as_str(), &mut section.data) {
             let mut mended = bytes.to_vec();
             mend(&mut mended)?;
