@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every layout in this file and of every map; stored beside pinned maps so that an agent never misreads
 /// another's.
-pub const LAYOUT: u64 = 3;
+pub const LAYOUT: u64 = 4;
 
 /// Levels of the tree below its root of which a [`Lineage`] tells.
 pub const LEVELS: usize = 16;
@@ -47,6 +47,10 @@ pub struct Processes {
     pub exits: u64,
     /// Processes that the out-of-memory killer chose.
     pub oom_kills: u64,
+    /// Entries that came into a table of descriptors.
+    pub opened: u64,
+    /// Entries that went.
+    pub closed: u64,
 }
 
 /// Where a cgroup lies: the ids on the way to it from below the root, itself the last; then zeros.
@@ -226,6 +230,8 @@ impl Processes {
         self.execs = self.execs.saturating_add(other.execs);
         self.exits = self.exits.saturating_add(other.exits);
         self.oom_kills = self.oom_kills.saturating_add(other.oom_kills);
+        self.opened = self.opened.saturating_add(other.opened);
+        self.closed = self.closed.saturating_add(other.closed);
     }
 }
 

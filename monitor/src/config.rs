@@ -81,6 +81,8 @@ pub struct Config {
     pub log_interval: Duration,
     /// Whether eBPF is used.
     pub ebpf: Ebpf,
+    /// Whether it counts descriptors opened and closed.
+    pub ebpf_fd_events: bool,
     /// Where maps and links live on between two runs; `None` for nowhere.
     pub pin: Option<PathBuf>,
     /// Whether capabilities are dropped once all programs are attached.
@@ -141,6 +143,7 @@ impl Config {
             ebpf: settings.required(Name::Ebpf, |text| {
                 one_of(text, &[("auto", Ebpf::Auto), ("off", Ebpf::Off), ("on", Ebpf::On)])
             })?,
+            ebpf_fd_events: settings.required(Name::EbpfFdEvents, boolean)?,
             pin: settings
                 .optional(Name::Pin, |text| if text == "off" { Ok(None) } else { directory(text).map(Some) })?
                 .unwrap_or_else(|| (scope == Scope::Host).then(|| PINS.into())),

@@ -131,7 +131,7 @@ pub enum Origin {
     V1(&'static str, File),
     /// eBPF: the programs that must be attached, and the field of what `cgroup_skb` counts.
     Network(&'static [&'static str], fn(&Network) -> u64),
-    /// eBPF: the programs that must be attached, and the field of what the process tracepoints count.
+    /// eBPF: the programs that must be attached, and the field of what is counted of processes.
     Processes(&'static [&'static str], fn(&Processes) -> u64),
     /// eBPF: a pass over all cgroups that takes their CPU time.
     CpuPass(fn(&CpuTime) -> Option<u64>),
@@ -212,8 +212,6 @@ pub enum How {
     Read(&'static [Origin]),
     /// Computed from other rows of this reading and the one before.
     Derived(fn(&View<'_>) -> Derived),
-    /// Not to be had in this version or mode, for this reason.
-    Never(&'static str),
 }
 
 /// Where a number is shown.
@@ -252,7 +250,7 @@ impl Spec {
     pub fn origins(&self) -> &'static [Origin] {
         match self.how {
             How::Read(origins) => origins,
-            How::Derived(_) | How::Never(_) => &[],
+            How::Derived(_) => &[],
         }
     }
 }
@@ -403,10 +401,11 @@ metrics! {
     /// Processes ended per second.
     ExitRate = Field("processes.exits_per_second"), Gauge, PerSecond, Derived(|v| v.rate(Metric::Exits));
 
-    /// Descriptors opened, since counting began.
-    DescriptorsOpened = Field("descriptors.opened"), Counter, Count, Never("descriptor events are not counted in this version");
-    /// Descriptors closed, since counting began.
-    DescriptorsClosed = Field("descriptors.closed"), Counter, Count, Never("descriptor events are not counted in this version");
+    /// Descriptors opened, since counting began, with those that a new process inherits; counted only with
+    /// `--ebpf-fd-events`.
+    DescriptorsOpened = Field("descriptors.opened"), Counter, Count, Read(&[Processes(&["fd_install", "do_dup2", "dup_fd"], |p| p.opened)]);
+    /// Descriptors closed, since counting began, with those that go when a process ends; likewise.
+    DescriptorsClosed = Field("descriptors.closed"), Counter, Count, Read(&[Processes(&["filp_close"], |p| p.closed)]);
     /// Descriptors of the process nearest its own limit, in percent of that limit.
     DescriptorsNearest = Field("descriptors.limit_highest_percent"), Gauge, Percent, Read(&[TaskPass(|t| t.nearest_limit.clone()), Tasks(|t| t.nearest_limit.clone())]);
 

@@ -173,7 +173,7 @@ impl Plan {
 /// Decides. What is not refused here may still be refused by the kernel.
 pub fn plan(host: &Host, config: &Config) -> Plan {
     Plan {
-        programs: programs(host, config.ebpf, config.scope),
+        programs: programs(host, config.ebpf, config.ebpf_fd_events, config.scope),
         pins: pins(host, config),
         drop: if config.drop_privileges { Decision::Take } else { Decision::Off("--drop-privileges false".to_owned()) },
         kept: kept(host, config),
@@ -187,16 +187,19 @@ pub fn plan(host: &Host, config: &Config) -> Plan {
 }
 
 /// What becomes of each program.
-pub fn programs(host: &Host, mode: Ebpf, scope: Scope) -> Vec<(&'static str, Decision)> {
-    bpf::programs().map(|needs| (needs.name, program(host, mode, scope, &needs))).collect()
+pub fn programs(host: &Host, mode: Ebpf, fd_events: bool, scope: Scope) -> Vec<(&'static str, Decision)> {
+    bpf::programs().map(|needs| (needs.name, program(host, mode, fd_events, scope, &needs))).collect()
 }
 
-fn program(host: &Host, mode: Ebpf, scope: Scope, needs: &Needs) -> Decision {
+fn program(host: &Host, mode: Ebpf, fd_events: bool, scope: Scope, needs: &Needs) -> Decision {
     if mode == Ebpf::Off {
         return Decision::Off("switched off by --ebpf off".to_owned());
     }
     if needs.of_a_machine && scope == Scope::Own {
         return Decision::Off("for --scope host alone".to_owned());
+    }
+    if needs.of_descriptors && !fd_events {
+        return Decision::Off("--ebpf-fd-events is off".to_owned());
     }
     let obstacle = unbuilt(host)
         .or_else(|| (!host.has_v2).then(without_tree))

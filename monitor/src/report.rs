@@ -167,7 +167,6 @@ fn number(metric: Metric, view: &View<'_>) -> Result<Number, Cause> {
     let spec = metric.spec();
     match spec.how {
         How::Derived(f) => real(f(view)?),
-        How::Never(why) => Err(Cause::new(why)),
         How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
             (NO_LIMIT, _) => Err(Cause::new(UNLIMITED)),
             (value, None) => Ok(Number::Whole(value)),
@@ -215,7 +214,7 @@ impl View<'_> {
     pub fn real(&self, metric: Metric) -> Derived {
         match metric.spec().how {
             How::Derived(f) => f(self),
-            How::Read(_) | How::Never(_) => self.raw(metric).map(|value| value as f64),
+            How::Read(_) => self.raw(metric).map(|value| value as f64),
         }
     }
 

@@ -50,6 +50,7 @@ settings! {
     Interval = Some("interval"), "MONITOR_INTERVAL", Some("5s"), "DURATION", "Time between two reports, 100ms to 1h";
     Scope = Some("scope"), "MONITOR_SCOPE", Some("auto"), "SCOPE", "What to watch: self, the own container; host, every container and the machine; auto, host in the initial namespaces unless a container is named";
     Ebpf = Some("ebpf"), "MONITOR_EBPF", Some("auto"), "MODE", "auto, off, or on: fail to start when no eBPF program can be loaded";
+    EbpfFdEvents = Some("ebpf-fd-events"), "MONITOR_EBPF_FD_EVENTS", Some("false"), "BOOL", "Whether eBPF counts descriptors opened and closed, at each of them: true or false";
     Pin = Some("pin"), "MONITOR_PIN", None, "DIR", "Directory of the BPF file system where maps and links live on between two runs, or off [default: /sys/fs/bpf/system-monitor in scope host, else off]";
     DropPrivileges = Some("drop-privileges"), "MONITOR_DROP_PRIVILEGES", Some("true"), "BOOL", "Whether the agent drops its capabilities once eBPF is attached, but for those that reading takes: true or false";
     Sandbox = Some("sandbox"), "MONITOR_SANDBOX", Some("landlock,seccomp"), "LAYERS", "What holds the agent once it runs: landlock, seccomp, both with a comma, or off";

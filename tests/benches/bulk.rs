@@ -60,7 +60,7 @@ fn measure(top: &Path, number: usize) -> (Duration, Duration) {
     let part = Part { lives: false, ..Part::machine(Some(top.to_owned())) };
     let now = || Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
-    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, Scope::Host);
+    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, Scope::Host);
     let (mut source, programs) = bpf::open(&decisions, &part, &roots, None, now);
     assert!(programs.iter().any(|program| program.name == CPU_PASS && program.state.is_attached()), "{programs:?}");
     let mut buffer = vec![0; 4096];

@@ -136,7 +136,7 @@ fn containers(ended: &Arc<tokio::sync::Notify>, mode: Ebpf) -> (HostContainers, 
     let places = Places { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
     let mut containers = HostContainers::new(&roots, Rules::default(), &places, stamp).unwrap();
     let part = Part::machine(containers.root());
-    let decisions = preflight::programs(&preflight::probe(&roots), mode, Scope::Host);
+    let decisions = preflight::programs(&preflight::probe(&roots), mode, false, Scope::Host);
     let (mut bpf, _) = bpf::open(&decisions, &part, &roots, None, stamp);
     containers.follow(bpf.take_lives(), Arc::clone(ended)).unwrap();
     (containers, bpf)

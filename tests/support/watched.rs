@@ -1,7 +1,7 @@
 //! A control group with a known load, watched from the inside by the agent as a process, or from the outside by its
 //! library.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use monitor::metrics::Metric;
 use monitor::preflight;
 use monitor::report::{Container, Report};
 use monitor::snapshot::{Scope, Snapshot, Stamp};
+use monitor::sources::bpf::pins::Pins;
 use monitor::sources::bpf::{self, ProgramState};
 use monitor::sources::cgroup::CgroupFiles;
 use monitor::sources::procfs::Procfs;
@@ -178,6 +179,11 @@ impl Load {
         schedstat(Path::new(&format!("/proc/{}", self.pid()))).unwrap()
     }
 
+    /// Lets it take its next step, if it has one.
+    pub fn go_on(&mut self) {
+        self.input.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
     /// Waits until it has done what it was told; what it said before that.
     pub fn done(&mut self) -> Vec<String> {
         let mut said = Vec::new();
@@ -232,10 +238,15 @@ impl Outside {
 
     /// Watches what the kernel's programs count, and nothing else.
     pub fn ebpf(group: &Group, mode: Ebpf) -> Self {
+        Self::programs(group, mode, false, None)
+    }
+
+    /// The same, and perhaps descriptors that are opened and closed; what is counted lives on with pins.
+    pub fn programs(group: &Group, mode: Ebpf, fd_events: bool, pins: Option<&Pins>) -> Self {
         let own = group.own();
         let roots = Roots::default();
-        let decisions = preflight::programs(&preflight::probe(&roots), mode, Scope::Own);
-        let (source, programs) = bpf::open(&decisions, &bpf::Part::of(&own), &roots, None, now);
+        let decisions = preflight::programs(&preflight::probe(&roots), mode, fd_events, Scope::Own);
+        let (source, programs) = bpf::open(&decisions, &bpf::Part::of(&own), &roots, pins, now);
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }
 

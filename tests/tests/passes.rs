@@ -175,7 +175,7 @@ fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
     let part = Part { lives: false, ..Part::machine(Some(top.clone())) };
     let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
-    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, part.scope);
+    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, part.scope);
     let (pass, _) = bpf::open(&decisions, &part, &roots, None, now);
     let mut below = Below { top: top.clone(), pass };
     let made = Directories::new(&top, 3_200);

@@ -51,7 +51,7 @@ impl Watched {
 
     fn open(&self, pins: Option<&Pins>) -> Result<Bpf, String> {
         let roots = Roots::default();
-        let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, self.part.scope);
+        let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, self.part.scope);
         let (bpf, programs) = bpf::open(&decisions, &self.part, &roots, pins, now);
         let exits = programs.iter().find(|program| program.name == "sched_process_exit").unwrap();
         if exits.state.is_attached() { Ok(bpf) } else { Err(format!("{:?}", exits.state)) }

@@ -1,18 +1,28 @@
 //! Process events per cgroup: of the cgroup that the acting task is in.
+//!
+//! Four of the programs, which are loaded only when asked for, count descriptors: each entry of a table of descriptors when it
+//! comes and when it goes, whichever system call does it. So the difference of both is what is open, but for processes that
+//! change their cgroup.
 #![no_std]
 #![no_main]
 
+mod do_dup2;
+mod dup_fd;
+mod fd_install;
+mod filp_close;
 mod mark_victim;
 mod sched_process_exec;
 mod sched_process_exit;
 mod task_newtask;
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_func_ret;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::programs::FExitContext;
 use aya_log_ebpf::warn;
 use monitor_common::{Meta, Processes};
-use monitor_ebpf::{Constant, Counters, Counts, Growing, Lineages, current_ancestor, current_cgroup};
+use monitor_ebpf::{Constant, Counters, Counts, Growing, Lineages, add, current_ancestor, current_cgroup};
 
 monitor_ebpf::object!();
 
@@ -56,4 +66,28 @@ fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
         warn!(ctx, "process events of cgroup {} are not counted: the map PROCESSES is full", cgroup);
     }
     0
+}
+
+/// Counts descriptors that came and went, of the current task, if that is in the scope. One function for all programs, not a
+/// copy in each. That a map is full, the agent finds in `LOST`.
+#[inline(never)]
+fn count_descriptors(opened: u64, closed: u64) -> i32 {
+    let Some(cgroup) = current_cgroup(SCOPE.get()) else { return 0 };
+    _ = COUNTERS.count(cgroup, current_ancestor, |processes: *mut Processes| {
+        // SAFETY: the pointer is into a map value.
+        unsafe {
+            add(&raw mut (*processes).opened, opened);
+            add(&raw mut (*processes).closed, closed);
+        }
+    });
+    0
+}
+
+/// What a function returned, whatever number of arguments it takes on this kernel.
+#[inline(always)]
+fn returned(ctx: &FExitContext) -> Option<i64> {
+    let mut value = 0;
+    // SAFETY: the context is the kernel's, and the value outlives the call.
+    let result = unsafe { bpf_get_func_ret(ctx.as_ptr(), &raw mut value) };
+    (result == 0).then_some(value as i64)
 }

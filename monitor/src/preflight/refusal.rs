@@ -27,6 +27,10 @@ impl Refusal {
 /// What grants capabilities.
 pub(crate) const CAPABILITIES: &str = "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN; before Docker 20.10.12 SYS_ADMIN in place of the first two)";
 
+/// What has all that the programs take.
+pub(crate) const KNOWN_KERNELS: &str =
+    "run Linux 6.1 or later, where every program is known to load; uname -r says which this is";
+
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -36,10 +40,12 @@ pub(crate) enum Step {
     LoadNetwork,
     /// To load a program that traces.
     LoadTracing,
+    /// To load a program that traces a function.
+    LoadFunction,
     /// To attach a program to a cgroup.
     AttachCgroup,
-    /// To attach a program to a tracepoint.
-    AttachTracepoint,
+    /// To attach a program to a tracepoint, or a function.
+    AttachTracing,
     /// To let a program count in the place of another.
     Exchange,
     /// To pin a link.
@@ -52,9 +58,9 @@ impl Step {
     fn what(self) -> &'static str {
         match self {
             Self::Maps => "creating the maps",
-            Self::LoadNetwork | Self::LoadTracing => "loading the program",
+            Self::LoadNetwork | Self::LoadTracing | Self::LoadFunction => "loading the program",
             Self::AttachCgroup => "attaching the program to the cgroup",
-            Self::AttachTracepoint => "attaching the program to its tracepoint",
+            Self::AttachTracing => "attaching the program to what it traces",
             Self::Exchange => "putting the program in the place of another",
             Self::Pin => "pinning the program's link",
             Self::AttachIterator => "binding the program to what it goes through",
@@ -64,7 +70,7 @@ impl Step {
     fn takes(self) -> &'static [Capability] {
         match self {
             Self::Maps | Self::LoadNetwork | Self::Exchange | Self::Pin => &[BPF],
-            Self::LoadTracing | Self::AttachTracepoint | Self::AttachIterator => &[BPF, PERFMON],
+            Self::LoadTracing | Self::LoadFunction | Self::AttachTracing | Self::AttachIterator => &[BPF, PERFMON],
             Self::AttachCgroup => &[NET_ADMIN],
         }
     }
@@ -105,14 +111,17 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
             ),
             "check the container's seccomp profile, /sys/kernel/security/lockdown and ulimit -l (docker run --ulimit memlock=-1)",
         ),
+        Some(libc::EPERM) if step == Step::LoadFunction => Refusal::new(
+            cause("this kernel lets no program trace its functions (fentry)"),
+            "run a kernel that does, if the others count here; else check /sys/kernel/security/lockdown, and the container's seccomp profile",
+        ),
         Some(libc::EPERM) => Refusal::new(
             cause("a seccomp filter or the kernel's lockdown forbids it"),
             "check /sys/kernel/security/lockdown, and the container's seccomp profile (docker run --security-opt seccomp=…)",
         ),
-        Some(libc::EINVAL | libc::EOPNOTSUPP) => Refusal::new(
-            cause("this kernel does not know what it takes"),
-            "run Linux 6.1 or later, where every program is known to load; uname -r says which this is",
-        ),
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+            Refusal::new(cause("this kernel does not know what it takes"), KNOWN_KERNELS)
+        }
         Some(libc::ENOSYS) => Refusal::new(cause("this kernel has no eBPF"), "run a kernel with CONFIG_BPF_SYSCALL"),
         Some(libc::EROFS) => {
             Refusal::new(cause("the cgroup tree is mounted read-only"), "mount it anew; eBPF itself needs no write")
@@ -182,6 +191,7 @@ mod tests {
         let all = CapabilitySet::all();
         assert!(told(Step::AttachCgroup, libc::EPERM, all).contains("bpftool cgroup tree"));
         assert!(told(Step::LoadTracing, libc::EPERM, all).contains("lockdown"));
+        assert!(told(Step::LoadFunction, libc::EPERM, all).contains("trace its functions (fentry)"));
         assert!(told(Step::Maps, libc::EPERM, CapabilitySet::SYS_ADMIN).contains("seccomp"));
     }
 

@@ -28,8 +28,9 @@ fn config(settings: &[(&str, &str)]) -> Config {
     Config::new(&Settings::collect(&flags, env, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap()).unwrap()
 }
 
+/// All that there is.
 fn of_a_machine() -> Config {
-    config(&[("MONITOR_SCOPE", "host")])
+    config(&[("MONITOR_SCOPE", "host"), ("MONITOR_EBPF_FD_EVENTS", "true")])
 }
 
 fn of_a_container() -> Config {
@@ -121,7 +122,20 @@ fn nothing_is_refused_that_nobody_wants() {
         .filter(|(_, decision)| matches!(decision, Decision::Off(_)))
         .map(|(name, _)| *name)
         .collect();
-    assert_eq!(off, names(|needs| needs.of_a_machine));
+    assert_eq!(off, names(|needs| needs.of_a_machine || needs.of_descriptors));
+}
+
+#[test]
+fn at_each_descriptor_is_counted_only_when_asked_for() {
+    let decisions = |settings: &[(&str, &str)]| {
+        let programs = plan(&capable_host(), &config(settings)).programs;
+        programs.into_iter().filter(|(name, _)| names(|needs| needs.of_descriptors).contains(name)).map(|(_, it)| it)
+    };
+    let off = Decision::Off("--ebpf-fd-events is off".to_owned());
+    let mut unasked = decisions(&[("MONITOR_SCOPE", "self")]);
+    assert!(unasked.all(|decision| decision == off));
+    let mut asked = decisions(&[("MONITOR_SCOPE", "self"), ("MONITOR_EBPF_FD_EVENTS", "true")]);
+    assert!(asked.all(|decision| decision.is_take()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::events::Level;
-use crate::metrics::{CPU_PASS, How, MEMORY_PASS, Metric, Shown, TASK_PASS};
+use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Shown, TASK_PASS};
 use crate::preflight::{Decision, Plan};
 use crate::report::{Container, Report};
 use crate::sandbox;
@@ -58,7 +58,7 @@ impl Check {
 pub fn program(program: &ProgramState) -> Check {
     let (state, why, cure) = match &program.state {
         Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
-        Attachment::Off => (State::NotNeeded, "switched off by --ebpf off".to_owned(), None),
+        Attachment::Off(why) => (State::NotNeeded, why.clone(), None),
         Attachment::Refused(refusal) if [CPU_PASS, MEMORY_PASS, TASK_PASS].contains(&program.name) => {
             (State::NotNeeded, format!("{}; files say the same", refusal.cause), refusal.cure.clone())
         }
@@ -158,7 +158,7 @@ fn missing(container: &Container) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     for (metric, field) in fields() {
         let Err(cause) = container.get(metric) else { continue };
-        if is_no_lack(metric, cause.as_str()) {
+        if is_no_lack(cause.as_str()) {
             continue;
         }
         match checks.iter_mut().find(|check| check.why == cause.as_str()) {
@@ -172,11 +172,10 @@ fn missing(container: &Container) -> Vec<Check> {
     checks
 }
 
-/// No lack of this host: a limit that nobody set, a number that this version never has, a walk that goes on. What an
-/// eBPF program would feed is told beside the program.
-fn is_no_lack(metric: Metric, cause: &str) -> bool {
-    matches!(metric.spec().how, How::Never(_))
-        || [crate::report::UNLIMITED, crate::sources::disk::UNDER_WAY].contains(&cause)
+/// No lack of this host: a limit that nobody set, a walk that goes on. What an eBPF program would feed is told beside the
+/// program.
+fn is_no_lack(cause: &str) -> bool {
+    [crate::report::UNLIMITED, crate::sources::disk::UNDER_WAY].contains(&cause)
         || cause.starts_with(crate::sources::bpf::PREFIX)
 }
 

@@ -47,6 +47,5 @@ fn from(spec: &Spec) -> String {
     match spec.how {
         How::Read(origins) => origins.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         How::Derived(_) => "computed".to_owned(),
-        How::Never(why) => format!("nowhere: {why}"),
     }
 }

@@ -67,7 +67,7 @@ mod tests {
         let text = render(&report, PLAIN);
         let (there, absent) = text.split_once(table::ABSENT).unwrap();
         insta::assert_snapshot!(there);
-        assert!(absent.contains("  descriptors.opened, descriptors.closed\n    descriptor events are not"), "{absent}");
+        assert!(absent.contains("  processes.execs, processes.execs_per_second\n    nothing on this host"), "{absent}");
         assert!(text.lines().all(|line| width(line) <= 80), "{text}");
     }
 }

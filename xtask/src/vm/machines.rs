@@ -51,10 +51,10 @@ impl Machine {
 }
 
 /// The test programs that make sense in a machine with nothing but a kernel.
-pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "privilege"];
+pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege"];
 
-/// What shows that a program counts: of the network's and of those that pass over cgroups and tasks.
-const PROGRAMS: &[&str] = &["network", "passes"];
+/// What shows that a program counts: of the network's, of those that pass over cgroups and tasks, and of descriptors'.
+const PROGRAMS: &[&str] = &["network", "passes", "descriptors"];
 
 const PLAIN: Machine = Machine {
     name: "",

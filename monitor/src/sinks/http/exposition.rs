@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 
 use super::server::AgentState;
 use super::shown::{Shown, Tick};
-use crate::metrics::{How, Kind, Metric, Shown as Place, Unit};
+use crate::metrics::{Kind, Metric, Shown as Place, Unit};
 use crate::sinks::wire::Shape;
 
 /// What our own names begin with.
@@ -182,11 +182,11 @@ fn families() -> Vec<Family> {
     rows.chain(computed).collect()
 }
 
-/// Whether a row has a name of ours: what is shown, is measured and is no rate.
+/// Whether a row has a name of ours: what is shown and is no rate.
 fn is_ours(metric: Metric) -> bool {
     let spec = metric.spec();
     let is_rate = matches!(spec.unit, Unit::PerSecond | Unit::BytesPerSecond);
-    matches!(spec.shown, Place::Field(_)) && !is_rate && !matches!(spec.how, How::Never(_))
+    matches!(spec.shown, Place::Field(_)) && !is_rate
 }
 
 /// Our name of a row: its path, in base units.

@@ -11,7 +11,7 @@ use super::chart::{Chart, Columns, merge, packed};
 use super::packed::{ABSENT, Packed, Row};
 use super::shown::{Tick, millis};
 use crate::events;
-use crate::metrics::{How, Metric};
+use crate::metrics::Metric;
 use crate::sinks::wire;
 
 /// All that is remembered takes at most about so many bytes.
@@ -62,8 +62,7 @@ struct Remembered {
 impl Memory {
     /// Remembers nothing yet.
     pub(super) fn new(bound: usize) -> Self {
-        let is_read = |metric: &Metric| !matches!(metric.spec().how, How::Never(_));
-        let metrics = wire::fields().map(|(metric, _)| metric).filter(is_read).collect();
+        let metrics = wire::fields().map(|(metric, _)| metric).collect();
         Self { bound, metrics, containers: BTreeMap::new(), stride: 1 }
     }
 

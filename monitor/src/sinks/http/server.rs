@@ -293,7 +293,7 @@ impl From<&ProgramState> for Program {
     fn from(program: &ProgramState) -> Self {
         let (state, refusal) = match &program.state {
             State::Attached => ("attached", None),
-            State::Off => ("off", None),
+            State::Off(_) => ("off", None),
             State::Refused(refusal) => ("refused", Some(refusal)),
         };
         Self {

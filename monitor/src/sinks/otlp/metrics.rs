@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::protobuf::Message;
-use crate::metrics::{How, Kind, Metric, Origin, Shown, Unit};
+use crate::metrics::{Kind, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Report};
 use crate::sinks::wire::{self, Shape};
 
@@ -138,7 +138,7 @@ fn named(metric: Metric) -> Option<Named> {
         Unit::Count => "{count}",
         Unit::Load => "{thread}",
     };
-    (!matches!(spec.how, How::Never(_))).then(|| (format!("system_monitor.{path}"), 1.0, unit, None))
+    Some((format!("system_monitor.{path}"), 1.0, unit, None))
 }
 
 /// Since when a counter counts: eBPF since it was attached, files since the container began.

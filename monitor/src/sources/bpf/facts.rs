@@ -68,8 +68,12 @@ impl Facts {
         Self { constants: constants.map(|(name, fact)| (name, fact.of(kernel))).collect(), functions: ids.collect() }
     }
 
-    /// A constant's number, or what the kernel lacks.
-    pub(super) fn constant(&self, name: &'static str) -> Result<u64, String> {
+    /// The numbers of an object's constants, or what the kernel lacks.
+    pub(super) fn numbers(&self, constants: &[Constant]) -> Result<Vec<(&'static str, u64)>, String> {
+        constants.iter().map(|(name, _)| Ok((*name, self.constant(name)?))).collect()
+    }
+
+    fn constant(&self, name: &'static str) -> Result<u64, String> {
         self.constants.get(name).cloned().unwrap_or_else(|| Err(format!("nobody has looked for {name}")))
     }
 

@@ -7,17 +7,19 @@ use std::path::Path;
 
 use aya::maps::ProgramArray;
 use aya::programs::links::{CgroupAttachMode, FdLink};
-use aya::programs::{BtfTracePoint, CgroupSkb, CgroupSkbAttachType, Program, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, EbpfLoader, Endianness};
+use aya::programs::{
+    BtfTracePoint, CgroupSkb, CgroupSkbAttachType, FEntry, FExit, Program, ProgramError, RawTracePoint,
+};
+use aya::{Btf, BtfError, Ebpf, EbpfLoader, Endianness};
 use rustix::thread::CapabilitySet;
 
 use super::btf::Layouts;
 use super::facts::Facts;
-use super::objects::{Hook, Object};
+use super::objects::{Hook, OBJECTS, Object};
 use super::pins::Kept;
 use super::{passes, sys};
 use crate::containers::Roots;
-use crate::preflight::refusal::{Step, explain};
+use crate::preflight::refusal::{KNOWN_KERNELS, Step, explain};
 use crate::preflight::{Decision, Refusal};
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
@@ -83,7 +85,8 @@ impl Types {
         let bytes = fs::read(&path).map_err(|error| refusal(error.to_string()))?;
         let btf = Btf::parse(&bytes, Endianness::default()).map_err(|error| refusal(error.to_string()))?;
         let layouts = Layouts::parse(bytes).ok_or_else(|| refusal("is of an unknown form".to_owned()))?;
-        let facts = Facts::gather(&layouts, passes::constants());
+        let counting = OBJECTS.iter().flat_map(|object| object.constants).copied();
+        let facts = Facts::gather(&layouts, passes::constants().chain(counting));
         let offset = |&(constant, structure, field): &(&'static str, &str, &str)| {
             let offset = layouts.offset(structure, field);
             offset.map(|offset| (constant, offset)).ok_or_else(|| refusal(format!("has no {structure}.{field}")))
@@ -132,16 +135,27 @@ pub(super) fn load(
         Ok(found) => found.unwrap_or_default(),
         Err(error) => return refused(Refusal { cause: format!("the pinned maps: {error}"), cure: None }),
     };
+    let types = host.types.as_ref().ok();
+    let constants = match types.map_or(Ok(Vec::new()), |types| types.facts.numbers(object.constants)) {
+        Ok(constants) => constants,
+        Err(cause) => return refused(Refusal::new(cause, KNOWN_KERNELS)),
+    };
+    // What must be told of the kernel may call its functions too.
+    let fitted = types.filter(|_| !constants.is_empty()).map(|types| types.facts.put_into(object.elf));
+    let elf = fitted.as_deref().map_or(object.elf, bytemuck::cast_slice);
     let mut loader = EbpfLoader::new();
     // Nothing is relocated by type, so the loader need not know the kernel's.
     loader.btf(None).override_global("SCOPE", &target.scope, false);
-    for (constant, offset) in host.types.iter().flat_map(|types| &types.offsets) {
+    for (constant, offset) in types.iter().flat_map(|types| &types.offsets) {
         loader.override_global(constant, offset, false);
+    }
+    for (constant, value) in &constants {
+        loader.override_global(constant, value, true);
     }
     for (name, path) in &found {
         loader.map_pin_path(name, path.as_path());
     }
-    let mut ebpf = match loader.load(object.elf) {
+    let mut ebpf = match loader.load(elf) {
         Ok(ebpf) => ebpf,
         Err(error) => {
             tracing::debug!("{}: {error:?}", object.counters);
@@ -187,7 +201,7 @@ impl Attaching<'_> {
         match hook {
             Hook::Ingress => self.attach_to_cgroup(CgroupSkbAttachType::Ingress),
             Hook::Egress => self.attach_to_cgroup(CgroupSkbAttachType::Egress),
-            Hook::RawTracepoint | Hook::BtfTracepoint => self.attach_to_tracepoint(hook),
+            Hook::RawTracepoint | Hook::BtfTracepoint | Hook::Entry(_) | Hook::Exit(_) => self.attach_going_on(hook),
             Hook::Messages => self.attach_alone(hook),
         }
     }
@@ -220,11 +234,12 @@ impl Attaching<'_> {
         let told = self.told();
         self.load_tracing(self.name, hook)?;
         let program: &mut BtfTracePoint = of_kind(program(self.ebpf, self.name)?)?;
-        program.attach().map(|_| None).map_err(|error| told(Step::AttachTracepoint, &error))
+        program.attach().map(|_| None).map_err(|error| told(Step::AttachTracing, &error))
     }
 
-    /// What is attached to a tracepoint only goes on with what the map of its name holds: the program that counts.
-    fn attach_to_tracepoint(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
+    /// What is attached to a tracepoint or a function only goes on with what the map of its name holds: the program that
+    /// counts.
+    fn attach_going_on(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
         let (name, kept, told) = (self.name, self.kept, self.told());
         self.load_tracing(&format!("count_{name}"), hook)?;
         let map = name.to_uppercase();
@@ -239,14 +254,18 @@ impl Attaching<'_> {
         }
         self.load_tracing(name, hook)?;
         let program = program(self.ebpf, name)?;
-        let link = if hook == Hook::BtfTracepoint {
-            let program: &mut BtfTracePoint = of_kind(program)?;
-            let id = program.attach().map_err(|error| told(Step::AttachTracepoint, &error))?;
-            kept.map(|_| program.take_link(id).map(FdLink::from))
-        } else {
-            let program: &mut RawTracePoint = of_kind(program)?;
-            let id = program.attach(name).map_err(|error| told(Step::AttachTracepoint, &error))?;
-            kept.map(|_| program.take_link(id).map(FdLink::from))
+        macro_rules! attach {
+            ($kind:ty $(, $place:expr)?) => {{
+                let program: &mut $kind = of_kind(program)?;
+                let id = program.attach($($place)?).map_err(|error| told(Step::AttachTracing, &error))?;
+                kept.map(|_| program.take_link(id).map(FdLink::from))
+            }};
+        }
+        let link = match hook {
+            Hook::BtfTracepoint => attach!(BtfTracePoint),
+            Hook::Entry(_) => attach!(FEntry),
+            Hook::Exit(_) => attach!(FExit),
+            _ => attach!(RawTracePoint, name),
         };
         let Some((link, kept)) = link.zip(kept) else { return Ok(None) };
         let link = link.map_err(|error| told(Step::Pin, &error))?;
@@ -256,13 +275,21 @@ impl Attaching<'_> {
     fn load_tracing(&mut self, program_name: &str, hook: Hook) -> Result<(), Refusal> {
         let (name, host, told) = (self.name, self.host, self.told());
         let program = program(self.ebpf, program_name)?;
-        let result = if matches!(hook, Hook::BtfTracepoint | Hook::Messages) {
-            let types = host.types.as_ref().map_err(Refusal::clone)?;
-            of_kind::<BtfTracePoint>(program)?.load(name, &types.btf)
-        } else {
-            of_kind::<RawTracePoint>(program)?.load()
+        let types = || host.types.as_ref().map_err(Refusal::clone);
+        let result = match hook {
+            Hook::BtfTracepoint | Hook::Messages => of_kind::<BtfTracePoint>(program)?.load(name, &types()?.btf),
+            Hook::Entry(functions) => {
+                let (program, types) = (of_kind::<FEntry>(program)?, types()?);
+                first(functions, |function| program.load(function, &types.btf))?
+            }
+            Hook::Exit(functions) => {
+                let (program, types) = (of_kind::<FExit>(program)?, types()?);
+                first(functions, |function| program.load(function, &types.btf))?
+            }
+            _ => of_kind::<RawTracePoint>(program)?.load(),
         };
-        result.map_err(|error| told(Step::LoadTracing, &error))
+        let step = if let Hook::Entry(_) | Hook::Exit(_) = hook { Step::LoadFunction } else { Step::LoadTracing };
+        result.map_err(|error| told(step, &error))
     }
 
     /// Puts what the kernel said into words.
@@ -273,6 +300,17 @@ impl Attaching<'_> {
             explain(step, error, capabilities)
         }
     }
+}
+
+/// Loads a program for the first of these functions that the kernel has.
+fn first(
+    functions: &[&str],
+    mut load: impl FnMut(&str) -> Result<(), ProgramError>,
+) -> Result<Result<(), ProgramError>, Refusal> {
+    let is_there =
+        |result: &Result<_, _>| !matches!(result, Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })));
+    let loaded = functions.iter().map(|function| load(function)).find(is_there);
+    loaded.ok_or_else(|| Refusal::new(format!("this kernel has no {}", functions.join(" or ")), KNOWN_KERNELS))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Refusal> {

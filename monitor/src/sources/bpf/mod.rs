@@ -58,8 +58,8 @@ pub struct ProgramState {
 pub enum State {
     /// It counts.
     Attached,
-    /// Nobody wanted it.
-    Off,
+    /// Nobody wanted it, for this reason.
+    Off(String),
     /// The host refused it.
     Refused(Refusal),
 }
@@ -74,7 +74,7 @@ impl State {
     fn of(decision: &Decision) -> Option<Self> {
         match decision {
             Decision::Take => None,
-            Decision::Off(_) => Some(Self::Off),
+            Decision::Off(why) => Some(Self::Off(why.clone())),
             Decision::Refused(refusal) => Some(Self::Refused(refusal.clone())),
         }
     }
@@ -82,7 +82,7 @@ impl State {
     fn why(&self) -> Option<String> {
         match self {
             Self::Attached => None,
-            Self::Off => Some("switched off by --ebpf off".to_owned()),
+            Self::Off(why) => Some(why.clone()),
             Self::Refused(refusal) => Some(refusal.cause.clone()),
         }
     }
@@ -128,6 +128,8 @@ pub struct Needs {
     pub name: &'static str,
     /// Whether it is for the agent of a whole machine alone.
     pub of_a_machine: bool,
+    /// Whether it counts at each descriptor, which has to be asked for.
+    pub of_descriptors: bool,
     /// Whether it takes the kernel's types.
     pub types: bool,
     pub(crate) capabilities: &'static [Capability],
@@ -139,11 +141,13 @@ pub fn programs() -> impl Iterator<Item = Needs> {
         object.programs.iter().map(|&(name, hook)| Needs {
             name,
             of_a_machine: object.name == LIFECYCLE.name,
+            of_descriptors: hook.is_of_descriptors(),
             types: hook.takes_types(),
             capabilities: hook.takes(),
         })
     };
-    let pass = |name| Needs { name, of_a_machine: false, types: true, capabilities: passes::TAKES };
+    let pass =
+        |name| Needs { name, of_a_machine: false, of_descriptors: false, types: true, capabilities: passes::TAKES };
     OBJECTS.iter().copied().flat_map(needs).chain(passes::NAMES.map(pass))
 }
 
@@ -280,10 +284,12 @@ impl Opening<'_> {
             .err()
             .map(|error| Refusal { cause: format!("its map cannot be read: {error}"), cure: None });
         for (name, result) in programs {
-            let state = match (result, &broken) {
-                (Err(refusal), _) => State::Refused(refusal),
-                (Ok(()), Some(refusal)) => State::Refused(refusal.clone()),
-                (Ok(()), None) => State::Attached,
+            let decided = State::of(&decision(&self.host.decisions, name));
+            let state = match (decided, result, &broken) {
+                (Some(decided), ..) => decided,
+                (None, Err(refusal), _) => State::Refused(refusal),
+                (None, Ok(()), Some(refusal)) => State::Refused(refusal.clone()),
+                (None, Ok(()), None) => State::Attached,
             };
             self.programs.push(ProgramState { name, state });
         }
@@ -306,9 +312,11 @@ impl Opening<'_> {
             tracing::info!("{}: goes on with what has been counted since {since}", object.name);
         }
         let complete = kept.map(|kept| {
-            let programs: Vec<&str> = object.programs.iter().map(|(name, _)| *name).collect();
+            let is_off = |name: &&str| matches!(decision(&self.host.decisions, name), Decision::Off(_));
+            let (off, programs): (Vec<&str>, Vec<&str>) =
+                object.programs.iter().map(|(name, _)| *name).partition(is_off);
             let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-            kept.complete(&mut ebpf, &programs, self.target.scope, nanos)
+            kept.complete(&mut ebpf, &programs, &off, self.target.scope, nanos)
         });
         if let Some(Err(error)) = complete {
             tracing::warn!("the counts of {} end with this agent: they cannot be pinned: {error}", object.name);

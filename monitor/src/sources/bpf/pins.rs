@@ -207,11 +207,20 @@ impl Kept {
         sys::open_pinned(&path)
     }
 
-    /// Pins what is not pinned yet, and removes what this version does not have. Then the pins are complete.
-    pub(super) fn complete(&self, ebpf: &mut Ebpf, programs: &[&str], scope: u64, since: u64) -> io::Result<()> {
+    /// Pins what is not pinned yet, and removes what this version does not have, and the programs that are off with their
+    /// maps. Then the pins are complete.
+    pub(super) fn complete(
+        &self,
+        ebpf: &mut Ebpf,
+        programs: &[&str],
+        off: &[&str],
+        scope: u64,
+        since: u64,
+    ) -> io::Result<()> {
+        let is_lasting = |map: &str| is_lasting(map) && !off.iter().any(|program| program.eq_ignore_ascii_case(map));
         let maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| is_lasting(name)).collect();
-        keep_only(&self.maps(), |name| maps.contains(&name) || room::number(name).is_some())?;
         keep_only(&self.links(), |name| programs.contains(&name))?;
+        keep_only(&self.maps(), |name| maps.contains(&name) || room::number(name).is_some())?;
         for (name, map) in ebpf.maps().filter(|(name, _)| is_lasting(name)) {
             let path = self.maps().join(name);
             if !path.exists() {

@@ -1,6 +1,9 @@
 //! Known loads: does exactly what it is told, says so in one line, and waits for the end of its input.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
 
+mod descriptors;
+mod ring;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
@@ -37,6 +40,10 @@ fn main() {
         "park" => park(number(1)),
         "open" => open(number(1), Duration::from_micros(number(2))),
         "tables" => tables(number(1)),
+        "descriptors" => {
+            descriptors::step_through();
+            Kept::Nothing
+        }
         "fork-and-stay" => fork_and_stay(number(1)),
         other => panic!("{other:?} is no load"),
     };

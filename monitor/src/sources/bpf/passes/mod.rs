@@ -141,9 +141,7 @@ fn load(object: &Object, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, 
     if let Some(cause) = types.facts.lacking(object.functions) {
         return Err(Refusal::new(cause, object.cure));
     }
-    let constants = object.constants.iter().map(|(name, _)| Ok((*name, types.facts.constant(name)?)));
-    let constants: Vec<(&str, u64)> =
-        constants.collect::<Result<_, _>>().map_err(|cause: String| Refusal::new(cause, object.cure))?;
+    let constants = types.facts.numbers(object.constants).map_err(|cause| Refusal::new(cause, object.cure))?;
     let elf = types.facts.put_into(object.elf);
     let mut loader = EbpfLoader::new();
     // Nothing is relocated by type, so the loader need not know the kernel's.

@@ -1,0 +1,25 @@
+//! Descriptors that are made another's copy: by `dup2` and `dup3`. One that was open before is closed on the way, and
+//! counted there.
+
+use aya_ebpf::macros::{fexit, map};
+use aya_ebpf::maps::ProgramArray;
+use aya_ebpf::programs::FExitContext;
+use monitor_ebpf::go_on;
+
+use crate::{count_descriptors, returned};
+
+/// The program that counts now.
+#[map]
+static DO_DUP2: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What is attached.
+#[fexit]
+fn do_dup2(ctx: FExitContext) -> i32 {
+    go_on(&DO_DUP2, &ctx)
+}
+
+/// Returns the descriptor or an error, as an `int`, which leaves the upper half of the register as it was.
+#[fexit]
+fn count_do_dup2(ctx: FExitContext) -> i32 {
+    if returned(&ctx).is_some_and(|descriptor| descriptor as i32 >= 0) { count_descriptors(1, 0) } else { 0 }
+}

@@ -1,0 +1,30 @@
+//! Tables of descriptors that are copied: by `fork` and `unshare`.
+
+use aya_ebpf::macros::{fexit, map};
+use aya_ebpf::maps::ProgramArray;
+use aya_ebpf::programs::FExitContext;
+use monitor_ebpf::{files, go_on};
+
+use crate::{count_descriptors, returned};
+
+/// Pointers from here on are errors (`MAX_ERRNO` in `include/linux/err.h`).
+const FIRST_ERROR: i64 = -4095;
+
+/// The program that counts now.
+#[map]
+static DUP_FD: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What is attached.
+#[fexit]
+fn dup_fd(ctx: FExitContext) -> i32 {
+    go_on(&DUP_FD, &ctx)
+}
+
+/// Returns the new table or an error.
+#[fexit]
+fn count_dup_fd(ctx: FExitContext) -> i32 {
+    match returned(&ctx) {
+        Some(table) if !(FIRST_ERROR..=0).contains(&table) => count_descriptors(files::open_untyped(table as u64), 0),
+        _ => 0,
+    }
+}
