@@ -4,8 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuHashMap};
+use monitor_common::LEVELS;
 
 use crate::agent::Agent;
+
+/// How many words the values of the maps have.
+mod words {
+    use monitor_common::{Network, Processes, Retired};
+
+    pub(super) const NETWORK: usize = size_of::<Network>() / 8;
+    pub(super) const PROCESSES: usize = size_of::<Processes>() / 8;
+    pub(super) const RETIRED_NETWORK: usize = size_of::<Retired<Network>>() / 8;
+    pub(super) const RETIRED_PROCESSES: usize = size_of::<Retired<Processes>>() / 8;
+}
 
 /// What is held at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +50,15 @@ fn entries(id: u32) -> usize {
     let Ok(map) = MapData::from_id(id) else { return 0 };
     let Ok(info) = map.info() else { return 0 };
     let name = info.name_as_str().unwrap_or_default().to_owned();
-    match (name.as_str(), info.value_size()) {
-        ("COUNTS", 32) => counts::<4>(map),
-        ("COUNTS", 40) => counts::<5>(map),
+    match (name.as_str(), info.value_size() as usize / size_of::<u64>()) {
+        ("COUNTS", words::NETWORK) => counts::<{ words::NETWORK }>(map),
+        ("COUNTS", words::PROCESSES) => counts::<{ words::PROCESSES }>(map),
         // What holds the map that the programs use.
-        (_, 4) => 0,
-        ("LINEAGE", 128) => hash::<16>(map),
-        ("RETIRED", 216) => hash::<27>(map),
-        ("RETIRED", 232) => hash::<29>(map),
-        ("COUNTS" | "LINEAGE" | "RETIRED", size) => panic!("{name} has values of {size} bytes"),
+        (_, 0) => 0,
+        ("LINEAGE", LEVELS) => hash::<LEVELS>(map),
+        ("RETIRED", words::RETIRED_NETWORK) => hash::<{ words::RETIRED_NETWORK }>(map),
+        ("RETIRED", words::RETIRED_PROCESSES) => hash::<{ words::RETIRED_PROCESSES }>(map),
+        ("COUNTS" | "LINEAGE" | "RETIRED", words) => panic!("{name} has values of {words} words"),
         _ => 0,
     }
 }

@@ -69,15 +69,15 @@ fn what_was_done_before_the_capture_is_read_from_every_kernel_and_tree() {
 
 #[test]
 fn disk_traffic_is_exact_where_the_kernel_counts_it_and_absent_where_it_does_not() {
-    // The later kernel cuts each of the requests in two.
-    for (name, operations) in [(V2, (16, 8)), ("linux-6.12-v2", (32, 16))] {
+    // The later kernel lists a hidden path to the device too, with the same operations.
+    for name in [V2, "linux-6.12-v2"] {
         let web = read(&fixture(name));
         assert_eq!(
             (whole(&web, Metric::DiskReadBytes), whole(&web, Metric::DiskWriteBytes)),
             (1 << 20, 1 << 19),
             "{name}"
         );
-        assert_eq!((whole(&web, Metric::IoReads), whole(&web, Metric::IoWrites)), operations, "{name}");
+        assert_eq!((whole(&web, Metric::IoReads), whole(&web, Metric::IoWrites)), (16, 8), "{name}");
     }
     for name in ["linux-6.1-v1", "linux-6.1-hybrid"] {
         let cause = read(&fixture(name)).get(Metric::DiskReadBytes).unwrap_err().to_string();

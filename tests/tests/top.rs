@@ -50,6 +50,7 @@ fn a_person_looks_closer_filters_asks_for_help_and_resizes_the_window() {
     window.press(&["PageDown"]);
     assert!(window.shows("memory_usage_bytes") || window.shows("cpu_percent"), "{}", window.screen());
     window.resize(200, 60);
+    window.press(&["PageUp"]);
     assert!(window.shows("PROCS") && window.shows("working_set_bytes"), "{}", window.screen());
     window.press(&["Escape"]);
     assert!(window.until(|screen| !screen.contains("working_set_bytes")), "{}", window.screen());

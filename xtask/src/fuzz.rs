@@ -13,7 +13,7 @@ use crate::shell::{cargo, root, run as execute, target, tool};
 
 const FUZZ: &str = "0.13.2";
 /// Each target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
-pub(crate) const SECONDS: u32 = 60;
+pub(crate) const SECONDS: u32 = 40;
 /// So many targets run side by side.
 const TOGETHER: usize = 2;
 

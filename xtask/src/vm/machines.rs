@@ -53,6 +53,9 @@ impl Machine {
 /// The test programs that make sense in a machine with nothing but a kernel.
 pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege"];
 
+/// What reads the trees, or is attached to them.
+const TREES: &[&str] = &["kernel", "block", "network", "passes"];
+
 /// What shows that a program counts: of the network's, of those that pass over cgroups and tasks, and of descriptors'.
 const PROGRAMS: &[&str] = &["network", "passes", "descriptors"];
 
@@ -74,8 +77,8 @@ pub(super) const MACHINES: &[Machine] = &[
     Machine { name: "6.12", series: "6.12.", ..PLAIN },
     Machine { name: "6.1", series: "6.1.", ..PLAIN },
     Machine { name: "5.10", series: "5.10.", ..PLAIN },
-    Machine { name: "6.12-hybrid", series: "6.12.", layout: Layout::Hybrid, ..PLAIN },
-    Machine { name: "6.1-v1", series: "6.1.", layout: Layout::V1, ..PLAIN },
+    Machine { name: "6.12-hybrid", series: "6.12.", layout: Layout::Hybrid, suites: TREES, ..PLAIN },
+    Machine { name: "6.1-v1", series: "6.1.", layout: Layout::V1, suites: TREES, ..PLAIN },
     Machine {
         name: "6.12-integrity",
         series: "6.12.",
