@@ -68,7 +68,7 @@ settings! {
     Listen = Some("listen"), "MONITOR_LISTEN", None, "ADDRESS", "Where the page, the API and /metrics are served: ADDR:PORT or unix:PATH [default: nowhere; dashboard: 127.0.0.1:8080]";
     ListenTokenFile = Some("listen-token-file"), "MONITOR_LISTEN_TOKEN_FILE", None, "FILE", "File that holds the token which the API wants as Authorization: Bearer";
     ListenOpen = Some("listen-open"), "MONITOR_LISTEN_OPEN", Some("false"), "BOOL", "Whether anybody who reaches an address that is not loopback may read without a token: true or false";
-    Otlp = Some("otlp"), "MONITOR_OTLP", None, "URL", "OpenTelemetry collector to which reports are sent as well: http://HOST[:PORT][/PATH], 4318 and /v1/metrics by default";
+    Otlp = Some("otlp"), "MONITOR_OTLP", None, "URL", "OpenTelemetry collector to which reports are sent as well: http://HOST:PORT/PATH, the port being 4318 and the path /v1/metrics by default";
     MetricsTtl = Some("metrics-ttl"), "MONITOR_METRICS_TTL", None, "DURATION", "Expiry of system:metrics:* [default: 6 intervals, at least 30s]";
     History = Some("history"), "MONITOR_HISTORY", None, "DURATION", "Length of system:history:*, or off [default: 24h in scope host, else off]";
     Buffer = Some("buffer"), "MONITOR_BUFFER", Some("10m"), "DURATION", "How long history and log entries wait in memory while Valkey is away, 32 MiB at most";
