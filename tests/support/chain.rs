@@ -27,8 +27,7 @@ pub type Entry = (String, Vec<(String, Vec<u8>)>);
 
 /// The history of a container as it stands in a server.
 pub fn of(valkey: &Valkey, name: &str, interval: Duration) -> Result<Chain, String> {
-    let entries: Vec<Entry> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
-    check(entries.iter().map(|(_, fields)| &fields[0].1[..]), interval)
+    check(valkey.history(name).iter().map(|(_, report)| report.as_bytes()), interval)
 }
 
 /// Entries of one moment follow each other by a nanosecond.

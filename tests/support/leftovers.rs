@@ -33,7 +33,9 @@ impl Held {
     /// What an agent holds now.
     pub fn by(agent: &Agent) -> Self {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
-        let entries = maps(agent).into_iter().map(entries).sum();
+        // One that is gone meanwhile has none.
+        let maps = maps(agent).into_iter().filter_map(|id| MapData::from_id(id).ok());
+        let entries = maps.map(|map| cgroups(map).len()).sum();
         Self { resident: agent.resident(), descriptors, entries }
     }
 }
@@ -45,28 +47,29 @@ fn maps(agent: &Agent) -> BTreeSet<u32> {
     infos.filter_map(|entry| id(fs::read_to_string(entry.path()).ok()?)).collect()
 }
 
-/// How many entries a map has, if it is one by cgroup. A map that is gone meanwhile has none.
-fn entries(id: u32) -> usize {
-    let Ok(map) = MapData::from_id(id) else { return 0 };
-    let Ok(info) = map.info() else { return 0 };
+/// The cgroups in a map, if it is one by cgroup.
+pub fn cgroups(map: MapData) -> Vec<u64> {
+    let info = map.info().unwrap();
     let name = info.name_as_str().unwrap_or_default().to_owned();
     match (name.as_str(), info.value_size() as usize / size_of::<u64>()) {
         ("COUNTS", words::NETWORK) => counts::<{ words::NETWORK }>(map),
         ("COUNTS", words::PROCESSES) => counts::<{ words::PROCESSES }>(map),
         // What holds the map that the programs use.
-        (_, 0) => 0,
+        (_, 0) => Vec::new(),
         ("LINEAGE", LEVELS) => hash::<LEVELS>(map),
         ("RETIRED", words::RETIRED_NETWORK) => hash::<{ words::RETIRED_NETWORK }>(map),
         ("RETIRED", words::RETIRED_PROCESSES) => hash::<{ words::RETIRED_PROCESSES }>(map),
         ("COUNTS" | "LINEAGE" | "RETIRED", words) => panic!("{name} has values of {words} words"),
-        _ => 0,
+        _ => Vec::new(),
     }
 }
 
-fn counts<const WORDS: usize>(map: MapData) -> usize {
-    PerCpuHashMap::<_, u64, [u64; WORDS]>::try_from(Map::PerCpuHashMap(map)).unwrap().keys().count()
+fn counts<const WORDS: usize>(map: MapData) -> Vec<u64> {
+    let map = PerCpuHashMap::<_, u64, [u64; WORDS]>::try_from(Map::PerCpuHashMap(map)).unwrap();
+    map.keys().map(Result::unwrap).collect()
 }
 
-fn hash<const WORDS: usize>(map: MapData) -> usize {
-    HashMap::<_, u64, [u64; WORDS]>::try_from(Map::HashMap(map)).unwrap().keys().count()
+fn hash<const WORDS: usize>(map: MapData) -> Vec<u64> {
+    let map = HashMap::<_, u64, [u64; WORDS]>::try_from(Map::HashMap(map)).unwrap();
+    map.keys().map(Result::unwrap).collect()
 }

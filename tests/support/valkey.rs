@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::chain::Entry;
 use crate::{eventually, free_port};
 
 /// A running server.
@@ -97,6 +98,12 @@ impl Valkey {
     /// The report under a name, as soon as there is one.
     pub fn report(&self, name: &str, patience: Duration) -> Option<Vec<u8>> {
         eventually(patience, || self.query::<Option<Vec<u8>>>(&["GET", &format!("system:metrics:{name}")]))
+    }
+
+    /// The reports of the past under a name, each with its id.
+    pub fn history(&self, name: &str) -> Vec<(String, String)> {
+        let entries: Vec<Entry> = self.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
+        entries.into_iter().map(|(id, fields)| (id, String::from_utf8(fields[0].1.clone()).unwrap())).collect()
     }
 
     /// All keys that begin like this, sorted.

@@ -21,7 +21,6 @@ use monitor::sources::{self, Source};
 
 use crate::agent::{self, Agent};
 use crate::cgroup::Group;
-use crate::chain;
 use crate::eventually;
 use crate::oracle::{self, Judged};
 use crate::valkey::Valkey;
@@ -103,9 +102,8 @@ impl Watched {
 
     /// Every report so far.
     pub fn history(&self) -> Vec<Judged> {
-        let key = format!("system:history:{}", self.name);
-        let entries: Vec<chain::Entry> = self.valkey.query(&["XRANGE", &key, "-", "+"]);
-        entries.iter().map(|(_, fields)| oracle::report(self.name, &fields[0].1).unwrap()).collect()
+        let read = |(_, report): &(String, String)| oracle::report(self.name, report.as_bytes()).unwrap();
+        self.valkey.history(self.name).iter().map(read).collect()
     }
 
     /// Has the kernel kill others of the group first, where this process may ask for that.

@@ -47,6 +47,11 @@ fn fresh(valkey: &Valkey, name: &str) -> Judged {
     report(valkey, name, |report| report.timestamp > next.timestamp)
 }
 
+/// How often its history tells that it has ended.
+fn ends(valkey: &Valkey, name: &str) -> usize {
+    valkey.history(name).iter().filter(|(_, report)| report.contains(r#""status":"exited""#)).count()
+}
+
 fn short(id: &str) -> &str {
     &id[..12]
 }
@@ -206,8 +211,8 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
     (0..5).for_each(|_| drop(fresh(&valkey, &machine)));
     let second = bracketed(&valkey, &machine, used);
     let (least, most) = (second.before - first.after, second.after - first.before);
-    let history: Vec<(String, Vec<String>)> = valkey.query(&["XRANGE", &format!("system:history:{machine}"), "-", "+"]);
-    let reports = history.iter().map(|(_, fields)| oracle::report(&machine, fields[1].as_bytes()).unwrap());
+    let history = valkey.history(&machine);
+    let reports = history.iter().map(|(_, report)| oracle::report(&machine, report.as_bytes()).unwrap());
     let reports: Vec<Judged> =
         reports.filter(|it| it.timestamp > first.report.timestamp && it.timestamp <= second.report.timestamp).collect();
     assert!(reports.len() > 5, "{} reports", reports.len());
@@ -308,9 +313,7 @@ fn a_container_that_is_started_anew_or_paused_is_told_so_under_its_name() {
     container.ask(&["restart", "--time", "0"]).unwrap();
     let after = report(&valkey, &name, |report| report.json["cgroup_id"] != before.json["cgroup_id"]);
     assert_eq!(after.status, "running");
-    let history: Vec<(String, Vec<String>)> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
-    let ended = history.iter().filter(|(_, fields)| fields[1].contains(r#""status":"exited""#)).count();
-    assert_eq!(ended, 1, "the end is told once");
+    assert_eq!(ends(&valkey, &name), 1, "the end is told once");
 }
 
 #[test]
@@ -340,11 +343,8 @@ fn containers_that_end_at_once_are_each_told_of_once() {
     }
     for name in &names {
         // The keys of the first may have run out by now.
-        let history =
-            || -> Vec<(String, Vec<String>)> { valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]) };
-        let has_ended = |(_, fields): &(String, Vec<String>)| fields[1].contains(r#""status":"exited""#);
-        eventually(PATIENCE, || history().iter().any(has_ended).then_some(())).unwrap_or_else(|| panic!("{name}"));
-        assert_eq!(history().iter().filter(|entry| has_ended(entry)).count(), 1, "{name}");
+        eventually(PATIENCE, || (ends(&valkey, name) > 0).then_some(())).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(ends(&valkey, name), 1, "{name}");
     }
 }
 

@@ -65,9 +65,8 @@ impl Running {
 
 /// The numbers in the history, in its order.
 fn numbers(valkey: &Valkey) -> Vec<u64> {
-    let entries: Vec<chain::Entry> = valkey.query(&["XRANGE", "system:history:web", "-", "+"]);
-    let number = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["process_count"].as_u64();
-    entries.iter().map(|(_, fields)| number(&fields[0].1).unwrap()).collect()
+    let number = |report: &str| serde_json::from_str::<serde_json::Value>(report).unwrap()["process_count"].as_u64();
+    valkey.history("web").iter().map(|(_, report)| number(report).unwrap()).collect()
 }
 
 /// The numbers in the log, in its order.

@@ -100,8 +100,7 @@ impl Runtime {
 
 /// The times of all reports that the history has of a name.
 fn told(valkey: &Valkey, name: &str) -> Vec<String> {
-    let history: Vec<(String, Vec<String>)> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
-    history.into_iter().map(|(id, _)| id).collect()
+    valkey.history(name).into_iter().map(|(id, _)| id).collect()
 }
 
 #[test]

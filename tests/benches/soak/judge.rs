@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use aya::Pod;
-use aya::maps::{HashMap, Map, MapData, PerCpuHashMap};
-use monitor_common::{Lineage, Network, Processes, Retired};
+use aya::maps::MapData;
 use serde_json::Value;
-use tests::chain::Entry;
+use tests::leftovers;
 use tests::valkey::Valkey;
 
 use crate::plan::Counts;
@@ -34,8 +32,7 @@ pub(crate) struct Sample {
 
 /// The history of a container.
 pub(crate) fn history(valkey: &Valkey, name: &str) -> Vec<Sample> {
-    let entries: Vec<Entry> = valkey.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
-    entries.iter().map(|(_, fields)| sample(&serde_json::from_slice(&fields[0].1).unwrap())).collect()
+    valkey.history(name).iter().map(|(_, report)| sample(&serde_json::from_str(report).unwrap())).collect()
 }
 
 fn sample(report: &Value) -> Sample {
@@ -128,34 +125,9 @@ pub(crate) fn keys(valkey: &Valkey, run: &str, lives: &[Life]) -> Vec<String> {
 
 /// The cgroups in all pinned maps.
 pub(crate) fn counted(pins: &Path) -> BTreeSet<u64> {
-    let mut ids = in_maps::<[u8; size_of::<Processes>()], [u8; size_of::<Retired<Processes>>()]>(&pins.join("process"));
-    ids.extend(in_maps::<[u8; size_of::<Network>()], [u8; size_of::<Retired<Network>>()]>(&pins.join("network")));
-    ids
-}
-
-/// The cgroups in the maps of an object, whose counts are `V`, and those of what has retired `R`.
-fn in_maps<V: Pod, R: Pod>(object: &Path) -> BTreeSet<u64> {
-    let mut ids = BTreeSet::new();
-    for pin in std::fs::read_dir(object.join("maps")).unwrap().flatten() {
-        let map = || MapData::from_pin(pin.path()).unwrap();
-        let name = pin.file_name().into_string().unwrap();
-        // Of maps that grow, each has a number behind its name.
-        match name.rsplit_once('_').map_or("", |(kind, _)| kind) {
-            "COUNTS" => {
-                let counts = PerCpuHashMap::<_, u64, V>::try_from(Map::PerCpuHashMap(map())).unwrap();
-                ids.extend(counts.keys().map(Result::unwrap));
-            }
-            "LINEAGE" => ids.extend(cgroups::<[u8; size_of::<Lineage>()]>(map())),
-            "RETIRED" => ids.extend(cgroups::<R>(map())),
-            _ => {}
-        }
-    }
-    ids
-}
-
-fn cgroups<V: Pod>(map: MapData) -> Vec<u64> {
-    let map = HashMap::<_, u64, V>::try_from(Map::HashMap(map)).unwrap();
-    map.keys().collect::<Result<_, _>>().unwrap()
+    let of = |object| std::fs::read_dir(pins.join(object).join("maps")).unwrap().flatten();
+    let all = of("process").chain(of("network"));
+    all.flat_map(|pin| leftovers::cgroups(MapData::from_pin(pin.path()).unwrap())).collect()
 }
 
 /// All that is pinned; maps that have grown are what they were.
