@@ -32,6 +32,7 @@ pub mod tmux;
 pub mod valkey;
 pub mod watched;
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -85,8 +86,7 @@ pub fn skipped(module: &str, line: u32, reason: &str) {
     let text = format!("{module}::{test} (line {line}): {reason}");
     eprintln!("SKIPPED: {text}");
     if let Some(path) = std::env::var_os("SYSTEM_MONITOR_SKIPS") {
-        let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{text}").unwrap();
+        append_line(&path, &text);
     }
 }
 
@@ -123,7 +123,12 @@ pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -
 /// test ever moved.
 pub fn seen(number: &str) {
     if let Some(path) = std::env::var_os("SYSTEM_MONITOR_SEEN") {
-        let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{number}").unwrap();
+        append_line(&path, number);
     }
+}
+
+/// Adds a line in one write: tests that run at the same time, in other processes too, add theirs to the same file.
+fn append_line(path: &OsStr, line: &str) {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Mutex;
 
 use anyhow::{Context, bail};
@@ -13,47 +13,81 @@ use crate::shell::{cargo, root, run as execute, target, tool};
 
 const FUZZ: &str = "0.13.2";
 /// Each target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
-pub(crate) const SECONDS: u32 = 40;
+pub(crate) const SECONDS: u32 = 60;
 /// So many targets run side by side.
 const TOGETHER: usize = 2;
 
-/// Runs each target for a while, from the seeds in the repository. What is found stays below the target directory. Where there
-/// is no compiler for it, `skips` is told.
-pub(crate) fn run(seconds: u32, skips: &mut Vec<String>) -> anyhow::Result<()> {
-    let Some(toolchain) = ebpf::nightly() else {
-        skips.push(format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY));
-        return Ok(());
-    };
-    let (tool, fuzz) = (tool("cargo-fuzz", FUZZ)?, root().join("tests/fuzz"));
-    let build = root().join(target()).join("fuzz");
-    let toolchain = format!("+{toolchain}");
-    let mut cargo_fuzz = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
-    // Cargo finds its subcommands on the path.
-    execute(cargo_fuzz.arg(&build).env("PATH", release::path_with(&tool)?))?;
-    let mut sources: Vec<PathBuf> = fs::read_dir(fuzz.join("fuzz_targets"))
-        .context("tests/fuzz/fuzz_targets")?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<_>>()?;
-    sources.sort();
-    let commands: Vec<Command> =
-        sources.iter().map(|source| command(source, &fuzz, &build, seconds)).collect::<anyhow::Result<_>>()?;
-    let (waiting, failures) = (Mutex::new(commands), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..TOGETHER {
-            scope.spawn(|| {
-                while let Some(mut command) = waiting.lock().ok().and_then(|mut waiting| waiting.pop()) {
-                    if let (Err(error), Ok(mut failures)) = (execute(&mut command), failures.lock()) {
-                        failures.push(format!("{error:#}"));
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap_or_default();
-    if !failures.is_empty() {
-        bail!("{}", failures.join("\n"));
+/// The fuzz targets while they are compiled, beside whatever else is done.
+pub(crate) struct Build {
+    cargo: Child,
+    /// What the compiler says meanwhile: two of them at once nobody can read.
+    log: PathBuf,
+    into: PathBuf,
+}
+
+impl Build {
+    /// Begins. `None` where there is no compiler for it.
+    pub(crate) fn start() -> anyhow::Result<Option<Self>> {
+        let Some(toolchain) = ebpf::nightly() else { return Ok(None) };
+        let tool = tool("cargo-fuzz", FUZZ)?;
+        let into = root().join(target()).join("fuzz");
+        fs::create_dir_all(&into)?;
+        let log = into.join("build.log");
+        let toolchain = format!("+{toolchain}");
+        let mut command = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
+        // Cargo finds its subcommands on the path.
+        command.arg(&into).env("PATH", release::path_with(&tool)?).stderr(fs::File::create(&log)?);
+        Ok(Some(Self { cargo: command.spawn().context("cargo fuzz")?, log, into }))
     }
-    Ok(())
+
+    /// Waits until the targets are there.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Targets> {
+        if !self.cargo.wait()?.success() {
+            bail!("the fuzz targets do not compile:\n{}", fs::read_to_string(&self.log)?);
+        }
+        Ok(Targets { build: self.into })
+    }
+}
+
+/// The fuzz targets, compiled.
+pub(crate) struct Targets {
+    build: PathBuf,
+}
+
+impl Targets {
+    /// Runs each for a while, from the seeds in the repository. What is found stays below the target directory.
+    pub(crate) fn run(&self, seconds: u32) -> anyhow::Result<()> {
+        let fuzz = root().join("tests/fuzz");
+        let mut sources: Vec<PathBuf> = fs::read_dir(fuzz.join("fuzz_targets"))
+            .context("tests/fuzz/fuzz_targets")?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<_>>()?;
+        sources.sort();
+        let command = |source: &PathBuf| command(source, &fuzz, &self.build, seconds);
+        let commands = sources.iter().map(command).collect::<anyhow::Result<Vec<_>>>()?;
+        let (waiting, failures) = (Mutex::new(commands), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..TOGETHER {
+                scope.spawn(|| {
+                    while let Some(mut command) = waiting.lock().ok().and_then(|mut waiting| waiting.pop()) {
+                        if let (Err(error), Ok(mut failures)) = (execute(&mut command), failures.lock()) {
+                            failures.push(format!("{error:#}"));
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().unwrap_or_default();
+        if !failures.is_empty() {
+            bail!("{}", failures.join("\n"));
+        }
+        Ok(())
+    }
+}
+
+/// What is said where there is no compiler for the targets.
+pub(crate) fn missing() -> String {
+    format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY)
 }
 
 /// A target with its own seeds, and with every file that was captured from a kernel.

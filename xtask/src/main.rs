@@ -22,7 +22,7 @@ mod vm;
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 const USAGE: &str = "\
 cargo xtask COMMAND
@@ -91,10 +91,6 @@ fn fail(command: &str) -> anyhow::Result<()> {
 
 fn fuzz(arguments: &[String]) -> anyhow::Result<()> {
     let seconds = arguments.first().map_or(Ok(fuzz::SECONDS), |text| text.parse())?;
-    let mut skips = Vec::new();
-    fuzz::run(seconds, &mut skips)?;
-    if let Some(reason) = skips.first() {
-        bail!("{reason}");
-    }
-    Ok(())
+    let build = fuzz::Build::start()?.with_context(fuzz::missing)?;
+    build.finish()?.run(seconds)
 }

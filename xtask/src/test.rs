@@ -16,12 +16,17 @@ const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
 /// A kind of check.
 struct Step {
     name: &'static str,
-    run: fn(&mut Skips) -> anyhow::Result<()>,
+    run: fn(&mut State) -> anyhow::Result<()>,
 }
 
-/// What could not be checked, and why.
+/// What one step leaves for another.
 #[derive(Default)]
-struct Skips(Vec<String>);
+struct State {
+    /// What could not be checked, and why.
+    skips: Vec<String>,
+    fuzz_build: Option<fuzz::Build>,
+    fuzz_targets: Option<fuzz::Targets>,
+}
 
 const STEPS: &[Step] = &[
     Step { name: "packages", run: packages },
@@ -32,19 +37,20 @@ const STEPS: &[Step] = &[
     Step { name: "documents", run: |_| docs::check() },
     Step { name: "dependencies", run: dependencies },
     Step { name: "release binary", run: release_binary },
+    Step { name: "fuzz targets", run: fuzz_targets },
     Step { name: "tests", run: tests },
     Step { name: "other kernels", run: other_kernels },
-    Step { name: "fuzzing", run: |skips| fuzz::run(fuzz::SECONDS, &mut skips.0) },
+    Step { name: "fuzzing", run: fuzzing },
 ];
 
 /// Runs all steps, whatever becomes of the others, and says what became of each.
 pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
-    let mut skips = Skips::default();
+    let mut state = State::default();
     let mut results: Vec<(&str, Duration, anyhow::Result<()>)> = Vec::new();
     for step in STEPS {
         println!("\x1b[1m── {} ──\x1b[0m", step.name);
         let began = Instant::now();
-        let result = (step.run)(&mut skips);
+        let result = (step.run)(&mut state);
         if let Err(error) = &result {
             println!("{}: {error:#}", step.name);
         }
@@ -54,11 +60,11 @@ pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
     for (name, took, result) in &results {
         println!("{:<6} {name} ({} s)", if result.is_ok() { "ok" } else { "FAILED" }, took.as_secs());
     }
-    for skip in &skips.0 {
+    for skip in &state.skips {
         println!("SKIPPED {skip}");
     }
     let failed: Vec<&str> = results.iter().filter(|(.., result)| result.is_err()).map(|(name, ..)| *name).collect();
-    match (failed.is_empty(), skips.0.len()) {
+    match (failed.is_empty(), state.skips.len()) {
         (false, _) => bail!("failed: {}", failed.join(", ")),
         (true, skipped) if skipped > 0 && strict => bail!("{skipped} skipped, which is a failure here"),
         (true, skipped) if skipped > 0 => println!("passed, but {skipped} skipped"),
@@ -68,12 +74,12 @@ pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
 }
 
 /// What the tests need besides cargo. Without it they say themselves what they skip.
-fn packages(skips: &mut Skips) -> anyhow::Result<()> {
+fn packages(state: &mut State) -> anyhow::Result<()> {
     let tools = ["iproute2", "busybox-static", "openssl", "util-linux", "tmux", "man-db", "prometheus"];
     let needed = [&tools[..], &BROWSER].concat();
     let mut note = |what: &str, result: anyhow::Result<()>| {
         if let Err(error) = result {
-            skips.0.push(format!("{what}: {error:#}"));
+            state.skips.push(format!("{what}: {error:#}"));
         }
     };
     note("the installation of what the tests need", install::packages(&needed));
@@ -92,30 +98,45 @@ fn packages(skips: &mut Skips) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn objects(skips: &mut Skips) -> anyhow::Result<()> {
+/// The fuzz targets take the same compiler. They are built beside the steps that follow, which leave half a processor idle.
+fn objects(state: &mut State) -> anyhow::Result<()> {
     if !ebpf::build()? {
-        skips.0.push("everything about eBPF: no compiler for it".to_owned());
+        state.skips.push("everything about eBPF: no compiler for it".to_owned());
+    }
+    state.fuzz_build = fuzz::Build::start()?;
+    Ok(())
+}
+
+/// What comes next measures time, and wants the machine for itself.
+fn fuzz_targets(state: &mut State) -> anyhow::Result<()> {
+    match state.fuzz_build.take() {
+        Some(build) => state.fuzz_targets = Some(build.finish()?),
+        None => state.skips.push(fuzz::missing()),
     }
     Ok(())
 }
 
-fn documentation(_: &mut Skips) -> anyhow::Result<()> {
+fn fuzzing(state: &mut State) -> anyhow::Result<()> {
+    state.fuzz_targets.as_ref().map_or(Ok(()), |targets| targets.run(fuzz::SECONDS))
+}
+
+fn documentation(_: &mut State) -> anyhow::Result<()> {
     run(cargo(&["doc", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 /// Licences, sources and duplicates. Advisories need their database from the network, which CI may not have.
-fn dependencies(_: &mut Skips) -> anyhow::Result<()> {
+fn dependencies(_: &mut State) -> anyhow::Result<()> {
     let tool = tool("cargo-deny", DENY)?;
     run(&mut command(&tool, &["--all-features", "check", "bans", "licenses", "sources"]))
 }
 
 /// The binary, and the Debian package around it: the tests of both take these.
-fn release_binary(_: &mut Skips) -> anyhow::Result<()> {
+fn release_binary(_: &mut State) -> anyhow::Result<()> {
     release::build_static(ARCHITECTURES[0])?;
     dist::package().map(drop)
 }
 
-fn tests(skips: &mut Skips) -> anyhow::Result<()> {
+fn tests(state: &mut State) -> anyhow::Result<()> {
     let (list, seen) = (target().join("skipped-tests"), target().join("seen-numbers"));
     fs::write(&list, "")?;
     fs::write(&seen, "")?;
@@ -135,18 +156,18 @@ fn tests(skips: &mut Skips) -> anyhow::Result<()> {
         command.env("SYSTEM_MONITOR_OTLP_RECEIVER", receiver);
     }
     let result = run(&mut command);
-    skips.0.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));
+    state.skips.extend(fs::read_to_string(&list)?.lines().map(str::to_owned));
     result
 }
 
 /// What this kernel lacks, another has: a test that ran in one of the machines is not missing.
-fn other_kernels(skips: &mut Skips) -> anyhow::Result<()> {
+fn other_kernels(state: &mut State) -> anyhow::Result<()> {
     if let Err(error) = vm::board::board(ARCHITECTURES[0]).install() {
-        skips.0.push(format!("other kernels: {error:#}"));
+        state.skips.push(format!("other kernels: {error:#}"));
         return Ok(());
     }
     let verdicts = vm::all(&root().join(release::binary(ARCHITECTURES[0])))?;
-    skips.0.retain(|skip| {
+    state.skips.retain(|skip| {
         let ran = verdicts.ran(skip);
         if let Some(machine) = ran {
             println!("not here, but in the machine {machine}: {skip}");
