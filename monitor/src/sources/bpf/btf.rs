@@ -11,11 +11,16 @@ const UNION: u32 = 5;
 const ENUMERATION: u32 = 6;
 const FUNCTION: u32 = 12;
 
+/// The kinds of types that are looked for by name.
+const NAMED: [u32; 3] = [STRUCT, ENUMERATION, FUNCTION];
+
 /// The description.
 #[derive(Debug)]
 pub struct Layouts {
     bytes: Vec<u8>,
     types: Vec<usize>,
+    /// Those of each kind of [`NAMED`]: a lookup passes by a tenth of all.
+    named: [Vec<u32>; NAMED.len()],
     strings: usize,
 }
 
@@ -32,12 +37,17 @@ impl Layouts {
         let strings = header.checked_add(usize::try_from(word(16)?).ok()?)?;
         // Type 0 is `void`, which has no entry.
         let mut types = vec![usize::MAX];
+        let mut named = [const { Vec::new() }; NAMED.len()];
         let mut at = begin;
         while at < end {
+            let info = word(at.checked_add(4)?)?;
+            if let Some(kind) = NAMED.iter().position(|kind| *kind == info >> 24 & 0x1f) {
+                named[kind].push(u32::try_from(types.len()).ok()?);
+            }
             types.push(at);
-            at = at.checked_add(12)?.checked_add(tail(word(at.checked_add(4)?)?)?)?;
+            at = at.checked_add(12)?.checked_add(tail(info)?)?;
         }
-        Some(Self { bytes, types, strings })
+        Some(Self { bytes, types, named, strings })
     }
 
     /// The offset in bytes of a field of a named structure, or of a field of that field: `a.b`. Anonymous structures and
@@ -68,15 +78,15 @@ impl Layouts {
         let count = word(&self.bytes, at.checked_add(4)?)? & 0xffff;
         (0..usize::try_from(count).ok()?)
             .map(|member| at + 12 + member * 8)
-            .find(|&member| self.name(member) == Some(name.as_bytes()))
+            .find(|&member| self.is_called(member, name))
             .and_then(|member| word(&self.bytes, member + 4).map(u64::from))
     }
 
     /// The id of a type and where it is described.
     fn find(&self, kind: u32, name: &str) -> Option<(u32, usize)> {
-        let is_it = |at: usize| self.kind(at) == Some(kind) && self.name(at) == Some(name.as_bytes());
-        let mut all = (0..).zip(self.types.iter().copied());
-        all.find(|&(_, at)| is_it(at))
+        let named = &self.named[NAMED.iter().position(|known| *known == kind)?];
+        let mut all = named.iter().filter_map(|id| Some((*id, self.described(*id)?)));
+        all.find(|&(_, at)| self.is_called(at, name))
     }
 
     /// The structure or union behind names and qualifiers.
@@ -104,12 +114,11 @@ impl Layouts {
         for member in 0..usize::try_from(count).ok()? {
             let member = at.checked_add(12 + member * 12)?;
             let bits = word(&self.bytes, member.checked_add(8)?)? & 0x00ff_ffff;
-            let name = self.name(member)?;
             let kind = self.described(word(&self.bytes, member.checked_add(4)?)?)?;
-            if name == field.as_bytes() {
+            if self.is_called(member, field) {
                 return Some((bits, kind));
             }
-            if name.is_empty()
+            if self.is_called(member, "")
                 && depth > 0
                 && let Some((found, kind)) = self.field(kind, field, depth - 1)
             {
@@ -123,11 +132,11 @@ impl Layouts {
         Some(word(&self.bytes, at.checked_add(4)?)? >> 24 & 0x1f)
     }
 
-    /// The name of what begins at `at`: both types and members begin with it.
-    fn name(&self, at: usize) -> Option<&[u8]> {
-        let start = self.strings.checked_add(usize::try_from(word(&self.bytes, at)?).ok()?)?;
-        let text = self.bytes.get(start..)?;
-        text.get(..text.iter().position(|&byte| byte == 0)?)
+    /// Whether this is the name of what begins at `at`: both types and members begin with it.
+    fn is_called(&self, at: usize, name: &str) -> bool {
+        let start = word(&self.bytes, at).and_then(|name| self.strings.checked_add(usize::try_from(name).ok()?));
+        let text = start.and_then(|start| self.bytes.get(start..));
+        text.and_then(|text| text.strip_prefix(name.as_bytes())).is_some_and(|rest| rest.first() == Some(&0))
     }
 }
 
