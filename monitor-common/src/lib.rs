@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every layout in this file and of every map; stored beside pinned maps so that an agent never misreads
 /// another's.
-pub const LAYOUT: u64 = 4;
+pub const LAYOUT: u64 = 5;
 
 /// Levels of the tree below its root of which a [`Lineage`] tells.
 pub const LEVELS: usize = 16;

@@ -356,7 +356,7 @@ metrics! {
     /// The most memory ever charged.
     MemoryPeak = Field("memory.peak_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.peak", Single)), V1("memory", File::new("memory.max_usage_in_bytes", Single))]);
     /// Processes killed for want of memory.
-    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[MemoryPass(|m| m.oom_kills), V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["mark_victim", "sched_process_exit"], |p| p.oom_kills)]);
+    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[MemoryPass(|m| m.oom_kills), V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["sched_process_exit"], |p| p.oom_kills)]);
     /// Time in which some task waited for memory, percent of the last ten seconds.
     MemoryPressureSome = Field("memory.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("some", "avg10")))]);
     /// Time in which all tasks waited for memory, percent of the last ten seconds.
@@ -459,7 +459,7 @@ impl Metric {
     }
 
     /// The rows that have an origin of one kind, with its rank, and what `kind` takes out of it.
-    pub fn fed_by<P>(kind: impl Fn(&'static Origin) -> Option<P>) -> Vec<(Self, u8, P)> {
+    pub fn fed_by<P>(kind: impl Fn(&'static Origin) -> Option<P>) -> Rows<P> {
         Self::origins().filter_map(|(metric, rank, origin)| Some((metric, rank, kind(origin)?))).collect()
     }
 
@@ -468,6 +468,10 @@ impl Metric {
         value == NO_LIMIT
     }
 }
+
+/// The rows that have an origin of one kind, with its rank and what it takes: a handful, which are found once and not for
+/// each cgroup.
+pub type Rows<P> = Vec<(Metric, u8, P)>;
 
 /// The groups of `sources` in the report, each with the row that speaks for it.
 pub const GROUPS: &[(&str, Metric)] = &[

@@ -1,6 +1,6 @@
 //! What people see: the numbers of one reading, and what they say together with the one before. Pure, and total.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use crate::metrics::{How, Metric};
@@ -10,6 +10,17 @@ use crate::snapshot::{
 
 /// Why a limit has no number: nobody set one.
 pub const UNLIMITED: &str = "no limit is set";
+
+// What is said of many numbers of many containers, made once.
+static NOT_LIMITED: LazyLock<Cause> = LazyLock::new(|| Cause::new(UNLIMITED));
+static FIRST: LazyLock<Cause> = LazyLock::new(|| Cause::new("first reading"));
+static UNREAD: LazyLock<Vec<Cause>> = LazyLock::new(|| {
+    let unread = |metric: &Metric| {
+        let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
+        Cause::new(format!("nothing on this host reads it: {}", origins.join(", ")))
+    };
+    Metric::ALL.iter().map(unread).collect()
+});
 
 /// A number as shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +49,7 @@ pub struct Report {
     pub scope: Scope,
     /// Since when eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
-    /// Events that the kernel's programs have not counted, because a map was full.
+    /// Events that the kernel's programs have not counted: a map was full, or a task was preempted in a program.
     pub lost_events: u64,
     /// How often cgroups came and went faster than could be told, so that the tree was walked again.
     pub walked_again: u64,
@@ -168,7 +179,7 @@ fn number(metric: Metric, view: &View<'_>) -> Result<Number, Cause> {
     match spec.how {
         How::Derived(f) => real(f(view)?),
         How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
-            (NO_LIMIT, _) => Err(Cause::new(UNLIMITED)),
+            (NO_LIMIT, _) => Err(NOT_LIMITED.clone()),
             (value, None) => Ok(Number::Whole(value)),
             #[expect(clippy::cast_precision_loss, reason = "the unit is a real number")]
             (value, Some(divisor)) => real(value as f64 / divisor),
@@ -202,7 +213,7 @@ impl View<'_> {
         let values = if metric.is_shared() { &self.host.values } else { self.now };
         match values.get(metric) {
             Some(reading) => reading.map_err(Cause::clone),
-            None => Err(Cause::new(format!("nothing on this host reads it: {}", wanted(metric)))),
+            None => Err(UNREAD[metric.index()].clone()),
         }
     }
 
@@ -235,7 +246,7 @@ impl View<'_> {
     /// That there is no earlier reading, that the counter went back, or why it is absent.
     pub fn rate(&self, metric: Metric) -> Derived {
         let growth = self.growth(metric)?;
-        let seconds = self.interval.ok_or_else(first)?.as_secs_f64();
+        let seconds = self.interval.ok_or_else(|| FIRST.clone())?.as_secs_f64();
         Ok(growth / seconds)
     }
 
@@ -282,20 +293,11 @@ impl View<'_> {
     #[expect(clippy::cast_precision_loss, reason = "growth within one interval")]
     fn growth(&self, metric: Metric) -> Derived {
         let now = self.raw(metric)?;
-        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(first)?.map_err(Cause::clone)?;
+        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(|| FIRST.clone())?.map_err(Cause::clone)?;
         now.checked_sub(before)
             .map(|grown| grown as f64)
             .ok_or_else(|| Cause::new(format!("the counter {} went back", metric.spec().name())))
     }
-}
-
-fn first() -> Cause {
-    Cause::new("first reading")
-}
-
-fn wanted(metric: Metric) -> String {
-    let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
-    origins.join(", ")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::{Metric, Origin};
+use crate::metrics::{Metric, Origin, Rows};
 
 /// A cgroup: the inode of its directory in the v2 tree, which is what `bpf_get_current_cgroup_id()` returns.
 ///
@@ -99,15 +99,19 @@ impl Values {
         }
     }
 
-    /// Records what `read` says of each origin of each row; nothing of those of which it says nothing.
-    pub fn fill(&mut self, read: impl Fn(&Origin) -> Option<Result<u64, Cause>>) {
-        for (metric, rank, origin) in Metric::origins() {
-            match read(origin) {
-                Some(Ok(value)) => self.put(metric, rank, value),
-                Some(Err(cause)) => self.miss(metric, rank, cause),
-                None => {}
+    /// Records what `read` says of each of these rows, which have an origin of one kind.
+    pub fn fill<P>(&mut self, rows: &Rows<P>, read: impl Fn(&P) -> Result<u64, Cause>) {
+        for (metric, rank, pick) in rows {
+            match read(pick) {
+                Ok(value) => self.put(*metric, *rank, value),
+                Err(cause) => self.miss(*metric, *rank, cause),
             }
         }
+    }
+
+    /// Whether an origin of this kind is the best that some number has so far.
+    pub fn want<P>(&self, rows: &Rows<P>) -> bool {
+        rows.iter().any(|(metric, rank, _)| !self.served(*metric, *rank))
     }
 
     /// Whether an origin preferred to `rank` has given the value already, so that reading it again is waste.
@@ -253,7 +257,7 @@ pub struct Snapshot {
     pub scope: Scope,
     /// Since when eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
-    /// Events that the kernel's programs have not counted, because a map was full.
+    /// Events that the kernel's programs have not counted: a map was full, or a task was preempted in a program.
     pub lost_events: u64,
     /// How often cgroups came and went faster than could be told, so that the tree was walked again.
     pub walked_again: u64,

@@ -8,16 +8,17 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use monitor::config::Ebpf;
 use monitor::containers::Roots;
 use monitor::metrics::{CPU_PASS, Metric};
-use monitor::preflight;
+use monitor::preflight::{self, Decision};
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::Source;
-use monitor::sources::bpf::{self, Part};
+use monitor::sources::bpf::{self, Bpf, Part};
 use tests::cgroup::Group;
+use tests::spent;
 
 /// Rounds in which the sides take turns: the machine's mood meets both alike.
 const ROUNDS: usize = 15;
@@ -33,18 +34,36 @@ fn main() {
     // SAFETY: `many` outlives the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const many) }, 0);
     println!(
-        "| cgroups | `pread` of `cpu.stat`, each | passes and what they fill in, each | ratio |\n|---|---|---|---|"
+        "| cgroups | `pread` of `cpu.stat`, each | the pass for CPU, per the same | all passes and maps, per the same |"
     );
+    println!("|---|---|---|---|");
     for number in numbers {
-        let (floor, passes) = measure(group.v2().unwrap(), number);
-        let each = |time: Duration| time.as_nanos() / number as u128;
-        let ratio = passes.as_secs_f64() / floor.as_secs_f64();
-        println!("| {number} | {} ns | {} ns | {ratio:.2} |", each(floor), each(passes));
+        let [floor, cpu, all] = measure(group.v2().unwrap(), number);
+        let each = floor.as_nanos() / number as u128;
+        let per_floor = |time: Duration| time.as_secs_f64() / floor.as_secs_f64();
+        println!("| {number} | {each} ns | {:.2} | {:.2} |", per_floor(cpu), per_floor(all));
     }
 }
 
-/// The medians of both.
-fn measure(top: &Path, number: usize) -> (Duration, Duration) {
+/// What is filled in by the programs that `is_wanted`.
+fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
+    let part = Part { lives: false, ..Part::machine(Some(top.to_owned())) };
+    let roots = Roots::default();
+    let mut decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, Scope::Host);
+    for (_, decision) in decisions.iter_mut().filter(|(name, _)| !is_wanted(name)) {
+        *decision = Decision::Off("it is not measured".to_owned());
+    }
+    let (source, programs) = bpf::open(&decisions, &part, &roots, None, now);
+    assert!(programs.iter().any(|program| program.name == CPU_PASS && program.state.is_attached()), "{programs:?}");
+    source
+}
+
+fn now() -> Stamp {
+    Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH }
+}
+
+/// The medians of the CPU time that each side takes: the floor, the pass for CPU, all of eBPF.
+fn measure(top: &Path, number: usize) -> [Duration; 3] {
     let dirs: Vec<PathBuf> = (0..number).map(|at| top.join(format!("c{at}"))).collect();
     dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
     let mut kept = Vec::new();
@@ -57,31 +76,27 @@ fn measure(top: &Path, number: usize) -> (Duration, Duration) {
         cgroups.insert(id, Cgroup { identity, ..Cgroup::default() });
         places.insert(id, Place { owner: id, outer: None });
     }
-    let part = Part { lives: false, ..Part::machine(Some(top.to_owned())) };
-    let now = || Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
-    let roots = Roots::default();
-    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, Scope::Host);
-    let (mut source, programs) = bpf::open(&decisions, &part, &roots, None, now);
-    assert!(programs.iter().any(|program| program.name == CPU_PASS && program.state.is_attached()), "{programs:?}");
+    let mut sources = [source(top, |name| name == CPU_PASS), source(top, |_| true)];
     let mut buffer = vec![0; 4096];
-    let (mut floors, mut passes) = (Vec::new(), Vec::new());
+    let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        let began = Instant::now();
+        let began = spent();
         kept.iter().for_each(|file| _ = file.read_at(&mut buffer, 0).unwrap());
-        floors.push(began.elapsed());
-        let mut snapshot = Snapshot::new(now());
-        (snapshot.scope, snapshot.cgroups, snapshot.places) = (Scope::Host, cgroups.clone(), places.clone());
-        let began = Instant::now();
-        source.sample(&mut snapshot).unwrap();
-        passes.push(began.elapsed());
-        let found = snapshot.cgroups.values().filter(|cgroup| cgroup.values.get(Metric::CpuUsage).is_some());
-        assert_eq!(found.count(), number);
+        times[0].push(spent() - began);
+        for (source, times) in sources.iter_mut().zip(&mut times[1..]) {
+            let mut snapshot = Snapshot::new(now());
+            (snapshot.scope, snapshot.cgroups, snapshot.places) = (Scope::Host, cgroups.clone(), places.clone());
+            let began = spent();
+            source.sample(&mut snapshot).unwrap();
+            times.push(spent() - began);
+            let found = snapshot.cgroups.values().filter(|cgroup| cgroup.values.get(Metric::CpuUsage).is_some());
+            assert_eq!(found.count(), number);
+        }
     }
     drop(kept);
     dirs.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
-    let median = |mut times: Vec<Duration>| {
+    times.map(|mut times| {
         times.sort();
         times[times.len() / 2]
-    };
-    (median(floors), median(passes))
+    })
 }

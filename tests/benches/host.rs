@@ -16,6 +16,7 @@ use monitor::containers::Roots;
 use monitor::containers::host::HostContainers;
 use monitor::containers::names::Places;
 use monitor::containers::rules::Rules;
+use monitor::containers::trees::Trees;
 use monitor::preflight;
 use monitor::report::Report;
 use monitor::snapshot::{CgroupId, Scope, Snapshot, Stamp};
@@ -25,7 +26,9 @@ use monitor::sources::procfs::Procfs;
 use monitor::sources::{self, Source};
 use tests::agent::Agent;
 use tests::cgroup::Group;
+use tests::spent;
 use tests::valkey::Valkey;
+use tests::watched::Load;
 
 /// Rounds in which the sides of a ratio take turns: the machine's mood meets all alike.
 const ROUNDS: usize = 9;
@@ -52,6 +55,7 @@ fn main() {
         }
     }
     rows.extend(latencies());
+    rows.extend(ends());
     rows.extend(programs());
     println!("\n| What | Measured | Promised | |");
     println!("|---|---|---|---|");
@@ -81,14 +85,6 @@ fn row(what: impl Into<String>, measured: impl Into<String>, promised: Option<(&
 fn stamp() -> Stamp {
     let since = Instant::now().duration_since(*START.get_or_init(Instant::now));
     Stamp { mono: since, wall: SystemTime::now() }
-}
-
-/// CPU time of this thread: what others do on the machine does not count.
-fn spent() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
 static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -134,7 +130,7 @@ struct Machine {
 fn containers(ended: &Arc<tokio::sync::Notify>, mode: Ebpf) -> (HostContainers, bpf::Bpf) {
     let roots = Roots::default();
     let places = Places { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
-    let mut containers = HostContainers::new(&roots, Rules::default(), &places, stamp).unwrap();
+    let mut containers = HostContainers::new(Trees::find(&roots), Rules::default(), &places, stamp).unwrap();
     let part = Part::machine(containers.root());
     let decisions = preflight::programs(&preflight::probe(&roots), mode, false, Scope::Host);
     let (mut bpf, _) = bpf::open(&decisions, &part, &roots, None, stamp);
@@ -338,7 +334,46 @@ fn cpu(agent: &Agent) -> Duration {
     Duration::from_nanos(nanos.sum())
 }
 
-/// From the making of a cgroup until it is known, and from its removal until its last report is due.
+/// From the end of a container until its last report is in Valkey.
+fn ends() -> Vec<Row> {
+    let Some(valkey) = Valkey::start(&[]) else { return Vec::new() };
+    // No tick comes between.
+    let arguments = ["--scope", "host", "--interval", "60s", "--disk-interval", "0s", "--pin", "off"];
+    let mut rows = Vec::new();
+    for ebpf in ["auto", "off"] {
+        let _agent = Agent::start(valkey.port, &[&arguments[..], &["--ebpf", ebpf]].concat(), &[]);
+        let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        valkey.report(machine.trim(), Duration::from_secs(60)).expect("no report");
+        let mut connection = valkey.connection();
+        let mut took: Vec<Duration> = (0..50)
+            .map(|_| {
+                let (group, id) = Group::docker().unwrap();
+                let mut load = Load::start_as(&group, &["idle"], &id);
+                load.done();
+                // Until its name is known.
+                std::thread::sleep(Duration::from_millis(300));
+                load.end();
+                let began = Instant::now();
+                drop(group);
+                let key = format!("system:metrics:{id}");
+                while redis::cmd("EXISTS").arg(&key).query::<u32>(&mut connection).unwrap() == 0 {
+                    assert!(began.elapsed() < Duration::from_secs(30), "no last report of {id}");
+                }
+                began.elapsed()
+            })
+            .collect();
+        took.sort();
+        let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+        rows.push(row(
+            format!("the last report of a container that is gone (--ebpf {ebpf}): median, most of {}", took.len()),
+            format!("{:.0} ms, {:.0} ms", median.as_secs_f64() * 1e3, most.as_secs_f64() * 1e3),
+            Some(("100 ms", most < Duration::from_millis(100))),
+        ));
+    }
+    rows
+}
+
+/// From the making of a cgroup until it is known.
 fn latencies() -> Vec<Row> {
     let mut rows = Vec::new();
     for (mode, by) in [(Ebpf::Auto, "eBPF"), (Ebpf::Off, "inotify")] {

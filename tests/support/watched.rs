@@ -261,6 +261,11 @@ impl Outside {
         container
     }
 
+    /// Events that were not counted, up to the last look.
+    pub fn lost(&self) -> u64 {
+        self.before.as_ref().map_or(0, |before| before.lost_events)
+    }
+
     /// A counter as the kernel has it.
     pub fn counter(&mut self, metric: Metric) -> u64 {
         let read = self.look().values.get(metric).map(|read| read.map_err(ToString::to_string));

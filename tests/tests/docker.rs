@@ -223,7 +223,7 @@ fn without_capabilities_ebpf_is_refused_with_a_cure_and_costs_nothing_else() {
     assert!(report.json["absent"]["processes.execs"].as_str().unwrap().starts_with("eBPF "), "{}", report.json);
     let doctor = format!("{BINARY} doctor --valkey-url none; echo it says $?");
     let said = container.exec(&["--user", "1001"], &["sh", "-c", &doctor]).unwrap();
-    for program in ["ingress", "egress", "task_newtask", "sched_process_exec", "sched_process_exit", "mark_victim"] {
+    for program in ["ingress", "egress", "task_newtask", "sched_process_exec", "sched_process_exit"] {
         assert!(said.contains(&format!("✗ eBPF {program}\n")), "{said}");
     }
     assert!(said.contains("cure: ") && said.contains("it says 1"), "{said}");

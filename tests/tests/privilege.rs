@@ -15,8 +15,7 @@ use tests::{binary, eventually, has, skip};
 
 /// The programs that count, by the rights that they take.
 const PACKETS: &[&str] = &["eBPF ingress", "eBPF egress"];
-const TRACING: &[&str] =
-    &["eBPF task_newtask", "eBPF sched_process_exec", "eBPF mark_victim", "eBPF sched_process_exit"];
+const TRACING: &[&str] = &["eBPF task_newtask", "eBPF sched_process_exec", "eBPF sched_process_exit"];
 
 /// The binary started by a program that takes rights away first.
 fn through(program: &str, first: &[&str], arguments: &[&str]) -> Command {

@@ -10,7 +10,6 @@ mod do_dup2;
 mod dup_fd;
 mod fd_install;
 mod filp_close;
-mod mark_victim;
 mod sched_process_exec;
 mod sched_process_exit;
 mod task_newtask;
@@ -18,7 +17,7 @@ mod task_newtask;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_func_ret;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::FExitContext;
 use aya_log_ebpf::warn;
 use monitor_common::{Meta, Processes};
@@ -48,10 +47,6 @@ static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 static ZERO: [u64; WORDS] = [0; WORDS];
 
 const COUNTERS: Counters<WORDS> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
-
-/// Processes that the out-of-memory killer chose and that have not ended yet, by process id.
-#[map]
-static VICTIMS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 
 /// The cgroup whose events are counted, with those below it; 0 counts all.
 #[unsafe(no_mangle)]

@@ -7,7 +7,7 @@ use aya_ebpf::maps::{LruHashMap, ProgramArray};
 use aya_ebpf::programs::BtfTracePointContext;
 use monitor_ebpf::{Constant, add, go_on};
 
-use crate::{VICTIMS, charge};
+use crate::charge;
 
 /// `offsetof(struct task_struct, signal)`.
 #[unsafe(no_mangle)]
@@ -28,6 +28,10 @@ static SIGNAL_LIVE: Constant<u64> = Constant::new(0);
 /// `offsetof(struct signal_struct, nr_threads)`: the threads that have not been released.
 #[unsafe(no_mangle)]
 static SIGNAL_THREADS: Constant<u64> = Constant::new(0);
+
+/// `offsetof(struct signal_struct, oom_mm)`: the memory of a process that the out-of-memory killer chose.
+#[unsafe(no_mangle)]
+static SIGNAL_OOM_MM: Constant<u64> = Constant::new(0);
 
 /// A process, told from a later one with the same id.
 #[repr(C)]
@@ -57,24 +61,26 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
     // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
-    let (live, threads, start_time) = unsafe {
+    let (live, threads, killed, start_time) = unsafe {
         let signal = pointer(task, TASK_SIGNAL.get());
         let leader = pointer(task, TASK_GROUP_LEADER.get());
         let live = core::ptr::read_volatile(signal.add(SIGNAL_LIVE.get() as usize).cast::<u32>());
         let threads = core::ptr::read_volatile(signal.add(SIGNAL_THREADS.get() as usize).cast::<u32>());
+        let killed = !pointer(signal, SIGNAL_OOM_MM.get()).is_null();
         let start = core::ptr::read_volatile(leader.add(TASK_START_TIME.get() as usize).cast::<u64>());
-        (live, threads, start)
+        (live, threads, killed, start)
     };
     let tgid = bpf_get_current_pid_tgid() >> 32;
     if live != 0 || !is_first(Process { tgid, start_time }, threads == 1) {
         return 0;
     }
-    let killed = u64::from(was_victim(tgid as u32));
     charge(&ctx, |processes| {
         // SAFETY: the pointer is into a map value.
         unsafe {
             add(&raw mut (*processes).exits, 1);
-            add(&raw mut (*processes).oom_kills, killed);
+            if killed {
+                add(&raw mut (*processes).oom_kills, 1);
+            }
         }
     })
 }
@@ -89,13 +95,6 @@ fn is_first(process: Process, is_alone: bool) -> bool {
     } else {
         ENDED.insert(process, 1, u64::from(BPF_NOEXIST)).is_ok()
     }
-}
-
-/// Whether the out-of-memory killer chose a process, which is then forgotten. Hardly ever: to look takes no lock.
-#[inline(always)]
-fn was_victim(tgid: u32) -> bool {
-    // SAFETY: the value is not read.
-    unsafe { VICTIMS.get(tgid) }.is_some() && VICTIMS.remove(tgid).is_ok()
 }
 
 #[inline(always)]

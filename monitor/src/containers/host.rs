@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tokio::sync::Notify;
 
-use super::Roots;
 use super::follow::{self, Changes};
 use super::inotify::Inotify;
 use super::lock;
@@ -30,13 +29,13 @@ pub struct HostContainers {
 }
 
 impl HostContainers {
-    /// Watches the machine. Until the tree is followed, it is walked.
+    /// Watches the machine, of which these are the trees. Until they are followed, they are walked.
     ///
     /// # Errors
     /// When the thread that looks names up cannot start.
-    pub fn new(roots: &Roots, rules: Rules, places: &Places, clock: fn() -> Stamp) -> std::io::Result<Self> {
-        let hostname = fs::read_to_string(roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
-        let registry = Registry::new(Trees::find(roots), rules, hostname.trim());
+    pub fn new(trees: Trees, rules: Rules, places: &Places, clock: fn() -> Stamp) -> std::io::Result<Self> {
+        let hostname = fs::read_to_string(places.proc.join("sys/kernel/hostname")).unwrap_or_default();
+        let registry = Registry::new(trees, rules, hostname.trim());
         let registry = Arc::new(Mutex::new(registry));
         let ask = Namer::start(places, Arc::clone(&registry), clock)?;
         Ok(Self { registry, ask, followed: None })

@@ -9,7 +9,7 @@ use super::rules::Rules;
 use super::runtime::Marks;
 use super::tree::Directory;
 use super::trees::Trees;
-use crate::snapshot::{CgroupId, Extent, Identity, Place, Scope, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Place, Scope, Snapshot, Status};
 
 /// The place of what is gone is told for so many whole readings: what its last tasks did may be counted late.
 const REMEMBERED: u32 = 2;
@@ -256,13 +256,11 @@ impl Registry {
             self.look_again();
             into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();
             let containers = self.containers.iter().filter(|(_, container)| self.is_reported(container));
-            for (id, container) in containers {
-                into.cgroups.entry(*id).or_default().identity = Arc::clone(&container.identity);
-            }
+            into.cgroups = containers.map(|(id, container)| (*id, entry(container))).collect();
         } else {
             for id in &self.emptied {
                 if let Some(container) = self.containers.get(id).filter(|container| self.is_reported(container)) {
-                    into.cgroups.entry(*id).or_default().identity = Arc::clone(&container.identity);
+                    into.cgroups.insert(*id, entry(container));
                 }
             }
         }
@@ -298,6 +296,11 @@ impl Registry {
             }
         }
     }
+}
+
+/// What the other sources fill.
+fn entry(container: &Container) -> Cgroup {
+    Cgroup { identity: Arc::clone(&container.identity), ..Cgroup::default() }
 }
 
 /// Writes what is known of a container into its identity.

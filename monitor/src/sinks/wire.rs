@@ -3,6 +3,7 @@
 //! The first nineteen fields of a report are a contract with readers that decode them strictly: integers are digits
 //! only and fit `i64`, reals are finite, what is absent is `null`, and no two names are equal when case is ignored.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -45,8 +46,8 @@ impl Serialize for Document<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(IDENTITY[0], &identity.name)?;
         map.serialize_entry(IDENTITY[1], &timestamp(report.taken.wall))?;
-        for (metric, field) in fields().filter(|(_, field)| !field.contains('.')) {
-            map.serialize_entry(field, &number(container, metric))?;
+        for (metric, field) in &LAYOUT.contract {
+            map.serialize_entry(field, &number(container, *metric))?;
         }
         map.serialize_entry("status", container.status.as_str())?;
 
@@ -70,8 +71,8 @@ impl Serialize for Document<'_> {
         map.serialize_entry("agent", &Agent(report))?;
         map.serialize_entry("sources", &Sources(container))?;
         map.serialize_entry("absent", &Absent(container))?;
-        for group in groups() {
-            map.serialize_entry(group, &Group { group, report, container })?;
+        for (group, fields) in &LAYOUT.groups {
+            map.serialize_entry(group, &Group { group, fields, report, container })?;
         }
         map.end()
     }
@@ -85,12 +86,27 @@ pub(crate) fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
     })
 }
 
-/// The groups of the report, in the order of the table.
-fn groups() -> impl Iterator<Item = &'static str> {
-    let mut last = "";
-    fields()
-        .filter_map(|(_, field)| field.split_once('.'))
-        .filter_map(move |(group, _)| (std::mem::replace(&mut last, group) != group).then_some(group))
+/// Where each number stands, found once and not for each report.
+static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
+    let mut layout = Layout::default();
+    for (metric, field) in fields() {
+        match (field.split_once('.'), layout.groups.last_mut()) {
+            (None, _) => layout.contract.push((metric, field)),
+            (Some((group, field)), Some((last, fields))) if *last == group => fields.push((metric, field)),
+            (Some((group, field)), _) => layout.groups.push((group, vec![(metric, field)])),
+        }
+    }
+    layout
+});
+
+type Fields = Vec<(Metric, &'static str)>;
+
+#[derive(Default)]
+struct Layout {
+    /// The numbers of the contract.
+    contract: Fields,
+    /// The groups of the report, in the order of the table.
+    groups: Vec<(&'static str, Fields)>,
 }
 
 /// A number as readers may have it, or `None` for `null`.
@@ -131,6 +147,7 @@ pub(crate) enum Shape {
 
 struct Group<'a> {
     group: &'static str,
+    fields: &'static Fields,
     report: &'a Report,
     container: &'a Container,
 }
@@ -138,12 +155,8 @@ struct Group<'a> {
 impl Serialize for Group<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (metric, field) in fields() {
-            if let Some((group, field)) = field.split_once('.')
-                && group == self.group
-            {
-                map.serialize_entry(field, &number(self.container, metric))?;
-            }
+        for (metric, field) in self.fields {
+            map.serialize_entry(field, &number(self.container, *metric))?;
         }
         if self.group == "network" {
             map.serialize_entry("since", &self.since())?;

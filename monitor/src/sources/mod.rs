@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::containers;
 use crate::containers::host::HostContainers;
 use crate::containers::names::Places;
-use crate::containers::own::{self, OwnContainer};
+use crate::containers::own::{self, Own, OwnContainer};
 use crate::containers::trees::Trees;
 use crate::preflight::{self, Plan};
 use crate::sinks::http;
@@ -81,15 +81,15 @@ pub fn open(
     let decided = preflight::plan(&machine, config);
     let reserved = preflight::DESCRIPTORS + if config.listen.is_some() { http::CONNECTIONS } else { 0 };
     let ended = Arc::<Notify>::default();
-    let (own, part) = match config.scope {
-        Scope::Own => own_container(config),
-        Scope::Host => (None, Part::machine(Trees::find(roots).v2)),
+    let watched = match config.scope {
+        Scope::Own => Watched::Own(own::find(roots, &config.container_name)),
+        Scope::Host => Watched::Machine(Trees::find(roots)),
     };
-    let (mut bpf, programs) = bpf::open(&decided.programs, &part, roots, pins, clock);
+    let (mut bpf, programs) = bpf::open(&decided.programs, &watched.part(), roots, pins, clock);
     attached(&decided);
-    let first = match own {
-        Some(own) => own,
-        None => every_container(config, bpf.take_lives(), clock, &ended)?,
+    let first: Box<dyn Source> = match watched {
+        Watched::Own(own) => Box::new(OwnContainer::new(own, roots)),
+        Watched::Machine(trees) => every_container(config, trees, bpf.take_lives(), clock, &ended)?,
     };
     let taken = reserved + count_open(&roots.proc);
     let plan = DiskPlan {
@@ -107,14 +107,24 @@ pub fn open(
     Ok(Opened { sources, programs, plan: decided, ended })
 }
 
-fn own_container(config: &Config) -> (Option<Box<dyn Source>>, Part) {
-    let own = own::find(&config.roots, &config.container_name);
-    let part = Part::of(&own);
-    (Some(Box::new(OwnContainer::new(own, &config.roots))), part)
+/// What is watched, and where its files are.
+enum Watched {
+    Own(Own),
+    Machine(Trees),
+}
+
+impl Watched {
+    fn part(&self) -> Part {
+        match self {
+            Self::Own(own) => Part::of(own),
+            Self::Machine(trees) => Part::machine(trees.v2.clone()),
+        }
+    }
 }
 
 fn every_container(
     config: &Config,
+    trees: Trees,
     lives: Option<Lives>,
     clock: fn() -> Stamp,
     ended: &Arc<Notify>,
@@ -122,7 +132,7 @@ fn every_container(
     let host = containers::host_root(&config.roots);
     let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
     let places = Places { host, proc: config.roots.proc.clone(), sockets };
-    let mut containers = HostContainers::new(&config.roots, config.rules.clone(), &places, clock)?;
+    let mut containers = HostContainers::new(trees, config.rules.clone(), &places, clock)?;
     if let Err(error) = containers.follow(lives, Arc::clone(ended)) {
         tracing::warn!("the cgroup tree cannot be followed, and is walked at each reading: {error}");
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::{Source, SourceError};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
-use crate::metrics::{Metric, Origin};
-use crate::readings::{Interfaces, Machine, Tasks};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, Scope, Snapshot, Status, Values};
+use crate::metrics::{Metric, Origin, Rows};
+use crate::readings::{Interfaces, Machine, Read, Tasks};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, Scope, Snapshot, Status};
 use crate::sources::proc_text::{self, Stat};
 use crate::sources::processes::{Process, Processes};
 
@@ -30,6 +30,31 @@ pub struct Procfs {
     /// Where the processes of each cgroup are listed: what is found with a dozen looks is remembered.
     lists: HashMap<CgroupId, PathBuf>,
     readings: u64,
+    rows: Feeds,
+}
+
+/// The rows that `/proc` feeds.
+#[derive(Debug)]
+struct Feeds {
+    tasks: Rows<fn(&Tasks) -> Read>,
+    interfaces: Rows<fn(&Interfaces) -> u64>,
+    machine: Rows<fn(&Machine) -> Read>,
+    root: Rows<fn(&Machine) -> Read>,
+}
+
+impl Default for Feeds {
+    fn default() -> Self {
+        /// The rows of one kind of origin.
+        macro_rules! rows {
+            ($kind:ident) => {
+                Metric::fed_by(|origin| match origin {
+                    Origin::$kind(pick) => Some(*pick),
+                    _ => None,
+                })
+            };
+        }
+        Self { tasks: rows!(Tasks), interfaces: rows!(Interfaces), machine: rows!(Machine), root: rows!(Root) }
+    }
 }
 
 impl Procfs {
@@ -45,6 +70,7 @@ impl Procfs {
             limits: HashMap::new(),
             lists: HashMap::new(),
             readings: 0,
+            rows: Feeds::default(),
         }
     }
 
@@ -178,31 +204,20 @@ impl Source for Procfs {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let now = into.taken.mono;
         let machine = self.machine();
-        into.host.values.fill(|origin| match origin {
-            Origin::Machine(pick) => Some(pick(&machine)),
-            _ => None,
-        });
+        into.host.values.fill(&self.rows.machine, |pick| pick(&machine));
         self.lists.retain(|id, _| into.extent == Extent::Ended || into.cgroups.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
-            if is_wanted(&cgroup.values, |origin| matches!(origin, Origin::Tasks(_))) {
+            if cgroup.values.want(&self.rows.tasks) {
                 let tasks = self.tasks(*id, cgroup, into.scope, now);
-                cgroup.values.fill(|origin| match origin {
-                    Origin::Tasks(pick) => Some(pick(&tasks)),
-                    _ => None,
-                });
+                cgroup.values.fill(&self.rows.tasks, |pick| pick(&tasks));
             }
-            if is_wanted(&cgroup.values, |origin| matches!(origin, Origin::Interfaces(_))) {
+            if cgroup.values.want(&self.rows.interfaces) {
                 let interfaces = self.interfaces(cgroup, into.scope);
-                cgroup.values.fill(|origin| match origin {
-                    Origin::Interfaces(pick) => Some(interfaces.as_ref().map(pick).map_err(Cause::clone)),
-                    _ => None,
-                });
+                let of = |pick: &fn(&Interfaces) -> u64| interfaces.as_ref().map(pick).map_err(Cause::clone);
+                cgroup.values.fill(&self.rows.interfaces, of);
             }
             if cgroup.identity.is_root {
-                cgroup.values.fill(|origin| match origin {
-                    Origin::Root(pick) => Some(pick(&machine)),
-                    _ => None,
-                });
+                cgroup.values.fill(&self.rows.root, |pick| pick(&machine));
             }
         }
         self.readings += u64::from(into.extent == Extent::Whole);
@@ -222,11 +237,6 @@ fn ended() -> Cause {
 fn no_tasks(cause: &Cause) -> Tasks {
     let none = || Err(cause.clone());
     Tasks { processes: none(), threads: none(), descriptors: none(), nearest_limit: none(), uptime: none() }
-}
-
-/// Whether an origin of this kind is the best that some number has so far.
-fn is_wanted(values: &Values, kind: impl Fn(&Origin) -> bool) -> bool {
-    Metric::origins().any(|(metric, rank, origin)| kind(origin) && !values.served(metric, rank))
 }
 
 /// The directory that lists the processes: of all trees the one in which the container is deepest, for on a hybrid

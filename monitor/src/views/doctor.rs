@@ -103,13 +103,13 @@ pub fn losses(told: &Told) -> Vec<Check> {
         "lost events",
         State::Refused,
         format!(
-            "{lost_events} packets or process events had no room in an eBPF map and are not counted: more cgroups came \
-             between two readings than it had room for, or no larger one could be had. The numbers that lack them were \
-             null then, and each reading since makes room where it may"
+            "{lost_events} packets or events are not counted: more cgroups came between two readings than an eBPF map \
+             had room for, or a task was preempted in a program that others needed. The numbers that lack them were null \
+             then, and each reading since makes room where it may"
         ),
         Some(
-            "if agent.lost_events still grows, shorten --interval, or let the agent keep what it takes to make larger \
-             maps (--drop-privileges false)"
+            "if agent.lost_events still grows, shorten --interval, let the agent keep what it takes to make larger maps \
+             (--drop-privileges false), or switch --ebpf-fd-events off on a fully preemptible kernel"
                 .to_owned(),
         ),
     );

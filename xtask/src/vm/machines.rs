@@ -51,7 +51,10 @@ impl Machine {
 }
 
 /// The test programs that make sense in a machine with nothing but a kernel.
-pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege"];
+pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege", "preempted"];
+
+/// What every kernel can show.
+const USUAL: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege"];
 
 /// What reads the trees, or is attached to them.
 const TREES: &[&str] = &["kernel", "block", "network", "passes"];
@@ -70,7 +73,7 @@ const PLAIN: Machine = Machine {
     boot: "",
     hides_types: false,
     is_unprivileged: false,
-    suites: TESTS,
+    suites: USUAL,
     is_apart: false,
 };
 
@@ -96,6 +99,7 @@ pub(super) const MACHINES: &[Machine] = &[
         suites: TRACING,
         ..PLAIN
     },
+    Machine { name: "6.12-preemptible", series: "6.12.", boot: "preempt=full", suites: &["preempted"], ..PLAIN },
     Machine { name: "6.12-without-types", series: "6.12.", hides_types: true, suites: PROGRAMS, ..PLAIN },
     Machine { name: "6.12-unprivileged", series: "6.12.", is_unprivileged: true, suites: &["kernel"], ..PLAIN },
     Machine { name: ARCHITECTURES[1].name, architecture: ARCHITECTURES[1], series: "6.12.", is_apart: true, ..PLAIN },

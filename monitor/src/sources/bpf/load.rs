@@ -17,19 +17,19 @@ use super::btf::Layouts;
 use super::facts::Facts;
 use super::objects::{Hook, OBJECTS, Object};
 use super::pins::Kept;
-use super::{passes, sys};
+use super::{Entrance, passes, sys};
 use crate::containers::Roots;
 use crate::preflight::refusal::{KNOWN_KERNELS, Step, explain};
 use crate::preflight::{Decision, Refusal};
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[
-    ("TASK_TGID", "task_struct", "tgid"),
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
     ("TASK_START_TIME", "task_struct", "start_time"),
     ("SIGNAL_LIVE", "signal_struct", "live"),
     ("SIGNAL_THREADS", "signal_struct", "nr_threads"),
+    ("SIGNAL_OOM_MM", "signal_struct", "oom_mm"),
     ("CGROUP_SELF", "cgroup", "self"),
     ("CGROUP_KN", "cgroup", "kn"),
     ("CGROUP_ROOT", "cgroup", "root"),
@@ -46,13 +46,20 @@ pub(super) struct Host {
     pub(super) types: Result<Types, Refusal>,
     /// What is decided about each program.
     pub(super) decisions: Vec<(&'static str, Decision)>,
+    /// Whether tasks are preempted at tracepoints too (`Documentation/core-api/real-time`).
+    is_real_time: bool,
 }
 
 impl Host {
     /// Looks at what there is.
     pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)]) -> Self {
         let effective = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-        Self { capabilities: effective, types: Types::read(&roots.sys), decisions: decisions.to_vec() }
+        Self {
+            capabilities: effective,
+            types: Types::read(&roots.sys),
+            decisions: decisions.to_vec(),
+            is_real_time: roots.sys.join("kernel/realtime").exists(),
+        }
     }
 
     /// Why a program is not tried, if it is not.
@@ -103,6 +110,8 @@ pub(super) struct Loaded {
     pub(super) programs: Vec<(&'static str, Result<(), Refusal>)>,
     /// Those of the links that are pinned.
     pub(super) links: Vec<OwnedFd>,
+    /// The programs that stand where tasks may be preempted, as far as they are known.
+    pub(super) entrances: Vec<Entrance>,
 }
 
 /// What programs are attached to.
@@ -125,11 +134,12 @@ pub(super) fn load(
     let refused = |refusal: Refusal| Loaded {
         ebpf: None,
         links: Vec::new(),
+        entrances: Vec::new(),
         programs: object.programs.iter().map(|(name, _)| (*name, Err(refusal.clone()))).collect(),
     };
     let refusals = object.programs.iter().map(|(name, _)| host.refuses(name).map(|refusal| (*name, Err(refusal))));
     if let Some(programs) = refusals.collect() {
-        return Loaded { ebpf: None, links: Vec::new(), programs };
+        return Loaded { ebpf: None, links: Vec::new(), entrances: Vec::new(), programs };
     }
     let found = match kept.filter(|kept| kept.since().is_some()).map(Kept::found_maps).transpose() {
         Ok(found) => found.unwrap_or_default(),
@@ -166,13 +176,14 @@ pub(super) fn load(
         return refused(explain(Step::Maps, &error, host.capabilities));
     }
     let mut links = Vec::new();
+    let mut entrances = Vec::new();
     let mut programs = Vec::new();
     for &(name, hook) in object.programs {
         if let Some(refusal) = host.refuses(name) {
             programs.push((name, Err(refusal)));
             continue;
         }
-        let mut attaching = Attaching { ebpf: &mut ebpf, name, host, target, kept };
+        let mut attaching = Attaching { ebpf: &mut ebpf, name, host, target, kept, entrances: &mut entrances };
         let result = match (attaching.attach(hook), kept.and_then(|kept| kept.link(name))) {
             (Ok(link), _) => Ok(link),
             (Err(refusal), Some(link)) => {
@@ -183,7 +194,7 @@ pub(super) fn load(
         };
         programs.push((name, result.map(|link| links.extend(link))));
     }
-    Loaded { ebpf: Some(ebpf), programs, links }
+    Loaded { ebpf: Some(ebpf), programs, links, entrances }
 }
 
 /// One program on its way into the kernel.
@@ -193,6 +204,7 @@ struct Attaching<'a> {
     host: &'a Host,
     target: &'a Target<'a>,
     kept: Option<&'a Kept>,
+    entrances: &'a mut Vec<Entrance>,
 }
 
 impl Attaching<'_> {
@@ -241,6 +253,7 @@ impl Attaching<'_> {
     /// counts.
     fn attach_going_on(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
         let (name, kept, told) = (self.name, self.kept, self.told());
+        let may_miss = hook.is_of_descriptors() || self.host.is_real_time;
         self.load_tracing(&format!("count_{name}"), hook)?;
         let map = name.to_uppercase();
         let counting = program(self.ebpf, &format!("count_{name}"))?.fd().and_then(|fd| Ok(fd.try_clone()?));
@@ -250,10 +263,14 @@ impl Attaching<'_> {
         let exchanged = ProgramArray::try_from(now).and_then(|mut now| now.set(0, &counting, 0));
         exchanged.map_err(|error| told(Step::Exchange, &error))?;
         if let Some(link) = kept.and_then(|kept| kept.link(name)) {
+            let program = kept.and_then(|kept| kept.program(name)).filter(|_| may_miss);
+            self.entrances.extend(program.map(|program| Entrance::new(name, program)));
             return Ok(Some(link));
         }
         self.load_tracing(name, hook)?;
         let program = program(self.ebpf, name)?;
+        let entrance = program.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?));
+        let entrance = entrance.map_err(|error| told(Step::AttachTracing, &error))?;
         macro_rules! attach {
             ($kind:ty $(, $place:expr)?) => {{
                 let program: &mut $kind = of_kind(program)?;
@@ -267,7 +284,12 @@ impl Attaching<'_> {
             Hook::Exit(_) => attach!(FExit),
             _ => attach!(RawTracePoint, name),
         };
+        let pinned = kept.map_or(Ok(()), |kept| kept.keep_program(name, entrance.as_fd()));
+        if may_miss {
+            self.entrances.push(Entrance::new(name, entrance));
+        }
         let Some((link, kept)) = link.zip(kept) else { return Ok(None) };
+        pinned.map_err(|error| told(Step::Pin, &error))?;
         let link = link.map_err(|error| told(Step::Pin, &error))?;
         kept.keep_link(name, link).map(Some).map_err(|error| told(Step::Pin, &error))
     }

@@ -8,12 +8,13 @@ mod objects;
 mod passes;
 pub mod pins;
 mod room;
+mod rows;
 mod sys;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -31,15 +32,15 @@ use self::objects::{LIFECYCLE, NETWORK, OBJECTS, Object, PROCESS};
 use self::passes::Passes;
 use self::pins::{Kept, Pins};
 use self::room::Maps;
+use self::rows::Rows;
 use self::tally::{Add, Tally};
 use super::{Source, SourceError};
 use crate::containers::Roots;
 use crate::containers::own::Own;
 use crate::containers::tree;
-use crate::metrics::{Metric, Origin};
 use crate::preflight::refusal::Capability;
 use crate::preflight::{Decision, Refusal, without_tree};
-use crate::snapshot::{Cause, CgroupId, Scope, Snapshot, Stamp, Values};
+use crate::snapshot::{Cause, CgroupId, Scope, Snapshot, Stamp};
 
 /// Begins each cause that is a program's.
 pub const PREFIX: &str = "eBPF ";
@@ -100,6 +101,7 @@ struct Counters<V: Pod> {
     since: SystemTime,
     lost: Option<PerCpuArray<aya::maps::MapData, u64>>,
     known_lost: u64,
+    entrances: Vec<Entrance>,
     log: Option<EbpfLogger<ToTracing>>,
 }
 
@@ -107,9 +109,31 @@ struct Counters<V: Pod> {
 pub struct Bpf {
     network: Option<Counters<Network>>,
     processes: Option<Counters<Processes>>,
+    rows: Rows,
     lives: Option<Lives>,
     passes: Passes,
-    programs: Vec<ProgramState>,
+}
+
+/// The program that stands at a tracepoint or a function. While a task is preempted in it, it does not begin for others on
+/// the same CPU; the kernel counts these (`recursion_misses` of `struct bpf_prog_info`).
+struct Entrance {
+    name: &'static str,
+    program: OwnedFd,
+    missed: u64,
+}
+
+impl Entrance {
+    /// The agent before has told of what was missed till now.
+    fn new(name: &'static str, program: OwnedFd) -> Self {
+        let missed = sys::recursion_misses(program.as_fd()).unwrap_or(0);
+        Self { name, program, missed }
+    }
+
+    /// Its name, if it has missed anything since this was asked the last time.
+    fn has_missed(&mut self) -> Option<&'static str> {
+        let missed = sys::recursion_misses(self.program.as_fd()).unwrap_or(self.missed);
+        (missed > std::mem::replace(&mut self.missed, missed)).then_some(self.name)
+    }
 }
 
 /// What one object has counted of each cgroup of a reading, with all that is below it.
@@ -117,6 +141,8 @@ struct Counted<V> {
     sums: BTreeMap<CgroupId, V>,
     /// Whether events had no room since the reading before.
     is_short: bool,
+    /// The programs that did not begin at each of their events since then.
+    missed: Vec<&'static str>,
     /// What was refused on the way, and cost no number.
     trouble: io::Result<()>,
 }
@@ -213,8 +239,8 @@ pub fn open(
         let programs: Vec<_> =
             all(part).map(|name| ProgramState { name, state: state(&decision(decisions, name)) }).collect();
         let passes = Passes::default();
-        let bpf = Bpf { network: None, processes: None, lives: None, passes, programs: programs.clone() };
-        return (bpf, programs);
+        let rows = Rows::new(&programs);
+        return (Bpf { network: None, processes: None, rows, lives: None, passes }, programs);
     };
     allow_locked_memory();
     let host = Host::of(roots, decisions);
@@ -232,7 +258,7 @@ pub fn open(
     let programs = opening.programs;
     drop(opening.host);
     sys::release_memory();
-    (Bpf { network, processes, lives, passes, programs: programs.clone() }, programs)
+    (Bpf { network, processes, rows: Rows::new(&programs), lives, passes }, programs)
 }
 
 /// What is decided about a program. One that nothing is known of is tried.
@@ -272,12 +298,12 @@ impl Opening<'_> {
             Ok(())
         };
         let loaded = load::load(object, &self.host, &self.target, kept.as_ref(), found);
-        let Loaded { ebpf, programs, links } = loaded;
+        let Loaded { ebpf, programs, links, entrances } = loaded;
         let attached = programs.iter().any(|(_, result)| result.is_ok());
         let opened = ebpf
             .zip(maps)
             .filter(|_| attached)
-            .map(|(ebpf, maps)| self.take(object, ebpf, links, maps, kept.as_ref()))
+            .map(|(ebpf, maps)| self.take(object, ebpf, (links, entrances), maps, kept.as_ref()))
             .transpose();
         let broken = opened
             .as_ref()
@@ -300,7 +326,7 @@ impl Opening<'_> {
         &self,
         object: &Object,
         mut ebpf: Ebpf,
-        links: Vec<OwnedFd>,
+        (links, entrances): (Vec<OwnedFd>, Vec<Entrance>),
         mut maps: Maps<V>,
         kept: Option<&Kept>,
     ) -> io::Result<Counters<V>> {
@@ -327,7 +353,7 @@ impl Opening<'_> {
         let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
         let since = SystemTime::UNIX_EPOCH + since;
         let top = self.target.cgroup.to_owned();
-        Ok(Counters { _ebpf: ebpf, _links: links, maps, tally, top, since, lost, known_lost, log })
+        Ok(Counters { _ebpf: ebpf, _links: links, maps, tally, top, since, lost, known_lost, entrances, log })
     }
 }
 
@@ -344,7 +370,13 @@ impl<V: Pod + Default> Counters<V> {
         let grown = self.grow(snapshot, &counts);
         let lost = self.lost.as_ref().map_or(0, events);
         let is_short = lost > std::mem::replace(&mut self.known_lost, lost);
-        Ok(Counted { sums, is_short, trouble: trouble.and(grown) })
+        let missed = self.entrances.iter_mut().filter_map(Entrance::has_missed).collect();
+        Ok(Counted { sums, is_short, missed, trouble: trouble.and(grown) })
+    }
+
+    /// Events that are not counted, in all.
+    fn lost(&self) -> u64 {
+        self.known_lost + self.entrances.iter().map(|entrance| entrance.missed).sum::<u64>()
     }
 
     /// Takes larger maps when counts nearly fill these. In the own scope nobody tells of cgroups that are gone: they are
@@ -383,16 +415,12 @@ impl Source for Bpf {
         let processes = self.processes.as_mut().map(|counters| counters.read(into)).transpose();
         let (of_network, of_processes) = (self.network.as_ref(), self.processes.as_ref());
         into.counting_since = of_network.map(|of| of.since).or(of_processes.map(|of| of.since));
-        into.lost_events = of_network.map_or(0, |of| of.known_lost) + of_processes.map_or(0, |of| of.known_lost);
+        into.lost_events = of_network.map_or(0, Counters::lost) + of_processes.map_or(0, Counters::lost);
         let (of_network, of_processes) = (network.as_ref().ok(), processes.as_ref().ok());
         for (id, cgroup) in &mut into.cgroups {
             let is_all = into.scope == Scope::Own || cgroup.identity.is_root;
-            let sums = Sums {
-                network: of_network.and_then(|read| read.as_ref()?.of(*id, is_all)),
-                processes: of_processes.and_then(|read| read.as_ref()?.of(*id, is_all)),
-                programs: &self.programs,
-            };
-            sums.fill(&mut cgroup.values);
+            self.rows.network.fill(of_network.and_then(Option::as_ref), *id, is_all, &mut cgroup.values);
+            self.rows.processes.fill(of_processes.and_then(Option::as_ref), *id, is_all, &mut cgroup.values);
         }
         let passed = self.passes.sample(into);
         trouble(network).and(trouble(processes)).and(passed).map_err(|error| SourceError(error.to_string()))
@@ -418,44 +446,6 @@ impl Bpf {
     pub fn take_lives(&mut self) -> Option<Lives> {
         self.lives.take()
     }
-}
-
-/// What one reading found.
-struct Sums<'a> {
-    network: Option<Result<Network, Cause>>,
-    processes: Option<Result<Processes, Cause>>,
-    programs: &'a [ProgramState],
-}
-
-impl Sums<'_> {
-    fn fill(&self, values: &mut Values) {
-        for (metric, rank, origin) in Metric::origins() {
-            let (programs, value) = match origin {
-                Origin::Network(programs, field) => (programs, picked(self.network.as_ref(), field)),
-                Origin::Processes(programs, field) => (programs, picked(self.processes.as_ref(), field)),
-                _ => continue,
-            };
-            match (self.lacking(programs), value) {
-                (None, Some(Ok(value))) => values.put(metric, rank, value),
-                (None, Some(Err(cause))) => values.miss(metric, rank, cause),
-                (None, None) => values.miss(metric, rank, Cause::new("the eBPF map cannot be read")),
-                (Some(cause), _) => values.miss(metric, rank, cause),
-            }
-        }
-    }
-
-    /// Why the first of these programs that does not count does not.
-    fn lacking(&self, names: &[&str]) -> Option<Cause> {
-        let states = self.programs.iter().filter(|program| names.contains(&program.name));
-        states
-            .filter_map(|program| Some(format!("{PREFIX}{}: {}", program.name, program.state.why()?)))
-            .map(Cause::new)
-            .next()
-    }
-}
-
-fn picked<V>(counted: Option<&Result<V, Cause>>, field: impl Fn(&V) -> u64) -> Option<Result<u64, Cause>> {
-    Some(counted?.as_ref().map(field).map_err(Cause::clone))
 }
 
 /// Brings what the programs say to the agent's own messages.

@@ -73,7 +73,7 @@ pub(super) const NETWORK: Object = Object {
     programs: &[("ingress", Hook::Ingress), ("egress", Hook::Egress)],
 };
 
-/// Counts process events, and descriptors. The victims' program comes before the one that counts them when they end.
+/// Counts process events, and descriptors.
 pub(super) const PROCESS: Object = Object {
     name: "process",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process.o")),
@@ -88,7 +88,6 @@ pub(super) const PROCESS: Object = Object {
     programs: &[
         ("task_newtask", Hook::RawTracepoint),
         ("sched_process_exec", Hook::RawTracepoint),
-        ("mark_victim", Hook::BtfTracepoint),
         ("sched_process_exit", Hook::BtfTracepoint),
         ("fd_install", Hook::Entry(&["fd_install"])),
         ("do_dup2", Hook::Exit(&["do_dup2"])),

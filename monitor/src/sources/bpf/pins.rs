@@ -1,14 +1,15 @@
 //! What lives on between two agents: maps and links, pinned in a directory of the BPF file system.
 //!
 //! ```text
-//! <directory>/agent             who holds it (see `crate::lock`)
-//! <directory>/<object>/maps/*   by the maps' names
-//! <directory>/<object>/links/*  by the programs' names
+//! <directory>/agent                who holds it (see `crate::lock`)
+//! <directory>/<object>/maps/*      by the maps' names
+//! <directory>/<object>/links/*     by the programs' names
+//! <directory>/<object>/programs/*  what stands at tracepoints and functions, likewise
 //! ```
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,9 @@ const BPF_FS: i64 = 0xcafe_4a11;
 
 /// The map that says what the others are.
 const META: &str = "META";
+
+/// What there is of an object, in the order in which it is removed: links first, so that nothing counts into maps that are gone.
+const KINDS: [&str; 3] = ["links", "programs", "maps"];
 
 /// The maps that are pinned: not the constants of a program, nor its messages.
 fn is_lasting(map: &str) -> bool {
@@ -107,7 +111,7 @@ impl Pins {
                 remove(&kept.dir)?;
             }
         }
-        for dir in [kept.maps(), kept.links()] {
+        for dir in [kept.maps(), kept.links(), kept.programs()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         Ok(kept)
@@ -166,6 +170,10 @@ impl Kept {
         self.dir.join("links")
     }
 
+    fn programs(&self) -> PathBuf {
+        self.dir.join("programs")
+    }
+
     fn found(&self, scope: u64) -> Found {
         if !self.dir.exists() {
             return Found::Nothing;
@@ -198,6 +206,19 @@ impl Kept {
         sys::open_pinned(&self.links().join(program)).ok()
     }
 
+    /// The program behind the link, if it is known.
+    pub(super) fn program(&self, name: &str) -> Option<OwnedFd> {
+        sys::open_pinned(&self.programs().join(name)).ok()
+    }
+
+    /// Pins a program that is about to have a link.
+    pub(super) fn keep_program(&self, name: &str, program: BorrowedFd<'_>) -> io::Result<()> {
+        let path = self.programs().join(name);
+        // One whose link is gone may be in the way.
+        _ = fs::remove_file(&path);
+        sys::pin(program, &path)
+    }
+
     /// Pins a link that this agent has made.
     pub(super) fn keep_link(&self, program: &str, link: FdLink) -> io::Result<OwnedFd> {
         let path = self.links().join(program);
@@ -220,6 +241,7 @@ impl Kept {
         let is_lasting = |map: &str| is_lasting(map) && !off.iter().any(|program| program.eq_ignore_ascii_case(map));
         let maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| is_lasting(name)).collect();
         keep_only(&self.links(), |name| programs.contains(&name))?;
+        keep_only(&self.programs(), |name| programs.contains(&name))?;
         keep_only(&self.maps(), |name| maps.contains(&name) || room::number(name).is_some())?;
         for (name, map) in ebpf.maps().filter(|(name, _)| is_lasting(name)) {
             let path = self.maps().join(name);
@@ -254,7 +276,7 @@ fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
         if !fs::symlink_metadata(&path)?.is_dir() {
             return Ok(Some(path));
         }
-        if let Some(other) = names(&path)?.into_iter().find(|name| !["maps", "links"].contains(&name.as_str())) {
+        if let Some(other) = names(&path)?.into_iter().find(|name| !KINDS.contains(&name.as_str())) {
             return Ok(Some(path.join(other)));
         }
     }
@@ -274,11 +296,11 @@ fn keep_only(dir: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<()> {
     names(dir)?.into_iter().filter(|name| !is_wanted(name)).try_for_each(|name| fs::remove_file(dir.join(name)))
 }
 
-/// Removes the directory of an object: links first, so that nothing counts into maps that are gone. Says what it was.
+/// Removes the directory of an object, and says what it was.
 fn remove(object: &Path) -> io::Result<Vec<String>> {
     let what = object.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut removed = Vec::new();
-    for kind in ["links", "maps"] {
+    for kind in KINDS {
         let dir = object.join(kind);
         if !dir.exists() {
             continue;

@@ -20,6 +20,7 @@ pub(super) use self::table::Table;
 // Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 /// Linux 5.7.
 const BPF_LINK_UPDATE: libc::c_int = 29;
 
@@ -100,6 +101,36 @@ pub(super) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Resul
     // SAFETY: nothing in `attr` is an address.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }?;
     Ok(())
+}
+
+/// The part of `union bpf_attr` that asks about an object.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Ask {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_prog_info`, which an older kernel fills in as far as it knows it.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct ProgramInfo {
+    others: [u64; 26],
+    recursion_misses: u64,
+}
+
+/// How often a program did not begin because it was running on the same CPU already; 0 before Linux 5.12.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = ProgramInfo::zeroed();
+    let length = u32::try_from(size_of::<ProgramInfo>()).unwrap_or(0);
+    let mut attr = Ask { fd: number(program), length, info: &raw mut info as u64 };
+    // SAFETY: `info` has that length and outlives the call; being zero, it asks for nothing to be written elsewhere.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info.recursion_misses)
 }
 
 /// Gives memory that was freed back to the system: reading the kernel's types takes some megabytes once, which the

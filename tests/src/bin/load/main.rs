@@ -39,6 +39,7 @@ fn main() {
         "spend" => spend(Duration::from_millis(number(1))),
         "park" => park(number(1)),
         "open" => open(number(1), Duration::from_micros(number(2))),
+        "open-and-close" => repeat(number(1), || drop(File::open("/dev/null").unwrap())),
         "tables" => tables(number(1)),
         "descriptors" => {
             descriptors::step_through();

@@ -20,7 +20,7 @@ use super::load::Host;
 use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
-use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Origin, TASK_PASS};
+use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Origin, Rows, TASK_PASS};
 use crate::preflight::Refusal;
 use crate::preflight::refusal::{BPF, Capability, PERFMON, Step, explain};
 use crate::readings::CpuTime;
@@ -43,9 +43,6 @@ pub(super) fn objects() -> impl std::iter::Iterator<Item = (&'static str, &'stat
 pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
     OBJECTS.into_iter().flat_map(|object| object.constants).copied()
 }
-
-/// The rows that a pass feeds: a handful, which are found once and not for each cgroup.
-type Rows<P> = Vec<(Metric, u8, P)>;
 
 /// What a row picks.
 type CpuField = fn(&CpuTime) -> Option<u64>;
@@ -98,7 +95,7 @@ impl Passes {
 
 fn fill_cpu(
     cpu: &mut Cgroups<Cpu>,
-    rows: &Rows<fn(&CpuTime) -> Option<u64>>,
+    rows: &Rows<CpuField>,
     told: &mut BTreeMap<CgroupId, (u64, u64)>,
     into: &mut Snapshot,
 ) -> io::Result<()> {
@@ -121,13 +118,11 @@ fn fill_cpu(
     Ok(())
 }
 
-fn fill_memory(memory: &mut Cgroups<Memory>, rows: &Rows<fn(&Memory) -> u64>, into: &mut Snapshot) -> io::Result<()> {
+fn fill_memory(memory: &mut Cgroups<Memory>, rows: &Rows<MemoryField>, into: &mut Snapshot) -> io::Result<()> {
     for found in memory.pass()?.iter().filter(|found| found.has_memory != 0) {
         let cgroup = into.cgroups.get_mut(&CgroupId(found.cgroup));
         let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) else { continue };
-        for (metric, rank, pick) in rows {
-            cgroup.values.put(*metric, *rank, pick(found));
-        }
+        cgroup.values.fill(rows, |pick| Ok(pick(found)));
     }
     Ok(())
 }

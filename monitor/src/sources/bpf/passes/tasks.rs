@@ -12,10 +12,10 @@ use monitor_common::Process as Record;
 use super::super::load::Host;
 use super::super::sys::{Iterator, Over};
 use super::objects::TASKS;
-use super::{Part, Rows, bind, load};
+use super::{Part, bind, load};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
-use crate::metrics::{Metric, Origin};
+use crate::metrics::{Metric, Origin, Rows};
 use crate::preflight::Refusal;
 use crate::readings::{self, Read as Reading};
 use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
@@ -56,12 +56,7 @@ impl Tasks {
             let sum = sums.remove(id).unwrap_or_else(Processes::none);
             cgroup.first_process = sum.first();
             let tasks = sum.tasks(now);
-            for (metric, rank, pick) in &self.rows {
-                match pick(&tasks) {
-                    Ok(value) => cgroup.values.put(*metric, *rank, value),
-                    Err(cause) => cgroup.values.miss(*metric, *rank, cause),
-                }
-            }
+            cgroup.values.fill(&self.rows, |pick| pick(&tasks));
         }
         Ok(())
     }

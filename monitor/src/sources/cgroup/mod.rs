@@ -5,16 +5,13 @@
 //! The limits of what containers lie in are read once for all of them. Nothing is allocated while the same things are
 //! there, or missing, as last time.
 
+mod file;
+
 use std::collections::{HashMap, HashSet};
-use std::fs::File as Handle;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use rustix::io::Errno;
-
-use super::parse::{self, ParseError};
+use self::file::{Above, Kept, Reader, Wanted};
 use super::scarce::{Activity, choose};
 use super::{Source, SourceError};
 use crate::metrics::{File, Metric, Origin};
@@ -25,12 +22,6 @@ const RETRY: u64 = 60;
 
 /// Which cgroups keep their files open is decided anew after so many readings.
 const CHOOSE: u64 = 12;
-
-/// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
-const LIMITS: Duration = Duration::from_secs(4);
-
-/// No file of a cgroup is longer; what is, is not read to its end.
-const LONGEST: usize = 1 << 20;
 
 /// In which tree a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,69 +99,20 @@ impl Open {
 
     /// How many files there are to be kept open.
     fn count_found(&self) -> usize {
-        self.files
-            .iter()
-            .flatten()
-            .flat_map(|kept| kept.own.files())
-            .filter(|file| file.is_used && file.missing.is_none())
-            .count()
+        self.files.iter().flatten().map(Kept::count_found).sum()
     }
 
     fn close(&mut self) {
-        self.files.iter_mut().flatten().for_each(|kept| kept.own.close());
+        self.files.iter_mut().flatten().for_each(Kept::close);
     }
-}
-
-/// The files of the cgroups that containers lie in, each read once in a reading however many lie there.
-type Above = HashMap<(usize, PathBuf), Arc<Mutex<Shared>>>;
-
-/// A file that many look at, and what was found in it in which turn.
-#[derive(Debug)]
-struct Shared {
-    dir: PathBuf,
-    level: Level,
-    found: Option<(u64, Result<u64, Trouble>)>,
-}
-
-impl Shared {
-    fn number(&mut self, plan: &Plan, retry: bool, reader: &mut Reader) -> Result<u64, Trouble> {
-        match self.found {
-            Some((turn, found)) if turn == reader.turn => found,
-            _ => {
-                let found = self.level.number(plan, &self.dir, retry, reader);
-                self.found = Some((reader.turn, found));
-                found
-            }
-        }
-    }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What files are read with.
-#[derive(Debug)]
-struct Reader {
-    buffer: Vec<u8>,
-    /// How many more files may be kept open.
-    room: usize,
-    /// Whether those of the cgroup that is read may be, …
-    keep: bool,
-    /// … and whether there was no room for one.
-    is_short: bool,
-    /// Counts the readings, those of what has ended too.
-    turn: u64,
-    /// When this one began.
-    now: Duration,
 }
 
 impl CgroupFiles {
     /// Keeps at most `room` files open.
     pub fn new(room: usize) -> Self {
-        let reader = Reader { buffer: vec![0; 8192], room, keep: true, is_short: false, turn: 0, now: Duration::ZERO };
+        let (above, reader) = (Above::default(), Reader::new(room));
         let ended = Cause::new("the container has ended");
-        Self { plans: plans(), open: HashMap::new(), above: HashMap::new(), reader, readings: 0, ended }
+        Self { plans: plans(), open: HashMap::new(), above, reader, readings: 0, ended }
     }
 }
 
@@ -195,7 +137,7 @@ impl Source for CgroupFiles {
             stays
         });
         if self.open.len() < known {
-            self.leave_above();
+            self.reader.room += self.above.leave();
         }
         if whole && self.readings.is_multiple_of(CHOOSE) {
             self.choose();
@@ -214,7 +156,7 @@ impl Source for CgroupFiles {
                 match kept {
                     Some(kept) if kept.is_wanted(plan, retry, values) => {
                         let Some(dir) = directory(plan.tree, identity) else { continue };
-                        kept.read(plan, dir, retry, &mut self.reader, values);
+                        kept.read(Wanted { plan, dir, retry }, &mut self.reader, values);
                     }
                     Some(kept) => kept.miss_what_it_lacks(plan, values),
                     None => {}
@@ -231,17 +173,6 @@ impl Source for CgroupFiles {
 }
 
 impl CgroupFiles {
-    /// Forgets the files around containers that are gone.
-    fn leave_above(&mut self) {
-        self.above.retain(|_, shared| {
-            let stays = Arc::strong_count(shared) > 1;
-            if !stays {
-                self.reader.room += lock(shared).level.count_open();
-            }
-            stays
-        });
-    }
-
     /// Where there was no room for all files, decides whose stay open.
     fn choose(&mut self) {
         if !std::mem::take(&mut self.reader.is_short) && self.open.values().all(|open| open.stays_open) {
@@ -279,275 +210,9 @@ fn unlimited(plans: &[Plan], identity: &Identity, values: &mut Values) {
     }
 }
 
-/// A file of one cgroup, and where they count those of the cgroup's ancestors.
-#[derive(Debug)]
-struct Kept {
-    own: Level,
-    above: Vec<Arc<Mutex<Shared>>>,
-    /// The smallest of all, and when it was looked for.
-    smallest: Option<(Duration, Result<Option<u64>, Trouble>)>,
-    said: Option<(Trouble, Cause)>,
-    /// For each row whose number the file does not have, why.
-    lacks: Vec<Option<Cause>>,
-}
-
-impl Kept {
-    fn find(at: usize, plan: &Plan, above: &mut Above, identity: &Identity) -> Option<Self> {
-        let dir = directory(plan.tree, identity)?;
-        let is_cgroup = |dir: &&Path| dir.join("cgroup.procs").exists();
-        let around = dir.ancestors().skip(1).take_while(is_cgroup).filter(|_| plan.file.smallest_upwards);
-        let share = |dir: &Path| {
-            let shared = above.entry((at, dir.to_owned())).or_insert_with(|| {
-                let (dir, level) = (dir.to_owned(), Level::new(plan));
-                Arc::new(Mutex::new(Shared { dir, level, found: None }))
-            });
-            Arc::clone(shared)
-        };
-        let (own, above) = (Level::new(plan), around.map(share).collect());
-        Some(Self { own, above, smallest: None, said: None, lacks: vec![None; plan.rows.len()] })
-    }
-
-    fn count_open(&self) -> usize {
-        self.own.count_open()
-    }
-
-    /// Whether the file may have a number that no better origin has given.
-    fn is_wanted(&self, plan: &Plan, retry: bool, values: &Values) -> bool {
-        let mut rows = plan.rows.iter().zip(&self.lacks);
-        rows.any(|((metric, rank, _), lacks)| !values.served(*metric, *rank) && (retry || lacks.is_none()))
-    }
-
-    fn miss_what_it_lacks(&self, plan: &Plan, values: &mut Values) {
-        for ((metric, rank, _), lacks) in plan.rows.iter().zip(&self.lacks) {
-            if let Some(cause) = lacks {
-                values.miss(*metric, *rank, cause.clone());
-            }
-        }
-    }
-
-    fn read(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader, values: &mut Values) {
-        if plan.file.smallest_upwards {
-            self.smallest(plan, dir, retry, reader, values);
-        } else {
-            match self.own.text(plan, dir, retry, reader) {
-                Ok(length) => {
-                    for (at, (metric, rank, file)) in plan.rows.iter().enumerate() {
-                        match parse::number(file.format, &reader.buffer[..length]) {
-                            Ok(value) => {
-                                self.lacks[at] = None;
-                                values.put(*metric, *rank, scaled(value, file.scale));
-                            }
-                            Err(error) => values.miss(*metric, *rank, self.lack(plan, at, error)),
-                        }
-                    }
-                }
-                Err(trouble) => self.miss(plan, trouble, values),
-            }
-        }
-    }
-
-    fn smallest(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader, values: &mut Values) {
-        let is_fresh = |at: Duration| reader.now > at && reader.now - at < LIMITS;
-        let found = match self.smallest {
-            Some((at, found)) if is_fresh(at) => found,
-            _ => {
-                let found = self.look(plan, dir, retry, reader);
-                self.smallest = Some((reader.now, found));
-                found
-            }
-        };
-        let smallest = match found {
-            Ok(smallest) => smallest,
-            Err(trouble) => return self.miss(plan, trouble, values),
-        };
-        for (metric, rank, file) in &plan.rows {
-            if let Some(value) = smallest {
-                values.put(*metric, *rank, scaled(value, file.scale));
-            }
-        }
-    }
-
-    /// The smallest number of the cgroup's own file and of those around it; none where none is there.
-    fn look(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
-        let (mut smallest, mut missing) = (None, None);
-        let own = self.own.number(plan, dir, retry, reader);
-        // What others look at too stays open, whoever comes first.
-        let keep = std::mem::replace(&mut reader.keep, true);
-        let above = self.above.iter().map(|shared| lock(shared).number(plan, retry, reader));
-        for found in std::iter::once(own).chain(above) {
-            match found {
-                Ok(value) => smallest = Some(smallest.map_or(value, |smallest: u64| smallest.min(value))),
-                Err(Trouble::Os(Errno::NOENT)) => {}
-                Err(trouble) => missing = Some(trouble),
-            }
-        }
-        reader.keep = keep;
-        missing.map_or(Ok(smallest), Err)
-    }
-
-    fn miss(&mut self, plan: &Plan, trouble: Trouble, values: &mut Values) {
-        for (metric, rank, _) in &plan.rows {
-            values.miss(*metric, *rank, self.cause(plan, trouble));
-        }
-    }
-
-    /// Why a row's number is not in the text; remembered when it is not meant to be there.
-    fn lack(&mut self, plan: &Plan, row: usize, error: ParseError) -> Cause {
-        let trouble = Trouble::Parse(error);
-        match error {
-            ParseError::Missing(_) => {
-                self.lacks[row].get_or_insert_with(|| Cause::new(trouble.describe(plan.file.name))).clone()
-            }
-            _ => self.cause(plan, trouble),
-        }
-    }
-
-    /// The words for a trouble, made when it is a new one.
-    fn cause(&mut self, plan: &Plan, trouble: Trouble) -> Cause {
-        match &self.said {
-            Some((said, cause)) if *said == trouble => cause.clone(),
-            _ => {
-                let cause = Cause::new(trouble.describe(plan.file.name));
-                self.said = Some((trouble, cause.clone()));
-                cause
-            }
-        }
-    }
-}
-
-fn scaled(value: u64, scale: u64) -> u64 {
-    if value == NO_LIMIT { NO_LIMIT } else { value.saturating_mul(scale) }
-}
-
-/// What can be wrong with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    Os(Errno),
-    Parse(ParseError),
-}
-
-impl Trouble {
-    fn describe(self, file: &str) -> String {
-        match self {
-            Self::Os(Errno::NOENT) => {
-                format!("{file}: not there (an older kernel, or the controller is off for this cgroup)")
-            }
-            Self::Os(Errno::NODEV) => format!("{file}: the cgroup has ended"),
-            Self::Os(Errno::OPNOTSUPP) => {
-                format!("{file}: switched off in this kernel (for pressure: boot with psi=1)")
-            }
-            Self::Os(errno) => format!("{file}: {}", io::Error::from(errno)),
-            Self::Parse(error) => format!("{file} {error}"),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Level {
-    file: OpenFile,
-    companion: Option<OpenFile>,
-}
-
-impl Level {
-    fn new(plan: &Plan) -> Self {
-        Self { file: OpenFile::default(), companion: plan.file.companion.map(|_| OpenFile::default()) }
-    }
-
-    fn files(&self) -> impl Iterator<Item = &OpenFile> {
-        self.companion.iter().chain([&self.file])
-    }
-
-    fn count_open(&self) -> usize {
-        self.files().filter(|file| file.handle.is_some()).count()
-    }
-
-    fn close(&mut self) {
-        self.companion.iter_mut().chain([&mut self.file]).for_each(|file| file.handle = None);
-    }
-
-    fn number(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader) -> Result<u64, Trouble> {
-        let length = self.text(plan, dir, retry, reader)?;
-        parse::number(plan.file.format, &reader.buffer[..length]).map_err(Trouble::Parse)
-    }
-
-    /// The text of the file, and of its companion behind a space; its length in `buffer`.
-    fn text(&mut self, plan: &Plan, dir: &Path, retry: bool, reader: &mut Reader) -> Result<usize, Trouble> {
-        let length = self.file.read((dir, plan.file.name), retry, reader, 0).map_err(Trouble::Os)?;
-        let Some((name, companion)) = plan.file.companion.zip(self.companion.as_mut()) else { return Ok(length) };
-        reader.buffer[length] = b' ';
-        companion.read((dir, name), retry, reader, length + 1).map_err(Trouble::Os)
-    }
-}
-
-/// A file that is opened at its first reading. Where it is, is said at each: there are dozens per cgroup.
-#[derive(Debug, Default)]
-struct OpenFile {
-    handle: Option<Handle>,
-    /// Whether it was ever wanted: where a better origin has all its numbers, it is not.
-    is_used: bool,
-    /// Why it could not be opened, or read, the last time.
-    missing: Option<Errno>,
-}
-
-impl OpenFile {
-    /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
-    /// behind it.
-    fn read(
-        &mut self,
-        (dir, name): (&Path, &str),
-        retry: bool,
-        reader: &mut Reader,
-        at: usize,
-    ) -> Result<usize, Errno> {
-        if let Some(handle) = &self.handle {
-            return read_all(handle, &mut reader.buffer, at).inspect_err(|errno| {
-                self.missing = Some(*errno);
-                self.handle = None;
-                reader.room += 1;
-            });
-        }
-        self.is_used = true;
-        if let Some(errno) = self.missing.filter(|_| !retry) {
-            return Err(errno);
-        }
-        let handle = Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
-        // A lack of descriptors says nothing about the file.
-        self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
-        let handle = handle?;
-        let end = read_all(&handle, &mut reader.buffer, at).inspect_err(|errno| self.missing = Some(*errno))?;
-        if reader.keep && reader.room > 0 {
-            reader.room -= 1;
-            self.handle = Some(handle);
-        } else {
-            reader.is_short |= reader.keep;
-        }
-        Ok(end)
-    }
-}
-
-fn read_all(handle: &Handle, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Errno> {
-    let mut end = at;
-    loop {
-        if buffer.len() < end + 4096 {
-            buffer.resize(end + 8192, 0);
-        }
-        let room = buffer.len() - 1;
-        match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
-            // A file of a cgroup is written in one go: when there is room left, that was all of it.
-            Ok(read) if read < room - end => return Ok(end + read),
-            Ok(read) => end += read,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        if end - at >= LONGEST {
-            return Err(Errno::FBIG);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::snapshot::Stamp;
@@ -662,7 +327,7 @@ mod tests {
         std::fs::write(fake.dir.path().join("v2/top/memory.max"), "2000\n").unwrap();
         assert_eq!(fake.sample().get(Metric::MemoryLimit), Some(Ok(2000)));
         fake.source.sample(&mut Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH })).unwrap();
-        assert!(fake.source.above.is_empty() && fake.source.reader.room == room, "and closed when they are gone");
+        assert_eq!(fake.source.reader.room, room, "and closed when they are gone");
     }
 
     #[test]
@@ -766,7 +431,7 @@ mod tests {
     #[test]
     fn a_huge_file_is_refused() {
         let mut fake = fake(&["v2"], &[]);
-        std::fs::write(fake.dir.path().join("v2/top/own/memory.current"), vec![b'1'; LONGEST * 2]).unwrap();
+        std::fs::write(fake.dir.path().join("v2/top/own/memory.current"), vec![b'1'; file::LONGEST * 2]).unwrap();
         assert!(cause(&fake.sample(), Metric::MemoryUsage).contains("memory.current"));
     }
 

@@ -1,0 +1,390 @@
+//! One file of one cgroup: opened once, kept open while there is room, read whole.
+
+use std::collections::HashMap;
+use std::fs::File as Handle;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::super::parse::{self, ParseError};
+use super::{Plan, directory};
+use crate::snapshot::{Cause, Identity, NO_LIMIT, Values};
+
+/// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
+const LIMITS: Duration = Duration::from_secs(4);
+
+/// No file of a cgroup is longer; what is, is not read to its end.
+pub(super) const LONGEST: usize = 1 << 20;
+
+/// The file to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) plan: &'a Plan,
+    /// The cgroup's directory.
+    pub(super) dir: &'a Path,
+    /// Whether what was missing is looked for again.
+    pub(super) retry: bool,
+}
+
+/// A file of one cgroup. There are dozens per cgroup: what most of them never need lies elsewhere.
+#[derive(Debug)]
+pub(super) struct Kept {
+    own: Level,
+    /// Where those of the cgroup's ancestors count.
+    upwards: Option<Box<Upwards>>,
+    said: Option<Box<(Trouble, Cause)>>,
+    /// For each row whose number the file does not have, why.
+    lacks: Vec<Option<Cause>>,
+}
+
+/// The files around one.
+#[derive(Debug)]
+struct Upwards {
+    above: Vec<Arc<Mutex<Shared>>>,
+    /// The smallest number of all, and when it was looked for.
+    smallest: Option<(Duration, Result<Option<u64>, Trouble>)>,
+}
+
+impl Kept {
+    pub(super) fn find(at: usize, plan: &Plan, above: &mut Above, identity: &Identity) -> Option<Self> {
+        let dir = directory(plan.tree, identity)?;
+        let is_cgroup = |dir: &&Path| dir.join("cgroup.procs").exists();
+        let upwards = plan.file.smallest_upwards.then(|| {
+            let above = dir.ancestors().skip(1).take_while(is_cgroup).map(|dir| above.share(at, plan, dir)).collect();
+            Box::new(Upwards { above, smallest: None })
+        });
+        Some(Self { own: Level::new(plan), upwards, said: None, lacks: Vec::new() })
+    }
+
+    /// How many files are open.
+    pub(super) fn count_open(&self) -> usize {
+        self.own.count_open()
+    }
+
+    /// How many there are to be kept open.
+    pub(super) fn count_found(&self) -> usize {
+        self.own.files().filter(|file| file.is_used && file.missing.is_none()).count()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.own.close();
+    }
+
+    /// Why the file does not have a row's number, where that is known.
+    fn lacks(&self, row: usize) -> Option<&Cause> {
+        self.lacks.get(row)?.as_ref()
+    }
+
+    /// Whether the file may have a number that no better origin has given.
+    pub(super) fn is_wanted(&self, plan: &Plan, retry: bool, values: &Values) -> bool {
+        let mut rows = plan.rows.iter().enumerate();
+        rows.any(|(at, (metric, rank, _))| !values.served(*metric, *rank) && (retry || self.lacks(at).is_none()))
+    }
+
+    pub(super) fn miss_what_it_lacks(&self, plan: &Plan, values: &mut Values) {
+        for ((metric, rank, _), lacks) in plan.rows.iter().zip(&self.lacks) {
+            if let Some(cause) = lacks {
+                values.miss(*metric, *rank, cause.clone());
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, wanted: Wanted<'_>, reader: &mut Reader, values: &mut Values) {
+        let plan = wanted.plan;
+        if let Some(upwards) = &mut self.upwards {
+            match upwards.smallest(&mut self.own, wanted, reader) {
+                Ok(Some(value)) => {
+                    let rows = plan.rows.iter();
+                    rows.for_each(|(metric, rank, file)| values.put(*metric, *rank, scaled(value, file.scale)));
+                }
+                Ok(None) => {}
+                Err(trouble) => self.miss(plan, trouble, values),
+            }
+            return;
+        }
+        match self.own.text(wanted, reader) {
+            Ok(length) => {
+                for (at, (metric, rank, file)) in plan.rows.iter().enumerate() {
+                    match parse::number(file.format, &reader.buffer[..length]) {
+                        Ok(value) => {
+                            self.lacks.get_mut(at).map(Option::take);
+                            values.put(*metric, *rank, scaled(value, file.scale));
+                        }
+                        Err(error) => values.miss(*metric, *rank, self.lack(plan, at, error)),
+                    }
+                }
+            }
+            Err(trouble) => self.miss(plan, trouble, values),
+        }
+    }
+
+    fn miss(&mut self, plan: &Plan, trouble: Trouble, values: &mut Values) {
+        for (metric, rank, _) in &plan.rows {
+            values.miss(*metric, *rank, self.cause(plan, trouble));
+        }
+    }
+
+    /// Why a row's number is not in the text; remembered when it is not meant to be there.
+    fn lack(&mut self, plan: &Plan, row: usize, error: ParseError) -> Cause {
+        let trouble = Trouble::Parse(error);
+        match error {
+            ParseError::Missing(_) => {
+                self.lacks.resize(plan.rows.len(), None);
+                self.lacks[row].get_or_insert_with(|| Cause::new(trouble.describe(plan.file.name))).clone()
+            }
+            _ => self.cause(plan, trouble),
+        }
+    }
+
+    /// The words for a trouble, made when it is a new one.
+    fn cause(&mut self, plan: &Plan, trouble: Trouble) -> Cause {
+        match self.said.as_deref() {
+            Some((said, cause)) if *said == trouble => cause.clone(),
+            _ => {
+                let cause = Cause::new(trouble.describe(plan.file.name));
+                self.said = Some(Box::new((trouble, cause.clone())));
+                cause
+            }
+        }
+    }
+}
+
+impl Upwards {
+    /// The smallest number of a cgroup's own file and of those around it, as it is or was of late; none where none is there.
+    fn smallest(&mut self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
+        let is_fresh = |at: Duration| reader.now > at && reader.now - at < LIMITS;
+        match self.smallest {
+            Some((at, found)) if is_fresh(at) => found,
+            _ => {
+                let found = self.look(own, wanted, reader);
+                self.smallest = Some((reader.now, found));
+                found
+            }
+        }
+    }
+
+    fn look(&self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
+        let (mut smallest, mut missing) = (None, None);
+        let own = own.number(wanted, reader);
+        // What others look at too stays open, whoever comes first.
+        let keep = std::mem::replace(&mut reader.keep, true);
+        let above = self.above.iter().map(|shared| lock(shared).number(wanted, reader));
+        for found in std::iter::once(own).chain(above) {
+            match found {
+                Ok(value) => smallest = Some(smallest.map_or(value, |smallest: u64| smallest.min(value))),
+                Err(Trouble::Os(Errno::NOENT)) => {}
+                Err(trouble) => missing = Some(trouble),
+            }
+        }
+        reader.keep = keep;
+        missing.map_or(Ok(smallest), Err)
+    }
+}
+
+fn scaled(value: u64, scale: u64) -> u64 {
+    if value == NO_LIMIT { NO_LIMIT } else { value.saturating_mul(scale) }
+}
+
+/// What can be wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Os(Errno),
+    Parse(ParseError),
+}
+
+impl Trouble {
+    fn describe(self, file: &str) -> String {
+        match self {
+            Self::Os(Errno::NOENT) => {
+                format!("{file}: not there (an older kernel, or the controller is off for this cgroup)")
+            }
+            Self::Os(Errno::NODEV) => format!("{file}: the cgroup has ended"),
+            Self::Os(Errno::OPNOTSUPP) => {
+                format!("{file}: switched off in this kernel (for pressure: boot with psi=1)")
+            }
+            Self::Os(errno) => format!("{file}: {}", io::Error::from(errno)),
+            Self::Parse(error) => format!("{file} {error}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Level {
+    file: OpenFile,
+    companion: Option<OpenFile>,
+}
+
+impl Level {
+    fn new(plan: &Plan) -> Self {
+        Self { file: OpenFile::default(), companion: plan.file.companion.map(|_| OpenFile::default()) }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &OpenFile> {
+        self.companion.iter().chain([&self.file])
+    }
+
+    fn count_open(&self) -> usize {
+        self.files().filter(|file| file.handle.is_some()).count()
+    }
+
+    fn close(&mut self) {
+        self.companion.iter_mut().chain([&mut self.file]).for_each(|file| file.handle = None);
+    }
+
+    fn number(&mut self, wanted: Wanted<'_>, reader: &mut Reader) -> Result<u64, Trouble> {
+        let length = self.text(wanted, reader)?;
+        parse::number(wanted.plan.file.format, &reader.buffer[..length]).map_err(Trouble::Parse)
+    }
+
+    /// The text of the file, and of its companion behind a space; its length in `buffer`.
+    fn text(&mut self, Wanted { plan, dir, retry }: Wanted<'_>, reader: &mut Reader) -> Result<usize, Trouble> {
+        let length = self.file.read((dir, plan.file.name), retry, reader, 0).map_err(Trouble::Os)?;
+        let Some((name, companion)) = plan.file.companion.zip(self.companion.as_mut()) else { return Ok(length) };
+        reader.buffer[length] = b' ';
+        companion.read((dir, name), retry, reader, length + 1).map_err(Trouble::Os)
+    }
+}
+
+/// A file that is opened at its first reading. Where it is, is said at each: there are dozens per cgroup.
+#[derive(Debug, Default)]
+struct OpenFile {
+    handle: Option<Handle>,
+    /// Whether it was ever wanted: where a better origin has all its numbers, it is not.
+    is_used: bool,
+    /// Why it could not be opened, or read, the last time.
+    missing: Option<Errno>,
+}
+
+impl OpenFile {
+    /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
+    /// behind it.
+    fn read(
+        &mut self,
+        (dir, name): (&Path, &str),
+        retry: bool,
+        reader: &mut Reader,
+        at: usize,
+    ) -> Result<usize, Errno> {
+        if let Some(handle) = &self.handle {
+            return read_all(handle, &mut reader.buffer, at).inspect_err(|errno| {
+                self.missing = Some(*errno);
+                self.handle = None;
+                reader.room += 1;
+            });
+        }
+        self.is_used = true;
+        if let Some(errno) = self.missing.filter(|_| !retry) {
+            return Err(errno);
+        }
+        let handle = Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        // A lack of descriptors says nothing about the file.
+        self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
+        let handle = handle?;
+        let end = read_all(&handle, &mut reader.buffer, at).inspect_err(|errno| self.missing = Some(*errno))?;
+        if reader.keep && reader.room > 0 {
+            reader.room -= 1;
+            self.handle = Some(handle);
+        } else {
+            reader.is_short |= reader.keep;
+        }
+        Ok(end)
+    }
+}
+
+fn read_all(handle: &Handle, buffer: &mut Vec<u8>, at: usize) -> Result<usize, Errno> {
+    let mut end = at;
+    loop {
+        if buffer.len() < end + 4096 {
+            buffer.resize(end + 8192, 0);
+        }
+        let room = buffer.len() - 1;
+        match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
+            // A file of a cgroup is written in one go: when there is room left, that was all of it.
+            Ok(read) if read < room - end => return Ok(end + read),
+            Ok(read) => end += read,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if end - at >= LONGEST {
+            return Err(Errno::FBIG);
+        }
+    }
+}
+
+/// The files of the cgroups that containers lie in, each read once in a reading however many lie there.
+#[derive(Debug, Default)]
+pub(super) struct Above(HashMap<(usize, PathBuf), Arc<Mutex<Shared>>>);
+
+impl Above {
+    /// The file of a plan in a directory.
+    fn share(&mut self, at: usize, plan: &Plan, dir: &Path) -> Arc<Mutex<Shared>> {
+        let shared = self.0.entry((at, dir.to_owned())).or_insert_with(|| {
+            let (dir, level) = (dir.to_owned(), Level::new(plan));
+            Arc::new(Mutex::new(Shared { dir, level, found: None }))
+        });
+        Arc::clone(shared)
+    }
+
+    /// Forgets the files around containers that are gone; how many were open.
+    pub(super) fn leave(&mut self) -> usize {
+        let mut closed = 0;
+        self.0.retain(|_, shared| {
+            let stays = Arc::strong_count(shared) > 1;
+            if !stays {
+                closed += lock(shared).level.count_open();
+            }
+            stays
+        });
+        closed
+    }
+}
+
+/// A file that many look at, and what was found in it in which turn.
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    level: Level,
+    found: Option<(u64, Result<u64, Trouble>)>,
+}
+
+impl Shared {
+    fn number(&mut self, wanted: Wanted<'_>, reader: &mut Reader) -> Result<u64, Trouble> {
+        match self.found {
+            Some((turn, found)) if turn == reader.turn => found,
+            _ => {
+                let found = self.level.number(Wanted { dir: &self.dir, ..wanted }, reader);
+                self.found = Some((reader.turn, found));
+                found
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What files are read with.
+#[derive(Debug)]
+pub(super) struct Reader {
+    buffer: Vec<u8>,
+    /// How many more files may be kept open.
+    pub(super) room: usize,
+    /// Whether those of the cgroup that is read may be, …
+    pub(super) keep: bool,
+    /// … and whether there was no room for one.
+    pub(super) is_short: bool,
+    /// Counts the readings, those of what has ended too.
+    pub(super) turn: u64,
+    /// When this one began.
+    pub(super) now: Duration,
+}
+
+impl Reader {
+    pub(super) fn new(room: usize) -> Self {
+        Self { buffer: vec![0; 8192], room, keep: true, is_short: false, turn: 0, now: Duration::ZERO }
+    }
+}
