@@ -194,7 +194,8 @@ fn readings(containers: &Containers) -> Vec<Row> {
             times.entry(what).or_default().push(spent() - began);
         };
         timed("floor", &mut || files.pread());
-        timed("files", &mut || files.source());
+        let mut empty = files.snapshot.clone();
+        timed("files", &mut || files.source(&mut empty));
         timed("anew", &mut || files.anew());
         let mut now = None;
         timed("tick", &mut || now = Some(machine.read()));
@@ -257,7 +258,8 @@ impl Floor {
         let mut floor = Self { snapshot: empty, source, kept: Vec::new(), buffer: vec![0; 16_384] };
         let known: Vec<PathBuf> = open_files().into_iter().map(|(path, _)| path).collect();
         let before = known.len();
-        floor.source();
+        let mut empty = floor.snapshot.clone();
+        floor.source(&mut empty);
         // What the source has opened comes behind what was open before, in the order of descriptors.
         let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
         known.into_iter().for_each(|path| *seen.entry(path).or_default() += 1);
@@ -271,9 +273,8 @@ impl Floor {
         floor
     }
 
-    fn source(&mut self) {
-        let mut now = self.snapshot.clone();
-        self.source.sample(&mut now).unwrap();
+    fn source(&mut self, into: &mut Snapshot) {
+        self.source.sample(into).unwrap();
     }
 
     fn pread(&mut self) {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::super::parse::{self, ParseError};
 use super::{Plan, directory};
+use crate::metrics::File;
 use crate::snapshot::{Cause, Identity, NO_LIMIT, Values};
 
 /// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
@@ -23,10 +24,26 @@ pub(super) const LONGEST: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) plan: &'a Plan,
-    /// The cgroup's directory.
-    pub(super) dir: &'a Path,
+    pub(super) place: Place<'a>,
     /// Whether what was missing is looked for again.
     pub(super) retry: bool,
+}
+
+/// Where a file is: asked for only when it is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    Of(&'a Identity),
+    In(&'a Path),
+}
+
+impl Wanted<'_> {
+    fn open(&self, name: &str) -> Result<Handle, Errno> {
+        let dir = match self.place {
+            Place::Of(identity) => directory(self.plan.tree, identity).ok_or(Errno::NOENT)?,
+            Place::In(dir) => dir,
+        };
+        Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
 }
 
 /// A file of one cgroup. There are dozens per cgroup: what most of them never need lies elsewhere.
@@ -240,11 +257,12 @@ impl Level {
     }
 
     /// The text of the file, and of its companion behind a space; its length in `buffer`.
-    fn text(&mut self, Wanted { plan, dir, retry }: Wanted<'_>, reader: &mut Reader) -> Result<usize, Trouble> {
-        let length = self.file.read((dir, plan.file.name), retry, reader, 0).map_err(Trouble::Os)?;
-        let Some((name, companion)) = plan.file.companion.zip(self.companion.as_mut()) else { return Ok(length) };
+    fn text(&mut self, wanted: Wanted<'_>, reader: &mut Reader) -> Result<usize, Trouble> {
+        let File { name, companion, .. } = wanted.plan.file;
+        let length = self.file.read(name, wanted, reader, 0).map_err(Trouble::Os)?;
+        let Some((name, companion)) = companion.zip(self.companion.as_mut()) else { return Ok(length) };
         reader.buffer[length] = b' ';
-        companion.read((dir, name), retry, reader, length + 1).map_err(Trouble::Os)
+        companion.read(name, wanted, reader, length + 1).map_err(Trouble::Os)
     }
 }
 
@@ -261,13 +279,7 @@ struct OpenFile {
 impl OpenFile {
     /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
     /// behind it.
-    fn read(
-        &mut self,
-        (dir, name): (&Path, &str),
-        retry: bool,
-        reader: &mut Reader,
-        at: usize,
-    ) -> Result<usize, Errno> {
+    fn read(&mut self, name: &str, wanted: Wanted<'_>, reader: &mut Reader, at: usize) -> Result<usize, Errno> {
         if let Some(handle) = &self.handle {
             return read_all(handle, &mut reader.buffer, at).inspect_err(|errno| {
                 self.missing = Some(*errno);
@@ -276,10 +288,10 @@ impl OpenFile {
             });
         }
         self.is_used = true;
-        if let Some(errno) = self.missing.filter(|_| !retry) {
+        if let Some(errno) = self.missing.filter(|_| !wanted.retry) {
             return Err(errno);
         }
-        let handle = Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        let handle = wanted.open(name);
         // A lack of descriptors says nothing about the file.
         self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
         let handle = handle?;
@@ -355,7 +367,7 @@ impl Shared {
         match self.found {
             Some((turn, found)) if turn == reader.turn => found,
             _ => {
-                let found = self.level.number(Wanted { dir: &self.dir, ..wanted }, reader);
+                let found = self.level.number(Wanted { place: Place::In(&self.dir), ..wanted }, reader);
                 self.found = Some((reader.turn, found));
                 found
             }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::file::{Above, Kept, Reader, Wanted};
+use self::file::{Above, Kept, Place, Reader, Wanted};
 use super::scarce::{Activity, choose};
 use super::{Source, SourceError};
 use crate::metrics::{File, Metric, Origin};
@@ -155,14 +155,13 @@ impl Source for CgroupFiles {
             for (plan, kept) in self.plans.iter().zip(&mut open.files) {
                 match kept {
                     Some(kept) if kept.is_wanted(plan, retry, values) => {
-                        let Some(dir) = directory(plan.tree, identity) else { continue };
-                        kept.read(Wanted { plan, dir, retry }, &mut self.reader, values);
+                        kept.read(Wanted { plan, place: Place::Of(identity), retry }, &mut self.reader, values);
                     }
                     Some(kept) => kept.miss_what_it_lacks(plan, values),
                     None => {}
                 }
             }
-            unlimited(&self.plans, identity, values);
+            unlimited(&self.plans, &open.files, values);
             if let Some(Ok(used)) = values.get(Metric::CpuUsage) {
                 open.activity.note(used);
             }
@@ -200,12 +199,11 @@ fn directory(tree: Tree, identity: &Identity) -> Option<&Path> {
 
 /// Where no tree has a file for a limit, at no level, no limit can have been set: the root, or a controller that is
 /// off. A file that is there and cannot be read has left its cause instead.
-fn unlimited(plans: &[Plan], identity: &Identity, values: &mut Values) {
-    for plan in plans.iter().filter(|plan| plan.file.smallest_upwards && directory(plan.tree, identity).is_some()) {
-        for (metric, rank, _) in &plan.rows {
-            if values.get(*metric).is_none() {
-                values.put(*metric, *rank, NO_LIMIT);
-            }
+fn unlimited(plans: &[Plan], files: &[Option<Kept>], values: &mut Values) {
+    let kept = plans.iter().zip(files).filter(|(plan, kept)| plan.file.smallest_upwards && kept.is_some());
+    for (metric, rank, _) in kept.flat_map(|(plan, _)| &plan.rows) {
+        if values.get(*metric).is_none() {
+            values.put(*metric, *rank, NO_LIMIT);
         }
     }
 }
