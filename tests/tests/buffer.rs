@@ -68,6 +68,26 @@ fn what_waits_survives_the_agent_however_it_ends() {
 }
 
 #[test]
+fn what_a_full_server_refuses_survives_the_agent_too() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let dir = tempfile::tempdir().unwrap();
+    let agent = start(&valkey, dir.path());
+    eventually(PATIENCE, || (samples(&valkey) > 0).then_some(())).expect("no history");
+    valkey.query::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(agent.says("Error storing metrics", PATIENCE), "{}", agent.said());
+    let before = samples(&valkey);
+    std::thread::sleep(Duration::from_secs(4));
+    agent.end(libc::SIGKILL);
+    valkey.query::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    let agent = start(&valkey, dir.path());
+    assert!(agent.says("of an earlier run wait", PATIENCE), "{}", agent.said());
+    // A reading every 200 ms for four seconds, of which those before the end may not have been copied.
+    let told = || (samples(&valkey) >= before + 15).then_some(());
+    eventually(Duration::from_millis(1500), told).unwrap_or_else(|| panic!("{} {before}", samples(&valkey)));
+    times(&valkey);
+}
+
+#[test]
 fn a_second_agent_on_one_directory_says_so_and_goes_on_in_memory() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let dir = tempfile::tempdir().unwrap();

@@ -335,6 +335,25 @@ fn two_of_one_name_have_a_key_each_and_names_can_be_left_out() {
 }
 
 #[test]
+fn a_container_of_half_a_second_is_called_what_its_environment_says() {
+    // Nobody tells the agent where this engine keeps its files and its socket.
+    let (docker, valkey, _agent) = world!();
+    // Side by side it takes longer until what the engine has started becomes the container's own process.
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let valkey = &valkey;
+            scope.spawn(move || {
+                let name = format!("brief-{number}");
+                let container = docker.run(&["--env", &format!("CONTAINER_NAME={name}")], BUSYBOX, &["sleep", "10000"]);
+                std::thread::sleep(Duration::from_millis(500));
+                drop(container);
+                report(valkey, &name, |report| report.status == "exited");
+            });
+        }
+    });
+}
+
+#[test]
 fn containers_that_end_at_once_are_each_told_of_once() {
     let (docker, valkey, _agent) = asking!();
     let names: Vec<String> = (0..12).map(|at| own(&format!("brief-{at}"))).collect();

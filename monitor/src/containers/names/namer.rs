@@ -15,9 +15,17 @@ use crate::containers::registry::Registry;
 use crate::snapshot::{CgroupId, Stamp};
 
 /// When a name is looked for again that neither the runtime nor the first process has given yet: at first that process is
-/// the runtime's own, which has not become the container's.
-const AGAIN: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
+/// the runtime's own, which has not become the container's. A container may have ended half a second after it has.
+const AGAIN: [Duration; 8] = [
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(300),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
 
 /// How often is looked whether a name has changed.
 const FOLLOW: Duration = Duration::from_secs(5);

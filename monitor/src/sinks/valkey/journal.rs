@@ -11,6 +11,9 @@ use super::backlog::{Backlog, Entry};
 use super::spool::{Change, Found, Spool, SpoolError};
 use crate::snapshot::Stamp;
 
+/// What waits for longer is copied, whatever the reason: a server may take reports, and refuse the history.
+const LONG: Duration = Duration::from_secs(2);
+
 /// After the disk has refused, it is left alone for so long.
 const REST: Duration = Duration::from_secs(5);
 
@@ -92,7 +95,7 @@ impl Journal {
     }
 
     /// Begins to bring the copy in step, unless that is under way or needless. What has only just come is copied only if
-    /// it is to `wait`.
+    /// it is to `wait`: while all goes well, it is written before it could be.
     pub(super) fn follow(&mut self, backlog: &Backlog, wait: bool, now: Stamp) {
         if self.is_busy() || self.rests_until.is_some_and(|until| Instant::now() < until) {
             return;
@@ -103,7 +106,7 @@ impl Journal {
         let made = |entry: &Entry| now.wall - now.mono.saturating_sub(entry.made);
         let added: Vec<(Entry, SystemTime)> = backlog
             .entries()
-            .filter(|entry| wait && !known.contains(&entry.seq))
+            .filter(|entry| (wait || entry.made + LONG <= now.mono) && !known.contains(&entry.seq))
             .map(|entry| (entry.clone(), made(entry)))
             .collect();
         if removed.is_empty() && added.is_empty() {
@@ -159,6 +162,13 @@ mod tests {
         backlog
     }
 
+    /// Just made.
+    fn fresh() -> Backlog {
+        let mut backlog = Backlog::new(Duration::from_secs(3600));
+        backlog.push(Stream::history("web"), Id { millis: 1, seq: 0 }, "{}".into(), now().mono);
+        backlog
+    }
+
     fn push(backlog: &mut Backlog, seconds: std::ops::Range<u64>) {
         for second in seconds {
             let id = Id { millis: second * 1000, seq: 0 };
@@ -181,7 +191,7 @@ mod tests {
         let (mut journal, found) = open(dir.path());
         assert!(found.is_empty());
         let mut waiting = backlog(4);
-        journal.follow(&waiting, false, now());
+        journal.follow(&fresh(), false, now());
         assert!(!journal.is_busy(), "nothing is copied while all goes well");
         follow(&mut journal, &waiting).await;
         let first = waiting.entries().next().unwrap().clone();

@@ -245,7 +245,7 @@ impl Valkey {
                     Ok(report) => {
                         self.record(report);
                         // The one before is not answered yet, or nobody can be asked.
-                        self.copy(attempt.is_some() || self.link.is_none());
+                        self.copy(attempt.is_some() || self.is_away());
                     }
                     Err(broadcast::error::RecvError::Lagged(missed)) => self.miss(missed),
                     Err(broadcast::error::RecvError::Closed) => open = false,
@@ -254,7 +254,7 @@ impl Valkey {
                     attempt = None;
                     if let Some(done) = done {
                         self.conclude(done);
-                        self.copy(self.link.is_none());
+                        self.copy(self.is_away());
                     }
                 }
                 () = async { if let Some(journal) = &mut self.journal { journal.changed().await } },
@@ -275,6 +275,11 @@ impl Valkey {
                 self.backlog.restore(entry);
             }
         }
+    }
+
+    /// Whether nobody takes reports: the server cannot be reached, or refuses them.
+    fn is_away(&self) -> bool {
+        self.link.is_none() || self.away.is_some()
     }
 
     /// Begins to bring the copy on disk in step. What has only just come is copied only if it is to `wait`.
