@@ -182,11 +182,11 @@ fn detach_removes_everything_and_says_what() {
     let ended = agent.end(libc::SIGTERM);
     assert!(ended.status.success() && ended.said.contains("goes on counting"), "{}", ended.said);
     let linked = world.linked();
-    assert_eq!(linked.len(), 6);
+    assert_eq!(linked.len(), 5);
     let there = ids_of_all_links();
     assert!(linked.iter().all(|(link, _)| there.contains(link)), "the kernel goes on counting");
     let (code, said) = world.run(&["detach"]);
-    assert_eq!((code, said.lines().filter(|line| line.starts_with("removed link")).count()), (Some(0), 6), "{said}");
+    assert_eq!((code, said.lines().filter(|line| line.starts_with("removed link")).count()), (Some(0), 5), "{said}");
     assert!(!world.pins.exists());
     // The kernel frees links a moment later.
     let gone = || {
