@@ -63,6 +63,10 @@ pub(crate) fn holes(samples: &[Sample], gaps: &[Gap]) -> Vec<String> {
 
 fn hole(before: &Sample, after: &Sample, gaps: &[Gap]) -> Option<String> {
     let Ok(apart) = after.at.duration_since(before.at) else { return Some(format!("{:?} comes too late", after.at)) };
+    // An agent that is told to stop while a reading takes long says goodbye out of the one before.
+    if apart.is_zero() && after.status == "exited" && after.interval.is_none() && after.counts == before.counts {
+        return None;
+    }
     if after.interval.is_some_and(|interval| apart.abs_diff(interval) < INTERVAL / 10) && !apart.is_zero() {
         return None;
     }
