@@ -263,13 +263,13 @@ impl Attaching<'_> {
         let exchanged = ProgramArray::try_from(now).and_then(|mut now| now.set(0, &counting, 0));
         exchanged.map_err(|error| told(Step::Exchange, &error))?;
         if let Some(link) = kept.and_then(|kept| kept.link(name)) {
-            let program = kept.and_then(|kept| kept.program(name)).filter(|_| may_miss);
+            let program = kept.filter(|_| may_miss).and_then(|kept| kept.program(name));
             self.entrances.extend(program.map(|program| Entrance::new(name, program)));
             return Ok(Some(link));
         }
         self.load_tracing(name, hook)?;
         let program = program(self.ebpf, name)?;
-        let entrance = program.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?));
+        let entrance = may_miss.then(|| program.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?))).transpose();
         let entrance = entrance.map_err(|error| told(Step::AttachTracing, &error))?;
         macro_rules! attach {
             ($kind:ty $(, $place:expr)?) => {{
@@ -284,10 +284,11 @@ impl Attaching<'_> {
             Hook::Exit(_) => attach!(FExit),
             _ => attach!(RawTracePoint, name),
         };
-        let pinned = kept.map_or(Ok(()), |kept| kept.keep_program(name, entrance.as_fd()));
-        if may_miss {
-            self.entrances.push(Entrance::new(name, entrance));
-        }
+        let pinned = match (kept, &entrance) {
+            (Some(kept), Some(entrance)) => kept.keep_program(name, entrance.as_fd()),
+            _ => Ok(()),
+        };
+        self.entrances.extend(entrance.map(|program| Entrance::new(name, program)));
         let Some((link, kept)) = link.zip(kept) else { return Ok(None) };
         pinned.map_err(|error| told(Step::Pin, &error))?;
         let link = link.map_err(|error| told(Step::Pin, &error))?;

@@ -4,7 +4,7 @@
 //! <directory>/agent                who holds it (see `crate::lock`)
 //! <directory>/<object>/maps/*      by the maps' names
 //! <directory>/<object>/links/*     by the programs' names
-//! <directory>/<object>/programs/*  what stands at tracepoints and functions, likewise
+//! <directory>/<object>/programs/*  those that may miss events, likewise
 //! ```
 
 use std::fs;
