@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];
+const OBJECTS: [&str; 7] = ["network", "process", "lifecycle", "cpu", "controllers", "memory", "tasks"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SYSTEM_MONITOR_EBPF_OBJECTS");

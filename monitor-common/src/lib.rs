@@ -166,12 +166,44 @@ pub struct Cpu {
     pub shown_user: u64,
     /// What it last told to be in the kernel.
     pub shown_system: u64,
-    /// 1 where the next two are known.
-    pub has_quota: u64,
-    /// Periods in which a quota was enforced.
+}
+
+/// Stands for a number that is not known: the controller is off for the cgroup, or the kernel does not show it.
+pub const UNKNOWN: u64 = u64::MAX;
+
+/// What a pass over the cgroups of a tree found of the controllers of one: of each what it knows of the cgroup with all that
+/// is below it, or [`UNKNOWN`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Controllers {
+    /// The cgroup.
+    pub cgroup: u64,
+    /// 1 where it has a process.
+    pub populated: u64,
+    /// 1 where it is frozen by the v2 freezer.
+    pub frozen: u64,
+    /// 1 where no average of pressure shows anything, and nothing has happened that could change that.
+    pub at_ease: u64,
+    /// Periods in which a CPU quota was enforced.
     pub periods: u64,
     /// Those in which it ran out.
     pub throttled: u64,
+    /// Pages that are charged.
+    pub pages: u64,
+    /// The most that ever were.
+    pub most_pages: u64,
+    /// Pages in swap; in a v1 tree those in memory as well.
+    pub swapped_pages: u64,
+    /// Processes killed for want of memory.
+    pub oom_kills: u64,
+    /// Another number whenever `memory.stat` may say something else.
+    pub statistics: u64,
+    /// Tasks.
+    pub tasks: u64,
+    /// 1 where it is frozen by the v1 freezer, 0 where it is not.
+    pub frozen_v1: u64,
+    /// 0 where no device has been written to or read.
+    pub first_device: u64,
 }
 
 /// What a pass over the cgroups found of the memory of one, with all that is below it, in bytes.

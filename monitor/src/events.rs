@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_names_what_is_there_and_what_is_not() {
-        let text = heartbeat(&container(&[(Metric::ProcessCount, 0, 3), (Metric::MemoryUsage, 1, 1 << 20)]));
+        let text = heartbeat(&container(&[(Metric::ProcessCount, 0, 3), (Metric::MemoryUsage, 2, 1 << 20)]));
         assert!(text.starts_with("1.0 MiB, 3 processes, sources: memory from cgroup2"), "{text}");
         assert!(text.contains("absent: cpu, network"), "{text}");
     }

@@ -3,11 +3,13 @@
 //! Reading, JSON, the terminal tables and `docs/metrics.md` are loops over it. A number that a kernel file already
 //! has is added by adding its row; one that eBPF counts needs the field and the increment as well.
 
+use std::time::Duration;
+
 use monitor_common::{Memory, Network, Processes};
 
-use crate::readings::{CpuTime, Disk, Filesystem, Interfaces, Machine, Read, Tasks};
+use crate::readings::{Controllers, CpuTime, Disk, Filesystem, Interfaces, Machine, Read, Tasks};
 use crate::report::{Derived, View};
-use crate::snapshot::NO_LIMIT;
+use crate::snapshot::{Mark, NO_LIMIT};
 
 /// Whether a number only ever grows within a container's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +101,50 @@ pub struct File {
     pub scale: u64,
     /// Whether the smallest value on the way to the root counts.
     pub smallest_upwards: bool,
+    /// What it was called before, where a kernel has it under that name alone.
+    pub older: Option<&'static str>,
+    /// How long what was read holds: for so long the kernel, or who sets it, says nothing new.
+    pub holds: Duration,
+    /// What tells that it still says the same.
+    pub mark: Option<Mark>,
 }
+
+/// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
+const LIMITS: Duration = Duration::from_secs(4);
+
+/// The kernel averages pressure each two seconds (`PSI_FREQ`, `kernel/sched/psi.c`); a reading in between would say the same,
+/// and one a little early must not skip one.
+const AVERAGES: Duration = Duration::from_millis(1_500);
 
 impl File {
     const fn new(name: &'static str, format: Format) -> Self {
-        Self { name, companion: None, format, scale: 1, smallest_upwards: false }
+        let (companion, older, holds, mark) = (None, None, Duration::ZERO, None);
+        Self { name, companion, format, scale: 1, smallest_upwards: false, older, holds, mark }
+    }
+
+    /// A pressure file.
+    const fn average(name: &'static str, line: &'static str) -> Self {
+        Self::new(name, Format::Nested(line, "avg10")).holding(AVERAGES)
+    }
+
+    /// A file of statistics on memory.
+    const fn memory(key: &'static str) -> Self {
+        Self::new("memory.stat", Format::Flat(key)).marked(Mark::Memory)
+    }
+
+    const fn holding(mut self, time: Duration) -> Self {
+        self.holds = time;
+        self
+    }
+
+    const fn marked(mut self, mark: Mark) -> Self {
+        self.mark = Some(mark);
+        self
+    }
+
+    const fn or_older(mut self, name: &'static str) -> Self {
+        self.older = Some(name);
+        self
     }
 
     const fn times(mut self, scale: u64) -> Self {
@@ -113,7 +154,7 @@ impl File {
 
     const fn upwards(mut self) -> Self {
         self.smallest_upwards = true;
-        self
+        self.holding(LIMITS)
     }
 
     const fn with(mut self, companion: &'static str) -> Self {
@@ -134,7 +175,9 @@ pub enum Origin {
     /// eBPF: the programs that must be attached, and the field of what is counted of processes.
     Processes(&'static [&'static str], fn(&Processes) -> u64),
     /// eBPF: a pass over all cgroups that takes their CPU time.
-    CpuPass(fn(&CpuTime) -> Option<u64>),
+    CpuPass(fn(&CpuTime) -> u64),
+    /// eBPF: a pass over all cgroups that takes what the controllers know of them.
+    ControllerPass(fn(&Controllers) -> Option<u64>),
     /// eBPF: a pass over all cgroups that takes their memory.
     MemoryPass(fn(&Memory) -> u64),
     /// eBPF: a pass over all tasks.
@@ -156,6 +199,8 @@ pub enum Origin {
 /// The programs that the passes run once per cgroup and per task.
 pub const CPU_PASS: &str = "cgroup_cpu";
 /// See [`CPU_PASS`].
+pub const CONTROLLER_PASS: &str = "cgroup_controllers";
+/// See [`CPU_PASS`].
 pub const MEMORY_PASS: &str = "cgroup_memory";
 /// See [`CPU_PASS`].
 pub const TASK_PASS: &str = "task";
@@ -166,6 +211,7 @@ impl Origin {
         match self {
             Self::Network(programs, _) | Self::Processes(programs, _) => programs,
             Self::CpuPass(_) => &[CPU_PASS],
+            Self::ControllerPass(_) => &[CONTROLLER_PASS],
             Self::MemoryPass(_) => &[MEMORY_PASS],
             Self::TaskPass(_) => &[TASK_PASS],
             _ => &[],
@@ -177,9 +223,12 @@ impl Origin {
         match self {
             Self::V2(_) => "cgroup2",
             Self::V1(..) => "cgroup1",
-            Self::Network(..) | Self::Processes(..) | Self::CpuPass(_) | Self::MemoryPass(_) | Self::TaskPass(_) => {
-                "ebpf"
-            }
+            Self::Network(..)
+            | Self::Processes(..)
+            | Self::CpuPass(_)
+            | Self::ControllerPass(_)
+            | Self::MemoryPass(_)
+            | Self::TaskPass(_) => "ebpf",
             Self::Tasks(_) | Self::Interfaces(_) | Self::Machine(_) | Self::Root(_) => "procfs",
             Self::Filesystem(_) | Self::Disk(_) => "statfs",
         }
@@ -193,6 +242,7 @@ impl std::fmt::Display for Origin {
             Self::V1(_, file) => write!(f, "{} (cgroup v1)", file.name),
             Self::Network(programs, _) | Self::Processes(programs, _) => write!(f, "eBPF {}", programs.join(", ")),
             Self::CpuPass(_) => write!(f, "eBPF {CPU_PASS}"),
+            Self::ControllerPass(_) => write!(f, "eBPF {CONTROLLER_PASS}"),
             Self::MemoryPass(_) => write!(f, "eBPF {MEMORY_PASS}"),
             Self::TaskPass(_) => write!(f, "eBPF {TASK_PASS}"),
             Self::Tasks(_) => f.write_str("/proc/PID"),
@@ -297,7 +347,7 @@ metrics! {
     /// CPUs of the cpuset, else the machine's.
     CpuPercent = Field("cpu_percent"), Gauge, Percent, Derived(|v| Ok((v.real(Metric::CpuUsageCores)? / v.cpu_allowance()? * 100.0).min(100.0)));
     /// Memory charged to the container, page cache included.
-    MemoryUsage = Field("memory_usage_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.usage), V2(File::new("memory.current", Single)), V1("memory", File::new("memory.usage_in_bytes", Single)), Root(|m| m.memory_used.clone())]);
+    MemoryUsage = Field("memory_usage_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.usage), ControllerPass(|c| c.memory), V2(File::new("memory.current", Single)), V1("memory", File::new("memory.usage_in_bytes", Single)), Root(|m| m.memory_used.clone())]);
     /// Memory in percent of the smallest limit on the way to the root, else of the machine's memory.
     MemoryPercent = Field("memory_percent"), Gauge, Percent, Derived(|v| Ok(v.real(Metric::MemoryUsage)? / v.memory_allowance()? * 100.0));
     /// Bytes received: IP bytes of the container's own sockets, loopback included (eBPF), or all interfaces of its
@@ -306,9 +356,9 @@ metrics! {
     /// Bytes sent, likewise.
     NetworkTxBytes = Field("network_tx_bytes"), Counter, Bytes, Read(&[Network(EGRESS, |n| n.tx_bytes), Interfaces(|i| i.tx_bytes)]);
     /// Bytes read from block devices.
-    DiskReadBytes = Field("disk_read_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "rbytes"))), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Read"))), V1("blkio", File::new("blkio.throttle.io_service_bytes", Operation("Read")))]);
+    DiskReadBytes = Field("disk_read_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "rbytes")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Read")).or_older("blkio.throttle.io_service_bytes").marked(Mark::Io))]);
     /// Bytes written to block devices.
-    DiskWriteBytes = Field("disk_write_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "wbytes"))), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Write"))), V1("blkio", File::new("blkio.throttle.io_service_bytes", Operation("Write")))]);
+    DiskWriteBytes = Field("disk_write_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "wbytes")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Write")).or_older("blkio.throttle.io_service_bytes").marked(Mark::Io))]);
     /// What the container's root filesystem holds: allocated blocks, mounts excluded, hard links once.
     DiskUsage = Field("disk_usage_bytes"), Gauge, Bytes, Read(&[Disk(|d| d.used_bytes.clone())]);
     /// Size of the filesystem that the container's root lies on.
@@ -339,28 +389,28 @@ metrics! {
     /// Enforcement periods in which the quota ran out, in percent of those in the interval.
     CpuThrottledPercent = Field("cpu.throttled_percent"), Gauge, Percent, Derived(|v| v.share(Metric::CpuThrottled, Metric::CpuPeriods));
     /// Enforcement periods in which the quota ran out.
-    CpuThrottled = Field("cpu.throttled_periods"), Counter, Count, Read(&[CpuPass(|c| Some(c.quota?.1)), V2(File::new("cpu.stat", Flat("nr_throttled"))), V1("cpu", File::new("cpu.stat", Flat("nr_throttled")))]);
+    CpuThrottled = Field("cpu.throttled_periods"), Counter, Count, Read(&[ControllerPass(|c| c.throttled), V2(File::new("cpu.stat", Flat("nr_throttled"))), V1("cpu", File::new("cpu.stat", Flat("nr_throttled")))]);
     /// Time in which some task waited for a CPU, percent of the last ten seconds.
-    CpuPressure = Field("cpu.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("cpu.pressure", Nested("some", "avg10")))]);
+    CpuPressure = Field("cpu.pressure_some_avg10"), Gauge, Percent, Read(&[ControllerPass(|c| c.pressure), V2(File::average("cpu.pressure", "some"))]);
 
     /// Memory that reclaim cannot take back easily: usage less inactive page cache.
     MemoryWorkingSet = Field("memory.working_set_bytes"), Gauge, Bytes, Derived(|v| Ok((v.real(Metric::MemoryUsage)? - v.real(Metric::MemoryInactiveFile)?).max(0.0)));
     /// The smallest memory limit on the way to the root.
     MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards()), V1("memory", File::new("memory.limit_in_bytes", Single).upwards())]);
     /// Anonymous memory.
-    MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.anon), V2(File::new("memory.stat", Flat("anon"))), V1("memory", File::new("memory.stat", Flat("total_rss")))]);
+    MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.anon), V2(File::memory("anon")), V1("memory", File::memory("total_rss"))]);
     /// Page cache.
-    MemoryFile = Field("memory.file_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.file), V2(File::new("memory.stat", Flat("file"))), V1("memory", File::new("memory.stat", Flat("total_cache")))]);
+    MemoryFile = Field("memory.file_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.file), V2(File::memory("file")), V1("memory", File::memory("total_cache"))]);
     /// Swap in use.
-    MemorySwap = Field("memory.swap_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.swap.current", Single)), V1("memory", File::new("memory.stat", Flat("total_swap")))]);
+    MemorySwap = Field("memory.swap_bytes"), Gauge, Bytes, Read(&[ControllerPass(|c| c.swap), V2(File::new("memory.swap.current", Single)), V1("memory", File::memory("total_swap"))]);
     /// The most memory ever charged.
-    MemoryPeak = Field("memory.peak_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.peak", Single)), V1("memory", File::new("memory.max_usage_in_bytes", Single))]);
+    MemoryPeak = Field("memory.peak_bytes"), Gauge, Bytes, Read(&[ControllerPass(|c| c.memory_peak), V2(File::new("memory.peak", Single)), V1("memory", File::new("memory.max_usage_in_bytes", Single))]);
     /// Processes killed for want of memory.
-    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[MemoryPass(|m| m.oom_kills), V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["sched_process_exit"], |p| p.oom_kills)]);
+    OomKills = Field("memory.oom_kills"), Counter, Count, Read(&[MemoryPass(|m| m.oom_kills), ControllerPass(|c| c.oom_kills), V2(File::new("memory.events", Flat("oom_kill"))), V1("memory", File::new("memory.oom_control", Flat("oom_kill"))), Processes(&["sched_process_exit"], |p| p.oom_kills)]);
     /// Time in which some task waited for memory, percent of the last ten seconds.
-    MemoryPressureSome = Field("memory.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("some", "avg10")))]);
+    MemoryPressureSome = Field("memory.pressure_some_avg10"), Gauge, Percent, Read(&[ControllerPass(|c| c.pressure), V2(File::average("memory.pressure", "some"))]);
     /// Time in which all tasks waited for memory, percent of the last ten seconds.
-    MemoryPressureFull = Field("memory.pressure_full_avg10"), Gauge, Percent, Read(&[V2(File::new("memory.pressure", Nested("full", "avg10")))]);
+    MemoryPressureFull = Field("memory.pressure_full_avg10"), Gauge, Percent, Read(&[ControllerPass(|c| c.pressure), V2(File::average("memory.pressure", "full"))]);
 
     /// Packets received, a datagram that comes in fragments being one.
     NetworkRxPackets = Field("network.rx_packets"), Counter, Count, Read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]);
@@ -372,18 +422,18 @@ metrics! {
     NetworkTxRate = Field("network.tx_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::NetworkTxBytes));
 
     /// Read operations on block devices.
-    IoReads = Field("io.read_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "rios"))), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Read"))), V1("blkio", File::new("blkio.throttle.io_serviced", Operation("Read")))]);
+    IoReads = Field("io.read_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "rios")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Read")).or_older("blkio.throttle.io_serviced").marked(Mark::Io))]);
     /// Write operations on block devices.
-    IoWrites = Field("io.write_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "wios"))), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Write"))), V1("blkio", File::new("blkio.throttle.io_serviced", Operation("Write")))]);
+    IoWrites = Field("io.write_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "wios")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Write")).or_older("blkio.throttle.io_serviced").marked(Mark::Io))]);
     /// Bytes read per second.
     IoReadRate = Field("io.read_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::DiskReadBytes));
     /// Bytes written per second.
     IoWriteRate = Field("io.write_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::DiskWriteBytes));
     /// Time in which some task waited for a block device, percent of the last ten seconds.
-    IoPressure = Field("io.pressure_some_avg10"), Gauge, Percent, Read(&[V2(File::new("io.pressure", Nested("some", "avg10")))]);
+    IoPressure = Field("io.pressure_some_avg10"), Gauge, Percent, Read(&[ControllerPass(|c| c.pressure), V2(File::average("io.pressure", "some"))]);
 
     /// Tasks: every thread of every process.
-    Threads = Field("processes.threads"), Gauge, Count, Read(&[V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), TaskPass(|t| t.threads.clone()), Tasks(|t| t.threads.clone())]);
+    Threads = Field("processes.threads"), Gauge, Count, Read(&[ControllerPass(|c| c.tasks), V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), TaskPass(|t| t.threads.clone()), Tasks(|t| t.threads.clone())]);
     /// The smallest limit of tasks on the way to the root.
     PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards()), V1("pids", File::new("pids.max", Single).upwards())]);
     /// Processes created, since counting began.
@@ -417,23 +467,23 @@ metrics! {
     InodesTotal = Field("disk.inodes_total"), Gauge, Count, Read(&[Filesystem(|f| f.inodes_total)]);
 
     /// CPU time used.
-    CpuUsage = Ingredient("cpu.usage"), Counter, Nanoseconds, Read(&[CpuPass(|c| Some(c.total)), V2(File::new("cpu.stat", Flat("usage_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage", Single))]);
+    CpuUsage = Ingredient("cpu.usage"), Counter, Nanoseconds, Read(&[CpuPass(|c| c.total), V2(File::new("cpu.stat", Flat("usage_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage", Single))]);
     /// CPU time used in user mode.
-    CpuUser = Ingredient("cpu.user"), Counter, Nanoseconds, Read(&[CpuPass(|c| Some(c.user)), V2(File::new("cpu.stat", Flat("user_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_user", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("user")).times(10_000_000))]);
+    CpuUser = Ingredient("cpu.user"), Counter, Nanoseconds, Read(&[CpuPass(|c| c.user), V2(File::new("cpu.stat", Flat("user_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_user", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("user")).times(10_000_000))]);
     /// CPU time used in the kernel.
-    CpuSystem = Ingredient("cpu.system"), Counter, Nanoseconds, Read(&[CpuPass(|c| Some(c.system)), V2(File::new("cpu.stat", Flat("system_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_sys", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("system")).times(10_000_000))]);
+    CpuSystem = Ingredient("cpu.system"), Counter, Nanoseconds, Read(&[CpuPass(|c| c.system), V2(File::new("cpu.stat", Flat("system_usec")).times(1_000)), V1("cpuacct", File::new("cpuacct.usage_sys", Single)), V1("cpuacct", File::new("cpuacct.stat", Flat("system")).times(10_000_000))]);
     /// Enforcement periods that had runnable tasks.
-    CpuPeriods = Ingredient("cpu.periods"), Counter, Count, Read(&[CpuPass(|c| Some(c.quota?.0)), V2(File::new("cpu.stat", Flat("nr_periods"))), V1("cpu", File::new("cpu.stat", Flat("nr_periods")))]);
+    CpuPeriods = Ingredient("cpu.periods"), Counter, Count, Read(&[ControllerPass(|c| c.periods), V2(File::new("cpu.stat", Flat("nr_periods"))), V1("cpu", File::new("cpu.stat", Flat("nr_periods")))]);
     /// CPUs that the cpuset allows.
-    CpusetCount = Ingredient("cpu.cpuset"), Gauge, Count, Read(&[V2(File::new("cpuset.cpus.effective", List)), V1("cpuset", File::new("cpuset.effective_cpus", List)), V1("cpuset", File::new("cpuset.cpus", List))]);
+    CpusetCount = Ingredient("cpu.cpuset"), Gauge, Count, Read(&[V2(File::new("cpuset.cpus.effective", List).holding(LIMITS)), V1("cpuset", File::new("cpuset.effective_cpus", List).holding(LIMITS)), V1("cpuset", File::new("cpuset.cpus", List).holding(LIMITS))]);
     /// Page cache not used of late.
-    MemoryInactiveFile = Ingredient("memory.inactive_file"), Gauge, Bytes, Read(&[MemoryPass(|m| m.inactive_file), V2(File::new("memory.stat", Flat("inactive_file"))), V1("memory", File::new("memory.stat", Flat("total_inactive_file")))]);
+    MemoryInactiveFile = Ingredient("memory.inactive_file"), Gauge, Bytes, Read(&[MemoryPass(|m| m.inactive_file), V2(File::memory("inactive_file")), V1("memory", File::memory("total_inactive_file"))]);
     /// Whether the container is frozen by its v2 group.
-    Frozen = Ingredient("frozen"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("frozen")))]);
+    Frozen = Ingredient("frozen"), Gauge, Count, Read(&[ControllerPass(|c| c.frozen), V2(File::new("cgroup.events", Flat("frozen")))]);
     /// Whether the container is frozen by its group of the v1 freezer, which a hybrid host has beside the v2 one.
-    FrozenV1 = Ingredient("frozen.v1"), Gauge, Count, Read(&[V1("freezer", File::new("freezer.state", Word("FROZEN")))]);
+    FrozenV1 = Ingredient("frozen.v1"), Gauge, Count, Read(&[ControllerPass(|c| c.frozen_v1), V1("freezer", File::new("freezer.state", Word("FROZEN")))]);
     /// Whether the container has a process.
-    Populated = Ingredient("populated"), Gauge, Count, Read(&[V2(File::new("cgroup.events", Flat("populated")))]);
+    Populated = Ingredient("populated"), Gauge, Count, Read(&[ControllerPass(|c| c.populated), V2(File::new("cgroup.events", Flat("populated")))]);
     /// CPUs of the machine.
     MachineCpus = Ingredient("machine.cpus"), Gauge, Count, Read(&[Machine(|m| m.cpus.clone())]);
     /// Memory of the machine.

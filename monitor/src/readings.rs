@@ -14,9 +14,34 @@ pub struct CpuTime {
     pub user: u64,
     /// In the kernel.
     pub system: u64,
-    /// Periods in which a quota was enforced, and those in which it ran out; where the controller is on and can be looked
-    /// into.
-    pub quota: Option<(u64, u64)>,
+}
+
+/// What the controllers know of one cgroup, from a pass over all of a tree: what its files would say. `None` is left to the
+/// files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Controllers {
+    /// Periods in which a CPU quota was enforced.
+    pub periods: Option<u64>,
+    /// Those in which it ran out.
+    pub throttled: Option<u64>,
+    /// Bytes of memory that are charged.
+    pub memory: Option<u64>,
+    /// The most that ever were.
+    pub memory_peak: Option<u64>,
+    /// Bytes in swap.
+    pub swap: Option<u64>,
+    /// Processes killed for want of memory.
+    pub oom_kills: Option<u64>,
+    /// Tasks.
+    pub tasks: Option<u64>,
+    /// Whether it is frozen by the v2 freezer.
+    pub frozen: Option<u64>,
+    /// Whether it is frozen by the v1 freezer.
+    pub frozen_v1: Option<u64>,
+    /// Whether it has a process.
+    pub populated: Option<u64>,
+    /// The average of pressure of any kind, where that is zero and stays so.
+    pub pressure: Option<u64>,
 }
 
 /// The processes of one cgroup, from `/proc/PID` (`Documentation/filesystems/proc.rst`).

@@ -214,6 +214,31 @@ pub struct Place {
     pub outer: Option<CgroupId>,
 }
 
+/// What a cgroup's file is made of, where the kernel can be asked whether that has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The statistics of memory.
+    Memory,
+    /// What was done on block devices.
+    Io,
+}
+
+/// A number for each [`Mark`], where there is one: as long as it is the same, the file says the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks([Option<u64>; 2]);
+
+impl Marks {
+    /// The number.
+    pub fn get(&self, mark: Mark) -> Option<u64> {
+        self.0[mark as usize]
+    }
+
+    /// Notes it.
+    pub fn set(&mut self, mark: Mark, number: Option<u64>) {
+        self.0[mark as usize] = number;
+    }
+}
+
 /// One cgroup in a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
@@ -225,6 +250,8 @@ pub struct Cgroup {
     pub first_process: Option<u32>,
     /// Its numbers.
     pub values: Values,
+    /// What tells that its files say the same as before.
+    pub marks: Marks,
 }
 
 /// The machine: numbers that every cgroup shares.

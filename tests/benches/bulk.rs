@@ -47,7 +47,7 @@ fn main() {
 
 /// What is filled in by the programs that `is_wanted`.
 fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
-    let part = Part { lives: false, ..Part::machine(Some(top.to_owned())) };
+    let part = Part { lives: false, ..Part::machine(Some(top.to_owned()), BTreeMap::new()) };
     let roots = Roots::default();
     let mut decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, Scope::Host);
     for (_, decision) in decisions.iter_mut().filter(|(name, _)| !is_wanted(name)) {

@@ -131,7 +131,8 @@ fn containers(ended: &Arc<tokio::sync::Notify>, mode: Ebpf) -> (HostContainers, 
     let roots = Roots::default();
     let places = Places { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
     let mut containers = HostContainers::new(Trees::find(&roots), Rules::default(), &places, stamp).unwrap();
-    let part = Part::machine(containers.root());
+    let trees = Trees::find(&roots);
+    let part = Part::machine(containers.root(), trees.v1);
     let decisions = preflight::programs(&preflight::probe(&roots), mode, false, Scope::Host);
     let (mut bpf, _) = bpf::open(&decisions, &part, &roots, None, stamp);
     containers.follow(bpf.take_lives(), Arc::clone(ended)).unwrap();

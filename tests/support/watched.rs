@@ -234,6 +234,13 @@ impl Outside {
         outside
     }
 
+    /// Watches the group's files as an agent does, which does not read what the kernel's programs tell.
+    pub fn agent(group: &Group) -> Self {
+        let mut outside = Self::ebpf(group, Ebpf::Auto);
+        outside.sources.push(Box::new(CgroupFiles::new(1000)));
+        outside
+    }
+
     /// Watches what the kernel's programs count, and nothing else.
     pub fn ebpf(group: &Group, mode: Ebpf) -> Self {
         Self::programs(group, mode, false, None)

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use monitor::config::Ebpf;
 use monitor::containers::Roots;
-use monitor::metrics::{CPU_PASS, MEMORY_PASS, Metric, TASK_PASS};
+use monitor::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, TASK_PASS};
 use monitor::preflight;
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::Source;
@@ -66,23 +66,120 @@ fn cpu_time_of_the_pass_lies_between_two_readings_of_the_file() {
 }
 
 #[test]
-fn a_quota_is_seen_where_the_v2_controller_enforces_it() {
-    let (group, mut files, mut pass) = pass!("quota-pass", CPU_PASS);
-    if !group.v2().is_some_and(|dir| dir.join("cpu.max").exists()) {
-        skip!("the cpu controller is not in the v2 tree");
-    }
+fn counters_of_the_controllers_lie_between_two_readings_of_their_files() {
+    let (group, mut files, mut pass) = pass!("quota-pass", CONTROLLER_PASS);
     group.limit_cpu(100);
+    group.limit_memory(64 << 20);
     let _load = Load::start(&group, &["burn", "60000"]);
-    let throttled = |outside: &mut Outside| outside.counter(Metric::CpuThrottled);
-    if pass.look().values.get(Metric::CpuThrottled).is_none() {
-        // Before Linux 6.2 a program cannot look into the controller: its file has to be read as before.
-        let seen =
-            tests::eventually(Duration::from_secs(20), || Some(throttled(&mut files)).filter(|count| *count > 3));
-        return assert!(seen.is_some());
+    Load::start(&group, &["hog", "268435456"]).done();
+    let counters = [Metric::CpuThrottled, Metric::CpuPeriods, Metric::OomKills];
+    let throttled = || Some(files.counter(Metric::CpuThrottled)).filter(|count| *count > 3);
+    assert!(tests::eventually(Duration::from_secs(20), throttled).is_some(), "there is no load");
+    for _ in 0..ROUNDS {
+        let [first, between, last] = bracket(&mut files, &mut pass, &counters);
+        let lies_between = |at: usize| first[at].is_some() && first[at] <= between[at] && between[at] <= last[at];
+        assert!((0..counters.len()).all(lies_between), "{counters:?}: {first:?} {between:?} {last:?}");
     }
-    let seen = tests::eventually(Duration::from_secs(20), || Some(throttled(&mut pass)).filter(|count| *count > 3));
-    let (first, between, last) = (throttled(&mut files), throttled(&mut pass), throttled(&mut files));
-    assert!(seen.is_some() && first <= between && between <= last, "{first} {between} {last}");
+    assert_eq!(pass.counter(Metric::OomKills), 1);
+    assert_eq!(pass.look().values.origin(Metric::CpuThrottled).unwrap().backend(), "ebpf");
+}
+
+/// What there is of these: by the files, by the other, and by the files again.
+fn bracket(files: &mut Outside, other: &mut Outside, metrics: &[Metric]) -> [Vec<Option<u64>>; 3] {
+    let first = values(files, metrics);
+    let between = values(other, metrics);
+    [first, between, values(files, metrics)]
+}
+
+fn values(outside: &mut Outside, metrics: &[Metric]) -> Vec<Option<u64>> {
+    let found = outside.look();
+    metrics.iter().map(|metric| found.values.get(*metric).and_then(Result::ok)).collect()
+}
+
+#[test]
+fn levels_of_the_controllers_are_what_their_files_say() {
+    let (group, mut files, mut pass) = pass!("level-pass", CONTROLLER_PASS);
+    let levels =
+        [Metric::MemoryUsage, Metric::MemoryPeak, Metric::Threads, Metric::Frozen, Metric::FrozenV1, Metric::Populated];
+    let mut told = [0; 6];
+    let mut running: Vec<Load> = Vec::new();
+    for step in 0..7 {
+        match step {
+            1 => running.push(Load::start(&group, &["park", "12"])),
+            2 => running.push(Load::start(&group, &["hold", "33554432"])),
+            3 => drop(running.pop()),
+            4 => group.freeze(true),
+            5 => group.freeze(false),
+            6 => running.clear(),
+            _ => {}
+        }
+        if [1, 2].contains(&step) {
+            running.last_mut().unwrap().done();
+        }
+        // Something may still change between the two: what both readings of the file say is true in between.
+        let both = || {
+            let [first, between, last] = bracket(&mut files, &mut pass, &levels);
+            (first == last).then_some((first, between))
+        };
+        let (file, between) = tests::eventually(Duration::from_secs(20), both).expect("it never stands still");
+        for (at, metric) in levels.iter().enumerate() {
+            if let Some(between) = between[at] {
+                assert_eq!(Some(between), file[at], "{metric:?} in step {step}");
+                told[at] += 1;
+            }
+        }
+    }
+    // The v1 freezer tells while it freezes by its file alone; without a v2 or a v1 tree its own levels are not there.
+    let has_v2_memory = group.v2().is_some_and(|dir| dir.join("memory.current").exists());
+    let least = if has_v2_memory { [7, 7, 7, 7, 0, 7] } else { [7, 7, 7, 7, 5, 7] };
+    assert!((0..6).all(|at| told[at] >= least[at]), "{levels:?}: told {told:?} of {least:?}");
+}
+
+#[test]
+fn pressure_is_zero_without_its_files_only_while_they_say_so() {
+    let (group, mut files, mut pass) = pass!("ease-pass", CONTROLLER_PASS);
+    let pressures = [Metric::CpuPressure, Metric::MemoryPressureSome, Metric::MemoryPressureFull, Metric::IoPressure];
+    if values(&mut files, &pressures).contains(&None) {
+        skip!("this kernel tells no pressure");
+    }
+    assert_eq!(values(&mut pass, &pressures), [Some(0); 4], "nothing was ever in there");
+    let loads = [1, 2, 3, 4].map(|_| Load::start(&group, &["burn", "60000"]));
+    let mut pressed = || {
+        let [first, between, last] = bracket(&mut files, &mut pass, &pressures);
+        assert!(
+            first == [Some(0); 4] || last == [Some(0); 4] || between == [None; 4],
+            "{first:?} {between:?} {last:?}"
+        );
+        (first[0] > Some(0)).then_some(())
+    };
+    assert!(tests::eventually(Duration::from_secs(20), &mut pressed).is_some(), "four processes are no load");
+    drop(loads);
+    for _ in 0..ROUNDS {
+        pressed();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_is_not_read_again_is_what_the_file_still_says() {
+    let (group, mut files, _) = pass!("mark-pass", CONTROLLER_PASS);
+    let mut agent = Outside::agent(&group);
+    let statistics = [Metric::MemoryAnon, Metric::MemoryFile, Metric::MemoryInactiveFile];
+    let mut seen = Vec::new();
+    for step in 0..6u32 {
+        let mut load = (step % 2 == 1).then(|| Load::start(&group, &["hold", &(step * (8 << 20)).to_string()]));
+        load.iter_mut().for_each(|load| drop(load.done()));
+        for _ in 0..10 {
+            let same = || {
+                let [first, held, last] = bracket(&mut files, &mut agent, &statistics);
+                (first == last).then_some((first, held))
+            };
+            let (file, held) = tests::eventually(Duration::from_secs(20), same).expect("it never stands still");
+            assert_eq!(held, file, "in step {step}");
+            seen.extend(held[0]);
+        }
+    }
+    assert!(seen.iter().any(|anon| *anon >= 40 << 20) && seen.iter().any(|anon| *anon < 8 << 20), "{seen:?}");
 }
 
 #[test]
@@ -172,7 +269,7 @@ impl Below {
 fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
     let (group, ..) = pass!("many", CPU_PASS);
     let top = group.v2().unwrap().to_owned();
-    let part = Part { lives: false, ..Part::machine(Some(top.clone())) };
+    let part = Part { lives: false, ..Part::machine(Some(top.clone()), Default::default()) };
     let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
     let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, part.scope);

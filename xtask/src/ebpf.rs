@@ -21,7 +21,7 @@ const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
-const OBJECTS: [&str; 6] = ["network", "process", "lifecycle", "cpu", "memory", "tasks"];
+const OBJECTS: [&str; 7] = ["network", "process", "lifecycle", "cpu", "controllers", "memory", "tasks"];
 
 /// A compiler for the BPF target.
 enum Compiler {

@@ -5,11 +5,11 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use monitor_common::kernel::{CAST, FLUSH};
+use monitor_common::kernel::FLUSH;
 use monitor_common::{Cpu, Pass};
 use monitor_ebpf::Constant;
 use monitor_ebpf::iterator::{Visit, entry};
-use monitor_ebpf::kernel::{call, follow, id, load};
+use monitor_ebpf::kernel::{call, id, load};
 
 monitor_ebpf::object!();
 
@@ -39,21 +39,7 @@ static CGROUP_SHOWN_USER: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static CGROUP_SHOWN_SYSTEM: Constant<u64> = Constant::new(0);
 
-/// `offsetof(struct cgroup, subsys[cpu_cgrp_id])`.
-#[unsafe(no_mangle)]
-static CGROUP_CPU: Constant<u64> = Constant::new(0);
-
-/// The id of `struct task_group`; 0 where the kernel has no `bpf_rdonly_cast` (before Linux 6.2), or no quotas.
-#[unsafe(no_mangle)]
-static TASK_GROUP: Constant<u64> = Constant::new(0);
-
-/// Offsets in `struct task_group`: of `cfs_bandwidth.nr_periods` and `.nr_throttled`.
-#[unsafe(no_mangle)]
-static TASK_GROUP_PERIODS: Constant<u64> = Constant::new(0);
-#[unsafe(no_mangle)]
-static TASK_GROUP_THROTTLED: Constant<u64> = Constant::new(0);
-
-/// Takes what `cpu.stat` says of the cgroup (`kernel/cgroup/rstat.c`, `kernel/sched/core.c`).
+/// Takes what `cpu.stat` says of the cgroup's time (`kernel/cgroup/rstat.c`).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/cgroup")]
 fn cgroup_cpu(visit: *const Visit) -> i32 {
@@ -68,28 +54,6 @@ fn cgroup_cpu(visit: *const Visit) -> i32 {
         (*found).system = load(cgroup, CGROUP_SYSTEM.get());
         (*found).shown_user = load(cgroup, CGROUP_SHOWN_USER.get());
         (*found).shown_system = load(cgroup, CGROUP_SHOWN_SYSTEM.get());
-        let (has_quota, periods, throttled) = quota(cgroup);
-        (*found).has_quota = has_quota;
-        (*found).periods = periods;
-        (*found).throttled = throttled;
     }
     0
-}
-
-/// Whether the controller is on for the cgroup, the periods in which it enforced a quota, and those in which it throttled.
-#[inline(always)]
-unsafe fn quota(cgroup: *const u8) -> (u64, u64, u64) {
-    if TASK_GROUP.get() == 0 {
-        return (0, 0, 0);
-    }
-    // SAFETY: as of the caller; the state of a controller begins the structure that the controller keeps.
-    unsafe {
-        let state = follow(cgroup, CGROUP_CPU.get());
-        if state.is_null() {
-            return (0, 0, 0);
-        }
-        let group = call::<CAST>(state as u64, TASK_GROUP.get()) as *const u8;
-        let count = |offset| u64::from(load::<u32>(group, offset));
-        (1, count(TASK_GROUP_PERIODS.get()), count(TASK_GROUP_THROTTLED.get()))
-    }
 }

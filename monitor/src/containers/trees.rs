@@ -11,7 +11,8 @@ use crate::snapshot::Identity;
 pub struct Trees {
     /// The v2 tree.
     pub v2: Option<PathBuf>,
-    v1: BTreeMap<String, PathBuf>,
+    /// Those of the v1 controllers.
+    pub v1: BTreeMap<String, PathBuf>,
 }
 
 impl Trees {

@@ -322,7 +322,7 @@ mod tests {
         assert!(json["absent"]["process_count"].is_null());
         assert_eq!(
             json["absent"]["memory.peak_bytes"],
-            "nothing on this host reads it: memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1)"
+            "nothing on this host reads it: eBPF cgroup_controllers, memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1)"
         );
     }
 

@@ -117,7 +117,7 @@ impl Watched {
     fn part(&self) -> Part {
         match self {
             Self::Own(own) => Part::of(own),
-            Self::Machine(trees) => Part::machine(trees.v2.clone()),
+            Self::Machine(trees) => Part::machine(trees.v2.clone(), trees.v1.clone()),
         }
     }
 }

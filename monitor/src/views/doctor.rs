@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::events::Level;
-use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Shown, TASK_PASS};
+use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, Shown, TASK_PASS};
 use crate::preflight::{Decision, Plan};
 use crate::report::{Container, Report};
 use crate::sandbox;
@@ -59,7 +59,7 @@ pub fn program(program: &ProgramState) -> Check {
     let (state, why, cure) = match &program.state {
         Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
         Attachment::Off(why) => (State::NotNeeded, why.clone(), None),
-        Attachment::Refused(refusal) if [CPU_PASS, MEMORY_PASS, TASK_PASS].contains(&program.name) => {
+        Attachment::Refused(refusal) if [CPU_PASS, CONTROLLER_PASS, MEMORY_PASS, TASK_PASS].contains(&program.name) => {
             (State::NotNeeded, format!("{}; files say the same", refusal.cause), refusal.cure.clone())
         }
         Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.cure.clone()),

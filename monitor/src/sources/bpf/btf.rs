@@ -4,7 +4,8 @@
 const MAGIC: u16 = 0xEB9F;
 const HEADER: usize = 24;
 
-/// `BTF_KIND_STRUCT` and `BTF_KIND_UNION`.
+/// `BTF_KIND_ARRAY`, `BTF_KIND_STRUCT` and `BTF_KIND_UNION`.
+const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 /// `BTF_KIND_ENUM` and `BTF_KIND_FUNC`.
@@ -53,13 +54,24 @@ impl Layouts {
     /// The offset in bytes of a field of a named structure, or of a field of that field: `a.b`. Anonymous structures and
     /// unions in between are looked into.
     pub fn offset(&self, structure: &str, path: &str) -> Option<u64> {
+        Some(u64::from(self.member(structure, path)?.0 / 8))
+    }
+
+    /// How many elements a field has that is an array.
+    pub fn length(&self, structure: &str, path: &str) -> Option<u64> {
+        let array = self.bare(self.member(structure, path)?.1)?;
+        (self.kind(array)? == ARRAY).then(|| word(&self.bytes, array.checked_add(20)?).map(u64::from))?
+    }
+
+    /// The offset in bits of a field, and where its type is described.
+    fn member(&self, structure: &str, path: &str) -> Option<(u32, usize)> {
         let mut at = self.find(STRUCT, structure)?.1;
-        let mut bits = 0;
+        let mut bits = 0u32;
         for field in path.split('.') {
             let (offset, kind) = self.field(self.bare(at)?, field, 4)?;
-            (bits, at) = (bits + offset, kind);
+            (bits, at) = (bits.checked_add(offset)?, kind);
         }
-        Some(u64::from(bits / 8))
+        Some((bits, at))
     }
 
     /// The id of a named structure.
@@ -72,21 +84,26 @@ impl Layouts {
         Some(self.find(FUNCTION, name)?.0)
     }
 
-    /// The value of a constant of a named enumeration.
+    /// The value of a constant of an enumeration; without a name, of any that has none.
     pub fn constant(&self, enumeration: &str, name: &str) -> Option<u64> {
-        let (_, at) = self.find(ENUMERATION, enumeration)?;
-        let count = word(&self.bytes, at.checked_add(4)?)? & 0xffff;
-        (0..usize::try_from(count).ok()?)
-            .map(|member| at + 12 + member * 8)
-            .find(|&member| self.is_called(member, name))
-            .and_then(|member| word(&self.bytes, member + 4).map(u64::from))
+        self.called(ENUMERATION, enumeration).find_map(|(_, at)| {
+            let count = word(&self.bytes, at.checked_add(4)?)? & 0xffff;
+            (0..usize::try_from(count).ok()?)
+                .map(|member| at + 12 + member * 8)
+                .find(|&member| self.is_called(member, name))
+                .and_then(|member| word(&self.bytes, member + 4).map(u64::from))
+        })
     }
 
     /// The id of a type and where it is described.
     fn find(&self, kind: u32, name: &str) -> Option<(u32, usize)> {
-        let named = &self.named[NAMED.iter().position(|known| *known == kind)?];
-        let mut all = named.iter().filter_map(|id| Some((*id, self.described(*id)?)));
-        all.find(|&(_, at)| self.is_called(at, name))
+        self.called(kind, name).next()
+    }
+
+    fn called(&self, kind: u32, name: &str) -> impl Iterator<Item = (u32, usize)> {
+        let named = NAMED.iter().position(|known| *known == kind).map_or(&[][..], |kind| &self.named[kind]);
+        let all = named.iter().filter_map(|id| Some((*id, self.described(*id)?)));
+        all.filter(move |&(_, at)| self.is_called(at, name))
     }
 
     /// The structure or union behind names and qualifiers.
@@ -152,8 +169,7 @@ fn tail(info: u32) -> Option<usize> {
         2 | 7 | 8 | 9 | 10 | 11 | 12 | 16 | 18 => 0,
         // Integer, variable, declaration tag.
         1 | 14 | 17 => 4,
-        // Array.
-        3 => 12,
+        ARRAY => 12,
         STRUCT | UNION => 12 * entries,
         // Enumeration, function prototype.
         6 | 13 => 8 * entries,
@@ -170,9 +186,9 @@ mod tests {
     use super::*;
 
     /// `struct { int a; }`, `struct outer { int x; struct { … }; int live; const struct { … } in; }`, `enum order { FIRST = 7 }`
-    /// and `int run()` by hand.
+    /// `int run()`, `enum { ONLY = 9 }` and `struct list { int[6]; }` by hand.
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0outer\0x\0a\0live\0in\0order\0FIRST\0run\0";
+        let strings = b"\0int\0outer\0x\0a\0live\0in\0order\0FIRST\0run\0ONLY\0list\0items\0";
         let mut types: Vec<u32> = Vec::new();
         types.extend([1, 1 << 24, 4, 32]);
         types.extend([0, STRUCT << 24 | 1, 4, 13, 1, 0]);
@@ -180,6 +196,9 @@ mod tests {
         types.extend([0, 10 << 24, 2]);
         types.extend([23, ENUMERATION << 24 | 1, 4, 29, 7]);
         types.extend([35, FUNCTION << 24, 0]);
+        types.extend([0, ENUMERATION << 24 | 1, 4, 39, 9]);
+        types.extend([0, ARRAY << 24, 0, 1, 1, 6]);
+        types.extend([44, STRUCT << 24 | 1, 24, 49, 8, 0]);
         let types: Vec<u8> = types.into_iter().flat_map(u32::to_le_bytes).collect();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         for field in [24, 0, types.len(), types.len(), strings.len()] {
@@ -208,6 +227,8 @@ mod tests {
         assert_eq!((layouts.structure("outer"), layouts.function("run")), (Some(3), Some(6)));
         assert_eq!((layouts.structure("run"), layouts.function("outer")), (None, None));
         assert_eq!((layouts.constant("order", "FIRST"), layouts.constant("order", "LAST")), (Some(7), None));
+        assert_eq!((layouts.constant("", "ONLY"), layouts.constant("", "FIRST")), (Some(9), None));
+        assert_eq!((layouts.length("list", "items"), layouts.length("outer", "x")), (Some(6), None));
     }
 
     #[test]

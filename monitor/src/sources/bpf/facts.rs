@@ -16,7 +16,12 @@ pub(super) enum Fact {
     Field(&'static str, &'static str),
     /// The value of a constant, by enumeration and name.
     Value(&'static str, &'static str),
-    /// The offset in `struct cgroup` of the pointer to a controller's state, by its constant of `enum cgroup_subsys_id`.
+    /// The same where the program can do without; 0 where there is none.
+    ValueIfAny(&'static str, &'static str),
+    /// The number of elements of a field, likewise.
+    LengthIfAny(&'static str, &'static str),
+    /// The offset in `struct cgroup` of the pointer to a controller's state, by its constant of `enum cgroup_subsys_id`; 0
+    /// where the kernel is built without the controller.
     Controller(&'static str),
     /// The id of a structure, for a program that looks at memory as such; 0 where the kernel does not let it, or where the
     /// structure lacks a field.
@@ -39,7 +44,12 @@ impl Fact {
         match self {
             Self::Field(structure, path) => field(structure, path),
             Self::Value(enumeration, name) => value(enumeration, name),
-            Self::Controller(name) => Ok(field("cgroup", "subsys")? + value("cgroup_subsys_id", name)? * 8),
+            Self::ValueIfAny(enumeration, name) => Ok(kernel.constant(enumeration, name).unwrap_or_default()),
+            Self::LengthIfAny(structure, path) => Ok(kernel.length(structure, path).unwrap_or_default()),
+            Self::Controller(name) => {
+                let states = field("cgroup", "subsys")?;
+                Ok(kernel.constant("cgroup_subsys_id", name).map_or(0, |at| states + at * 8))
+            }
             Self::Castable(structure, path) => Ok(function(kernel, CAST)
                 .and(kernel.offset(structure, path))
                 .and(kernel.structure(structure))

@@ -194,6 +194,8 @@ pub struct Part {
     pub scope: Scope,
     /// The v2 directory at its top; `None` where no v2 tree can be seen.
     pub top: Option<PathBuf>,
+    /// Its directories in the trees of the v1 controllers.
+    pub v1: BTreeMap<String, PathBuf>,
     /// Its id; `None` for the whole tree.
     pub id: Option<CgroupId>,
     /// Whether cgroups that come and go are told of.
@@ -203,15 +205,17 @@ pub struct Part {
 }
 
 impl Part {
-    /// A machine, below the directory of its v2 tree. Many a cgroup may come between two readings.
-    pub fn machine(top: Option<PathBuf>) -> Self {
-        Self { scope: Scope::Host, top, id: None, lives: true, least: 4096 }
+    /// A machine, below the directory of its v2 tree and those of the v1 controllers. Many a cgroup may come between two
+    /// readings.
+    pub fn machine(top: Option<PathBuf>, v1: BTreeMap<String, PathBuf>) -> Self {
+        Self { scope: Scope::Host, top, v1, id: None, lives: true, least: 4096 }
     }
 
     /// One container and what is below it.
     pub fn of(own: &Own) -> Self {
         let id = Some(own.id).filter(|_| !own.identity.is_root);
-        Self { scope: Scope::Own, top: own.identity.v2.clone(), id, lives: false, least: 1024 }
+        let (top, v1) = (own.identity.v2.clone(), own.identity.v1.clone());
+        Self { scope: Scope::Own, top, v1, id, lives: false, least: 1024 }
     }
 }
 

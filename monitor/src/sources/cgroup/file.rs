@@ -11,11 +11,8 @@ use rustix::io::Errno;
 
 use super::super::parse::{self, ParseError};
 use super::{Plan, directory};
-use crate::metrics::File;
+use crate::metrics::{File, Metric};
 use crate::snapshot::{Cause, Identity, NO_LIMIT, Values};
-
-/// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
-const LIMITS: Duration = Duration::from_secs(4);
 
 /// No file of a cgroup is longer; what is, is not read to its end.
 pub(super) const LONGEST: usize = 1 << 20;
@@ -25,6 +22,8 @@ pub(super) const LONGEST: usize = 1 << 20;
 pub(super) struct Wanted<'a> {
     pub(super) plan: &'a Plan,
     pub(super) place: Place<'a>,
+    /// What tells whether it says the same as before, if anything does.
+    pub(super) mark: Option<u64>,
     /// Whether what was missing is looked for again.
     pub(super) retry: bool,
 }
@@ -42,7 +41,12 @@ impl Wanted<'_> {
             Place::Of(identity) => directory(self.plan.tree, identity).ok_or(Errno::NOENT)?,
             Place::In(dir) => dir,
         };
-        Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        let open =
+            |name| Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        match (open(name), self.plan.file.older) {
+            (Err(Errno::NOENT), Some(older)) => open(older),
+            (opened, _) => opened,
+        }
     }
 }
 
@@ -55,6 +59,24 @@ pub(super) struct Kept {
     said: Option<Box<(Trouble, Cause)>>,
     /// For each row whose number the file does not have, why.
     lacks: Vec<Option<Cause>>,
+    /// What was read, of a file that need not be read each time.
+    held: Option<Box<Held>>,
+}
+
+/// What was read, when, and what told then that it would stay so.
+#[derive(Debug)]
+struct Held {
+    at: Duration,
+    mark: Option<u64>,
+    numbers: Vec<Result<u64, Cause>>,
+}
+
+impl Held {
+    /// Whether the file would still say the same.
+    fn is_valid(&self, wanted: Wanted<'_>, now: Duration) -> bool {
+        let is_same = self.mark.is_some() && self.mark == wanted.mark;
+        !wanted.retry && (is_same || now > self.at && now - self.at < wanted.plan.file.holds)
+    }
 }
 
 /// The files around one.
@@ -73,7 +95,7 @@ impl Kept {
             let above = dir.ancestors().skip(1).take_while(is_cgroup).map(|dir| above.share(at, plan, dir)).collect();
             Box::new(Upwards { above, smallest: None })
         });
-        Some(Self { own: Level::new(plan), upwards, said: None, lacks: Vec::new() })
+        Some(Self { own: Level::new(plan), upwards, said: None, lacks: Vec::new(), held: None })
     }
 
     /// How many files are open.
@@ -122,19 +144,37 @@ impl Kept {
             }
             return;
         }
+        if let Some(held) = self.held.as_ref().filter(|held| held.is_valid(wanted, reader.now)) {
+            plan.rows.iter().zip(&held.numbers).for_each(|(row, number)| note(row, number, values));
+            return;
+        }
+        self.held = None;
         match self.own.text(wanted, reader) {
             Ok(length) => {
-                for (at, (metric, rank, file)) in plan.rows.iter().enumerate() {
-                    match parse::number(file.format, &reader.buffer[..length]) {
-                        Ok(value) => {
-                            self.lacks.get_mut(at).map(Option::take);
-                            values.put(*metric, *rank, scaled(value, file.scale));
-                        }
-                        Err(error) => values.miss(*metric, *rank, self.lack(plan, at, error)),
+                let is_held = wanted.mark.is_some() || plan.file.holds > Duration::ZERO;
+                let mut numbers = Vec::with_capacity(if is_held { plan.rows.len() } else { 0 });
+                for (at, row) in plan.rows.iter().enumerate() {
+                    let number = self.number(plan, at, &reader.buffer[..length]);
+                    note(row, &number, values);
+                    if is_held {
+                        numbers.push(number);
                     }
                 }
+                self.held = is_held.then(|| Box::new(Held { at: reader.now, mark: wanted.mark, numbers }));
             }
             Err(trouble) => self.miss(plan, trouble, values),
+        }
+    }
+
+    /// A row's number in the text.
+    fn number(&mut self, plan: &Plan, at: usize, text: &[u8]) -> Result<u64, Cause> {
+        let (_, _, file) = &plan.rows[at];
+        match parse::number(file.format, text) {
+            Ok(value) => {
+                self.lacks.get_mut(at).map(Option::take);
+                Ok(scaled(value, file.scale))
+            }
+            Err(error) => Err(self.lack(plan, at, error)),
         }
     }
 
@@ -172,7 +212,7 @@ impl Kept {
 impl Upwards {
     /// The smallest number of a cgroup's own file and of those around it, as it is or was of late; none where none is there.
     fn smallest(&mut self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
-        let is_fresh = |at: Duration| reader.now > at && reader.now - at < LIMITS;
+        let is_fresh = |at: Duration| reader.now > at && reader.now - at < wanted.plan.file.holds;
         match self.smallest {
             Some((at, found)) if is_fresh(at) => found,
             _ => {
@@ -198,6 +238,13 @@ impl Upwards {
         }
         reader.keep = keep;
         missing.map_or(Ok(smallest), Err)
+    }
+}
+
+fn note((metric, rank, _): &(Metric, u8, File), number: &Result<u64, Cause>, values: &mut Values) {
+    match number {
+        Ok(value) => values.put(*metric, *rank, *value),
+        Err(cause) => values.miss(*metric, *rank, cause.clone()),
     }
 }
 

@@ -143,7 +143,7 @@ impl Source for CgroupFiles {
             self.choose();
         }
         for (id, cgroup) in &mut into.cgroups {
-            let Cgroup { identity, values, status, .. } = cgroup;
+            let Cgroup { identity, values, status, marks, .. } = cgroup;
             if *status == Status::Exited {
                 let rows = self.plans.iter().flat_map(|plan| &plan.rows);
                 rows.for_each(|(metric, rank, _)| values.miss(*metric, *rank, self.ended.clone()));
@@ -155,7 +155,9 @@ impl Source for CgroupFiles {
             for (plan, kept) in self.plans.iter().zip(&mut open.files) {
                 match kept {
                     Some(kept) if kept.is_wanted(plan, retry, values) => {
-                        kept.read(Wanted { plan, place: Place::Of(identity), retry }, &mut self.reader, values);
+                        let mark = plan.file.mark.and_then(|mark| marks.get(mark));
+                        let wanted = Wanted { plan, place: Place::Of(identity), mark, retry };
+                        kept.read(wanted, &mut self.reader, values);
                     }
                     Some(kept) => kept.miss_what_it_lacks(plan, values),
                     None => {}
@@ -213,7 +215,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::snapshot::Stamp;
+    use crate::snapshot::{Mark, Stamp};
 
     struct Fake {
         dir: tempfile::TempDir,
@@ -247,8 +249,14 @@ mod tests {
         }
 
         fn sample_at(&mut self, mono: Duration) -> Values {
+            self.sample_marked(mono, None)
+        }
+
+        fn sample_marked(&mut self, mono: Duration, mark: Option<u64>) -> Values {
             let mut into = Snapshot::new(Stamp { mono, wall: SystemTime::UNIX_EPOCH });
-            into.cgroups.entry(CgroupId(1)).or_default().identity = Arc::clone(&self.identity);
+            let cgroup = into.cgroups.entry(CgroupId(1)).or_default();
+            cgroup.identity = Arc::clone(&self.identity);
+            [Mark::Memory, Mark::Io].into_iter().for_each(|which| cgroup.marks.set(which, mark));
             self.source.sample(&mut into).unwrap();
             into.cgroups.remove(&CgroupId(1)).unwrap().values
         }
@@ -271,6 +279,41 @@ mod tests {
         std::fs::write(limit, "5\n").unwrap();
         std::fs::write(current, "2\n").unwrap();
         assert_eq!([now(2), now(5)], [[Some(7), Some(2)], [Some(5), Some(2)]]);
+    }
+
+    #[test]
+    fn averages_are_read_no_more_often_than_the_kernel_makes_them() {
+        let mut fake = fake(&["v2"], &[("v2/top/own/io.pressure", "some avg10=1.00 avg60=0 avg300=0 total=0\n")]);
+        let file = fake.dir.path().join("v2/top/own/io.pressure");
+        let mut now = |millis| fake.sample_at(Duration::from_millis(millis)).get(Metric::IoPressure).unwrap().unwrap();
+        assert_eq!(now(1_000), 100);
+        std::fs::write(file, "some avg10=2.00 avg60=0 avg300=0 total=0\n").unwrap();
+        assert_eq!([now(2_000), now(2_990), now(4_000)], [100, 200, 200]);
+    }
+
+    #[test]
+    fn a_file_is_read_again_unless_its_mark_is_the_same() {
+        let mut fake = fake(&["v2"], &[("v2/top/own/memory.stat", "anon 1\n"), ("v2/top/own/io.stat", "")]);
+        let mut read = |anon: u64, mark| {
+            std::fs::write(fake.dir.path().join("v2/top/own/memory.stat"), format!("anon {anon}\n")).unwrap();
+            let values = fake.sample_marked(Duration::ZERO, mark);
+            let missing = values.get(Metric::MemoryFile).unwrap().unwrap_err().to_string();
+            assert_eq!(missing, "memory.stat has no `file`", "also where it is not read");
+            assert_eq!(values.get(Metric::DiskReadBytes), Some(Ok(0)));
+            values.get(Metric::MemoryAnon).unwrap().unwrap()
+        };
+        assert_eq!([read(1, None), read(2, None), read(3, Some(7)), read(4, Some(7))], [1, 2, 3, 3]);
+        assert_eq!([read(5, Some(8)), read(6, Some(8)), read(7, None), read(8, Some(8))], [5, 5, 7, 8]);
+        let often: Vec<u64> = (0..RETRY).map(|_| read(9, Some(8))).collect();
+        assert_eq!((often.first(), often.last()), (Some(&8), Some(&9)), "now and then it is read all the same");
+    }
+
+    #[test]
+    fn what_older_kernels_call_otherwise_is_found() {
+        let file = "blkio/top/own/blkio.throttle.io_service_bytes";
+        let mut fake = fake(&["blkio"], &[(file, "8:0 Read 7\n8:0 Write 5\nTotal 12\n")]);
+        let values = fake.sample();
+        assert_eq!((values.get(Metric::DiskReadBytes), values.get(Metric::DiskWriteBytes)), (Some(Ok(7)), Some(Ok(5))));
     }
 
     #[test]

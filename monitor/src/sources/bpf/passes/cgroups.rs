@@ -1,4 +1,4 @@
-//! A pass over the cgroups, which fills a table in the order of the tree.
+//! Passes over the cgroups of one tree or several, each of which fills a table in the order of its tree.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use monitor_common::Pass;
 use super::super::load::Host;
 use super::super::sys::{Iterator, Over, Table};
 use super::objects::Object;
-use super::{Part, bind, load};
+use super::{bind, load};
 use crate::containers::{Roots, tree};
 use crate::preflight::Refusal;
 use crate::snapshot::Scope;
@@ -24,11 +24,14 @@ const FEWEST: usize = 4096;
 /// The program, what it goes through, and its table.
 pub(super) struct Cgroups<V> {
     object: &'static Object,
-    top: PathBuf,
+    /// The directories at the tops of the trees.
+    tops: Vec<PathBuf>,
     scope: Scope,
     roots: Roots,
     bound: Bound<V>,
-    pass: Pass,
+    session: u64,
+    /// The cgroups of the largest tree.
+    most: usize,
     found: Vec<V>,
     /// Whether a larger table was refused.
     is_final: bool,
@@ -38,58 +41,57 @@ pub(super) struct Cgroups<V> {
 struct Bound<V> {
     /// Keeps the program alive.
     _ebpf: Ebpf,
-    iterator: Iterator,
+    /// One for each tree; none where the kernel refused it.
+    iterators: Vec<Option<Iterator>>,
     table: Table<V>,
     pass: Table<Pass>,
 }
 
 impl<V: Pod> Cgroups<V> {
-    /// Loads the program and binds it to a part of the tree: to the top alone when only the own container is watched,
-    /// whose numbers are those of all below it.
-    pub(super) fn open(object: &'static Object, part: &Part, roots: &Roots, host: &Host) -> Result<Self, Refusal> {
-        let top = part.top.clone().unwrap_or_default();
-        let entries = match part.scope {
-            Scope::Own => 1,
-            Scope::Host => room(tree::walk(&top).map_or(0, |found| found.len())),
+    /// Loads the program and binds it to parts of trees, the first of which must be had: to the top alone when only the own
+    /// container is watched, whose numbers are those of all below it.
+    pub(super) fn open(
+        object: &'static Object,
+        tops: Vec<PathBuf>,
+        scope: Scope,
+        roots: &Roots,
+        host: &Host,
+    ) -> Result<Self, Refusal> {
+        let entries = match (scope, tops.first()) {
+            (Scope::Host, Some(top)) => room(tree::walk(top).map_or(0, |found| found.len())),
+            _ => 1,
         };
-        let bound = Bound::new(object, &top, part.scope, entries, host)?;
-        Ok(Self {
-            object,
-            top,
-            scope: part.scope,
-            roots: roots.clone(),
-            bound,
-            pass: Pass::default(),
-            found: Vec::new(),
-            is_final: false,
-        })
+        let bound = Bound::new(object, &tops, scope, entries, host)?;
+        let (roots, found) = (roots.clone(), Vec::new());
+        Ok(Self { object, tops, scope, roots, bound, session: 0, most: 0, found, is_final: false })
     }
 
-    /// What a new pass finds: all cgroups, or as many as the table has entries.
-    pub(super) fn pass(&mut self) -> io::Result<&[V]> {
+    /// What a new pass over a tree finds: all cgroups, or as many as the table has entries.
+    pub(super) fn pass(&mut self, tree: usize) -> io::Result<&[V]> {
         self.grow_in_time();
+        self.found.clear();
+        let Some(iterator) = &self.bound.iterators[tree] else { return Ok(&self.found) };
         // The program writes nothing into the file, so its end is where the pass has been.
-        io::copy(&mut self.bound.iterator.pass()?, &mut io::sink())?;
+        io::copy(&mut iterator.pass()?, &mut io::sink())?;
         let pass = self.bound.pass.get(0).unwrap_or_default();
-        if pass.session == self.pass.session {
+        if pass.session == self.session {
             return Err(io::Error::other(format!("{} found nothing", self.object.program)));
         }
-        self.pass = pass;
-        self.found.clear();
-        let found = usize::try_from(pass.found).unwrap_or(usize::MAX).min(self.bound.table.len());
-        self.found.extend((0..found).map_while(|at| self.bound.table.get(at)));
+        self.session = pass.session;
+        let found = usize::try_from(pass.found).unwrap_or(usize::MAX);
+        self.most = self.most.max(found);
+        self.found.extend((0..found.min(self.bound.table.len())).map_while(|at| self.bound.table.get(at)));
         Ok(&self.found)
     }
 
-    /// Takes a larger table when the pass before has nearly filled this one. Where that is refused, the cgroups that come
+    /// Takes a larger table when a pass before has nearly filled this one. Where that is refused, the cgroups that come
     /// last are not in it, and their files are read.
     fn grow_in_time(&mut self) {
-        let found = usize::try_from(self.pass.found).unwrap_or(usize::MAX);
-        if self.scope == Scope::Own || self.is_final || found < self.bound.table.len() / 4 * 3 {
+        if self.scope == Scope::Own || self.is_final || self.most < self.bound.table.len() / 4 * 3 {
             return;
         }
-        let entries = room(found);
-        match Bound::new(self.object, &self.top, self.scope, entries, &Host::of(&self.roots, &[])) {
+        let entries = room(self.most);
+        match Bound::new(self.object, &self.tops, self.scope, entries, &Host::of(&self.roots, &[])) {
             Ok(larger) => {
                 tracing::debug!("{}: a table of {entries} cgroups", self.object.program);
                 self.bound = larger;
@@ -113,18 +115,29 @@ fn room(cgroups: usize) -> usize {
 }
 
 impl<V: Pod> Bound<V> {
-    fn new(object: &Object, top: &Path, scope: Scope, entries: usize, host: &Host) -> Result<Self, Refusal> {
-        let broken = |error: io::Error| Refusal { cause: format!("{}: {error}", top.display()), cure: None };
+    fn new(object: &Object, tops: &[PathBuf], scope: Scope, entries: usize, host: &Host) -> Result<Self, Refusal> {
         let ebpf = load(object, u32::try_from(entries).unwrap_or(u32::MAX), 0, host)?;
-        let directory = File::open(top).map_err(broken)?;
-        let over = match scope {
-            Scope::Own => Over::Cgroup(directory.as_fd()),
-            Scope::Host => Over::CgroupAndBelow(directory.as_fd()),
-        };
-        let iterator = bind(&ebpf, object, over, host)?;
+        let mut iterators = Vec::new();
+        for (at, top) in tops.iter().enumerate() {
+            let bound = bound(&ebpf, object, top, scope, host);
+            if let (Err(refusal), true) = (&bound, at > 0) {
+                tracing::info!("{}: {}: {}", object.program, top.display(), refusal.cause);
+            }
+            iterators.push(if at == 0 { Some(bound?) } else { bound.ok() });
+        }
         let (table, pass) = (table(&ebpf, object.table)?, table(&ebpf, "PASS")?);
-        Ok(Self { _ebpf: ebpf, iterator, table, pass })
+        Ok(Self { _ebpf: ebpf, iterators, table, pass })
     }
+}
+
+fn bound(ebpf: &Ebpf, object: &Object, top: &Path, scope: Scope, host: &Host) -> Result<Iterator, Refusal> {
+    let directory =
+        File::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), cure: None })?;
+    let over = match scope {
+        Scope::Own => Over::Cgroup(directory.as_fd()),
+        Scope::Host => Over::CgroupAndBelow(directory.as_fd()),
+    };
+    bind(ebpf, object, over, host)
 }
 
 fn table<V: Pod>(ebpf: &Ebpf, name: &str) -> Result<Table<V>, Refusal> {

@@ -2,6 +2,7 @@
 //! (`Documentation/bpf/bpf_iterators.rst`). One system call reads what would take thousands of files.
 
 mod cgroups;
+mod controllers;
 mod objects;
 mod tasks;
 
@@ -13,6 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use monitor_common::{Cpu, Memory};
 
 use self::cgroups::Cgroups;
+use self::controllers::Controllers;
 use self::objects::Object;
 use self::tasks::Tasks;
 use super::facts::Constant;
@@ -20,16 +22,16 @@ use super::load::Host;
 use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
-use crate::metrics::{CPU_PASS, MEMORY_PASS, Metric, Origin, Rows, TASK_PASS};
+use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, Origin, Rows, TASK_PASS};
 use crate::preflight::Refusal;
 use crate::preflight::refusal::{BPF, Capability, PERFMON, Step, explain};
 use crate::readings::CpuTime;
 use crate::snapshot::{CgroupId, Extent, Snapshot};
 
 /// The programs' names.
-pub(super) const NAMES: [&str; 3] = [CPU_PASS, MEMORY_PASS, TASK_PASS];
+pub(super) const NAMES: [&str; 4] = [CPU_PASS, CONTROLLER_PASS, MEMORY_PASS, TASK_PASS];
 
-const OBJECTS: [&Object; 3] = [&objects::CPU, &objects::MEMORY, &objects::TASKS];
+const OBJECTS: [&Object; 4] = [&objects::CPU, &objects::CONTROLLERS, &objects::MEMORY, &objects::TASKS];
 
 /// The capabilities that each of them takes.
 pub(super) const TAKES: &[Capability] = &[BPF, PERFMON];
@@ -45,17 +47,28 @@ pub(super) fn constants() -> impl std::iter::Iterator<Item = Constant> {
 }
 
 /// What a row picks.
-type CpuField = fn(&CpuTime) -> Option<u64>;
+type CpuField = fn(&CpuTime) -> u64;
 type MemoryField = fn(&Memory) -> u64;
 
 /// The passes that this host allows.
 #[derive(Default)]
 pub(super) struct Passes {
     cpu: Option<(Cgroups<Cpu>, Rows<CpuField>)>,
+    controllers: Option<Controllers>,
     memory: Option<(Cgroups<Memory>, Rows<MemoryField>)>,
     tasks: Option<Tasks>,
-    /// User and system time of each cgroup, as they were told the last time.
-    told: BTreeMap<CgroupId, (u64, u64)>,
+    times: Times,
+}
+
+/// CPU time of each cgroup at the latest reading: all, exactly, and user and system time as they were told.
+#[derive(Default)]
+struct Times(BTreeMap<CgroupId, (u64, (u64, u64))>);
+
+impl Times {
+    /// All of it, in nanoseconds.
+    fn total(&self, id: CgroupId) -> Option<u64> {
+        self.0.get(&id).map(|(total, _)| *total)
+    }
 }
 
 /// Loads the programs of the passes over a part of the tree.
@@ -65,9 +78,12 @@ pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Passes, Vec<Prog
         let state = refusal.map_or(State::Attached, |refusal| State::Refused(refusal.clone()));
         programs.push(ProgramState { name, state });
     };
-    let cpu = Cgroups::open(&objects::CPU, part, roots, host);
+    let v2 = || part.top.iter().cloned().collect();
+    let cpu = Cgroups::open(&objects::CPU, v2(), part.scope, roots, host);
     note(CPU_PASS, cpu.as_ref().err());
-    let memory = Cgroups::open(&objects::MEMORY, part, roots, host);
+    let controllers = Controllers::open(part, roots, host);
+    note(CONTROLLER_PASS, controllers.as_ref().err());
+    let memory = Cgroups::open(&objects::MEMORY, v2(), part.scope, roots, host);
     note(MEMORY_PASS, memory.as_ref().err());
     let tasks = Tasks::open(part, roots, host);
     note(TASK_PASS, tasks.as_ref().err());
@@ -80,46 +96,39 @@ pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Passes, Vec<Prog
         _ => None,
     });
     let (cpu, memory) = (cpu.ok().zip(Some(of_cpu)), memory.ok().zip(Some(of_memory)));
-    (Passes { cpu, memory, tasks: tasks.ok(), told: BTreeMap::new() }, programs)
+    (Passes { cpu, controllers: controllers.ok(), memory, tasks: tasks.ok(), times: Times::default() }, programs)
 }
 
 impl Passes {
     /// Fills in what the passes find. A pass that fails leaves its numbers to the files, and says why.
     pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
-        let cpu = self.cpu.as_mut().map_or(Ok(()), |(cpu, rows)| fill_cpu(cpu, rows, &mut self.told, into));
+        let cpu = self.cpu.as_mut().map_or(Ok(()), |(cpu, rows)| fill_cpu(cpu, rows, &mut self.times, into));
+        let times = if cpu.is_ok() { &self.times } else { &Times::default() };
+        let controllers = self.controllers.as_mut().map_or(Ok(()), |controllers| controllers.sample(times, into));
         let memory = self.memory.as_mut().map_or(Ok(()), |(memory, rows)| fill_memory(memory, rows, into));
         let tasks = self.tasks.as_mut().map_or(Ok(()), |tasks| tasks.sample(into));
-        cpu.and(memory).and(tasks)
+        cpu.and(controllers).and(memory).and(tasks)
     }
 }
 
-fn fill_cpu(
-    cpu: &mut Cgroups<Cpu>,
-    rows: &Rows<CpuField>,
-    told: &mut BTreeMap<CgroupId, (u64, u64)>,
-    into: &mut Snapshot,
-) -> io::Result<()> {
+fn fill_cpu(cpu: &mut Cgroups<Cpu>, rows: &Rows<CpuField>, times: &mut Times, into: &mut Snapshot) -> io::Result<()> {
     if into.extent == Extent::Whole {
-        told.retain(|id, _| into.cgroups.contains_key(id));
+        times.0.retain(|id, _| into.cgroups.contains_key(id));
     }
-    for found in cpu.pass()? {
+    for found in cpu.pass(0)? {
         let id = CgroupId(found.cgroup);
         // The root's time is not counted here.
         let Some(cgroup) = into.cgroups.get_mut(&id).filter(|cgroup| !cgroup.identity.is_root) else { continue };
-        let before = told.entry(id).or_default();
-        *before = found.divided(*before);
-        let time = CpuTime::new(found, *before);
-        for (metric, rank, pick) in rows {
-            if let Some(value) = pick(&time) {
-                cgroup.values.put(*metric, *rank, value);
-            }
-        }
+        let (total, told) = times.0.entry(id).or_default();
+        (*total, *told) = (found.total, found.divided(*told));
+        let time = CpuTime::new(found, *told);
+        cgroup.values.fill(rows, |pick| Ok(pick(&time)));
     }
     Ok(())
 }
 
 fn fill_memory(memory: &mut Cgroups<Memory>, rows: &Rows<MemoryField>, into: &mut Snapshot) -> io::Result<()> {
-    for found in memory.pass()?.iter().filter(|found| found.has_memory != 0) {
+    for found in memory.pass(0)?.iter().filter(|found| found.has_memory != 0) {
         let cgroup = into.cgroups.get_mut(&CgroupId(found.cgroup));
         let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) else { continue };
         cgroup.values.fill(rows, |pick| Ok(pick(found)));
@@ -169,11 +178,6 @@ impl CpuTime {
     /// As the file has it, which tells whole microseconds.
     fn new(found: &Cpu, (user, system): (u64, u64)) -> Self {
         let whole = |nanoseconds: u64| nanoseconds / 1_000 * 1_000;
-        Self {
-            total: whole(found.total),
-            user: whole(user),
-            system: whole(system),
-            quota: (found.has_quota != 0).then_some((found.periods, found.throttled)),
-        }
+        Self { total: whole(found.total), user: whole(user), system: whole(system) }
     }
 }

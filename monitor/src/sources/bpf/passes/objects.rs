@@ -1,10 +1,12 @@
 //! The objects of the passes, and what they must know of the kernel.
 
 use aya::include_bytes_aligned;
-use monitor_common::kernel::{FLUSH, MEMORY_EVENTS, MEMORY_FLUSH, MEMORY_GET, MEMORY_PUT, MEMORY_STATE, MEMORY_USAGE};
+use monitor_common::kernel::{
+    CAST, FLUSH, MEMORY_EVENTS, MEMORY_FLUSH, MEMORY_GET, MEMORY_PUT, MEMORY_STATE, MEMORY_USAGE,
+};
 
 use super::super::facts::{Constant, Fact};
-use crate::metrics::{CPU_PASS, MEMORY_PASS, TASK_PASS};
+use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, TASK_PASS};
 
 /// An ELF object with one program.
 #[derive(Debug)]
@@ -43,13 +45,67 @@ pub(super) const CPU: Object = Object {
         ("CGROUP_SYSTEM", Fact::Field("cgroup", "bstat.cputime.stime")),
         ("CGROUP_SHOWN_USER", Fact::Field("cgroup", "prev_cputime.utime")),
         ("CGROUP_SHOWN_SYSTEM", Fact::Field("cgroup", "prev_cputime.stime")),
-        ("CGROUP_CPU", Fact::Controller("cpu_cgrp_id")),
-        ("TASK_GROUP", Fact::Castable("task_group", "cfs_bandwidth.nr_throttled")),
-        ("TASK_GROUP_PERIODS", Fact::IfAny("task_group", "cfs_bandwidth.nr_periods")),
-        ("TASK_GROUP_THROTTLED", Fact::IfAny("task_group", "cfs_bandwidth.nr_throttled")),
     ],
     functions: &[FLUSH],
     cure: "run Linux 6.1 or later; until then cpu.stat is read, which costs more",
+};
+
+/// Takes what the controllers know.
+pub(super) const CONTROLLERS: Object = Object {
+    name: "controllers",
+    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/controllers.o")),
+    program: CONTROLLER_PASS,
+    over: "cgroup",
+    table: "CONTROLLERS",
+    constants: &[
+        ("CGROUP_KN", Fact::Field("cgroup", "kn")),
+        ("KERNFS_ID", Fact::Field("kernfs_node", "id")),
+        ("CGROUP_TASKS", Fact::Field("cgroup", "nr_populated_csets")),
+        ("CGROUP_CHILDREN", Fact::Field("cgroup", "nr_populated_domain_children")),
+        ("CGROUP_THREADED", Fact::Field("cgroup", "nr_populated_threaded_children")),
+        ("CGROUP_FLAGS", Fact::Field("cgroup", "flags")),
+        ("FROZEN_BIT", Fact::Value("", "CGRP_FROZEN")),
+        ("CGROUP_CPU", Fact::Controller("cpu_cgrp_id")),
+        ("CGROUP_MEMORY", Fact::Controller("memory_cgrp_id")),
+        ("CGROUP_PIDS", Fact::Controller("pids_cgrp_id")),
+        ("CGROUP_FREEZER", Fact::Controller("freezer_cgrp_id")),
+        ("CGROUP_IO", Fact::Controller("io_cgrp_id")),
+        ("TASK_GROUP", Fact::Castable("task_group", "cfs_bandwidth.nr_throttled")),
+        ("TASK_GROUP_PERIODS", Fact::IfAny("task_group", "cfs_bandwidth.nr_periods")),
+        ("TASK_GROUP_THROTTLED", Fact::IfAny("task_group", "cfs_bandwidth.nr_throttled")),
+        ("MEM_CGROUP", Fact::Castable("mem_cgroup", "memory.usage")),
+        ("MEM_CGROUP_USAGE", Fact::IfAny("mem_cgroup", "memory.usage")),
+        ("MEM_CGROUP_PEAK", Fact::IfAny("mem_cgroup", "memory.watermark")),
+        ("MEM_CGROUP_SWAP", Fact::IfAny("mem_cgroup", "swap.usage")),
+        ("MEM_CGROUP_EVENTS", Fact::IfAny("mem_cgroup", "memory_events")),
+        ("OOM_KILL", Fact::ValueIfAny("memcg_memory_event", "MEMCG_OOM_KILL")),
+        ("MEM_CGROUP_STATS", Fact::IfAny("mem_cgroup", "vmstats")),
+        ("STATS", Fact::Castable("memcg_vmstats", "stats_updates")),
+        ("STATS_STATE", Fact::IfAny("memcg_vmstats", "state")),
+        ("STATS_STATE_LENGTH", Fact::LengthIfAny("memcg_vmstats", "state")),
+        ("STATS_EVENTS", Fact::IfAny("memcg_vmstats", "events")),
+        ("STATS_EVENTS_LENGTH", Fact::LengthIfAny("memcg_vmstats", "events")),
+        ("STATS_UPDATES", Fact::IfAny("memcg_vmstats", "stats_updates")),
+        ("PIDS_CGROUP", Fact::Castable("pids_cgroup", "counter")),
+        ("PIDS_CGROUP_COUNT", Fact::IfAny("pids_cgroup", "counter")),
+        ("FREEZER", Fact::Castable("freezer", "state")),
+        ("FREEZER_STATE", Fact::IfAny("freezer", "state")),
+        ("FREEZER_FREEZING", Fact::ValueIfAny("freezer_state_flags", "CGROUP_FREEZING")),
+        ("FREEZER_FROZEN", Fact::ValueIfAny("freezer_state_flags", "CGROUP_FROZEN")),
+        ("BLKCG", Fact::Castable("blkcg", "blkg_list.first")),
+        ("BLKCG_FIRST", Fact::IfAny("blkcg", "blkg_list.first")),
+        ("CGROUP_PSI", Fact::IfAny("cgroup", "psi")),
+        ("PSI_GROUP", Fact::Castable("psi_group", "enabled")),
+        ("PSI_GROUP_ENABLED", Fact::IfAny("psi_group", "enabled")),
+        ("PSI_GROUP_WORK", Fact::IfAny("psi_group", "avgs_work.work.data")),
+        ("PSI_GROUP_AVERAGES", Fact::IfAny("psi_group", "avg")),
+        ("PSI_CPU_SOME", Fact::ValueIfAny("psi_states", "PSI_CPU_SOME")),
+        ("PSI_MEM_SOME", Fact::ValueIfAny("psi_states", "PSI_MEM_SOME")),
+        ("PSI_MEM_FULL", Fact::ValueIfAny("psi_states", "PSI_MEM_FULL")),
+        ("PSI_IO_SOME", Fact::ValueIfAny("psi_states", "PSI_IO_SOME")),
+    ],
+    functions: &[CAST],
+    cure: "run Linux 6.2 or later; until then the files of each controller are read, which costs more",
 };
 
 /// Takes memory.

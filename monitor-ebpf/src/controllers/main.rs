@@ -1,0 +1,246 @@
+//! What the controllers of all cgroups hold, in one pass over a tree, v2 or v1: numbers that their files would have, and
+//! whether what the longer files are made of has moved.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
+use monitor_common::kernel::CAST;
+use monitor_common::{Controllers, Pass, UNKNOWN};
+use monitor_ebpf::Constant;
+use monitor_ebpf::iterator::{Visit, entry};
+use monitor_ebpf::kernel::{call, follow, id, load};
+
+monitor_ebpf::object!();
+
+/// What a pass finds, in its order.
+#[map]
+static CONTROLLERS: Array<Controllers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The pass that wrote it.
+#[map]
+static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Constants that the agent sets. Each structure's is its id, 0 where the kernel has none such; the others are offsets.
+macro_rules! constants {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] static $name: Constant<u64> = Constant::new(0);)*
+    };
+}
+
+constants! {
+    /// In `struct cgroup`: what `cgroup_is_populated()` adds up, and `flags` with the number of the bit `CGRP_FROZEN`.
+    CGROUP_TASKS;
+    CGROUP_CHILDREN;
+    CGROUP_THREADED;
+    CGROUP_FLAGS;
+    FROZEN_BIT;
+
+    /// In `struct cgroup`: the states of the controllers.
+    CGROUP_CPU;
+    CGROUP_MEMORY;
+    CGROUP_PIDS;
+    CGROUP_FREEZER;
+    CGROUP_IO;
+
+    /// Quotas and how often they ran out (`kernel/sched/core.c`).
+    TASK_GROUP;
+    TASK_GROUP_PERIODS;
+    TASK_GROUP_THROTTLED;
+
+    /// Charged memory and swap with their marks, in pages, events by number, and where the statistics are
+    /// (`mm/memcontrol.c`).
+    MEM_CGROUP;
+    MEM_CGROUP_USAGE;
+    MEM_CGROUP_PEAK;
+    MEM_CGROUP_SWAP;
+    MEM_CGROUP_EVENTS;
+    OOM_KILL;
+    MEM_CGROUP_STATS;
+    /// The statistics that `memory.stat` shows, how many longs each, and how much is to be added to them.
+    STATS;
+    STATS_STATE;
+    STATS_STATE_LENGTH;
+    STATS_EVENTS;
+    STATS_EVENTS_LENGTH;
+    STATS_UPDATES;
+
+    /// Tasks (`kernel/cgroup/pids.c`).
+    PIDS_CGROUP;
+    PIDS_CGROUP_COUNT;
+
+    /// What a v1 group is doing, by bits (`kernel/cgroup/legacy_freezer.c`).
+    FREEZER;
+    FREEZER_STATE;
+    FREEZER_FREEZING;
+    FREEZER_FROZEN;
+
+    /// The devices on which there was I/O (`block/blk-cgroup.c`).
+    BLKCG;
+    BLKCG_FIRST;
+
+    /// Pressure (`kernel/sched/psi.c`): whether it is switched on, whether averages are to be made anew, the averages, and
+    /// the numbers of the states.
+    CGROUP_PSI;
+    PSI_GROUP;
+    PSI_GROUP_ENABLED;
+    PSI_GROUP_WORK;
+    PSI_GROUP_AVERAGES;
+    PSI_CPU_SOME;
+    PSI_MEM_SOME;
+    PSI_MEM_FULL;
+    PSI_IO_SOME;
+}
+
+/// The kernel keeps no more statistics of one kind.
+const MOST: u64 = 128;
+
+/// Takes what the controllers know of the cgroup.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/cgroup")]
+fn cgroup_controllers(visit: *const Visit) -> i32 {
+    // SAFETY: the context and the types of what it points to are the kernel's; the entry is in a map's value.
+    unsafe {
+        let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
+        let Some(found) = entry(&CONTROLLERS, &PASS, meta) else { return 0 };
+        (*found).cgroup = id(cgroup);
+        (*found).populated = u64::from(populated(cgroup));
+        (*found).frozen = load::<u64>(cgroup, CGROUP_FLAGS.get()) >> FROZEN_BIT.get() & 1;
+        (*found).at_ease = at_ease(cgroup);
+        cpu(cgroup, found);
+        memory(cgroup, found);
+        (*found).tasks = count(cgroup, &CGROUP_PIDS, &PIDS_CGROUP, &PIDS_CGROUP_COUNT);
+        (*found).frozen_v1 = frozen_v1(cgroup);
+        (*found).first_device = count(cgroup, &CGROUP_IO, &BLKCG, &BLKCG_FIRST);
+    }
+    0
+}
+
+/// A controller's state of a cgroup as the structure that it keeps; `None` where there is none.
+#[inline(always)]
+unsafe fn state(cgroup: *const u8, controller: &Constant<u64>, structure: &Constant<u64>) -> Option<*const u8> {
+    if controller.get() == 0 || structure.get() == 0 {
+        return None;
+    }
+    // SAFETY: as of the caller; the state of a controller begins the structure that the controller keeps.
+    unsafe {
+        let state = follow(cgroup, controller.get());
+        if state.is_null() { None } else { Some(call::<CAST>(state as u64, structure.get()) as *const u8) }
+    }
+}
+
+/// One number of a controller.
+#[inline(always)]
+unsafe fn count(
+    cgroup: *const u8,
+    controller: &Constant<u64>,
+    structure: &Constant<u64>,
+    field: &Constant<u64>,
+) -> u64 {
+    // SAFETY: as of the caller.
+    unsafe { state(cgroup, controller, structure).map_or(UNKNOWN, |state| load(state, field.get())) }
+}
+
+/// Whether some process is in the cgroup or below it.
+#[inline(always)]
+unsafe fn populated(cgroup: *const u8) -> bool {
+    // SAFETY: as of the caller.
+    unsafe {
+        load::<u32>(cgroup, CGROUP_TASKS.get())
+            | load::<u32>(cgroup, CGROUP_CHILDREN.get())
+            | load::<u32>(cgroup, CGROUP_THREADED.get())
+            != 0
+    }
+}
+
+/// 1 where all averages of pressure are zero, as the files would show them, and stay so until a task does something: the
+/// kernel looks again only after that.
+#[inline(always)]
+unsafe fn at_ease(cgroup: *const u8) -> u64 {
+    /// `FIXED_1` (`include/linux/sched/loadavg.h`): of an average below a hundredth of it nothing is shown.
+    const ONE: u64 = 1 << 11;
+    if PSI_GROUP.get() == 0 {
+        return 0;
+    }
+    // SAFETY: as of the caller; what is no memory reads as 0.
+    unsafe {
+        let group = call::<CAST>(follow(cgroup, CGROUP_PSI.get()) as u64, PSI_GROUP.get()) as *const u8;
+        let is_enabled = load::<u8>(group, PSI_GROUP_ENABLED.get()) != 0;
+        let is_waiting = load::<u64>(group, PSI_GROUP_WORK.get()) & 1 != 0;
+        // Of each state the averages over 10, 60 and 300 seconds.
+        let average = |state: u64| load::<u64>(group, PSI_GROUP_AVERAGES.get() + state * 24);
+        let most = average(PSI_CPU_SOME.get())
+            .max(average(PSI_MEM_SOME.get()))
+            .max(average(PSI_MEM_FULL.get()))
+            .max(average(PSI_IO_SOME.get()));
+        u64::from(is_enabled && !is_waiting && most * 100 < ONE)
+    }
+}
+
+/// The periods in which a quota was enforced, and those in which it ran out.
+#[inline(always)]
+unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
+    // SAFETY: as of the caller.
+    unsafe {
+        let group = state(cgroup, &CGROUP_CPU, &TASK_GROUP);
+        let count = |offset: &Constant<u64>| group.map_or(UNKNOWN, |group| u64::from(load::<u32>(group, offset.get())));
+        (*found).periods = count(&TASK_GROUP_PERIODS);
+        (*found).throttled = count(&TASK_GROUP_THROTTLED);
+    }
+}
+
+/// What is charged, and whether the statistics have moved.
+#[inline(always)]
+unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
+    // SAFETY: as of the caller.
+    unsafe {
+        let group = state(cgroup, &CGROUP_MEMORY, &MEM_CGROUP);
+        let count = |offset: u64| group.map_or(UNKNOWN, |group| load(group, offset));
+        (*found).pages = count(MEM_CGROUP_USAGE.get());
+        (*found).most_pages = count(MEM_CGROUP_PEAK.get());
+        (*found).swapped_pages = count(MEM_CGROUP_SWAP.get());
+        (*found).oom_kills = count(MEM_CGROUP_EVENTS.get() + OOM_KILL.get() * 8);
+        (*found).statistics = match group {
+            Some(_) if STATS.get() != 0 => {
+                statistics(call::<CAST>(count(MEM_CGROUP_STATS.get()), STATS.get()) as *const u8)
+            }
+            _ => UNKNOWN,
+        };
+    }
+}
+
+/// A number that is another one when any of the statistics is.
+#[inline(always)]
+unsafe fn statistics(stats: *const u8) -> u64 {
+    // SAFETY: as of the caller.
+    unsafe {
+        let mut mixed = u64::from(load::<u32>(stats, STATS_UPDATES.get()));
+        let mut mix = |from: &Constant<u64>, length: &Constant<u64>| {
+            let mut at = 0;
+            while at < length.get() && at < MOST {
+                mixed = (mixed.rotate_left(23) ^ load::<u64>(stats, from.get() + at * 8))
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                at += 1;
+            }
+        };
+        mix(&STATS_STATE, &STATS_STATE_LENGTH);
+        mix(&STATS_EVENTS, &STATS_EVENTS_LENGTH);
+        mixed
+    }
+}
+
+/// 1 where the group of the v1 freezer is frozen, 0 where it is not; while it freezes only its file tells.
+#[inline(always)]
+unsafe fn frozen_v1(cgroup: *const u8) -> u64 {
+    // SAFETY: as of the caller.
+    unsafe {
+        let Some(freezer) = state(cgroup, &CGROUP_FREEZER, &FREEZER) else { return UNKNOWN };
+        let bits = u64::from(load::<u32>(freezer, FREEZER_STATE.get()));
+        match (bits & FREEZER_FROZEN.get(), bits & FREEZER_FREEZING.get()) {
+            (0, 0) => 0,
+            (0, _) => UNKNOWN,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Passes over the v2 tree and those of the v1 controllers, which find what the controllers know of each cgroup.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::Hasher;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use monitor_common::{Controllers as Found, UNKNOWN};
+
+use super::super::load::Host;
+use super::cgroups::Cgroups;
+use super::objects::CONTROLLERS;
+use super::{Part, Times};
+use crate::containers::Roots;
+use crate::metrics::{Metric, Origin, Rows};
+use crate::preflight::Refusal;
+use crate::readings::Controllers as Known;
+use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Mark, Snapshot, Status};
+
+/// The v1 controllers of which the program knows something. Each has a tree of its own, or shares one.
+const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
+
+/// The program and the trees that it goes through: v2, then those of the v1 controllers that there are.
+pub(super) struct Controllers {
+    cgroups: Cgroups<Found>,
+    v1: Vec<Tree>,
+    /// Whose directories are known in the v1 trees.
+    known: HashMap<CgroupId, Arc<Identity>>,
+    rows: Rows<fn(&Known) -> Option<u64>>,
+    page: u64,
+}
+
+/// The tree of a v1 controller, and the containers by the inodes of their directories there.
+struct Tree {
+    controller: &'static str,
+    ids: HashMap<u64, CgroupId>,
+}
+
+/// Which kind of tree a cgroup was found in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    V2,
+    V1,
+}
+
+impl Controllers {
+    /// Loads the program and binds it to a part of each tree.
+    pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> Result<Self, Refusal> {
+        let v1: Vec<(&str, PathBuf)> =
+            V1.iter().filter_map(|controller| Some((*controller, part.v1.get(*controller)?.clone()))).collect();
+        let tops = part.top.iter().cloned().chain(v1.iter().map(|(_, top)| top.clone())).collect();
+        let cgroups = Cgroups::open(&CONTROLLERS, tops, part.scope, roots, host)?;
+        let v1 = v1.into_iter().map(|(controller, _)| Tree { controller, ids: HashMap::new() }).collect();
+        let rows = Metric::fed_by(|origin| match origin {
+            Origin::ControllerPass(pick) => Some(*pick),
+            _ => None,
+        });
+        Ok(Self { cgroups, v1, known: HashMap::new(), rows, page: rustix::param::page_size() as u64 })
+    }
+
+    /// Fills in what the passes find, and the marks.
+    pub(super) fn sample(&mut self, times: &Times, into: &mut Snapshot) -> io::Result<()> {
+        if !self.v1.is_empty() {
+            self.learn(into);
+        }
+        let (page, rows) = (self.page, &self.rows);
+        let mut fill = |id: CgroupId, found: &Found, kind: Kind| {
+            let cgroup = into.cgroups.get_mut(&id);
+            if let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) {
+                fill(cgroup, rows, &known(found, kind, page));
+                mark(cgroup, found, times.total(id));
+            }
+        };
+        for found in self.cgroups.pass(0)? {
+            fill(CgroupId(found.cgroup), found, Kind::V2);
+        }
+        for (at, tree) in self.v1.iter().enumerate() {
+            for found in self.cgroups.pass(at + 1)? {
+                if let Some(id) = tree.ids.get(&found.cgroup) {
+                    fill(*id, found, Kind::V1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the directories of new containers in the v1 trees, and forgets those of containers that are gone.
+    fn learn(&mut self, now: &Snapshot) {
+        let is_there = |id: &CgroupId, identity: &Arc<Identity>| {
+            now.cgroups.get(id).is_some_and(|cgroup| Arc::ptr_eq(&cgroup.identity, identity))
+        };
+        let before = self.known.len();
+        if now.extent == Extent::Whole {
+            self.known.retain(|id, identity| is_there(id, identity));
+        }
+        if self.known.len() < before {
+            let known = &self.known;
+            self.v1.iter_mut().for_each(|tree| tree.ids.retain(|_, id| known.contains_key(id)));
+        }
+        for (id, cgroup) in now.cgroups.iter().filter(|(_, cgroup)| cgroup.status != Status::Exited) {
+            if self.known.contains_key(id) {
+                continue;
+            }
+            self.known.insert(*id, Arc::clone(&cgroup.identity));
+            for tree in &mut self.v1 {
+                let directory = cgroup.identity.v1.get(tree.controller).and_then(|dir| fs::metadata(dir).ok());
+                tree.ids.extend(directory.map(|directory| (directory.ino(), *id)));
+            }
+        }
+    }
+}
+
+fn fill(cgroup: &mut Cgroup, rows: &Rows<fn(&Known) -> Option<u64>>, known: &Known) {
+    for (metric, rank, pick) in rows {
+        if let Some(value) = pick(known) {
+            cgroup.values.put(*metric, *rank, value);
+        }
+    }
+}
+
+/// Statistics that have moved away and back again were moved by a process: its CPU time tells.
+fn mark(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
+    if let (Some(statistics), Some(total)) = (some(found.statistics), total) {
+        let mut mixed = DefaultHasher::new();
+        mixed.write_u64(statistics);
+        mixed.write_u64(total);
+        cgroup.marks.set(Mark::Memory, Some(mixed.finish()));
+    }
+    if found.first_device == 0 {
+        cgroup.marks.set(Mark::Io, Some(0));
+    }
+}
+
+fn some(number: u64) -> Option<u64> {
+    (number != UNKNOWN).then_some(number)
+}
+
+/// What was found, as the files would tell it.
+fn known(found: &Found, kind: Kind, page: u64) -> Known {
+    let bytes = |pages| some(pages).map(|pages| pages.saturating_mul(page));
+    // The v2 tree alone has files for these, and one number for memory and swap together is no substitute.
+    let of_v2 = |number| (kind == Kind::V2).then_some(number);
+    Known {
+        periods: some(found.periods),
+        throttled: some(found.throttled),
+        memory: bytes(found.pages),
+        memory_peak: bytes(found.most_pages),
+        swap: of_v2(found.swapped_pages).and_then(bytes),
+        oom_kills: some(found.oom_kills),
+        tasks: some(found.tasks),
+        frozen: of_v2(found.frozen),
+        frozen_v1: some(found.frozen_v1),
+        populated: of_v2(found.populated),
+        pressure: of_v2(found.at_ease).filter(|at_ease| *at_ease != 0).map(|_| 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Found = Found {
+        cgroup: 1,
+        populated: 0,
+        frozen: 0,
+        at_ease: 0,
+        periods: UNKNOWN,
+        throttled: UNKNOWN,
+        pages: UNKNOWN,
+        most_pages: UNKNOWN,
+        swapped_pages: UNKNOWN,
+        oom_kills: UNKNOWN,
+        statistics: UNKNOWN,
+        tasks: UNKNOWN,
+        frozen_v1: UNKNOWN,
+        first_device: UNKNOWN,
+    };
+
+    #[test]
+    fn what_a_tree_does_not_have_is_left_to_the_files() {
+        assert_eq!(known(&NOTHING, Kind::V1, 4096), Known::default());
+        let only = Known { frozen: Some(0), populated: Some(0), ..Known::default() };
+        assert_eq!(known(&NOTHING, Kind::V2, 4096), only);
+        let found = Found { pages: 3, swapped_pages: 5, at_ease: 1, tasks: 7, frozen_v1: 1, ..NOTHING };
+        let (v1, v2) = (known(&found, Kind::V1, 4096), known(&found, Kind::V2, 4096));
+        assert_eq!((v1.memory, v1.swap, v1.pressure, v1.frozen), (Some(12_288), None, None, None));
+        assert_eq!((v2.memory, v2.swap, v2.pressure, v2.tasks), (Some(12_288), Some(20_480), Some(0), Some(7)));
+    }
+
+    #[test]
+    fn memory_has_the_same_mark_only_while_nothing_moves_and_nobody_ran() {
+        let of = |statistics, total| {
+            let mut cgroup = Cgroup::default();
+            mark(&mut cgroup, &Found { statistics, ..NOTHING }, total);
+            cgroup.marks.get(Mark::Memory)
+        };
+        assert_eq!(of(1, Some(2)), of(1, Some(2)));
+        assert!(of(1, Some(2)) != of(1, Some(3)) && of(1, Some(2)) != of(2, Some(2)));
+        assert_eq!((of(1, None), of(UNKNOWN, Some(2))), (None, None));
+    }
+
+    #[test]
+    fn io_has_a_mark_only_while_there_was_none() {
+        let of = |first_device| {
+            let mut cgroup = Cgroup::default();
+            mark(&mut cgroup, &Found { first_device, ..NOTHING }, None);
+            cgroup.marks.get(Mark::Io)
+        };
+        assert_eq!((of(0), of(0xffff_8880_0000_0000), of(UNKNOWN)), (Some(0), None, None));
+    }
+}
