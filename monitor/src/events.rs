@@ -115,7 +115,7 @@ impl Watch {
     }
 
     fn source(&mut self, group: &'static str, container: &Container, metric: Metric) -> Option<Event> {
-        let Some(origin) = container.values.origin(metric) else {
+        let Some(origin) = container.origins.of(metric) else {
             let before = self.backends.remove(group)?;
             self.lost.insert(group, before);
             let cause = container.get(metric).err().map_or("", |cause| cause.as_str());
@@ -134,7 +134,7 @@ impl Watch {
 
     fn oom(&mut self, container: &Container) -> Option<Event> {
         let Ok(Number::Whole(kills)) = container.get(Metric::OomKills) else { return None };
-        let backend = container.values.origin(Metric::OomKills)?.backend();
+        let backend = container.origins.of(Metric::OomKills)?.backend();
         let known = match (self.oom_kills.replace((backend, kills)), container.status) {
             (Some((before, known)), _) if before == backend => known,
             // The last report may have the number from elsewhere, and be the first one.
@@ -192,7 +192,7 @@ pub fn heartbeat(container: &Container) -> String {
     say(Metric::FileDescriptors, " descriptors", 1.0, 0);
     let (there, absent): (Vec<_>, Vec<_>) = GROUPS
         .iter()
-        .map(|(group, metric)| (group, container.values.origin(*metric)))
+        .map(|(group, metric)| (group, container.origins.of(*metric)))
         .partition(|(_, origin)| origin.is_some());
     let there: Vec<String> = there
         .iter()

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::metrics::{How, Metric};
 use crate::snapshot::{
-    Cause, Cgroup, CgroupId, Extent, Host, Identity, NO_LIMIT, Scope, Snapshot, Stamp, Status, Values,
+    Cause, Cgroup, CgroupId, Extent, Host, Identity, NO_LIMIT, Origins, Scope, Snapshot, Stamp, Status, Values,
 };
 
 /// Why a limit has no number: nobody set one.
@@ -87,8 +87,8 @@ pub struct Container {
     pub identity: Arc<Identity>,
     /// What it is doing.
     pub status: Status,
-    /// Its readings, for where each came from.
-    pub values: Values,
+    /// Where each of its numbers was read.
+    pub origins: Origins,
     numbers: Vec<Result<Number, Cause>>,
 }
 
@@ -169,7 +169,7 @@ fn container(id: CgroupId, cgroup: &Cgroup, view: &View<'_>) -> Container {
         id,
         identity: Arc::clone(&cgroup.identity),
         status: if frozen && cgroup.status == Status::Running { Status::Paused } else { cgroup.status },
-        values: cgroup.values.clone(),
+        origins: cgroup.values.origins(),
         numbers: Metric::ALL.iter().map(|&metric| number(metric, view)).collect(),
     }
 }

@@ -28,23 +28,36 @@ pub struct Stamp {
 
 /// Why a number is not there. Made once when the reason appears, then shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause(Arc<String>);
+pub struct Cause(Arc<Words>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Words {
+    text: String,
+    is_plain: bool,
+}
 
 impl Cause {
     /// The reason in words that end up in front of an operator.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Arc::new(text.into()))
+        let text = text.into();
+        let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+        Self(Arc::new(Words { text, is_plain }))
     }
 
     /// The words.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
+    }
+
+    /// Whether JSON has the words as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.is_plain
     }
 }
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -128,12 +141,31 @@ impl Values {
         }
     }
 
-    /// Where the value came from.
+    /// Where the values came from.
+    pub fn origins(&self) -> Origins {
+        Origins(std::array::from_fn(|at| match self.0[at] {
+            Reading::Value(_, rank) => rank,
+            _ => u8::MAX,
+        }))
+    }
+
+    /// Where a value came from.
     pub fn origin(&self, metric: Metric) -> Option<&'static Origin> {
         match &self.0[metric.index()] {
             Reading::Value(_, rank) => metric.spec().origins().get(usize::from(*rank)),
             _ => None,
         }
+    }
+}
+
+/// Where the values of a cgroup came from: ranks, those behind the last origin of a row being none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins([u8; Metric::COUNT]);
+
+impl Origins {
+    /// Where a value came from; `None` where there is none.
+    pub fn of(&self, metric: Metric) -> Option<&'static Origin> {
+        metric.spec().origins().get(usize::from(self.0[metric.index()]))
     }
 }
 
@@ -317,16 +349,12 @@ impl Snapshot {
 
     /// The containers that a cgroup is in, or is, from the innermost outwards. What nobody has seen the place of is on the
     /// machine all the same.
-    pub fn containers(&self, id: CgroupId) -> Vec<CgroupId> {
-        if self.scope == Scope::Own {
-            return self.cgroups.keys().copied().collect();
-        }
-        let mut containers: Vec<CgroupId> = self.places.get(&id).map(|place| place.owner).into_iter().collect();
-        while let Some(outer) = containers.last().and_then(|last| self.places.get(last)?.outer) {
-            containers.push(outer);
-        }
-        let root = self.cgroups.iter().find(|(_, cgroup)| cgroup.identity.is_root).map(|(id, _)| *id);
-        containers.extend(root.filter(|root| containers.last() != Some(root)));
-        containers
+    pub fn containers(&self, id: CgroupId) -> impl Iterator<Item = CgroupId> {
+        let own = (self.scope == Scope::Own).then(|| self.cgroups.keys().copied());
+        let innermost = self.places.get(&id).map(|place| place.owner).filter(|_| own.is_none());
+        let around = std::iter::successors(innermost, |inner| self.places.get(inner)?.outer);
+        let root = self.cgroups.iter().find(|(_, cgroup)| cgroup.identity.is_root).filter(|_| own.is_none());
+        let root = root.map(|(id, _)| *id);
+        around.filter(move |id| Some(*id) != root).chain(root).chain(own.into_iter().flatten())
     }
 }

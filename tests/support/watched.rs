@@ -12,7 +12,7 @@ use monitor::containers::own::{Own, OwnContainer};
 use monitor::metrics::Metric;
 use monitor::preflight;
 use monitor::report::{Container, Report};
-use monitor::snapshot::{Scope, Snapshot, Stamp};
+use monitor::snapshot::{Scope, Snapshot, Stamp, Values};
 use monitor::sources::bpf::pins::Pins;
 use monitor::sources::bpf::{self, ProgramState};
 use monitor::sources::cgroup::CgroupFiles;
@@ -218,6 +218,20 @@ pub fn real(report: &Judged, group: &str, field: &str) -> f64 {
     report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
 }
 
+/// What one reading says: in a report, and as it was read.
+pub struct Look {
+    container: Container,
+    pub values: Values,
+}
+
+impl std::ops::Deref for Look {
+    type Target = Container;
+
+    fn deref(&self) -> &Container {
+        &self.container
+    }
+}
+
 /// The library's sources, on a group that this process is not in.
 pub struct Outside {
     sources: Vec<Box<dyn Source>>,
@@ -256,16 +270,17 @@ impl Outside {
     }
 
     /// What a reading says, together with the one before.
-    pub fn look(&mut self) -> Container {
+    pub fn look(&mut self) -> Look {
         let sampled = sources::sample(&mut self.sources, now);
         assert!(sampled.errors.is_empty(), "{:?}", sampled.errors);
         let report = Report::new(self.before.as_ref(), &sampled.snapshot, sampled.cost);
+        let values = sampled.snapshot.cgroups.values().next().unwrap().values.clone();
         self.before = Some(sampled.snapshot);
         let container = report.containers.into_iter().next().unwrap();
         for metric in Metric::ALL.iter().filter(|metric| container.real(**metric).is_some_and(|value| value != 0.0)) {
             crate::seen(metric.spec().name());
         }
-        container
+        Look { container, values }
     }
 
     /// Events that were not counted, up to the last look.

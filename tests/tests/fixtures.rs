@@ -183,19 +183,11 @@ fn copy(name: &str) -> tempfile::TempDir {
 }
 
 /// The numbers of a container whose own files were left alone.
-fn others(container: &Container, damaged: &str) -> Vec<(Metric, u64)> {
+fn others(container: &Container, damaged: &str) -> Vec<(Metric, Number)> {
     let from = |metric: &Metric| {
-        container
-            .values
-            .origin(*metric)
-            .is_some_and(|origin| matches!(origin, Origin::V2(file) if file.name != damaged))
+        container.origins.of(*metric).is_some_and(|origin| matches!(origin, Origin::V2(file) if file.name != damaged))
     };
-    Metric::ALL
-        .iter()
-        .copied()
-        .filter(from)
-        .filter_map(|metric| Some((metric, container.values.get(metric)?.ok()?)))
-        .collect()
+    Metric::ALL.iter().copied().filter(from).filter_map(|metric| Some((metric, container.get(metric).ok()?))).collect()
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn cpu_time_of_the_pass_lies_between_two_readings_of_the_file() {
             assert!(before[at] <= between, "{metric:?} counts backwards: {} {between}", before[at]);
         }
         assert!(between[0] - between[1] - between[2] <= 1_000, "user and system time are all there is: {between:?}");
-        assert_eq!(found.values.origin(Metric::CpuUsage).unwrap().backend(), "ebpf");
+        assert_eq!(found.origins.of(Metric::CpuUsage).unwrap().backend(), "ebpf");
         before = between;
     }
 }
@@ -81,7 +81,7 @@ fn counters_of_the_controllers_lie_between_two_readings_of_their_files() {
         assert!((0..counters.len()).all(lies_between), "{counters:?}: {first:?} {between:?} {last:?}");
     }
     assert_eq!(pass.counter(Metric::OomKills), 1);
-    assert_eq!(pass.look().values.origin(Metric::CpuThrottled).unwrap().backend(), "ebpf");
+    assert_eq!(pass.look().origins.of(Metric::CpuThrottled).unwrap().backend(), "ebpf");
 }
 
 /// What there is of these: by the files, by the other, and by the files again.
@@ -197,7 +197,7 @@ fn memory_of_the_pass_is_what_the_files_say() {
     }
     assert!(pass.counter(Metric::MemoryAnon) >= 32 << 20);
     assert_eq!((files.counter(Metric::OomKills), pass.counter(Metric::OomKills)), (1, 1));
-    assert_eq!(pass.look().values.origin(Metric::MemoryUsage).unwrap().backend(), "ebpf");
+    assert_eq!(pass.look().origins.of(Metric::MemoryUsage).unwrap().backend(), "ebpf");
 }
 
 const OF_TASKS: [Metric; 4] =

@@ -6,11 +6,12 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::Serialize;
 
 use crate::events::Level;
 use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Number, Report};
+use crate::snapshot::Cause;
 
 /// Version of the report's shape.
 const SCHEMA: u32 = 2;
@@ -25,56 +26,154 @@ pub fn timestamp(wall: SystemTime) -> String {
 
 /// One container's report as JSON.
 pub fn report(report: &Report, container: &Container) -> String {
-    // Every map has text for keys, so this cannot fail.
-    serde_json::to_string(&Document { report, container }).unwrap_or_default()
+    Writer::new(report).document(container).to_owned()
 }
 
-/// The same, to be part of something larger.
-pub(crate) fn document<'a>(report: &'a Report, container: &'a Container) -> impl Serialize + 'a {
-    Document { report, container }
-}
-
-struct Document<'a> {
+/// Writes the documents of a report's containers. What all of them say is put into words once, and so is what is said
+/// again and again: names of fields, which are this program's own, and causes.
+pub(crate) struct Writer<'a> {
     report: &'a Report,
-    container: &'a Container,
+    timestamp: String,
+    /// Since when eBPF has counted.
+    since: Option<String>,
+    /// The fields of the agent's own.
+    agent: Vec<u8>,
+    text: Vec<u8>,
 }
 
-impl Serialize for Document<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { report, container } = self;
-        let identity = &container.identity;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(IDENTITY[0], &identity.name)?;
-        map.serialize_entry(IDENTITY[1], &timestamp(report.taken.wall))?;
-        for (metric, field) in &LAYOUT.contract {
-            map.serialize_entry(field, &number(container, *metric))?;
-        }
-        map.serialize_entry("status", container.status.as_str())?;
+impl<'a> Writer<'a> {
+    pub(crate) fn new(report: &'a Report) -> Self {
+        let mut agent = Vec::new();
+        Object(&mut agent)
+            .put("interval_seconds", &report.interval.map(seconds))
+            .put("collect_micros", &micros(report.cost))
+            .put("agent", &Agent::of(report));
+        let since = report.counting_since.map(timestamp);
+        Self { report, timestamp: timestamp(report.taken.wall), since, agent, text: Vec::new() }
+    }
 
-        map.serialize_entry("schema", &SCHEMA)?;
-        map.serialize_entry("host", &report.host)?;
-        map.serialize_entry("scope", report.scope.as_str())?;
-        map.serialize_entry("cgroup", &identity.path)?;
-        map.serialize_entry("cgroup_id", &container.id.0)?;
+    /// The document of one of the containers.
+    pub(crate) fn document(&mut self, container: &Container) -> &str {
+        let Self { report, timestamp, since, agent, text } = self;
+        let identity = &container.identity;
+        text.clear();
+        let mut document = Object::begin(text);
+        document.put(IDENTITY[0], &identity.name).plain(IDENTITY[1], timestamp);
+        for (metric, field) in &LAYOUT.contract {
+            document.number(field, number(container, *metric));
+        }
+        document.plain("status", container.status.as_str());
+
+        document.put("schema", &SCHEMA).put("host", &report.host).plain("scope", report.scope.as_str());
+        document.put("cgroup", &identity.path).put("cgroup_id", &container.id.0);
         for (field, value) in
             [("container_id", &identity.container_id), ("runtime", &identity.runtime), ("image", &identity.image)]
         {
             if let Some(value) = value {
-                map.serialize_entry(field, value)?;
+                document.put(field, value);
             }
         }
         if !identity.labels.is_empty() {
-            map.serialize_entry("labels", &identity.labels)?;
+            document.put("labels", &identity.labels);
         }
-        map.serialize_entry("interval_seconds", &report.interval.map(seconds))?;
-        map.serialize_entry("collect_micros", &micros(report.cost))?;
-        map.serialize_entry("agent", &Agent(report))?;
-        map.serialize_entry("sources", &Sources(container))?;
-        map.serialize_entry("absent", &Absent(container))?;
+        document.comma().extend_from_slice(agent);
+        let mut sources = document.object("sources");
+        for (group, metric) in GROUPS {
+            if let Some(origin) = container.origins.of(*metric) {
+                sources.plain(group, origin.backend());
+            }
+        }
+        sources.end();
+        let mut absent = document.object("absent");
+        for (metric, field) in &LAYOUT.fields {
+            if let Err(cause) = container.get(*metric) {
+                absent.cause(field, cause);
+            }
+        }
+        absent.end();
         for (group, fields) in &LAYOUT.groups {
-            map.serialize_entry(group, &Group { group, fields, report, container })?;
+            let mut numbers = document.object(group);
+            for (metric, field) in fields {
+                numbers.number(field, number(container, *metric));
+            }
+            if *group == "network" {
+                // What interfaces count began with them.
+                let counted = container.origins.of(Metric::NetworkRxBytes);
+                let counted = counted.is_some_and(|origin| matches!(origin, Origin::Network(..)));
+                numbers.put("since", &since.as_ref().filter(|_| counted));
+            }
+            numbers.end();
         }
-        map.end()
+        document.end();
+        // It is put together from texts.
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// An object that is being written.
+struct Object<'a>(&'a mut Vec<u8>);
+
+impl<'a> Object<'a> {
+    fn begin(text: &'a mut Vec<u8>) -> Self {
+        text.push(b'{');
+        Self(text)
+    }
+
+    fn end(self) {
+        self.0.push(b'}');
+    }
+
+    /// Sets off what comes from what is there.
+    fn comma(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.0.last(), None | Some(b'{')) {
+            self.0.push(b',');
+        }
+        self.0
+    }
+
+    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        let text = self.comma();
+        text.push(b'"');
+        text.extend_from_slice(key.as_bytes());
+        text.extend_from_slice(b"\":");
+        text
+    }
+
+    /// An object under a key.
+    fn object(&mut self, key: &str) -> Object<'_> {
+        Object::begin(self.key(key))
+    }
+
+    /// A value of any kind.
+    fn put(&mut self, key: &str, value: &impl Serialize) -> &mut Self {
+        // A vector takes all, and every map has text for keys.
+        _ = serde_json::to_writer(self.key(key), value);
+        self
+    }
+
+    /// A text that needs no escapes.
+    fn plain(&mut self, key: &str, value: &str) -> &mut Self {
+        let text = self.key(key);
+        text.push(b'"');
+        text.extend_from_slice(value.as_bytes());
+        text.push(b'"');
+        self
+    }
+
+    fn cause(&mut self, key: &str, cause: &Cause) {
+        if cause.is_plain() {
+            self.plain(key, cause.as_str());
+        } else {
+            self.put(key, &cause.as_str());
+        }
+    }
+
+    fn number(&mut self, key: &str, number: Option<Shape>) {
+        match number {
+            None => self.key(key).extend_from_slice(b"null"),
+            Some(Shape::Whole(value)) => _ = self.put(key, &value),
+            Some(Shape::Real(value)) => _ = self.put(key, &value),
+        }
     }
 }
 
@@ -90,6 +189,7 @@ pub(crate) fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
 static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
     let mut layout = Layout::default();
     for (metric, field) in fields() {
+        layout.fields.push((metric, field));
         match (field.split_once('.'), layout.groups.last_mut()) {
             (None, _) => layout.contract.push((metric, field)),
             (Some((group, field)), Some((last, fields))) if *last == group => fields.push((metric, field)),
@@ -103,6 +203,8 @@ type Fields = Vec<(Metric, &'static str)>;
 
 #[derive(Default)]
 struct Layout {
+    /// All of them, with their paths.
+    fields: Fields,
     /// The numbers of the contract.
     contract: Fields,
     /// The groups of the report, in the order of the table.
@@ -145,57 +247,28 @@ pub(crate) enum Shape {
     Real(f64),
 }
 
-struct Group<'a> {
-    group: &'static str,
-    fields: &'static Fields,
-    report: &'a Report,
-    container: &'a Container,
-}
-
-impl Serialize for Group<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (metric, field) in self.fields {
-            map.serialize_entry(field, &number(self.container, *metric))?;
-        }
-        if self.group == "network" {
-            map.serialize_entry("since", &self.since())?;
-        }
-        map.end()
-    }
-}
-
-impl Group<'_> {
-    /// Since when eBPF has counted; what interfaces count began with them.
-    fn since(&self) -> Option<String> {
-        let counted = self
-            .container
-            .values
-            .origin(Metric::NetworkRxBytes)
-            .is_some_and(|origin| matches!(origin, Origin::Network(..)));
-        self.report.counting_since.filter(|_| counted).map(timestamp)
-    }
-}
-
 /// The agent itself, and how its reports get out.
-struct Agent<'a>(&'a Report);
+#[derive(serde::Serialize)]
+struct Agent {
+    version: &'static str,
+    lost_events: u64,
+    walked_again: u64,
+    valkey: Option<Valkey>,
+}
 
-impl Serialize for Agent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(serde::Serialize)]
-        struct Valkey {
-            connected_since: Option<String>,
-            round_trip_micros: Option<u64>,
-            backlog: u64,
-            dropped: u64,
-            resent: u64,
-            bytes: u64,
-        }
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
-        map.serialize_entry("lost_events", &self.0.lost_events)?;
-        map.serialize_entry("walked_again", &self.0.walked_again)?;
-        let valkey = self.0.delivery.as_ref().map(|delivery| Valkey {
+#[derive(serde::Serialize)]
+struct Valkey {
+    connected_since: Option<String>,
+    round_trip_micros: Option<u64>,
+    backlog: u64,
+    dropped: u64,
+    resent: u64,
+    bytes: u64,
+}
+
+impl Agent {
+    fn of(report: &Report) -> Self {
+        let valkey = report.delivery.as_ref().map(|delivery| Valkey {
             connected_since: delivery.connected_since.map(timestamp),
             round_trip_micros: delivery.round_trip.map(micros),
             backlog: delivery.backlog,
@@ -203,31 +276,13 @@ impl Serialize for Agent<'_> {
             resent: delivery.resent,
             bytes: delivery.bytes,
         });
-        map.serialize_entry("valkey", &valkey)?;
-        map.end()
+        let Report { lost_events, walked_again, .. } = *report;
+        Self { version: env!("CARGO_PKG_VERSION"), lost_events, walked_again, valkey }
     }
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-struct Sources<'a>(&'a Container);
-
-impl Serialize for Sources<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            GROUPS.iter().filter_map(|(group, metric)| Some((group, self.0.values.origin(*metric)?.backend()))),
-        )
-    }
-}
-
-struct Absent<'a>(&'a Container);
-
-impl Serialize for Absent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(fields().filter_map(|(metric, field)| Some((field, self.0.get(metric).err()?.as_str()))))
-    }
 }
 
 /// A log entry as JSON: four texts, none of them null.

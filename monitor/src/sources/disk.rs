@@ -1,9 +1,10 @@
 //! What the container's root filesystem holds, and how large the filesystem under it is.
 //!
-//! The size is one `statfs(2)` per reading. What it holds takes a walk, which runs on a thread of its own at the lowest
+//! The size is one `statfs(2)` every few seconds. What it holds takes a walk, which runs on a thread of its own at the lowest
 //! priority and in short steps with long pauses, so that neither the tick nor the container's main process feels it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,9 @@ use std::time::Duration;
 use super::{Source, SourceError};
 use crate::containers::mounts::{self, Mount};
 use crate::containers::{Roots, host_root};
-use crate::metrics::{Metric, Origin};
-use crate::readings::{Disk as Walked, Filesystem};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Scope, Snapshot, Stamp, Status, Values};
+use crate::metrics::{Metric, Origin, Rows};
+use crate::readings::{Disk as Walked, Filesystem, Read};
+use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Scope, Snapshot, Stamp, Status};
 
 /// A walk works for so long …
 const WORK: Duration = Duration::from_millis(4);
@@ -28,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(96);
 const SHARE: u32 = 4000;
 /// … times the containers that share them, at most so many: one per cent of a CPU.
 const MOST_SHARES: u32 = 40;
+/// Sizes change rarely: a shorter interval than the usual one asks for them no more often than this.
+const SIZES: Duration = Duration::from_secs(4);
 /// How often the walker looks whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
 /// A walk that takes longer is given up: the number would be old before it is there.
@@ -55,6 +58,11 @@ pub struct Disk {
     roots: Roots,
     host: PathBuf,
     without: Cause,
+    unseen: Cause,
+    /// What was said of each filesystem, and when.
+    sizes: HashMap<CgroupId, (Duration, Result<Filesystem, Cause>)>,
+    walked_rows: Rows<fn(&Walked) -> Read>,
+    size_rows: Rows<fn(&Filesystem) -> u64>,
     shared: Arc<Mutex<Shared>>,
     /// Dropping them ends the walks.
     _stops: Vec<Sender<()>>,
@@ -70,6 +78,8 @@ struct Shared {
 /// What is to be walked of a container.
 #[derive(Clone, Debug)]
 struct Wanted {
+    /// The process through which it is seen.
+    process: Option<u32>,
     /// Where its root filesystem is seen.
     root: PathBuf,
     layer: Layer,
@@ -125,7 +135,17 @@ impl Disk {
                 without = Cause::new(format!("the thread that walks cannot start: {error}"));
             }
         }
-        Self { roots: roots.clone(), host: host_root(roots), without, shared, _stops: stops }
+        let walked_rows = Metric::fed_by(|origin| match origin {
+            Origin::Disk(pick) => Some(*pick),
+            _ => None,
+        });
+        let size_rows = Metric::fed_by(|origin| match origin {
+            Origin::Filesystem(pick) => Some(*pick),
+            _ => None,
+        });
+        let (roots, host, sizes) = (roots.clone(), host_root(roots), HashMap::new());
+        let unseen = Cause::new("no process of the container can be seen");
+        Self { roots, host, without, unseen, sizes, walked_rows, size_rows, shared, _stops: stops }
     }
 
     /// Where a container's filesystems are seen.
@@ -144,7 +164,8 @@ impl Disk {
                 (process.join("root/."), layer)
             }
         };
-        Some(Wanted { root, layer, is_machine: scope == Scope::Host && cgroup.identity.is_root })
+        let process = cgroup.first_process;
+        Some(Wanted { process, root, layer, is_machine: scope == Scope::Host && cgroup.identity.is_root })
     }
 }
 
@@ -278,29 +299,65 @@ impl Source for Disk {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let mut shared = lock(&self.shared);
-        let scope = into.scope;
+        let shared = Arc::clone(&self.shared);
+        let mut shared = lock(&shared);
         if into.extent == Extent::Whole {
-            let wanted = into.cgroups.iter().filter_map(|(id, cgroup)| Some((*id, self.wanted(cgroup, scope)?)));
-            shared.wanted = wanted.collect();
+            self.look(into, &mut shared.wanted);
         }
         let Shared { wanted, found } = &mut *shared;
         found.retain(|id, _| wanted.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
-            let seen = wanted.get(id).ok_or_else(|| Cause::new("no process of the container can be seen"));
-            let filesystem = seen.as_ref().map_err(Cause::clone).and_then(|wanted| filesystem(&wanted.root));
-            let none = Walked {
+            let seen = wanted.get(id);
+            let size = match seen {
+                Some(wanted) => size(&mut self.sizes, *id, wanted, into.taken.mono),
+                None => &Err(self.unseen.clone()),
+            };
+            cgroup.values.fill(&self.size_rows, |pick| size.as_ref().map(pick).map_err(Cause::clone));
+            let none = || Walked {
                 used_bytes: Err(self.without.clone()),
                 writable_bytes: Err(match seen {
-                    Ok(Wanted { layer: Layer::Unseen(why), .. }) => Cause::new(*why),
+                    Some(Wanted { layer: Layer::Unseen(why), .. }) => Cause::new(*why),
                     _ => self.without.clone(),
                 }),
             };
-            let walked = found.get(id).map_or(&none, |found| &found.walked);
-            fill(&mut cgroup.values, walked, &filesystem);
+            let walked = found.get(id).map_or_else(|| Cow::Owned(none()), |found| Cow::Borrowed(&found.walked));
+            cgroup.values.fill(&self.walked_rows, |pick| pick(&walked));
         }
         Ok(())
     }
+}
+
+impl Disk {
+    /// Brings what is to be walked in step with the containers that there are, and with their processes.
+    fn look(&mut self, now: &Snapshot, wanted: &mut BTreeMap<CgroupId, Wanted>) {
+        wanted.retain(|id, _| now.cgroups.contains_key(id));
+        self.sizes.retain(|id, _| now.cgroups.contains_key(id));
+        for (id, cgroup) in &now.cgroups {
+            let is_known = |known: &Wanted| known.process == cgroup.first_process;
+            if cgroup.status != Status::Exited && wanted.get(id).is_some_and(is_known) {
+                continue;
+            }
+            self.sizes.remove(id);
+            match self.wanted(cgroup, now.scope) {
+                Some(new) => _ = wanted.insert(*id, new),
+                None => _ = wanted.remove(id),
+            }
+        }
+    }
+}
+
+/// What `statfs(2)` says, or has said of late.
+fn size<'a>(
+    sizes: &'a mut HashMap<CgroupId, (Duration, Result<Filesystem, Cause>)>,
+    id: CgroupId,
+    wanted: &Wanted,
+    now: Duration,
+) -> &'a Result<Filesystem, Cause> {
+    let known = sizes.entry(id).or_insert_with(|| (now, filesystem(&wanted.root)));
+    if now.abs_diff(known.0) >= SIZES {
+        *known = (now, filesystem(&wanted.root));
+    }
+    &known.1
 }
 
 fn filesystem(root: &Path) -> Result<Filesystem, Cause> {
@@ -311,20 +368,6 @@ fn filesystem(root: &Path) -> Result<Filesystem, Cause> {
         inodes_used: found.f_files.saturating_sub(found.f_ffree),
         inodes_total: found.f_files,
     })
-}
-
-fn fill(values: &mut Values, walked: &Walked, filesystem: &Result<Filesystem, Cause>) {
-    for (metric, rank, origin) in Metric::origins() {
-        let read = match origin {
-            Origin::Disk(pick) => pick(walked),
-            Origin::Filesystem(pick) => filesystem.as_ref().map(pick).map_err(Cause::clone),
-            _ => continue,
-        };
-        match read {
-            Ok(value) => values.put(metric, rank, value),
-            Err(cause) => values.miss(metric, rank, cause),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -440,7 +483,8 @@ mod tests {
         let mut shared = Shared::default();
         assert!(shared.next(false, Duration::from_secs(9)).is_none());
         for id in 1..=3 {
-            let wanted = Wanted { root: format!("/{id}").into(), layer: Layer::Unseen(""), is_machine: id == 2 };
+            let wanted =
+                Wanted { process: None, root: format!("/{id}").into(), layer: Layer::Unseen(""), is_machine: id == 2 };
             shared.wanted.insert(CgroupId(id), wanted);
         }
         shared.found = [(CgroupId(1), found(5)), (CgroupId(3), found(4))].into();

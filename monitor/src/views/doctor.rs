@@ -144,7 +144,7 @@ pub fn numbers(report: &Report) -> Vec<Check> {
 fn backends(container: &Container) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     for (metric, field) in fields() {
-        let Some(origin) = container.values.origin(metric) else { continue };
+        let Some(origin) = container.origins.of(metric) else { continue };
         let name = format!("source {}", origin.backend());
         match checks.iter_mut().find(|check| check.name == name) {
             Some(check) => check.feeds.push(field),

@@ -52,7 +52,7 @@ impl Row {
             Err(cause) => Err(cause.clone()),
         };
         let source = |(group, metric): &(&str, Metric)| {
-            Some(((*group).to_owned(), container.values.origin(*metric)?.backend().to_owned()))
+            Some(((*group).to_owned(), container.origins.of(*metric)?.backend().to_owned()))
         };
         Self {
             name: printable(&identity.name),
@@ -162,7 +162,7 @@ impl Row {
 /// Where a number of an own report came from.
 fn backend(container: &Container, metric: Metric) -> &'static str {
     let shared = || metric.spec().origins().first().filter(|_| metric.is_shared());
-    container.values.origin(metric).or_else(shared).map_or("computed", Origin::backend)
+    container.origins.of(metric).or_else(shared).map_or("computed", Origin::backend)
 }
 
 fn word(value: &Value) -> &str {

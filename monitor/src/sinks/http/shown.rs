@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
-use serde::ser::{Serialize, Serializer};
+use serde::ser::{Error, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::exposition::Form;
 use crate::metrics::{Metric, Unit};
@@ -131,12 +132,13 @@ impl Shown {
     }
 }
 
-/// The report, as readers of Valkey get it.
+/// The report, as readers of Valkey get it. It is written in one way only, so that both are the same.
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Reported(report, index) => {
-                wire::document(report, Self::reported(report, *index)).serialize(serializer)
+                let document = wire::report(report, Self::reported(report, *index));
+                RawValue::from_string(document).map_err(S::Error::custom)?.serialize(serializer)
             }
             Self::Stored(stored, _) => stored.document().serialize(serializer),
         }

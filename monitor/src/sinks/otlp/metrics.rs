@@ -143,7 +143,7 @@ fn named(metric: Metric) -> Option<Named> {
 
 /// Since when a counter counts: eBPF since it was attached, files since the container began.
 fn since(report: &Report, container: &Container, metric: Metric) -> Option<SystemTime> {
-    if matches!(container.values.origin(metric), Some(Origin::Network(..) | Origin::Processes(..))) {
+    if matches!(container.origins.of(metric), Some(Origin::Network(..) | Origin::Processes(..))) {
         return report.counting_since;
     }
     let Some(Shape::Whole(seconds)) = wire::number(container, Metric::Uptime) else { return None };

@@ -105,9 +105,10 @@ impl Recorder {
         }
         let stopping = report.extent == Extent::Whole && report.is_goodbye();
         let mut documents = Vec::with_capacity(report.containers.len());
+        let mut writer = wire::Writer::new(&report);
         for container in &report.containers {
             let name = &container.identity.name;
-            let json: Arc<str> = wire::report(&report, container).into();
+            let json: Arc<str> = writer.document(container).into();
             let Stamp { mono, wall } = report.taken;
             if self.options.history.is_some() {
                 backlog.push(Stream::history(name), Id::of(wall), Arc::clone(&json), mono);

@@ -14,6 +14,8 @@ pub(super) type Constant = (&'static str, Fact);
 pub(super) enum Fact {
     /// The offset of a field, by structure and path.
     Field(&'static str, &'static str),
+    /// The same of one that has moved: the first of these that there is.
+    FirstOf(&'static str, &'static [&'static str]),
     /// The value of a constant, by enumeration and name.
     Value(&'static str, &'static str),
     /// The same where the program can do without; 0 where there is none.
@@ -43,6 +45,10 @@ impl Fact {
             |enumeration, name| kernel.constant(enumeration, name).ok_or_else(|| format!("this kernel has no {name}"));
         match self {
             Self::Field(structure, path) => field(structure, path),
+            Self::FirstOf(structure, paths) => {
+                let found = paths.iter().find_map(|path| kernel.offset(structure, path));
+                found.ok_or_else(|| format!("this kernel has no {structure}.{}", paths.join(" or ")))
+            }
             Self::Value(enumeration, name) => value(enumeration, name),
             Self::ValueIfAny(enumeration, name) => Ok(kernel.constant(enumeration, name).unwrap_or_default()),
             Self::LengthIfAny(structure, path) => Ok(kernel.length(structure, path).unwrap_or_default()),

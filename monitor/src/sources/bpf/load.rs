@@ -1,5 +1,6 @@
 //! Loads and attaches each program alone: what one is refused takes no other down.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -48,18 +49,27 @@ pub(super) struct Host {
     pub(super) decisions: Vec<(&'static str, Decision)>,
     /// Whether tasks are preempted at tracepoints too (`Documentation/core-api/real-time`).
     is_real_time: bool,
+    loaders: RefCell<Vec<EbpfLoader<'static>>>,
 }
 
 impl Host {
-    /// Looks at what there is.
-    pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)]) -> Self {
+    /// Looks at what there is, for so many objects.
+    pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)], objects: usize) -> Self {
+        // Each reads the kernel's types as it is made, and forgets them here: ten megabytes that must not come on top of ours.
+        let loaders = RefCell::new((0..objects).map(|_| loader()).collect());
         let effective = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
         Self {
             capabilities: effective,
             types: Types::read(&roots.sys),
             decisions: decisions.to_vec(),
             is_real_time: roots.sys.join("kernel/realtime").exists(),
+            loaders,
         }
+    }
+
+    /// For one object.
+    pub(super) fn loader<'a>(&self) -> EbpfLoader<'a> {
+        self.loaders.borrow_mut().pop().unwrap_or_else(loader)
     }
 
     /// Why a program is not tried, if it is not.
@@ -70,6 +80,13 @@ impl Host {
             Decision::Refused(refusal) => Some(refusal),
         }
     }
+}
+
+/// Nothing is relocated by type, so it need not know the kernel's.
+fn loader() -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    loader
 }
 
 /// The kernel's types.
@@ -153,9 +170,8 @@ pub(super) fn load(
     // What must be told of the kernel may call its functions too.
     let fitted = types.filter(|_| !constants.is_empty()).map(|types| types.facts.put_into(object.elf));
     let elf = fitted.as_deref().map_or(object.elf, bytemuck::cast_slice);
-    let mut loader = EbpfLoader::new();
-    // Nothing is relocated by type, so the loader need not know the kernel's.
-    loader.btf(None).override_global("SCOPE", &target.scope, false);
+    let mut loader = host.loader();
+    loader.override_global("SCOPE", &target.scope, false);
     for (constant, offset) in types.iter().flat_map(|types| &types.offsets) {
         loader.override_global(constant, offset, false);
     }

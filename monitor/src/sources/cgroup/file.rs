@@ -1,5 +1,6 @@
 //! One file of one cgroup: opened once, kept open while there is room, read whole.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File as Handle;
 use std::io;
@@ -56,11 +57,29 @@ pub(super) struct Kept {
     own: Level,
     /// Where those of the cgroup's ancestors count.
     upwards: Option<Box<Upwards>>,
-    said: Option<Box<(Trouble, Cause)>>,
-    /// For each row whose number the file does not have, why.
-    lacks: Vec<Option<Cause>>,
+    lacks: Option<Box<Lacks>>,
     /// What was read, of a file that need not be read each time.
     held: Option<Box<Held>>,
+}
+
+/// For each row whose number the file does not have, why.
+#[derive(Debug, Default)]
+struct Lacks(Vec<Option<Cause>>);
+
+/// The words for what may be wrong with a file, made once for all cgroups.
+#[derive(Debug, Default)]
+pub(super) struct Causes(RefCell<Vec<(Trouble, Cause)>>);
+
+impl Causes {
+    fn of(&self, trouble: Trouble, file: &str) -> Cause {
+        let mut known = self.0.borrow_mut();
+        if let Some((_, cause)) = known.iter().find(|(said, _)| *said == trouble) {
+            return cause.clone();
+        }
+        let cause = Cause::new(trouble.describe(file));
+        known.push((trouble, cause.clone()));
+        cause
+    }
 }
 
 /// What was read, when, and what told then that it would stay so.
@@ -88,14 +107,14 @@ struct Upwards {
 }
 
 impl Kept {
-    pub(super) fn find(at: usize, plan: &Plan, above: &mut Above, identity: &Identity) -> Option<Self> {
-        let dir = directory(plan.tree, identity)?;
+    pub(super) fn find(at: usize, plan: &Plan, above: &mut Above, identity: &Identity) -> Self {
         let is_cgroup = |dir: &&Path| dir.join("cgroup.procs").exists();
-        let upwards = plan.file.smallest_upwards.then(|| {
+        let dir = directory(plan.tree, identity).filter(|_| plan.file.smallest_upwards);
+        let upwards = dir.map(|dir| {
             let above = dir.ancestors().skip(1).take_while(is_cgroup).map(|dir| above.share(at, plan, dir)).collect();
             Box::new(Upwards { above, smallest: None })
         });
-        Some(Self { own: Level::new(plan), upwards, said: None, lacks: Vec::new(), held: None })
+        Self { own: Level::new(plan), upwards, lacks: None, held: None }
     }
 
     /// How many files are open.
@@ -114,7 +133,7 @@ impl Kept {
 
     /// Why the file does not have a row's number, where that is known.
     fn lacks(&self, row: usize) -> Option<&Cause> {
-        self.lacks.get(row)?.as_ref()
+        self.lacks.as_ref()?.0.get(row)?.as_ref()
     }
 
     /// Whether the file may have a number that no better origin has given.
@@ -124,8 +143,8 @@ impl Kept {
     }
 
     pub(super) fn miss_what_it_lacks(&self, plan: &Plan, values: &mut Values) {
-        for ((metric, rank, _), lacks) in plan.rows.iter().zip(&self.lacks) {
-            if let Some(cause) = lacks {
+        for (at, (metric, rank, _)) in plan.rows.iter().enumerate() {
+            if let Some(cause) = self.lacks(at) {
                 values.miss(*metric, *rank, cause.clone());
             }
         }
@@ -140,7 +159,7 @@ impl Kept {
                     rows.for_each(|(metric, rank, file)| values.put(*metric, *rank, scaled(value, file.scale)));
                 }
                 Ok(None) => {}
-                Err(trouble) => self.miss(plan, trouble, values),
+                Err(trouble) => miss(plan, trouble, values),
             }
             return;
         }
@@ -162,7 +181,7 @@ impl Kept {
                 }
                 self.held = is_held.then(|| Box::new(Held { at: reader.now, mark: wanted.mark, numbers }));
             }
-            Err(trouble) => self.miss(plan, trouble, values),
+            Err(trouble) => miss(plan, trouble, values),
         }
     }
 
@@ -171,42 +190,28 @@ impl Kept {
         let (_, _, file) = &plan.rows[at];
         match parse::number(file.format, text) {
             Ok(value) => {
-                self.lacks.get_mut(at).map(Option::take);
+                self.lacks.as_mut().and_then(|lacks| lacks.0.get_mut(at)).map(Option::take);
                 Ok(scaled(value, file.scale))
             }
             Err(error) => Err(self.lack(plan, at, error)),
         }
     }
 
-    fn miss(&mut self, plan: &Plan, trouble: Trouble, values: &mut Values) {
-        for (metric, rank, _) in &plan.rows {
-            values.miss(*metric, *rank, self.cause(plan, trouble));
-        }
-    }
-
     /// Why a row's number is not in the text; remembered when it is not meant to be there.
     fn lack(&mut self, plan: &Plan, row: usize, error: ParseError) -> Cause {
-        let trouble = Trouble::Parse(error);
-        match error {
-            ParseError::Missing(_) => {
-                self.lacks.resize(plan.rows.len(), None);
-                self.lacks[row].get_or_insert_with(|| Cause::new(trouble.describe(plan.file.name))).clone()
-            }
-            _ => self.cause(plan, trouble),
+        let cause = plan.causes.of(Trouble::Parse(error), plan.file.name);
+        if matches!(error, ParseError::Missing(_)) {
+            let lacks = &mut self.lacks.get_or_insert_default().0;
+            lacks.resize(plan.rows.len(), None);
+            lacks[row] = Some(cause.clone());
         }
+        cause
     }
+}
 
-    /// The words for a trouble, made when it is a new one.
-    fn cause(&mut self, plan: &Plan, trouble: Trouble) -> Cause {
-        match self.said.as_deref() {
-            Some((said, cause)) if *said == trouble => cause.clone(),
-            _ => {
-                let cause = Cause::new(trouble.describe(plan.file.name));
-                self.said = Some(Box::new((trouble, cause.clone())));
-                cause
-            }
-        }
-    }
+fn miss(plan: &Plan, trouble: Trouble, values: &mut Values) {
+    let cause = plan.causes.of(trouble, plan.file.name);
+    plan.rows.iter().for_each(|(metric, rank, _)| values.miss(*metric, *rank, cause.clone()));
 }
 
 impl Upwards {
@@ -254,7 +259,7 @@ fn scaled(value: u64, scale: u64) -> u64 {
 
 /// What can be wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     Os(Errno),
     Parse(ParseError),
 }

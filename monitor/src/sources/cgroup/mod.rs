@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::file::{Above, Kept, Place, Reader, Wanted};
+use self::file::{Above, Causes, Kept, Place, Reader, Wanted};
 use super::scarce::{Activity, choose};
 use super::{Source, SourceError};
 use crate::metrics::{File, Metric, Origin};
@@ -36,6 +36,14 @@ struct Plan {
     tree: Tree,
     file: File,
     rows: Vec<(Metric, u8, File)>,
+    causes: Causes,
+}
+
+impl Plan {
+    /// Whether better origins have given all its numbers.
+    fn is_served(&self, values: &Values) -> bool {
+        self.rows.iter().all(|(metric, rank, _)| values.served(*metric, *rank))
+    }
 }
 
 /// The files that the table names, each once.
@@ -49,7 +57,7 @@ fn plans() -> Vec<Plan> {
         };
         match plans.iter_mut().find(|plan| plan.tree == tree && plan.file.name == file.name) {
             Some(plan) => plan.rows.push((metric, rank, file)),
-            None => plans.push(Plan { tree, file, rows: vec![(metric, rank, file)] }),
+            None => plans.push(Plan { tree, file, rows: vec![(metric, rank, file)], causes: Causes::default() }),
         }
     }
     plans
@@ -70,16 +78,21 @@ pub struct CgroupFiles {
 #[derive(Debug)]
 struct Open {
     identity: Arc<Identity>,
-    files: Vec<Option<Kept>>,
+    /// What none of its numbers was ever wanted of is not here yet.
+    files: Vec<Option<Box<Kept>>>,
+    /// The plans in whose trees it has a directory.
+    found: Vec<usize>,
     activity: Activity,
     /// Whether its files may stay open.
     stays_open: bool,
 }
 
 impl Open {
-    fn find(plans: &[Plan], above: &mut Above, identity: &Arc<Identity>) -> Self {
-        let files = plans.iter().enumerate().map(|(at, plan)| Kept::find(at, plan, above, identity)).collect();
-        Self { identity: Arc::clone(identity), files, activity: Activity::default(), stays_open: true }
+    fn find(plans: &[Plan], identity: &Arc<Identity>) -> Self {
+        let files = plans.iter().map(|_| None).collect();
+        let is_there = |(at, plan): (usize, &Plan)| directory(plan.tree, identity).map(|_| at);
+        let found = plans.iter().enumerate().filter_map(is_there).collect();
+        Self { identity: Arc::clone(identity), files, found, activity: Activity::default(), stays_open: true }
     }
 
     /// Whether these are the files of that identity, which may have changed since: a name, or a directory that was found.
@@ -94,16 +107,16 @@ impl Open {
     }
 
     fn count(&self) -> usize {
-        self.files.iter().flatten().map(Kept::count_open).sum()
+        self.files.iter().flatten().map(|kept| kept.count_open()).sum()
     }
 
     /// How many files there are to be kept open.
     fn count_found(&self) -> usize {
-        self.files.iter().flatten().map(Kept::count_found).sum()
+        self.files.iter().flatten().map(|kept| kept.count_found()).sum()
     }
 
     fn close(&mut self) {
-        self.files.iter_mut().flatten().for_each(Kept::close);
+        self.files.iter_mut().flatten().for_each(|kept| kept.close());
     }
 }
 
@@ -149,21 +162,23 @@ impl Source for CgroupFiles {
                 rows.for_each(|(metric, rank, _)| values.miss(*metric, *rank, self.ended.clone()));
                 continue;
             }
-            let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, &mut self.above, identity));
+            let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, identity));
             self.reader.keep = open.stays_open;
             let retry = self.readings.is_multiple_of(RETRY);
-            for (plan, kept) in self.plans.iter().zip(&mut open.files) {
+            for at in open.found.iter().copied() {
+                let (plan, kept) = (&self.plans[at], &mut open.files[at]);
                 match kept {
-                    Some(kept) if kept.is_wanted(plan, retry, values) => {
+                    Some(kept) if !kept.is_wanted(plan, retry, values) => kept.miss_what_it_lacks(plan, values),
+                    None if plan.is_served(values) => {}
+                    kept => {
+                        let find = || Box::new(Kept::find(at, plan, &mut self.above, identity));
                         let mark = plan.file.mark.and_then(|mark| marks.get(mark));
                         let wanted = Wanted { plan, place: Place::Of(identity), mark, retry };
-                        kept.read(wanted, &mut self.reader, values);
+                        kept.get_or_insert_with(find).read(wanted, &mut self.reader, values);
                     }
-                    Some(kept) => kept.miss_what_it_lacks(plan, values),
-                    None => {}
                 }
             }
-            unlimited(&self.plans, &open.files, values);
+            unlimited(&self.plans, &open.found, values);
             if let Some(Ok(used)) = values.get(Metric::CpuUsage) {
                 open.activity.note(used);
             }
@@ -201,9 +216,10 @@ fn directory(tree: Tree, identity: &Identity) -> Option<&Path> {
 
 /// Where no tree has a file for a limit, at no level, no limit can have been set: the root, or a controller that is
 /// off. A file that is there and cannot be read has left its cause instead.
-fn unlimited(plans: &[Plan], files: &[Option<Kept>], values: &mut Values) {
-    let kept = plans.iter().zip(files).filter(|(plan, kept)| plan.file.smallest_upwards && kept.is_some());
-    for (metric, rank, _) in kept.flat_map(|(plan, _)| &plan.rows) {
+fn unlimited(plans: &[Plan], found: &[usize], values: &mut Values) {
+    for (metric, rank, _) in
+        found.iter().map(|at| &plans[*at]).filter(|plan| plan.file.smallest_upwards).flat_map(|plan| &plan.rows)
+    {
         if values.get(*metric).is_none() {
             values.put(*metric, *rank, NO_LIMIT);
         }

@@ -9,8 +9,8 @@ mod tasks;
 use std::collections::BTreeMap;
 use std::io;
 
+use aya::Ebpf;
 use aya::programs::{Iter, ProgramError};
-use aya::{Ebpf, EbpfLoader};
 use monitor_common::{Cpu, Memory};
 
 use self::cgroups::Cgroups;
@@ -147,9 +147,8 @@ fn load(object: &Object, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, 
     }
     let constants = types.facts.numbers(object.constants).map_err(|cause| Refusal::new(cause, object.cure))?;
     let elf = types.facts.put_into(object.elf);
-    let mut loader = EbpfLoader::new();
-    // Nothing is relocated by type, so the loader need not know the kernel's.
-    loader.btf(None).override_global("SCOPE", &scope, false).map_max_entries(object.table, entries);
+    let mut loader = host.loader();
+    loader.override_global("SCOPE", &scope, false).map_max_entries(object.table, entries);
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }

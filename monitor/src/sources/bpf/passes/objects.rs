@@ -60,7 +60,8 @@ pub(super) const CONTROLLERS: Object = Object {
     constants: &[
         ("CGROUP_KN", Fact::Field("cgroup", "kn")),
         ("KERNFS_ID", Fact::Field("kernfs_node", "id")),
-        ("CGROUP_TASKS", Fact::Field("cgroup", "nr_populated_csets")),
+        // Since Linux 7.2 each state of a controller has one of its own.
+        ("CGROUP_TASKS", Fact::FirstOf("cgroup", &["nr_populated_csets", "self.nr_populated_csets"])),
         ("CGROUP_CHILDREN", Fact::Field("cgroup", "nr_populated_domain_children")),
         ("CGROUP_THREADED", Fact::Field("cgroup", "nr_populated_threaded_children")),
         ("CGROUP_FLAGS", Fact::Field("cgroup", "flags")),
