@@ -198,8 +198,16 @@ pub struct Controllers {
     pub oom_kills: u64,
     /// Another number whenever `memory.stat` may say something else.
     pub statistics: u64,
+    /// Pages that may be charged.
+    pub pages_limit: u64,
     /// Tasks.
     pub tasks: u64,
+    /// How many there may be.
+    pub tasks_limit: u64,
+    /// CPU time that may be used in a period, and the period, in nanoseconds.
+    pub quota: u64,
+    /// See `quota`.
+    pub period: u64,
     /// 1 where it is frozen by the v1 freezer, 0 where it is not.
     pub frozen_v1: u64,
     /// 0 where no device has been written to or read.

@@ -21,7 +21,7 @@ use monitor::sinks::terminal::Terminal;
 use monitor::sinks::valkey::{self, Valkey};
 use monitor::sinks::{drive, stdout};
 use monitor::snapshot::Scope;
-use monitor::sources::bpf::ProgramState;
+use monitor::sources::bpf::{self, ProgramState};
 use monitor::sources::{self, Opened, Reader};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::once::{self as table, Look};
@@ -68,6 +68,7 @@ fn forbid_cores() {
 
 fn agent(config: Config) -> anyhow::Result<ExitCode> {
     forbid_cores();
+    bpf::share_memory();
     tracing::info!("Starting system monitor for container: {}", config.container_name);
     let token = token(&config)?;
     let hold = Hold::take(&config)?;

@@ -1,10 +1,14 @@
 //! Says on stderr what has changed about the agent's eyesight: once when it changes, not at every tick.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use crate::metrics::{How, Metric, Shown};
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Status};
+
+static WATCHED: LazyLock<Vec<Metric>> =
+    LazyLock::new(|| Metric::ALL.iter().copied().filter(|metric| is_watched(*metric)).collect());
 
 /// What was said last.
 #[derive(Debug, Default)]
@@ -37,8 +41,8 @@ impl Health {
         self.absent.retain(|(id, _), _| ids.contains(id));
         // Who has ended lacks most numbers, as it must.
         for container in report.containers.iter().filter(|container| container.status != Status::Exited) {
-            for &metric in Metric::ALL.iter().filter(|metric| is_watched(**metric)) {
-                self.number(container, metric);
+            for metric in WATCHED.iter() {
+                self.number(container, *metric);
             }
         }
     }

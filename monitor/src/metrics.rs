@@ -381,7 +381,7 @@ metrics! {
     /// CPUs in use, never clamped.
     CpuUsageCores = Field("cpu.usage_cores"), Gauge, Cores, Derived(|v| Ok(v.rate(Metric::CpuUsage)? / 1e9));
     /// The tightest CPU quota on the way to the root.
-    CpuLimit = Field("cpu.limit_cores"), Gauge, Cores, Read(&[V2(File::new("cpu.max", Quota).upwards()), V1("cpu", File::new("cpu.cfs_quota_us", Quota).with("cpu.cfs_period_us").upwards())]);
+    CpuLimit = Field("cpu.limit_cores"), Gauge, Cores, Read(&[V2(File::new("cpu.max", Quota).upwards().marked(Mark::Quota)), V1("cpu", File::new("cpu.cfs_quota_us", Quota).with("cpu.cfs_period_us").upwards().marked(Mark::Quota))]);
     /// CPU time in user mode, 100 being one CPU.
     CpuUserPercent = Field("cpu.user_percent"), Gauge, Percent, Derived(|v| Ok(v.rate(Metric::CpuUser)? / 1e7));
     /// CPU time in the kernel, 100 being one CPU.
@@ -396,7 +396,7 @@ metrics! {
     /// Memory that reclaim cannot take back easily: usage less inactive page cache.
     MemoryWorkingSet = Field("memory.working_set_bytes"), Gauge, Bytes, Derived(|v| Ok((v.real(Metric::MemoryUsage)? - v.real(Metric::MemoryInactiveFile)?).max(0.0)));
     /// The smallest memory limit on the way to the root.
-    MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards()), V1("memory", File::new("memory.limit_in_bytes", Single).upwards())]);
+    MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards().marked(Mark::MemoryLimit)), V1("memory", File::new("memory.limit_in_bytes", Single).upwards().marked(Mark::MemoryLimit))]);
     /// Anonymous memory.
     MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.anon), V2(File::memory("anon")), V1("memory", File::memory("total_rss"))]);
     /// Page cache.
@@ -435,7 +435,7 @@ metrics! {
     /// Tasks: every thread of every process.
     Threads = Field("processes.threads"), Gauge, Count, Read(&[ControllerPass(|c| c.tasks), V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), TaskPass(|t| t.threads.clone()), Tasks(|t| t.threads.clone())]);
     /// The smallest limit of tasks on the way to the root.
-    PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards()), V1("pids", File::new("pids.max", Single).upwards())]);
+    PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards().marked(Mark::TasksLimit)), V1("pids", File::new("pids.max", Single).upwards().marked(Mark::TasksLimit))]);
     /// Processes created, since counting began.
     Forks = Field("processes.forks"), Counter, Count, Read(&[Processes(&["task_newtask"], |p| p.forks)]);
     /// Threads created, since counting began.

@@ -253,11 +253,17 @@ pub enum Mark {
     Memory,
     /// What was done on block devices.
     Io,
+    /// The limit of memory.
+    MemoryLimit,
+    /// The limit of tasks.
+    TasksLimit,
+    /// The CPU quota.
+    Quota,
 }
 
 /// A number for each [`Mark`], where there is one: as long as it is the same, the file says the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks([Option<u64>; 2]);
+pub struct Marks([Option<u64>; 5]);
 
 impl Marks {
     /// The number.

@@ -46,6 +46,8 @@ constants! {
 
     /// Quotas and how often they ran out (`kernel/sched/core.c`).
     TASK_GROUP;
+    TASK_GROUP_QUOTA;
+    TASK_GROUP_PERIOD;
     TASK_GROUP_PERIODS;
     TASK_GROUP_THROTTLED;
 
@@ -53,6 +55,7 @@ constants! {
     /// (`mm/memcontrol.c`).
     MEM_CGROUP;
     MEM_CGROUP_USAGE;
+    MEM_CGROUP_LIMIT;
     MEM_CGROUP_PEAK;
     MEM_CGROUP_SWAP;
     MEM_CGROUP_EVENTS;
@@ -69,6 +72,7 @@ constants! {
     /// Tasks (`kernel/cgroup/pids.c`).
     PIDS_CGROUP;
     PIDS_CGROUP_COUNT;
+    PIDS_CGROUP_LIMIT;
 
     /// What a v1 group is doing, by bits (`kernel/cgroup/legacy_freezer.c`).
     FREEZER;
@@ -111,6 +115,7 @@ fn cgroup_controllers(visit: *const Visit) -> i32 {
         cpu(cgroup, found);
         memory(cgroup, found);
         (*found).tasks = count(cgroup, &CGROUP_PIDS, &PIDS_CGROUP, &PIDS_CGROUP_COUNT);
+        (*found).tasks_limit = count(cgroup, &CGROUP_PIDS, &PIDS_CGROUP, &PIDS_CGROUP_LIMIT);
         (*found).frozen_v1 = frozen_v1(cgroup);
         (*found).first_device = count(cgroup, &CGROUP_IO, &BLKCG, &BLKCG_FIRST);
     }
@@ -178,7 +183,7 @@ unsafe fn at_ease(cgroup: *const u8) -> u64 {
     }
 }
 
-/// The periods in which a quota was enforced, and those in which it ran out.
+/// A quota, the periods in which it was enforced, and those in which it ran out.
 #[inline(always)]
 unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
     // SAFETY: as of the caller.
@@ -187,6 +192,9 @@ unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
         let count = |offset: &Constant<u64>| group.map_or(UNKNOWN, |group| u64::from(load::<u32>(group, offset.get())));
         (*found).periods = count(&TASK_GROUP_PERIODS);
         (*found).throttled = count(&TASK_GROUP_THROTTLED);
+        let time = |offset: &Constant<u64>| group.map_or(UNKNOWN, |group| load(group, offset.get()));
+        (*found).quota = time(&TASK_GROUP_QUOTA);
+        (*found).period = time(&TASK_GROUP_PERIOD);
     }
 }
 
@@ -198,6 +206,7 @@ unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
         let group = state(cgroup, &CGROUP_MEMORY, &MEM_CGROUP);
         let count = |offset: u64| group.map_or(UNKNOWN, |group| load(group, offset));
         (*found).pages = count(MEM_CGROUP_USAGE.get());
+        (*found).pages_limit = count(MEM_CGROUP_LIMIT.get());
         (*found).most_pages = count(MEM_CGROUP_PEAK.get());
         (*found).swapped_pages = count(MEM_CGROUP_SWAP.get());
         (*found).oom_kills = count(MEM_CGROUP_EVENTS.get() + OOM_KILL.get() * 8);

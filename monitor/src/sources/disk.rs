@@ -1,6 +1,6 @@
 //! What the container's root filesystem holds, and how large the filesystem under it is.
 //!
-//! The size is one `statfs(2)` every few seconds. What it holds takes a walk, which runs on a thread of its own at the lowest
+//! The size is one `statfs(2)` every ten seconds. What it holds takes a walk, which runs on a thread of its own at the lowest
 //! priority and in short steps with long pauses, so that neither the tick nor the container's main process feels it.
 
 use std::borrow::Cow;
@@ -29,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(96);
 const SHARE: u32 = 4000;
 /// … times the containers that share them, at most so many: one per cent of a CPU.
 const MOST_SHARES: u32 = 40;
-/// Sizes change rarely: a shorter interval than the usual one asks for them no more often than this.
-const SIZES: Duration = Duration::from_secs(4);
+/// Sizes change rarely, and asking for one costs as much as ten files: it is done no more often than this.
+const SIZES: Duration = Duration::from_secs(10);
 /// How often the walker looks whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
 /// A walk that takes longer is given up: the number would be old before it is there.

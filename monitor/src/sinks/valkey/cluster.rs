@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::dial::Dial;
 use super::fault::{Fault, Kind};
 use super::link::{Answer, together};
+use super::request::Request;
 use super::target::Host;
 
 /// So many slots there are (the cluster specification).
@@ -62,7 +63,7 @@ impl Cluster {
                     Some(connection) => connection,
                     None => dial.host(&host).await?,
                 };
-                let question = [redis::cmd("CLUSTER").arg("SLOTS").to_owned()];
+                let question = [redis::cmd("CLUSTER").arg("SLOTS").to_owned().into()];
                 let answer =
                     together(&mut connection, &question, MAP).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
                 let slots = map(&answer, &host).ok_or_else(|| Fault::new("the cluster has no slots yet"))?;
@@ -136,7 +137,8 @@ impl Cluster {
         let mut talks = JoinSet::new();
         for (host, errands) in errands {
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.remove(&host));
-            let pipeline: Vec<Cmd> = errands.iter().flat_map(|errand| words(commands, *errand)).collect();
+            let pipeline: Vec<Request> =
+                errands.iter().flat_map(|errand| words(commands, *errand)).map(Request::from).collect();
             talks.spawn(async move {
                 let connection = match connection {
                     Some(connection) => Ok(connection),

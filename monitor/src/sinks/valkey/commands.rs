@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use redis::Cmd;
 
+use super::request::Request;
 use super::stream::Id;
 use crate::events::Level;
 use crate::sinks::wire;
@@ -71,7 +72,7 @@ pub(crate) fn metrics_key(name: &str) -> String {
 }
 
 /// The report under its key; the expiry is what tells readers of a death.
-pub(super) fn metrics(name: &str, json: &str, ttl: Duration) -> Cmd {
+pub(super) fn metrics(name: &str, json: &Arc<str>, ttl: Duration) -> Request {
     set(&metrics_key(name), json, ttl)
 }
 
@@ -80,10 +81,13 @@ pub(super) fn since_1970(wall: SystemTime) -> Duration {
     wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The member of the list of containers, with the time of its latest report.
-pub(super) fn index(name: &str, wall: SystemTime) -> Cmd {
-    let millis = since_1970(wall).as_millis();
-    redis::cmd("ZADD").arg(CONTAINERS).arg(millis.to_string()).arg(name).to_owned()
+/// The members of the list of containers, with the time of their latest report.
+pub(super) fn index<'a>(names: impl Iterator<Item = &'a str>, wall: SystemTime) -> Cmd {
+    let millis = since_1970(wall).as_millis().to_string();
+    let mut add = redis::cmd("ZADD");
+    add.arg(CONTAINERS);
+    names.for_each(|name| _ = add.arg(&millis).arg(name));
+    add
 }
 
 /// Takes those out of the list of containers that nothing has been kept of since `oldest`.
@@ -92,8 +96,9 @@ pub(super) fn forget(oldest: Duration) -> Cmd {
     redis::cmd("ZREMRANGEBYSCORE").arg(CONTAINERS).arg("-inf").arg(format!("({millis}")).to_owned()
 }
 
-fn set(key: &str, value: &str, ttl: Duration) -> Cmd {
-    redis::cmd("SET").arg(key).arg(value).arg("PX").arg(ttl.as_millis().to_string()).to_owned()
+fn set(key: &str, value: &Arc<str>, ttl: Duration) -> Request {
+    let head = redis::cmd("SET").arg(key).to_owned();
+    Request::with(head, Arc::clone(value)).and("PX").and(ttl.as_millis().to_string())
 }
 
 /// The log entries of one container: which keys exist, and which are to go.
@@ -141,7 +146,7 @@ impl Log {
     }
 
     /// The entries that are not known to be written, as keys of their own.
-    pub(super) fn waiting(&mut self) -> Vec<(u64, Cmd)> {
+    pub(super) fn waiting(&mut self) -> Vec<(u64, Request)> {
         self.known.extend(self.waiting.keys());
         self.waiting.iter().map(|(nanos, json)| (*nanos, set(&self.key(*nanos), json, self.ttl))).collect()
     }
@@ -240,7 +245,8 @@ pub(super) mod tests {
     use super::*;
 
     /// A command as one would type it.
-    pub(in crate::sinks::valkey) fn text(cmd: &Cmd) -> String {
+    pub(in crate::sinks::valkey) fn text(request: impl Into<Request>) -> String {
+        let cmd = request.into().cmd();
         let args: Vec<String> = cmd
             .args_iter()
             .map(|arg| match arg {
@@ -262,15 +268,16 @@ pub(super) mod tests {
     }
 
     fn texts(log: &mut Log) -> Vec<String> {
-        log.waiting().iter().map(|(_, cmd)| text(cmd)).collect()
+        log.waiting().into_iter().map(|(_, request)| text(request)).collect()
     }
 
     #[test]
     fn value_and_expiry_are_one_command() {
-        assert_eq!(text(&metrics("web", "{}", Duration::from_secs(30))), "SET system:metrics:web {} PX 30000");
-        assert_eq!(text(&index("web", at(T))), "ZADD system:containers 1700000000000 web");
+        assert_eq!(text(metrics("web", &"{}".into(), Duration::from_secs(30))), "SET system:metrics:web {} PX 30000");
+        let names = ["web", "db"].into_iter();
+        assert_eq!(text(index(names, at(T))), "ZADD system:containers 1700000000000 web 1700000000000 db");
         assert_eq!(
-            text(&forget(Duration::from_secs(1_700_000_000))),
+            text(forget(Duration::from_secs(1_700_000_000))),
             "ZREMRANGEBYSCORE system:containers -inf (1700000000000"
         );
     }
@@ -322,7 +329,7 @@ pub(super) mod tests {
             log.waiting();
             log.written(T + offset);
         }
-        let removed: Vec<String> = log.prune().iter().map(text).collect();
+        let removed: Vec<String> = log.prune().into_iter().map(text).collect();
         assert_eq!(removed, [format!("DEL system:logs:web:{T}"), format!("DEL system:logs:web:{}", T + 1)]);
         assert!(log.prune().is_empty());
     }
@@ -340,7 +347,7 @@ pub(super) mod tests {
     #[test]
     fn one_walk_finds_the_keys_of_all_and_begins_anew_behind_its_end_when_it_must() {
         let mut search = Search::new(true);
-        let step = |search: &Search, names: &[&str]| search.step(names.iter().copied()).map(|cmd| text(&cmd));
+        let step = |search: &Search, names: &[&str]| search.step(names.iter().copied()).map(text);
         assert_eq!(step(&search, &["web"]), None);
         search.begin();
         assert_eq!(step(&search, &["a*b"]).unwrap(), "SCAN 0 MATCH system:logs:a\\*b:* COUNT 1000");

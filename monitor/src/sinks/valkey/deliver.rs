@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::backlog::{Entry, Outcome};
 use super::commands::{self, Purpose};
 use super::fault::{Fault, Kind};
-use super::link::{Answer, Link, wire_bytes};
+use super::link::{Answer, Link};
 use super::record::{Chore, Live};
+use super::request::Request;
 use super::stream::{self, Stream};
 use super::{Valkey, Voice};
 
@@ -56,7 +57,8 @@ fn purpose(stream: &Stream) -> Purpose {
 /// The commands of one round trip.
 pub(super) struct Batch {
     live: Vec<Live>,
-    asks: Vec<(Ask, Cmd)>,
+    asks: Vec<Ask>,
+    requests: Vec<Request>,
     /// On the wire.
     pub(super) bytes: u64,
 }
@@ -66,9 +68,9 @@ impl Batch {
         self.asks.is_empty()
     }
 
-    /// The commands, which are megabytes of thousands of containers: they are taken out.
-    pub(super) fn take_commands(&mut self) -> Vec<Cmd> {
-        self.asks.iter_mut().map(|(_, cmd)| std::mem::take(cmd)).collect()
+    /// What goes out, one for each ask.
+    pub(super) fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
     }
 }
 
@@ -111,16 +113,18 @@ impl Valkey {
         let rests = &self.rests;
         let length = self.options.history.unwrap_or_default();
         let mut asks = Vec::new();
-        for (purpose, cmd) in self.live.iter().flat_map(|live| live.commands(self.options.metrics_ttl)) {
+        for (purpose, request) in self.live.iter().flat_map(|live| live.requests(self.options.metrics_ttl)) {
             let ask = if purpose == Purpose::Metrics { Ask::Metrics } else { Ask::Index };
-            asks.push((ask, cmd));
+            asks.push((ask, request));
         }
         if !self.live.is_empty() {
-            asks.extend(forget(&mut self.forgot, now, self.recorder.now(), length).map(|cmd| (Ask::Forget, cmd)));
+            asks.extend(
+                forget(&mut self.forgot, now, self.recorder.now(), length).map(|cmd| (Ask::Forget, cmd.into())),
+            );
             let chores = self.recorder.chores(|purpose| rests.may(purpose, now), is_one);
-            asks.extend(chores.into_iter().map(|(chore, cmd)| (Ask::Chore(chore), cmd)));
+            asks.extend(chores.into_iter().map(|(chore, request)| (Ask::Chore(chore), request)));
         }
-        asks.extend(self.backlog.lost().map(|stream| (Ask::End(stream.clone()), stream.last())));
+        asks.extend(self.backlog.lost().map(|stream| (Ask::End(stream.clone()), stream.last().into())));
         let entries = self.backlog.batch(&self.pace, |stream| rests.may_add(stream, now));
         self.backlog.sent(&entries);
         let mut streams: Vec<Stream> = entries.iter().map(|entry| entry.stream.clone()).collect();
@@ -130,10 +134,11 @@ impl Valkey {
         }
         streams.sort();
         streams.dedup();
-        asks.extend(streams.iter().map(|stream| (Ask::Expire, stream.expire(length))));
+        asks.extend(streams.iter().map(|stream| (Ask::Expire, stream.expire(length).into())));
         asks.retain(|(ask, _)| rests.may(ask.purpose(), now));
-        let bytes = asks.iter().map(|(_, cmd)| wire_bytes(std::slice::from_ref(cmd))).sum();
-        Batch { live: self.live.clone(), asks, bytes }
+        let (asks, requests): (Vec<Ask>, Vec<Request>) = asks.into_iter().unzip();
+        let bytes = requests.iter().map(Request::bytes).sum();
+        Batch { live: self.live.clone(), asks, requests, bytes }
     }
 
     /// Takes the answers. Only a report that was not stored is a failure of the sink; whatever else the server refuses
@@ -146,7 +151,7 @@ impl Valkey {
         round_trip: Duration,
     ) -> Result<(), Fault> {
         let mut failed: Option<Fault> = None;
-        for ((ask, _), answer) in batch.asks.iter().zip(answers) {
+        for (ask, answer) in batch.asks.iter().zip(answers) {
             // A server that takes no reports need not be complained of once more for each kind of command.
             let fault = self.answer(ask, answer, failed.is_some()).err();
             failed = failed.or(fault.filter(|fault| matches!(ask, Ask::Metrics) || !fault.is_answer()));

@@ -9,6 +9,7 @@ use redis::{Cmd, Value};
 use super::cluster::Cluster;
 use super::dial::Dial;
 use super::fault::Fault;
+use super::request::Request;
 use super::target::{Address, Host, Topology};
 use super::{ValkeyOptions, target};
 
@@ -93,12 +94,15 @@ enum Way {
 
 impl Link {
     /// Sends commands, those for one server together, and waits for all answers, so long for each server.
-    pub(super) async fn send(&mut self, commands: Vec<Cmd>, patience: Duration) -> Vec<Answer> {
+    pub(super) async fn send(&mut self, requests: &[Request], patience: Duration) -> Vec<Answer> {
         match &mut self.way {
-            Way::Cluster(cluster) => cluster.send(&commands, patience).await,
+            Way::Cluster(cluster) => {
+                let commands: Vec<Cmd> = requests.iter().map(Request::cmd).collect();
+                cluster.send(&commands, patience).await
+            }
             Way::One(one) => {
-                let Some(connection) = one else { return vec![Err(Fault::new("not connected")); commands.len()] };
-                let answers = together(connection, &commands, patience).await;
+                let Some(connection) = one else { return vec![Err(Fault::new("not connected")); requests.len()] };
+                let answers = together(connection, requests, patience).await;
                 if answers.iter().any(|answer| answer.as_ref().is_err_and(|fault| !fault.is_answer())) {
                     *one = None;
                 }
@@ -126,7 +130,8 @@ impl Link {
         commands: Vec<Cmd>,
         patience: Duration,
     ) -> Result<Vec<Result<T, Fault>>, Fault> {
-        let answers = self.send(commands, patience).await;
+        let requests: Vec<Request> = commands.into_iter().map(Request::from).collect();
+        let answers = self.send(&requests, patience).await;
         if let Some(Err(fault)) = answers.iter().find(|answer| answer.as_ref().is_err_and(|fault| !fault.is_answer())) {
             return Err(fault.clone());
         }
@@ -136,24 +141,24 @@ impl Link {
 
     /// Asks one question.
     pub(crate) async fn ask<T: redis::FromRedisValue>(&mut self, command: Cmd) -> Result<T, Fault> {
-        let answer = self.send(vec![command], ANSWER).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
+        let answer = self.send(&[command.into()], ANSWER).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
         redis::from_redis_value(answer).map_err(|error| Fault::from(redis::RedisError::from(error)))
     }
 }
 
 /// So many bytes go out before the answers to them are awaited: what thousands of containers have to say is megabytes, and
 /// would lie in memory three times.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 256 << 10;
 
 /// Sends commands in one pipeline, or in several where they are many. Without an answer to all of them there is none to any.
 pub(super) async fn together(
     connection: &mut MultiplexedConnection,
-    commands: &[Cmd],
+    requests: &[Request],
     patience: Duration,
 ) -> Vec<Answer> {
     let all = async {
-        let mut answers = Vec::with_capacity(commands.len());
-        let mut left = commands;
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut left = requests;
         while !left.is_empty() {
             let (now, later) = left.split_at(piece(left));
             answers.extend(pipeline(connection, now).await?);
@@ -166,25 +171,25 @@ pub(super) async fn together(
         Ok(Err(fault)) => fault,
         Err(_) => Fault::new(format!("no answer within {:.0} s", patience.as_secs_f64())),
     };
-    vec![Err(fault); commands.len()]
+    vec![Err(fault); requests.len()]
 }
 
 /// How many of these commands, one at least, are no more than a piece.
-fn piece(commands: &[Cmd]) -> usize {
+fn piece(requests: &[Request]) -> usize {
     let mut bytes = 0;
-    let fits = commands.iter().take_while(|command| {
-        bytes += wire_bytes(std::slice::from_ref(command));
+    let fits = requests.iter().take_while(|request| {
+        bytes += request.bytes();
         bytes <= PIECE
     });
     fits.count().max(1)
 }
 
-async fn pipeline(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> Result<Vec<Answer>, Fault> {
+async fn pipeline(connection: &mut MultiplexedConnection, requests: &[Request]) -> Result<Vec<Answer>, Fault> {
     let mut pipeline = redis::pipe();
-    commands.iter().for_each(|command| _ = pipeline.add_command(command.clone()));
+    requests.iter().for_each(|request| _ = pipeline.add_command(request.cmd()));
     let asked = pipeline.ignore_errors().query_async::<Vec<redis::RedisResult<Value>>>(connection);
     match asked.await {
-        Ok(answers) if answers.len() == commands.len() => {
+        Ok(answers) if answers.len() == requests.len() => {
             Ok(answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect())
         }
         Ok(_) => Err(Fault::garbled()),
@@ -192,36 +197,15 @@ async fn pipeline(connection: &mut MultiplexedConnection, commands: &[Cmd]) -> R
     }
 }
 
-/// So many bytes are commands on the wire (RESP: `*n`, and `$length` with the text for each word).
-pub(super) fn wire_bytes(commands: &[Cmd]) -> u64 {
-    let digits = |number: usize| u64::from(number.max(1).ilog10() + 1);
-    let word = |arg: redis::Arg<&[u8]>| match arg {
-        redis::Arg::Simple(bytes) => digits(bytes.len()) + bytes.len() as u64 + 5,
-        _ => 0,
-    };
-    commands.iter().map(|cmd| digits(cmd.args_iter().len()) + 3 + cmd.args_iter().map(word).sum::<u64>()).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn bytes_on_the_wire_are_counted_as_they_are_sent() {
-        let commands = [
-            redis::cmd("SET").arg("k").arg("x".repeat(1234)).to_owned(),
-            redis::cmd("PING"),
-            redis::cmd("A").arg("").to_owned(),
-        ];
-        let packed: usize = commands.iter().map(|cmd| cmd.get_packed_command().len()).sum();
-        assert_eq!(wire_bytes(&commands), packed as u64);
-    }
-
-    #[test]
     fn many_commands_go_out_piece_by_piece_and_a_long_one_alone() {
-        let of = |bytes: usize| redis::cmd("SET").arg("k").arg("x".repeat(bytes)).to_owned();
+        let of = |bytes: usize| Request::from(redis::cmd("SET").arg("k").arg("x".repeat(bytes)).to_owned());
         assert_eq!(piece(&[of(1), of(1), of(1)]), 3);
-        assert_eq!(piece(&[of(600_000), of(400_000), of(100_000)]), 2);
+        assert_eq!(piece(&[of(150_000), of(100_000), of(25_000)]), 2);
         assert_eq!(piece(&[of(2_000_000), of(1)]), 1);
     }
 

@@ -23,6 +23,7 @@ pub mod health;
 mod journal;
 mod link;
 mod record;
+mod request;
 mod resolve;
 mod spool;
 mod stream;
@@ -326,7 +327,7 @@ impl Valkey {
         self.state.send_modify(|state| state.bytes += batch.bytes);
         Some(Box::pin(async move {
             let began = clock().mono;
-            let answers = link.send(batch.take_commands(), patience).await;
+            let answers = link.send(&batch.take_requests(), patience).await;
             Done::Sent(link, batch, answers, clock().mono.saturating_sub(began))
         }))
     }

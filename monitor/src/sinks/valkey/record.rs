@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::backlog::Backlog;
 use super::commands::{self, Log, Purpose, Search};
+use super::request::Request;
 use super::stream::{Id, Stream};
 use super::{ValkeyOptions, wire};
 use crate::events::{ENDED, Event, Level, STOPS, Watch, heartbeat};
@@ -68,15 +69,15 @@ impl Live {
     }
 
     /// How its documents get under their keys.
-    pub(super) fn commands(&self, longest: Duration) -> impl Iterator<Item = (Purpose, Cmd)> {
-        self.report.containers.iter().zip(&self.documents).flat_map(move |(container, json)| {
-            let name = &container.identity.name;
+    pub(super) fn requests(&self, longest: Duration) -> impl Iterator<Item = (Purpose, Request)> {
+        let containers = &self.report.containers;
+        let documents = containers.iter().zip(&self.documents).map(move |(container, json)| {
             let ttl = if container.status == Status::Exited { GOODBYE_TTL.min(longest) } else { longest };
-            [
-                (Purpose::Metrics, commands::metrics(name, json, ttl)),
-                (Purpose::Index, commands::index(name, self.report.taken.wall)),
-            ]
-        })
+            (Purpose::Metrics, commands::metrics(&container.identity.name, json, ttl))
+        });
+        let names = containers.iter().map(|container| container.identity.name.as_str());
+        let index = (!containers.is_empty()).then(|| commands::index(names, self.report.taken.wall).into());
+        documents.chain(index.map(|index| (Purpose::Index, index)))
     }
 }
 
@@ -153,19 +154,21 @@ impl Recorder {
     }
 
     /// What is to be done about log entries under keys. Only where all keys are on one server can old ones be looked for.
-    pub(super) fn chores(&mut self, may: impl Fn(Purpose) -> bool, is_one: bool) -> Vec<(Chore, Cmd)> {
+    pub(super) fn chores(&mut self, may: impl Fn(Purpose) -> bool, is_one: bool) -> Vec<(Chore, Request)> {
         let mut chores = Vec::new();
         for (id, watched) in &mut self.containers {
             if may(Purpose::Log) {
-                chores.extend(watched.log.waiting().into_iter().map(|(nanos, cmd)| (Chore::Write(*id, nanos), cmd)));
+                chores.extend(
+                    watched.log.waiting().into_iter().map(|(nanos, request)| (Chore::Write(*id, nanos), request)),
+                );
             }
             if may(Purpose::Prune) {
-                chores.extend(watched.log.prune().into_iter().map(|cmd| (Chore::Prune, cmd)));
+                chores.extend(watched.log.prune().into_iter().map(|cmd| (Chore::Prune, cmd.into())));
             }
         }
         if may(Purpose::Scan) && is_one {
             let step = self.search.step(self.containers.values().map(|watched| watched.log.name()));
-            chores.extend(step.map(|cmd| (Chore::Scan, cmd)));
+            chores.extend(step.map(|cmd| (Chore::Scan, cmd.into())));
         }
         chores
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, Value};
 
 use super::commands::since_1970;
+use super::request::Request;
 
 /// About so many log entries of a container are kept in its stream …
 const LONGEST_LOG: u32 = 10_000;
@@ -93,7 +94,7 @@ impl Stream {
     }
 
     /// Adds an entry, and removes what is older than `length`, counted from `now`, or more than enough.
-    pub(super) fn add(&self, id: Id, json: &str, now: SystemTime, length: Duration) -> Cmd {
+    pub(super) fn add(&self, id: Id, json: &Arc<str>, now: SystemTime, length: Duration) -> Request {
         let mut add = redis::cmd("XADD");
         add.arg(self.key());
         let field = match self.kind {
@@ -107,7 +108,7 @@ impl Stream {
                 "entry"
             }
         };
-        add.arg(id.to_string()).arg(field).arg(json).to_owned()
+        Request::with(add.arg(id.to_string()).arg(field).to_owned(), Arc::clone(json))
     }
 
     /// Lets the stream go when nothing has been added for its length.
@@ -144,16 +145,16 @@ mod tests {
         let (history, log) = (Stream::history("web"), Stream::log("web"));
         let now = at(1_700_000_000_000);
         assert_eq!(
-            text(&history.add(Id::of(at(1_699_999_999_000)), "{}", now, DAY)),
+            text(history.add(Id::of(at(1_699_999_999_000)), &"{}".into(), now, DAY)),
             "XADD system:history:web MINID ~ 1699913600000 1699999999000-0 report {}"
         );
-        assert_eq!(text(&history.expire(DAY)), "PEXPIRE system:history:web 86400000");
+        assert_eq!(text(history.expire(DAY)), "PEXPIRE system:history:web 86400000");
         assert_eq!(
-            text(&log.add(Id { millis: 7, seq: 8 }, "{}", now, DAY)),
+            text(log.add(Id { millis: 7, seq: 8 }, &"{}".into(), now, DAY)),
             "XADD system:logstream:web MAXLEN ~ 10000 7-8 entry {}"
         );
-        assert_eq!(text(&log.expire(DAY)), "PEXPIRE system:logstream:web 604800000");
-        assert_eq!(text(&log.last()), "XREVRANGE system:logstream:web + - COUNT 1");
+        assert_eq!(text(log.expire(DAY)), "PEXPIRE system:logstream:web 604800000");
+        assert_eq!(text(log.last()), "XREVRANGE system:logstream:web + - COUNT 1");
     }
 
     #[test]

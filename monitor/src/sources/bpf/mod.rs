@@ -33,6 +33,7 @@ use self::passes::Passes;
 use self::pins::{Kept, Pins};
 use self::room::Maps;
 use self::rows::Rows;
+pub use self::sys::share_memory;
 use self::tally::{Add, Tally};
 use super::{Source, SourceError};
 use crate::containers::Roots;

@@ -133,6 +133,21 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(info.recursion_misses)
 }
 
+/// Has all threads share one heap, and what is large go back as soon as it is not needed: thousands of reports come and go in
+/// each thread, and what one has let go the others cannot use otherwise. To be called before there are threads.
+pub fn share_memory() {
+    /// `man 3 mallopt`: more than a page, and less than what grows with the containers.
+    #[cfg(target_env = "gnu")]
+    const LARGE: libc::c_int = 128 << 10;
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the function takes no pointers.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    }
+}
+
 /// Gives memory that was freed back to the system: reading the kernel's types takes some megabytes once, which the
 /// allocator would keep for ever.
 pub(super) fn release_memory() {

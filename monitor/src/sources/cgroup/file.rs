@@ -102,6 +102,8 @@ impl Held {
 #[derive(Debug)]
 struct Upwards {
     above: Vec<Arc<Mutex<Shared>>>,
+    /// The number of the cgroup's own file, and what told then that it would stay so.
+    own: Option<(u64, u64)>,
     /// The smallest number of all, and when it was looked for.
     smallest: Option<(Duration, Result<Option<u64>, Trouble>)>,
 }
@@ -112,7 +114,7 @@ impl Kept {
         let dir = directory(plan.tree, identity).filter(|_| plan.file.smallest_upwards);
         let upwards = dir.map(|dir| {
             let above = dir.ancestors().skip(1).take_while(is_cgroup).map(|dir| above.share(at, plan, dir)).collect();
-            Box::new(Upwards { above, smallest: None })
+            Box::new(Upwards { above, own: None, smallest: None })
         });
         Self { own: Level::new(plan), upwards, lacks: None, held: None }
     }
@@ -228,9 +230,13 @@ impl Upwards {
         }
     }
 
-    fn look(&self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
+    fn look(&mut self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
         let (mut smallest, mut missing) = (None, None);
-        let own = own.number(wanted, reader);
+        let own = match self.own {
+            Some((mark, number)) if wanted.mark == Some(mark) && !wanted.retry => Ok(number),
+            _ => own.number(wanted, reader),
+        };
+        self.own = wanted.mark.zip(own.ok());
         // What others look at too stays open, whoever comes first.
         let keep = std::mem::replace(&mut reader.keep, true);
         let above = self.above.iter().map(|shared| lock(shared).number(wanted, reader));

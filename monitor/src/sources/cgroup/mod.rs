@@ -81,7 +81,7 @@ struct Open {
     /// What none of its numbers was ever wanted of is not here yet.
     files: Vec<Option<Box<Kept>>>,
     /// The plans in whose trees it has a directory.
-    found: Vec<usize>,
+    found: Box<[u8]>,
     activity: Activity,
     /// Whether its files may stay open.
     stays_open: bool,
@@ -91,7 +91,7 @@ impl Open {
     fn find(plans: &[Plan], identity: &Arc<Identity>) -> Self {
         let files = plans.iter().map(|_| None).collect();
         let is_there = |(at, plan): (usize, &Plan)| directory(plan.tree, identity).map(|_| at);
-        let found = plans.iter().enumerate().filter_map(is_there).collect();
+        let found = plans.iter().enumerate().filter_map(is_there).filter_map(|at| u8::try_from(at).ok()).collect();
         Self { identity: Arc::clone(identity), files, found, activity: Activity::default(), stays_open: true }
     }
 
@@ -165,7 +165,7 @@ impl Source for CgroupFiles {
             let open = self.open.entry(*id).or_insert_with(|| Open::find(&self.plans, identity));
             self.reader.keep = open.stays_open;
             let retry = self.readings.is_multiple_of(RETRY);
-            for at in open.found.iter().copied() {
+            for at in open.found.iter().copied().map(usize::from) {
                 let (plan, kept) = (&self.plans[at], &mut open.files[at]);
                 match kept {
                     Some(kept) if !kept.is_wanted(plan, retry, values) => kept.miss_what_it_lacks(plan, values),
@@ -216,9 +216,12 @@ fn directory(tree: Tree, identity: &Identity) -> Option<&Path> {
 
 /// Where no tree has a file for a limit, at no level, no limit can have been set: the root, or a controller that is
 /// off. A file that is there and cannot be read has left its cause instead.
-fn unlimited(plans: &[Plan], found: &[usize], values: &mut Values) {
-    for (metric, rank, _) in
-        found.iter().map(|at| &plans[*at]).filter(|plan| plan.file.smallest_upwards).flat_map(|plan| &plan.rows)
+fn unlimited(plans: &[Plan], found: &[u8], values: &mut Values) {
+    for (metric, rank, _) in found
+        .iter()
+        .map(|at| &plans[usize::from(*at)])
+        .filter(|plan| plan.file.smallest_upwards)
+        .flat_map(|plan| &plan.rows)
     {
         if values.get(*metric).is_none() {
             values.put(*metric, *rank, NO_LIMIT);

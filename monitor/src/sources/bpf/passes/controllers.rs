@@ -125,14 +125,28 @@ fn fill(cgroup: &mut Cgroup, rows: &Rows<fn(&Known) -> Option<u64>>, known: &Kno
 /// Statistics that have moved away and back again were moved by a process: its CPU time tells.
 fn mark(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
     if let (Some(statistics), Some(total)) = (some(found.statistics), total) {
-        let mut mixed = DefaultHasher::new();
-        mixed.write_u64(statistics);
-        mixed.write_u64(total);
-        cgroup.marks.set(Mark::Memory, Some(mixed.finish()));
+        cgroup.marks.set(Mark::Memory, Some(mixed(statistics, total)));
     }
     if found.first_device == 0 {
         cgroup.marks.set(Mark::Io, Some(0));
     }
+    // In another tree another controller is known.
+    for (which, mark) in [
+        (Mark::MemoryLimit, some(found.pages_limit)),
+        (Mark::TasksLimit, some(found.tasks_limit)),
+        (Mark::Quota, some(found.period).map(|period| mixed(found.quota, period))),
+    ] {
+        if mark.is_some() {
+            cgroup.marks.set(which, mark);
+        }
+    }
+}
+
+fn mixed(one: u64, other: u64) -> u64 {
+    let mut mixed = DefaultHasher::new();
+    mixed.write_u64(one);
+    mixed.write_u64(other);
+    mixed.finish()
 }
 
 fn some(number: u64) -> Option<u64> {
@@ -172,6 +186,10 @@ mod tests {
         throttled: UNKNOWN,
         pages: UNKNOWN,
         most_pages: UNKNOWN,
+        pages_limit: UNKNOWN,
+        tasks_limit: UNKNOWN,
+        quota: UNKNOWN,
+        period: UNKNOWN,
         swapped_pages: UNKNOWN,
         oom_kills: UNKNOWN,
         statistics: UNKNOWN,
@@ -201,6 +219,21 @@ mod tests {
         assert_eq!(of(1, Some(2)), of(1, Some(2)));
         assert!(of(1, Some(2)) != of(1, Some(3)) && of(1, Some(2)) != of(2, Some(2)));
         assert_eq!((of(1, None), of(UNKNOWN, Some(2))), (None, None));
+    }
+
+    #[test]
+    fn limits_have_marks_of_their_own_and_a_tree_without_them_changes_none() {
+        let mut cgroup = Cgroup::default();
+        let mut of = |found: Found| {
+            mark(&mut cgroup, &found, None);
+            [Mark::MemoryLimit, Mark::TasksLimit, Mark::Quota].map(|which| cgroup.marks.get(which))
+        };
+        assert_eq!(of(NOTHING), [None; 3]);
+        assert_eq!(of(Found { pages_limit: 7, ..NOTHING }), [Some(7), None, None]);
+        let all = of(Found { tasks_limit: 8, quota: 1, period: 2, ..NOTHING });
+        assert_eq!(all[..2], [Some(7), Some(8)]);
+        let other = of(Found { quota: UNKNOWN, period: 2, ..NOTHING });
+        assert!(all[2].is_some() && other[2].is_some() && all[2] != other[2], "no quota is one too");
     }
 
     #[test]

@@ -1,0 +1,90 @@
+//! A command before it goes out. Documents are megabytes of thousands of containers: they are put into words only when it is
+//! their turn.
+
+use std::sync::Arc;
+
+use redis::{Arg, Cmd};
+
+/// A command, perhaps with a document in it.
+#[derive(Clone)]
+pub(super) struct Request {
+    /// The words before the document.
+    head: Cmd,
+    document: Option<Arc<str>>,
+    /// Those behind it.
+    tail: Vec<String>,
+}
+
+impl From<Cmd> for Request {
+    fn from(head: Cmd) -> Self {
+        Self { head, document: None, tail: Vec::new() }
+    }
+}
+
+impl Request {
+    /// Puts a document behind the words that there are.
+    pub(super) fn with(head: Cmd, document: Arc<str>) -> Self {
+        Self { head, document: Some(document), tail: Vec::new() }
+    }
+
+    /// Puts a word behind the document.
+    pub(super) fn and(mut self, word: impl Into<String>) -> Self {
+        self.tail.push(word.into());
+        self
+    }
+
+    /// The command, whole.
+    pub(super) fn cmd(&self) -> Cmd {
+        let mut cmd = self.head.clone();
+        if let Some(document) = &self.document {
+            cmd.arg(&**document).arg(&self.tail);
+        }
+        cmd
+    }
+
+    /// So many bytes it is on the wire (RESP: `*n`, and `$length` with the text for each word).
+    pub(super) fn bytes(&self) -> u64 {
+        let head = self.head.args_iter().map(|arg| match arg {
+            Arg::Simple(bytes) => bytes.len(),
+            _ => 0,
+        });
+        let rest = self.document.iter().map(|document| document.len()).chain(self.tail.iter().map(String::len));
+        let (mut words, mut bytes) = (0, 0);
+        for length in head.chain(rest) {
+            words += 1;
+            bytes += digits(length) + length as u64 + 5;
+        }
+        digits(words) + 3 + bytes
+    }
+}
+
+fn digits(number: usize) -> u64 {
+    u64::from(number.max(1).ilog10() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_on_the_wire_are_counted_as_they_are_sent() {
+        let set = redis::cmd("SET").arg("k").to_owned();
+        let requests = [
+            Request::from(redis::cmd("SET").arg("k").arg("x".repeat(1234)).to_owned()),
+            Request::from(redis::cmd("PING")),
+            Request::from(redis::cmd("A").arg("").to_owned()),
+            Request::with(set.clone(), "x".repeat(100_000).into()).and("PX").and("30000"),
+            Request::with(set, "".into()),
+        ];
+        for request in requests {
+            assert_eq!(request.bytes(), request.cmd().get_packed_command().len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_document_stands_between_the_words() {
+        let request = Request::with(redis::cmd("SET").arg("k").to_owned(), "{}".into()).and("PX").and("7");
+        let words = redis::cmd("SET").arg("k").arg("{}").arg("PX").arg("7").to_owned();
+        assert_eq!(request.cmd().get_packed_command(), words.get_packed_command());
+    }
+}
