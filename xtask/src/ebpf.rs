@@ -212,10 +212,14 @@ fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
     for section in &mut builder.sections {
         let name = section.name.to_string();
         section.delete |= [".debug", ".rel.debug", ".rel.BTF"].iter().any(|start| name.starts_with(start));
-        if let (".BTF", SectionData::Data(bytes)) = (name.as_str(), &mut section.data) {
-            let mut mended = bytes.to_vec();
-            mend(&mut mended)?;
-            *bytes = mended.into();
+        match (name.as_str(), &mut section.data) {
+            (".BTF", SectionData::Data(bytes)) => {
+                let mut mended = bytes.to_vec();
+                mend(&mut mended)?;
+                *bytes = mended.into();
+            }
+            (".BTF.ext", SectionData::Data(bytes)) => *bytes = without_lines(bytes)?.into(),
+            _ => {}
         }
     }
     // The linker keeps all names in one table; the writer wants those of the sections apart.
@@ -246,6 +250,26 @@ fn mend(btf: &mut [u8]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes away which line each instruction comes from, a third of what is left: only the verifier's log would tell of it.
+/// `struct btf_ext_header` (`Documentation/bpf/btf.rst`): behind a word with its length come offset and length of what is
+/// known of functions, of lines, and of relocations, which there are none of.
+fn without_lines(ext: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let word = |at: usize| -> anyhow::Result<usize> {
+        let bytes = ext.get(at..at + 4).context("the information on functions has no header")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?) as usize)
+    };
+    let (header, functions, length) = (word(4)?, word(8)?, word(12)?);
+    anyhow::ensure!(functions == 0 && [24, 32].contains(&header), "the information on functions is of an unknown form");
+    anyhow::ensure!(header < 32 || word(28)? == 0, "there are relocations");
+    let mut kept = ext.get(..header + length).context("the information on functions is cut off")?.to_vec();
+    // Nothing else comes at the end.
+    for at in (16..header).step_by(8) {
+        kept[at..at + 4].copy_from_slice(&u32::try_from(length)?.to_le_bytes());
+        kept[at + 4..at + 8].fill(0);
+    }
+    Ok(kept)
 }
 
 /// A file that is not touched is not built in anew.
