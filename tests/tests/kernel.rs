@@ -233,8 +233,12 @@ fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
     assert!(before.get(Metric::MemoryUsage).is_ok() && before.get(Metric::ProcessCount).is_ok());
     drop(load);
     drop(group);
+    let after = outside.look();
+    for metric in [Metric::MemoryUsage, Metric::ProcessCount, Metric::FileDescriptors, Metric::Uptime] {
+        assert!(after.get(metric).unwrap_err().as_str().contains("has ended"), "{:?}", after.get(metric));
+    }
     // What is not read at each look is known for some seconds more.
-    let mut after = outside.look();
+    let mut after = after;
     let numbers =
         |after: &Container| Metric::ALL.iter().filter(of_the_group).find_map(|metric| after.get(*metric).ok());
     let gone = || {
@@ -242,7 +246,4 @@ fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
         numbers(&after).is_none().then_some(())
     };
     assert!(eventually(PATIENCE, gone).is_some(), "{:?} is still there", numbers(&after));
-    for metric in [Metric::MemoryUsage, Metric::ProcessCount, Metric::FileDescriptors, Metric::Uptime] {
-        assert!(after.get(metric).unwrap_err().as_str().contains("has ended"), "{:?}", after.get(metric));
-    }
 }
