@@ -89,13 +89,16 @@ pub struct Container {
     pub status: Status,
     /// Where each of its numbers was read.
     pub origins: Origins,
-    numbers: Vec<Result<Number, Cause>>,
+    /// Those of all containers of the report, in one piece: it comes and goes at each tick.
+    numbers: Arc<Vec<Result<Number, Cause>>>,
+    /// Where its own begin.
+    first: usize,
 }
 
 impl Container {
     /// A row's number, or why there is none.
     pub fn get(&self, metric: Metric) -> Result<Number, &Cause> {
-        self.numbers[metric.index()].as_ref().copied()
+        self.numbers[self.first + metric.index()].as_ref().copied()
     }
 
     /// A row's number as a real, where it has one.
@@ -112,18 +115,17 @@ impl Report {
     /// Puts two readings together. `cost` is what the later one took.
     pub fn new(prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
         let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
-        let containers = now
-            .cgroups
-            .iter()
-            .map(|(id, cgroup)| {
-                let before = prev.and_then(|prev| prev.cgroups.get(id));
-                container(
-                    *id,
-                    cgroup,
-                    &View { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval },
-                )
-            })
-            .collect();
+        let mut numbers = Vec::with_capacity(now.cgroups.len() * Metric::COUNT);
+        for (id, cgroup) in &now.cgroups {
+            let before = prev.and_then(|prev| prev.cgroups.get(id));
+            let view = View { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval };
+            numbers.extend(Metric::ALL.iter().map(|&metric| number(metric, &view)));
+        }
+        let numbers = Arc::new(numbers);
+        let firsts = (0..).step_by(Metric::COUNT);
+        let containers = now.cgroups.iter().zip(firsts);
+        let containers =
+            containers.map(|((id, cgroup), first)| container(*id, cgroup, Arc::clone(&numbers), first)).collect();
         Self {
             taken: now.taken,
             extent: now.extent,
@@ -163,14 +165,16 @@ impl Report {
     }
 }
 
-fn container(id: CgroupId, cgroup: &Cgroup, view: &View<'_>) -> Container {
-    let frozen = [Metric::Frozen, Metric::FrozenV1].into_iter().any(|metric| view.raw(metric) == Ok(1));
+fn container(id: CgroupId, cgroup: &Cgroup, numbers: Arc<Vec<Result<Number, Cause>>>, first: usize) -> Container {
+    let is_frozen = |metric| cgroup.values.get(metric) == Some(Ok(1));
+    let frozen = is_frozen(Metric::Frozen) || is_frozen(Metric::FrozenV1);
     Container {
         id,
         identity: Arc::clone(&cgroup.identity),
         status: if frozen && cgroup.status == Status::Running { Status::Paused } else { cgroup.status },
         origins: cgroup.values.origins(),
-        numbers: Metric::ALL.iter().map(|&metric| number(metric, view)).collect(),
+        numbers,
+        first,
     }
 }
 

@@ -26,7 +26,10 @@ pub fn timestamp(wall: SystemTime) -> String {
 
 /// One container's report as JSON.
 pub fn report(report: &Report, container: &Container) -> String {
-    Writer::new(report).document(container).to_owned()
+    let mut text = Vec::new();
+    Writer::new(report).write(container, &mut text);
+    // It is put together from texts.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Writes the documents of a report's containers. What all of them say is put into words once, and so is what is said
@@ -38,7 +41,6 @@ pub(crate) struct Writer<'a> {
     since: Option<String>,
     /// The fields of the agent's own.
     agent: Vec<u8>,
-    text: Vec<u8>,
 }
 
 impl<'a> Writer<'a> {
@@ -49,14 +51,13 @@ impl<'a> Writer<'a> {
             .put("collect_micros", &micros(report.cost))
             .put("agent", &Agent::of(report));
         let since = report.counting_since.map(timestamp);
-        Self { report, timestamp: timestamp(report.taken.wall), since, agent, text: Vec::new() }
+        Self { report, timestamp: timestamp(report.taken.wall), since, agent }
     }
 
-    /// The document of one of the containers.
-    pub(crate) fn document(&mut self, container: &Container) -> &str {
-        let Self { report, timestamp, since, agent, text } = self;
+    /// Writes the document of one of the containers behind what there is.
+    pub(crate) fn write(&self, container: &Container, text: &mut Vec<u8>) {
+        let Self { report, timestamp, since, agent } = self;
         let identity = &container.identity;
-        text.clear();
         let mut document = Object::begin(text);
         document.put(IDENTITY[0], &identity.name).plain(IDENTITY[1], timestamp);
         for (metric, field) in &LAYOUT.contract {
@@ -105,8 +106,6 @@ impl<'a> Writer<'a> {
             numbers.end();
         }
         document.end();
-        // It is put together from texts.
-        std::str::from_utf8(text).unwrap_or_default()
     }
 }
 

@@ -6,9 +6,9 @@
 //! second agent of the same name): the stream is asked for its last id, and the entry gets one above it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::document::Document;
 use super::stream::{Id, Stream};
 
 /// The most that waits, whatever its age: payloads and what it takes to remember them.
@@ -28,7 +28,7 @@ pub(super) struct Entry {
     /// Its place in the stream.
     pub(super) id: Id,
     /// What it says.
-    pub(super) json: Arc<str>,
+    pub(super) json: Document,
     /// When it was made, by the boot clock.
     pub(super) made: Duration,
     /// Whether it may have been written: it was sent, and nobody knows the answer.
@@ -145,7 +145,7 @@ impl Backlog {
     }
 
     /// Takes an entry, with the id that it should have: it gets the next higher one if the clock went back.
-    pub(super) fn push(&mut self, stream: Stream, id: Id, json: Arc<str>, made: Duration) {
+    pub(super) fn push(&mut self, stream: Stream, id: Id, json: Document, made: Duration) {
         let id = self.last.get(&stream).map_or(id, |last| id.max(last.next()));
         self.last.insert(stream.clone(), id);
         self.append(Entry { seq: self.next_seq, stream, id, json, made, doubtful: false });

@@ -1,11 +1,11 @@
 //! The commands of one tick. Pure: what is sent for what is to be said.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis::Cmd;
 
+use super::document::Document;
 use super::request::Request;
 use super::stream::Id;
 use crate::events::Level;
@@ -72,7 +72,7 @@ pub(crate) fn metrics_key(name: &str) -> String {
 }
 
 /// The report under its key; the expiry is what tells readers of a death.
-pub(super) fn metrics(name: &str, json: &Arc<str>, ttl: Duration) -> Request {
+pub(super) fn metrics(name: &str, json: &Document, ttl: Duration) -> Request {
     set(&metrics_key(name), json, ttl)
 }
 
@@ -96,9 +96,9 @@ pub(super) fn forget(oldest: Duration) -> Cmd {
     redis::cmd("ZREMRANGEBYSCORE").arg(CONTAINERS).arg("-inf").arg(format!("({millis}")).to_owned()
 }
 
-fn set(key: &str, value: &Arc<str>, ttl: Duration) -> Request {
+fn set(key: &str, value: &Document, ttl: Duration) -> Request {
     let head = redis::cmd("SET").arg(key).to_owned();
-    Request::with(head, Arc::clone(value)).and("PX").and(ttl.as_millis().to_string())
+    Request::with(head, value.clone()).and("PX").and(ttl.as_millis().to_string())
 }
 
 /// The log entries of one container: which keys exist, and which are to go.
@@ -110,7 +110,7 @@ pub(super) struct Log {
     /// The keys that may exist.
     known: BTreeSet<u64>,
     /// The newest entries, as far as they are not known to be written.
-    waiting: BTreeMap<u64, Arc<str>>,
+    waiting: BTreeMap<u64, Document>,
     latest: u64,
 }
 
@@ -132,13 +132,13 @@ impl Log {
 
     /// A new entry, and its place in the stream of all entries. Its time is moved on if the one before has it already:
     /// keys are unique, and readers sort by time.
-    pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> (Id, Arc<str>) {
+    pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> (Id, Document) {
         let nanos = since_1970(wall).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(self.latest + 1);
         self.latest = nanos;
         let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
-        let json: Arc<str> = wire::entry(&self.name, wall, level, message).into();
-        self.waiting.insert(nanos, Arc::clone(&json));
+        let json: Document = wire::entry(&self.name, wall, level, message).into();
+        self.waiting.insert(nanos, json.clone());
         while self.waiting.len() > self.keep {
             self.waiting.pop_first();
         }

@@ -18,6 +18,7 @@ mod cluster;
 mod commands;
 mod deliver;
 mod dial;
+mod document;
 mod fault;
 pub mod health;
 mod journal;

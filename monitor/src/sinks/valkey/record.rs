@@ -8,6 +8,7 @@ use redis::Value;
 
 use super::backlog::Backlog;
 use super::commands::{self, Log, Purpose, Search};
+use super::document::Document;
 use super::request::Request;
 use super::stream::{Id, Stream};
 use super::{ValkeyOptions, wire};
@@ -54,7 +55,7 @@ pub(super) struct Context {
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     report: Arc<Report>,
-    documents: Vec<Arc<str>>,
+    documents: Vec<Document>,
 }
 
 impl Live {
@@ -105,16 +106,13 @@ impl Recorder {
             self.forget_ended(&report, backlog);
         }
         let stopping = report.extent == Extent::Whole && report.is_goodbye();
-        let mut documents = Vec::with_capacity(report.containers.len());
-        let mut writer = wire::Writer::new(&report);
-        for container in &report.containers {
+        let documents = documents(&report);
+        for (container, json) in report.containers.iter().zip(&documents) {
             let name = &container.identity.name;
-            let json: Arc<str> = writer.document(container).into();
             let Stamp { mono, wall } = report.taken;
             if self.options.history.is_some() {
-                backlog.push(Stream::history(name), Id::of(wall), Arc::clone(&json), mono);
+                backlog.push(Stream::history(name), Id::of(wall), json.clone(), mono);
             }
-            documents.push(json);
             let options = &self.options;
             let search = &mut self.search;
             let mut new = || {
@@ -204,6 +202,18 @@ impl Recorder {
     pub(super) fn look_for_leftovers(&mut self) {
         self.search.begin();
     }
+}
+
+/// A report's documents, in the order of its containers.
+fn documents(report: &Report) -> Vec<Document> {
+    let writer = wire::Writer::new(report);
+    let (mut text, mut ends) = (Vec::new(), Vec::new());
+    for container in &report.containers {
+        writer.write(container, &mut text);
+        ends.push(text.len());
+    }
+    // They are put together from texts.
+    Document::parts(String::from_utf8(text).unwrap_or_default(), &ends)
 }
 
 impl Watched {

@@ -1,16 +1,16 @@
 //! A command before it goes out. Documents are megabytes of thousands of containers: they are put into words only when it is
 //! their turn.
 
-use std::sync::Arc;
-
 use redis::{Arg, Cmd};
+
+use super::document::Document;
 
 /// A command, perhaps with a document in it.
 #[derive(Clone)]
 pub(super) struct Request {
     /// The words before the document.
     head: Cmd,
-    document: Option<Arc<str>>,
+    document: Option<Document>,
     /// Those behind it.
     tail: Vec<String>,
 }
@@ -23,7 +23,7 @@ impl From<Cmd> for Request {
 
 impl Request {
     /// Puts a document behind the words that there are.
-    pub(super) fn with(head: Cmd, document: Arc<str>) -> Self {
+    pub(super) fn with(head: Cmd, document: Document) -> Self {
         Self { head, document: Some(document), tail: Vec::new() }
     }
 
@@ -74,7 +74,7 @@ mod tests {
             Request::from(redis::cmd("PING")),
             Request::from(redis::cmd("A").arg("").to_owned()),
             Request::with(set.clone(), "x".repeat(100_000).into()).and("PX").and("30000"),
-            Request::with(set, "".into()),
+            Request::with(set, String::new().into()),
         ];
         for request in requests {
             assert_eq!(request.bytes(), request.cmd().get_packed_command().len() as u64);
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_document_stands_between_the_words() {
-        let request = Request::with(redis::cmd("SET").arg("k").to_owned(), "{}".into()).and("PX").and("7");
+        let request = Request::with(redis::cmd("SET").arg("k").to_owned(), "{}".to_owned().into()).and("PX").and("7");
         let words = redis::cmd("SET").arg("k").arg("{}").arg("PX").arg("7").to_owned();
         assert_eq!(request.cmd().get_packed_command(), words.get_packed_command());
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, Value};
 
 use super::commands::since_1970;
+use super::document::Document;
 use super::request::Request;
 
 /// About so many log entries of a container are kept in its stream …
@@ -94,7 +95,7 @@ impl Stream {
     }
 
     /// Adds an entry, and removes what is older than `length`, counted from `now`, or more than enough.
-    pub(super) fn add(&self, id: Id, json: &Arc<str>, now: SystemTime, length: Duration) -> Request {
+    pub(super) fn add(&self, id: Id, json: &Document, now: SystemTime, length: Duration) -> Request {
         let mut add = redis::cmd("XADD");
         add.arg(self.key());
         let field = match self.kind {
@@ -108,7 +109,7 @@ impl Stream {
                 "entry"
             }
         };
-        Request::with(add.arg(id.to_string()).arg(field).to_owned(), Arc::clone(json))
+        Request::with(add.arg(id.to_string()).arg(field).to_owned(), json.clone())
     }
 
     /// Lets the stream go when nothing has been added for its length.

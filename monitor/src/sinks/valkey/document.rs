@@ -1,0 +1,55 @@
+//! Texts on their way to the server.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+/// A text, perhaps one of many that lie together: thousands of reports come and go at each tick, and what is large the
+/// allocator gives back to the system, where small pieces would stay in everybody's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Document {
+    all: Arc<String>,
+    range: Range<usize>,
+}
+
+impl Document {
+    /// The parts of a text, each up to where the next begins.
+    pub(super) fn parts(mut text: String, ends: &[usize]) -> Vec<Self> {
+        text.shrink_to_fit();
+        let all = Arc::new(text);
+        let begins = std::iter::once(0).chain(ends.iter().copied());
+        begins.zip(ends).map(|(begin, end)| Self { all: Arc::clone(&all), range: begin..*end }).collect()
+    }
+}
+
+impl From<String> for Document {
+    fn from(text: String) -> Self {
+        let range = 0..text.len();
+        Self { all: Arc::new(text), range }
+    }
+}
+
+impl From<&str> for Document {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Deref for Document {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.all.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_ends_where_the_next_begins() {
+        let parts = Document::parts("{}[ä]".to_owned(), &[2, 6, 6]);
+        assert_eq!(parts.iter().map(|part| &**part).collect::<Vec<_>>(), ["{}", "[ä]", ""]);
+        assert_eq!(&*Document::from("x"), "x");
+    }
+}
