@@ -24,8 +24,15 @@ macro_rules! world {
         };
         let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
         let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms"], &[]);
+        wait_for_the_machine(&valkey);
         (docker, valkey, agent)
     }};
+}
+
+/// The agent watches from its first report on.
+fn wait_for_the_machine(valkey: &Valkey) {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    valkey.report(name.trim(), PATIENCE).expect("no report of the machine");
 }
 
 fn report(valkey: &Valkey, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged {
@@ -276,6 +283,7 @@ macro_rules! asking {
         let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
         let arguments = ["--scope", "host", "--interval", "500ms", "--runtime-sockets", &docker.socket(), $($argument),*];
         let agent = Agent::start(valkey.port, &arguments, &[]);
+        wait_for_the_machine(&valkey);
         (docker, valkey, agent)
     }};
 }

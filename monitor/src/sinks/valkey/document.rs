@@ -3,6 +3,9 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+/// What is larger has pages of its own.
+const LARGE: usize = 128 << 10;
+
 /// A text, perhaps one of many that lie together: thousands of reports come and go at each tick, and what is large the
 /// allocator gives back to the system, where small pieces would stay in everybody's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,10 @@ pub(super) struct Document {
 impl Document {
     /// The parts of a text, each up to where the next begins.
     pub(super) fn parts(mut text: String, ends: &[usize]) -> Vec<Self> {
+        // A few wait for minutes in many small pieces: these are copied, so that no hole is left behind each.
+        if text.len() < LARGE {
+            text = text.as_str().to_owned();
+        }
         text.shrink_to_fit();
         let all = Arc::new(text);
         let begins = std::iter::once(0).chain(ends.iter().copied());

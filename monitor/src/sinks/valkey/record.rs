@@ -26,6 +26,11 @@ const STEADY: Duration = Duration::from_secs(3600);
 /// Smaller steps are what clocks do.
 const STEP: Duration = Duration::from_secs(60);
 
+/// So long is a document, about, …
+const LENGTH: usize = 3072;
+/// … and so much longer the next one may be.
+const SLACK: usize = 96;
+
 /// Remembers of each container what the next report is compared with.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -33,6 +38,8 @@ pub(super) struct Recorder {
     containers: BTreeMap<CgroupId, Watched>,
     search: Search,
     clock: SteadyClock,
+    /// How long a document was at last.
+    length: usize,
 }
 
 #[derive(Debug)]
@@ -96,7 +103,7 @@ impl Recorder {
     /// Knows no container yet.
     pub(super) fn new(options: ValkeyOptions) -> Self {
         let search = Search::new(options.log_cleanup);
-        Self { options, containers: BTreeMap::new(), search, clock: SteadyClock::default() }
+        Self { options, containers: BTreeMap::new(), search, clock: SteadyClock::default(), length: LENGTH }
     }
 
     /// Takes a report: its entries go to the backlog.
@@ -106,7 +113,7 @@ impl Recorder {
             self.forget_ended(&report, backlog);
         }
         let stopping = report.extent == Extent::Whole && report.is_goodbye();
-        let documents = documents(&report);
+        let documents = self.documents(&report);
         for (container, json) in report.containers.iter().zip(&documents) {
             let name = &container.identity.name;
             let Stamp { mono, wall } = report.taken;
@@ -130,6 +137,21 @@ impl Recorder {
             }
         }
         Live { report, documents }
+    }
+
+    /// A report's documents, in the order of its containers. There is room for them from the first.
+    fn documents(&mut self, report: &Report) -> Vec<Document> {
+        let writer = wire::Writer::new(report);
+        let number = report.containers.len();
+        let mut text = Vec::with_capacity(number * (self.length + SLACK));
+        let mut ends = Vec::with_capacity(number);
+        for container in &report.containers {
+            writer.write(container, &mut text);
+            ends.push(text.len());
+        }
+        self.length = text.len() / number.max(1);
+        // They are put together from texts.
+        Document::parts(String::from_utf8(text).unwrap_or_default(), &ends)
     }
 
     fn forget_ended(&mut self, report: &Report, backlog: &mut Backlog) {
@@ -202,18 +224,6 @@ impl Recorder {
     pub(super) fn look_for_leftovers(&mut self) {
         self.search.begin();
     }
-}
-
-/// A report's documents, in the order of its containers.
-fn documents(report: &Report) -> Vec<Document> {
-    let writer = wire::Writer::new(report);
-    let (mut text, mut ends) = (Vec::new(), Vec::new());
-    for container in &report.containers {
-        writer.write(container, &mut text);
-        ends.push(text.len());
-    }
-    // They are put together from texts.
-    Document::parts(String::from_utf8(text).unwrap_or_default(), &ends)
 }
 
 impl Watched {

@@ -1,6 +1,8 @@
 //! Where the fields of the running kernel's structures are, from its own description
 //! (`Documentation/bpf/btf.rst`): they differ from build to build.
 
+use std::cell::Cell;
+
 const MAGIC: u16 = 0xEB9F;
 const HEADER: usize = 24;
 
@@ -23,6 +25,8 @@ pub struct Layouts {
     /// Those of each kind of [`NAMED`]: a lookup passes by a tenth of all.
     named: [Vec<u32>; NAMED.len()],
     strings: usize,
+    /// The structure that was found last: its fields are asked for one after another.
+    last: Cell<Option<(&'static str, (u32, usize))>>,
 }
 
 impl Layouts {
@@ -48,24 +52,24 @@ impl Layouts {
             types.push(at);
             at = at.checked_add(12)?.checked_add(tail(info)?)?;
         }
-        Some(Self { bytes, types, named, strings })
+        Some(Self { bytes, types, named, strings, last: Cell::new(None) })
     }
 
     /// The offset in bytes of a field of a named structure, or of a field of that field: `a.b`. Anonymous structures and
     /// unions in between are looked into.
-    pub fn offset(&self, structure: &str, path: &str) -> Option<u64> {
+    pub fn offset(&self, structure: &'static str, path: &str) -> Option<u64> {
         Some(u64::from(self.member(structure, path)?.0 / 8))
     }
 
     /// How many elements a field has that is an array.
-    pub fn length(&self, structure: &str, path: &str) -> Option<u64> {
+    pub fn length(&self, structure: &'static str, path: &str) -> Option<u64> {
         let array = self.bare(self.member(structure, path)?.1)?;
         (self.kind(array)? == ARRAY).then(|| word(&self.bytes, array.checked_add(20)?).map(u64::from))?
     }
 
     /// The offset in bits of a field, and where its type is described.
-    fn member(&self, structure: &str, path: &str) -> Option<(u32, usize)> {
-        let mut at = self.find(STRUCT, structure)?.1;
+    fn member(&self, structure: &'static str, path: &str) -> Option<(u32, usize)> {
+        let mut at = self.find_structure(structure)?.1;
         let mut bits = 0u32;
         for field in path.split('.') {
             let (offset, kind) = self.field(self.bare(at)?, field, 4)?;
@@ -75,8 +79,8 @@ impl Layouts {
     }
 
     /// The id of a named structure.
-    pub fn structure(&self, name: &str) -> Option<u32> {
-        Some(self.find(STRUCT, name)?.0)
+    pub fn structure(&self, name: &'static str) -> Option<u32> {
+        Some(self.find_structure(name)?.0)
     }
 
     /// The id of a function.
@@ -93,6 +97,17 @@ impl Layouts {
                 .find(|&member| self.is_called(member, name))
                 .and_then(|member| word(&self.bytes, member + 4).map(u64::from))
         })
+    }
+
+    fn find_structure(&self, name: &'static str) -> Option<(u32, usize)> {
+        if let Some((last, found)) = self.last.get()
+            && last == name
+        {
+            return Some(found);
+        }
+        let found = self.find(STRUCT, name)?;
+        self.last.set(Some((name, found)));
+        Some(found)
     }
 
     /// The id of a type and where it is described.

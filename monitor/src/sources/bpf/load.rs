@@ -1,6 +1,5 @@
 //! Loads and attaches each program alone: what one is refused takes no other down.
 
-use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,27 +48,18 @@ pub(super) struct Host {
     pub(super) decisions: Vec<(&'static str, Decision)>,
     /// Whether tasks are preempted at tracepoints too (`Documentation/core-api/real-time`).
     is_real_time: bool,
-    loaders: RefCell<Vec<EbpfLoader<'static>>>,
 }
 
 impl Host {
-    /// Looks at what there is, for so many objects.
-    pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)], objects: usize) -> Self {
-        // Each reads the kernel's types as it is made, and forgets them here: ten megabytes that must not come on top of ours.
-        let loaders = RefCell::new((0..objects).map(|_| loader()).collect());
+    /// Looks at what there is.
+    pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)]) -> Self {
         let effective = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
         Self {
             capabilities: effective,
             types: Types::read(&roots.sys),
             decisions: decisions.to_vec(),
             is_real_time: roots.sys.join("kernel/realtime").exists(),
-            loaders,
         }
-    }
-
-    /// For one object.
-    pub(super) fn loader<'a>(&self) -> EbpfLoader<'a> {
-        self.loaders.borrow_mut().pop().unwrap_or_else(loader)
     }
 
     /// Why a program is not tried, if it is not.
@@ -82,8 +72,8 @@ impl Host {
     }
 }
 
-/// Nothing is relocated by type, so it need not know the kernel's.
-fn loader() -> EbpfLoader<'static> {
+/// A loader for one object. Nothing is relocated by type, so it need not know the kernel's.
+pub(super) fn loader<'a>() -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
     loader.btf(None);
     loader
@@ -111,7 +101,7 @@ impl Types {
         let layouts = Layouts::parse(bytes).ok_or_else(|| refusal("is of an unknown form".to_owned()))?;
         let counting = OBJECTS.iter().flat_map(|object| object.constants).copied();
         let facts = Facts::gather(&layouts, passes::constants().chain(counting));
-        let offset = |&(constant, structure, field): &(&'static str, &str, &str)| {
+        let offset = |&(constant, structure, field): &(&'static str, &'static str, &str)| {
             let offset = layouts.offset(structure, field);
             offset.map(|offset| (constant, offset)).ok_or_else(|| refusal(format!("has no {structure}.{field}")))
         };
@@ -170,7 +160,7 @@ pub(super) fn load(
     // What must be told of the kernel may call its functions too.
     let fitted = types.filter(|_| !constants.is_empty()).map(|types| types.facts.put_into(object.elf));
     let elf = fitted.as_deref().map_or(object.elf, bytemuck::cast_slice);
-    let mut loader = host.loader();
+    let mut loader = loader();
     loader.override_global("SCOPE", &target.scope, false);
     for (constant, offset) in types.iter().flat_map(|types| &types.offsets) {
         loader.override_global(constant, offset, false);

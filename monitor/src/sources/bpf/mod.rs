@@ -248,7 +248,7 @@ pub fn open(
         return (Bpf { network: None, processes: None, rows, lives: None, passes }, programs);
     };
     allow_locked_memory();
-    let host = Host::of(roots, decisions, objects().count());
+    let host = Host::of(roots, decisions);
     let target = Target { cgroup, scope: part.id.map_or(0, |id| id.0) };
     let entries = room::entries(tree::walk(cgroup).map_or(0, |found| found.len()), part.least);
     let mut opening = Opening { host, target, pins, entries, now: clock().wall, programs: Vec::new() };

@@ -91,7 +91,7 @@ impl<V: Pod> Cgroups<V> {
             return;
         }
         let entries = room(self.most);
-        match Bound::new(self.object, &self.tops, self.scope, entries, &Host::of(&self.roots, &[], 1)) {
+        match Bound::new(self.object, &self.tops, self.scope, entries, &Host::of(&self.roots, &[])) {
             Ok(larger) => {
                 tracing::debug!("{}: a table of {entries} cgroups", self.object.program);
                 self.bound = larger;

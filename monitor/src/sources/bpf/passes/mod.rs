@@ -18,7 +18,7 @@ use self::controllers::Controllers;
 use self::objects::Object;
 use self::tasks::Tasks;
 use super::facts::Constant;
-use super::load::Host;
+use super::load::{Host, loader};
 use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
@@ -147,7 +147,7 @@ fn load(object: &Object, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, 
     }
     let constants = types.facts.numbers(object.constants).map_err(|cause| Refusal::new(cause, object.cure))?;
     let elf = types.facts.put_into(object.elf);
-    let mut loader = host.loader();
+    let mut loader = loader();
     loader.override_global("SCOPE", &scope, false).map_max_entries(object.table, entries);
     for (name, value) in &constants {
         loader.override_global(name, value, true);
