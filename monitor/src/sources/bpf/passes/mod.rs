@@ -60,14 +60,15 @@ pub(super) struct Passes {
     times: Times,
 }
 
-/// CPU time of each cgroup at the latest reading: all, exactly, and user and system time as they were told.
+/// CPU time of each cgroup: all of it, exactly, if the latest pass has found it, and user and system time as they were told
+/// the last time.
 #[derive(Default)]
-struct Times(BTreeMap<CgroupId, (u64, (u64, u64))>);
+struct Times(BTreeMap<CgroupId, (Option<u64>, (u64, u64))>);
 
 impl Times {
     /// All of it, in nanoseconds.
     fn total(&self, id: CgroupId) -> Option<u64> {
-        self.0.get(&id).map(|(total, _)| *total)
+        self.0.get(&id)?.0
     }
 }
 
@@ -103,8 +104,7 @@ impl Passes {
     /// Fills in what the passes find. A pass that fails leaves its numbers to the files, and says why.
     pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
         let cpu = self.cpu.as_mut().map_or(Ok(()), |(cpu, rows)| fill_cpu(cpu, rows, &mut self.times, into));
-        let times = if cpu.is_ok() { &self.times } else { &Times::default() };
-        let controllers = self.controllers.as_mut().map_or(Ok(()), |controllers| controllers.sample(times, into));
+        let controllers = self.controllers.as_mut().map_or(Ok(()), |controllers| controllers.sample(&self.times, into));
         let memory = self.memory.as_mut().map_or(Ok(()), |(memory, rows)| fill_memory(memory, rows, into));
         let tasks = self.tasks.as_mut().map_or(Ok(()), |tasks| tasks.sample(into));
         cpu.and(controllers).and(memory).and(tasks)
@@ -115,12 +115,13 @@ fn fill_cpu(cpu: &mut Cgroups<Cpu>, rows: &Rows<CpuField>, times: &mut Times, in
     if into.extent == Extent::Whole {
         times.0.retain(|id, _| into.cgroups.contains_key(id));
     }
+    times.0.values_mut().for_each(|(total, _)| *total = None);
     for found in cpu.pass(0)? {
         let id = CgroupId(found.cgroup);
         // The root's time is not counted here.
         let Some(cgroup) = into.cgroups.get_mut(&id).filter(|cgroup| !cgroup.identity.is_root) else { continue };
         let (total, told) = times.0.entry(id).or_default();
-        (*total, *told) = (found.total, found.divided(*told));
+        (*total, *told) = (Some(found.total), found.divided(*told));
         let time = CpuTime::new(found, *told);
         cgroup.values.fill(rows, |pick| Ok(pick(&time)));
     }
