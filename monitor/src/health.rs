@@ -7,6 +7,7 @@ use crate::metrics::{How, Metric, Shown};
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Status};
 
+/// The numbers whose loss is told, found once and not for each container.
 static WATCHED: LazyLock<Vec<Metric>> =
     LazyLock::new(|| Metric::ALL.iter().copied().filter(|metric| is_watched(*metric)).collect());
 

@@ -148,14 +148,6 @@ impl Values {
             _ => u8::MAX,
         }))
     }
-
-    /// Where a value came from.
-    pub fn origin(&self, metric: Metric) -> Option<&'static Origin> {
-        match &self.0[metric.index()] {
-            Reading::Value(_, rank) => metric.spec().origins().get(usize::from(*rank)),
-            _ => None,
-        }
-    }
 }
 
 /// Where the values of a cgroup came from: ranks, those behind the last origin of a row being none.

@@ -91,6 +91,7 @@ fn bracket(files: &mut Outside, other: &mut Outside, metrics: &[Metric]) -> [Vec
     [first, between, values(files, metrics)]
 }
 
+/// What there is of these, of one reading.
 fn values(outside: &mut Outside, metrics: &[Metric]) -> Vec<Option<u64>> {
     let found = outside.look();
     metrics.iter().map(|metric| found.values.get(*metric).and_then(Result::ok)).collect()

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::{Arg, Cmd, Value};
 use tokio::task::JoinSet;
 
 use super::dial::Dial;
@@ -87,25 +87,25 @@ impl Cluster {
     }
 
     /// Sends commands, and follows redirections. What has no answer from its node within `patience` has none.
-    pub(super) async fn send(&mut self, commands: &[Cmd], patience: Duration) -> Vec<Answer> {
+    pub(super) async fn send(&mut self, requests: &[Request], patience: Duration) -> Vec<Answer> {
         if self.stale
             && let Err(fault) = self.learn().await
         {
             self.nodes.clear();
-            return vec![Err(fault); commands.len()];
+            return vec![Err(fault); requests.len()];
         }
         let nobody = || Err(Fault { text: "no node serves the key's slot".to_owned(), kind: Kind::Refused });
-        let mut answers: Vec<Answer> = commands.iter().map(|_| nobody()).collect();
+        let mut answers: Vec<Answer> = requests.iter().map(|_| nobody()).collect();
         let mut errands: BTreeMap<Host, Vec<Errand>> = BTreeMap::new();
-        for (number, command) in commands.iter().enumerate() {
-            match self.node(command) {
+        for (number, request) in requests.iter().enumerate() {
+            match self.node(request) {
                 Some(host) => errands.entry(host).or_default().push((number, false)),
                 None => self.stale = true,
             }
         }
         for _ in 0..REDIRECTIONS {
             let mut elsewhere: BTreeMap<Host, Vec<Errand>> = BTreeMap::new();
-            for (host, sent, answered) in self.round(commands, errands, patience).await {
+            for (host, sent, answered) in self.round(requests, errands, patience).await {
                 for ((number, _), answer) in sent.into_iter().zip(answered) {
                     if let Some((other, asking)) = redirection(&answer, &host) {
                         self.stale |= !asking;
@@ -122,23 +122,22 @@ impl Cluster {
         answers
     }
 
-    fn node(&self, command: &Cmd) -> Option<Host> {
-        let slot = key(command).map_or(0, slot);
+    fn node(&self, request: &Request) -> Option<Host> {
+        let slot = request.key().map_or(0, slot);
         self.slots.range(slot..).next().map(|(_, host)| host.clone())
     }
 
     /// One pipeline to each node, side by side.
     async fn round(
         &mut self,
-        commands: &[Cmd],
+        requests: &[Request],
         errands: BTreeMap<Host, Vec<Errand>>,
         patience: Duration,
     ) -> Vec<(Host, Vec<Errand>, Vec<Answer>)> {
         let mut talks = JoinSet::new();
         for (host, errands) in errands {
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.remove(&host));
-            let pipeline: Vec<Request> =
-                errands.iter().flat_map(|errand| words(commands, *errand)).map(Request::from).collect();
+            let pipeline: Vec<Request> = errands.iter().flat_map(|errand| words(requests, *errand)).collect();
             talks.spawn(async move {
                 let connection = match connection {
                     Some(connection) => Ok(connection),
@@ -170,8 +169,9 @@ impl Cluster {
 }
 
 /// A command as it goes to the node.
-fn words(commands: &[Cmd], (number, asking): Errand) -> impl Iterator<Item = Cmd> {
-    asking.then(|| redis::cmd("ASKING")).into_iter().chain(std::iter::once(commands[number].clone()))
+fn words(requests: &[Request], (number, asking): Errand) -> impl Iterator<Item = Request> {
+    let asking = asking.then(|| redis::cmd("ASKING").into());
+    asking.into_iter().chain(std::iter::once(requests[number].clone()))
 }
 
 /// Where an answer says the key is, and whether only this once.
@@ -203,14 +203,6 @@ fn range(range: &Value, asked: &Host) -> Option<(u16, Host)> {
     let name: Option<String> = redis::from_redis_value(name.clone()).ok()?;
     let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| asked.0.clone());
     Some((u16::try_from(*last).ok()?, (name, u16::try_from(*port).ok()?)))
-}
-
-/// The key of a command: all of ours have it in the second place, if they have one.
-fn key(command: &Cmd) -> Option<&[u8]> {
-    match command.args_iter().nth(1)? {
-        Arg::Simple(key) => Some(key),
-        _ => None,
-    }
 }
 
 /// The slot of a key: CRC-16 (XMODEM) of what is in its first braces, if anything is, else of all of it.

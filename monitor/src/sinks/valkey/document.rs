@@ -20,8 +20,9 @@ impl Document {
         // A few wait for minutes in many small pieces: these are copied, so that no hole is left behind each.
         if text.len() < LARGE {
             text = text.as_str().to_owned();
+        } else {
+            text.shrink_to_fit();
         }
-        text.shrink_to_fit();
         let all = Arc::new(text);
         let begins = std::iter::once(0).chain(ends.iter().copied());
         begins.zip(ends).map(|(begin, end)| Self { all: Arc::clone(&all), range: begin..*end }).collect()

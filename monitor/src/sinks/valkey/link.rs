@@ -96,10 +96,7 @@ impl Link {
     /// Sends commands, those for one server together, and waits for all answers, so long for each server.
     pub(super) async fn send(&mut self, requests: &[Request], patience: Duration) -> Vec<Answer> {
         match &mut self.way {
-            Way::Cluster(cluster) => {
-                let commands: Vec<Cmd> = requests.iter().map(Request::cmd).collect();
-                cluster.send(&commands, patience).await
-            }
+            Way::Cluster(cluster) => cluster.send(requests, patience).await,
             Way::One(one) => {
                 let Some(connection) = one else { return vec![Err(Fault::new("not connected")); requests.len()] };
                 let answers = together(connection, requests, patience).await;

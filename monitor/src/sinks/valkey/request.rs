@@ -33,6 +33,14 @@ impl Request {
         self
     }
 
+    /// The key that it is about: all of ours have it in the second place, if they have one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match self.head.args_iter().nth(1)? {
+            Arg::Simple(key) => Some(key),
+            _ => None,
+        }
+    }
+
     /// The command, whole.
     pub(super) fn cmd(&self) -> Cmd {
         let mut cmd = self.head.clone();

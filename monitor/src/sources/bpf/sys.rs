@@ -136,15 +136,13 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
 /// Has all threads share one heap, and what is large go back as soon as it is not needed: thousands of reports come and go in
 /// each thread, and what one has let go the others cannot use otherwise. To be called before there are threads.
 pub fn share_memory() {
-    /// `man 3 mallopt`: more than a page, and less than what grows with the containers.
+    // `man 3 mallopt`: large is more than a page, and less than what grows with the containers.
     #[cfg(target_env = "gnu")]
-    const LARGE: libc::c_int = 128 << 10;
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the function takes no pointers.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    for (parameter, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 128 << 10), (libc::M_TRIM_THRESHOLD, 128 << 10)]
+    {
+        // SAFETY: the function takes no pointers.
+        unsafe { libc::mallopt(parameter, value) };
     }
 }
 

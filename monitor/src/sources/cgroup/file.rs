@@ -37,6 +37,16 @@ pub(super) enum Place<'a> {
 }
 
 impl Wanted<'_> {
+    /// Whether what was read then holds by its age.
+    fn is_fresh(&self, at: Duration, now: Duration) -> bool {
+        now > at && now - at < self.plan.file.holds
+    }
+
+    /// Whether it says the same as when it had this mark.
+    fn is_same(&self, mark: u64) -> bool {
+        !self.retry && self.mark == Some(mark)
+    }
+
     fn open(&self, name: &str) -> Result<Handle, Errno> {
         let dir = match self.place {
             Place::Of(identity) => directory(self.plan.tree, identity).ok_or(Errno::NOENT)?,
@@ -93,8 +103,7 @@ struct Held {
 impl Held {
     /// Whether the file would still say the same.
     fn is_valid(&self, wanted: Wanted<'_>, now: Duration) -> bool {
-        let is_same = self.mark.is_some() && self.mark == wanted.mark;
-        !wanted.retry && (is_same || now > self.at && now - self.at < wanted.plan.file.holds)
+        self.mark.is_some_and(|mark| wanted.is_same(mark)) || !wanted.retry && wanted.is_fresh(self.at, now)
     }
 }
 
@@ -219,9 +228,8 @@ fn miss(plan: &Plan, trouble: Trouble, values: &mut Values) {
 impl Upwards {
     /// The smallest number of a cgroup's own file and of those around it, as it is or was of late; none where none is there.
     fn smallest(&mut self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
-        let is_fresh = |at: Duration| reader.now > at && reader.now - at < wanted.plan.file.holds;
         match self.smallest {
-            Some((at, found)) if is_fresh(at) => found,
+            Some((at, found)) if wanted.is_fresh(at, reader.now) => found,
             _ => {
                 let found = self.look(own, wanted, reader);
                 self.smallest = Some((reader.now, found));
@@ -233,7 +241,7 @@ impl Upwards {
     fn look(&mut self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
         let (mut smallest, mut missing) = (None, None);
         let own = match self.own {
-            Some((mark, number)) if wanted.mark == Some(mark) && !wanted.retry => Ok(number),
+            Some((mark, number)) if wanted.is_same(mark) => Ok(number),
             _ => own.number(wanted, reader),
         };
         self.own = wanted.mark.zip(own.ok());

@@ -434,7 +434,7 @@ mod tests {
         let values = fake.sample();
         assert_eq!(values.get(Metric::MemoryLimit), Some(Ok(1000)));
         assert_eq!(values.get(Metric::MemoryUsage), Some(Ok(10)));
-        assert_eq!(values.origin(Metric::MemoryUsage).unwrap().backend(), "cgroup1");
+        assert_eq!(values.origins().of(Metric::MemoryUsage).unwrap().backend(), "cgroup1");
     }
 
     #[test]
