@@ -60,7 +60,9 @@ impl History {
     pub fn kills(&self) -> u64 {
         let mut known = self.kills.iter().flatten();
         let first = known.next().copied().unwrap_or(0);
-        let sum = |(before, killed): (u64, u64), &now: &u64| (now, killed + now.checked_sub(before).unwrap_or(now));
+        let sum = |(before, killed): (u64, u64), &now: &u64| {
+            (now, killed.saturating_add(now.checked_sub(before).unwrap_or(now)))
+        };
         known.fold((first, 0), sum).1
     }
 }
@@ -97,5 +99,9 @@ mod tests {
             history.push(&row("web", &[(Metric::OomKills, kills)]));
         }
         assert_eq!(history.kills(), 3);
+        for kills in [u64::MAX - 1, 0, u64::MAX - 1] {
+            history.push(&row("web", &[(Metric::OomKills, kills)]));
+        }
+        assert_eq!(history.kills(), u64::MAX, "whatever an agent has written");
     }
 }
