@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod preflight;
 pub mod publish;
 pub mod readings;
+pub mod refusal;
 pub mod report;
 pub mod sandbox;
 pub mod secrets;

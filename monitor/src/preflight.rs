@@ -1,8 +1,6 @@
 //! What this machine allows, and what follows from it: facts, and a decision about each thing that takes a right. Pure but
 //! for [`probe`].
 
-pub(crate) mod refusal;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,11 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
-pub use self::refusal::Refusal;
-use self::refusal::{BPF, CAPABILITIES, Capability, lacking};
 use crate::config::{Config, Ebpf, Layer};
 use crate::containers::Roots;
 use crate::containers::mounts;
+use crate::refusal::{BPF, CAPABILITIES, Capability, Decision, Refusal, lacking, without_tree};
 use crate::sandbox::Reach;
 use crate::sinks::http::Address as Listening;
 use crate::sinks::valkey::{Address, Topology, ValkeyOptions};
@@ -113,24 +110,6 @@ fn version(release: &str) -> (u32, u32) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// What becomes of something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It is tried: nothing that is known speaks against it.
-    Take,
-    /// Nobody wants it, for this reason.
-    Off(String),
-    /// The machine does not allow it.
-    Refused(Refusal),
-}
-
-impl Decision {
-    /// Whether it is tried.
-    pub fn is_take(&self) -> bool {
-        *self == Self::Take
-    }
-}
-
 /// A capability that is kept, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -213,13 +192,6 @@ fn unbuilt(host: &Host) -> Option<Refusal> {
     let refusal =
         || Refusal::new("this binary was built without the eBPF objects", "build it with cargo xtask build-ebpf");
     (!host.has_objects).then(refusal)
-}
-
-pub(crate) fn without_tree() -> Refusal {
-    Refusal::new(
-        "no cgroup v2 tree can be seen, and eBPF knows only that one",
-        "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
-    )
 }
 
 fn without_room(host: &Host) -> Option<Refusal> {

@@ -9,7 +9,7 @@ use monitor_common::Life;
 use super::load::{Host, Target, load};
 use super::objects::LIFECYCLE;
 use super::{Part, ProgramState, State};
-use crate::preflight::Refusal;
+use crate::refusal::Refusal;
 
 /// The messages, while the programs that send them are attached.
 pub struct Lives {

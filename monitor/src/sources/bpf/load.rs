@@ -19,8 +19,7 @@ use super::objects::{Hook, OBJECTS, Object};
 use super::pins::Kept;
 use super::{Entrance, passes, sys};
 use crate::containers::Roots;
-use crate::preflight::refusal::{KNOWN_KERNELS, Step, explain};
-use crate::preflight::{Decision, Refusal};
+use crate::refusal::{Decision, KNOWN_KERNELS, Refusal, Step, explain};
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[

@@ -39,8 +39,7 @@ use super::{Source, SourceError};
 use crate::containers::Roots;
 use crate::containers::own::Own;
 use crate::containers::tree;
-use crate::preflight::refusal::Capability;
-use crate::preflight::{Decision, Refusal, without_tree};
+use crate::refusal::{Capability, Decision, Refusal, without_tree};
 use crate::snapshot::{Cause, CgroupId, Scope, Snapshot, Stamp};
 
 /// Begins each cause that is a program's.

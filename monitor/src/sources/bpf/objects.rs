@@ -3,7 +3,7 @@
 use aya::include_bytes_aligned;
 
 use super::facts::{Constant, Fact};
-use crate::preflight::refusal::{BPF, Capability, NET_ADMIN, PERFMON};
+use crate::refusal::{BPF, Capability, NET_ADMIN, PERFMON};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

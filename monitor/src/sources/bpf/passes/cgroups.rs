@@ -15,7 +15,7 @@ use super::super::sys::{Iterator, Over, Table};
 use super::objects::Object;
 use super::{bind, load};
 use crate::containers::{Roots, tree};
-use crate::preflight::Refusal;
+use crate::refusal::Refusal;
 use crate::snapshot::Scope;
 
 /// The fewest entries of a table for a whole tree: no larger one can be had once privileges are dropped.

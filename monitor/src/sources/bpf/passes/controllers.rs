@@ -17,8 +17,8 @@ use super::objects::CONTROLLERS;
 use super::{Part, Times};
 use crate::containers::Roots;
 use crate::metrics::{Metric, Origin, Rows};
-use crate::preflight::Refusal;
 use crate::readings::Controllers as Known;
+use crate::refusal::Refusal;
 use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Mark, Snapshot, Status};
 
 /// The v1 controllers of which the program knows something. Each has a tree of its own, or shares one.

@@ -23,9 +23,8 @@ use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
 use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, Origin, Rows, TASK_PASS};
-use crate::preflight::Refusal;
-use crate::preflight::refusal::{BPF, Capability, PERFMON, Step, explain};
 use crate::readings::CpuTime;
+use crate::refusal::{BPF, Capability, PERFMON, Refusal, Step, explain};
 use crate::snapshot::{CgroupId, Extent, Snapshot};
 
 /// The programs' names.

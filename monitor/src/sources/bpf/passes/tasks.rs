@@ -16,8 +16,8 @@ use super::{Part, bind, load};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
-use crate::preflight::Refusal;
 use crate::readings::{self, Read as Reading};
+use crate::refusal::Refusal;
 use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
 use crate::sources::processes::{Process, Processes};
 

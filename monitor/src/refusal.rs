@@ -1,4 +1,5 @@
-//! Why the kernel refuses a program, in words that name the cure. Pure: facts in, words out.
+//! Decisions about what needs a privilege, and why the host refuses it, in words that name the remedy. Pure: facts in,
+//! words out.
 
 use std::error::Error;
 use std::io;
@@ -22,6 +23,32 @@ impl Refusal {
     pub(crate) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { cause: cause.into(), cure: Some(cure.into()) }
     }
+}
+
+/// The decision about something that needs a privilege.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is tried: nothing that is known speaks against it.
+    Take,
+    /// It is switched off, for this reason.
+    Off(String),
+    /// The host does not allow it.
+    Refused(Refusal),
+}
+
+impl Decision {
+    /// True if it is tried.
+    pub fn is_take(&self) -> bool {
+        *self == Self::Take
+    }
+}
+
+/// The refusal of every eBPF program where no cgroup v2 tree is mounted.
+pub(crate) fn without_tree() -> Refusal {
+    Refusal::new(
+        "no cgroup v2 tree can be seen, and eBPF knows only that one",
+        "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
+    )
 }
 
 /// What grants capabilities.
