@@ -28,11 +28,13 @@ fn start(valkey: &Valkey, environment: &[(&str, &str)]) -> Agent {
     Agent::start(valkey.port, ARGUMENTS, environment)
 }
 
-/// The rule of the README, as words.
+/// The ACL rule of docs/valkey.md, as words.
 fn rule() -> Vec<String> {
-    let readme = include_str!("../../README.md");
-    let rule =
-        readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER monitor ")).expect("no rule in the README");
+    let document = include_str!("../../docs/valkey.md");
+    let rule = document
+        .lines()
+        .find_map(|line| line.strip_prefix("ACL SETUSER monitor "))
+        .expect("docs/valkey.md has no ACL rule");
     rule.replace("PASSWORD", "secret").split(' ').map(str::to_owned).collect()
 }
 
@@ -57,7 +59,7 @@ fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
     let rule = rule();
     let known: Vec<&str> = COSTS.iter().map(|(right, _)| *right).collect();
     for right in rule.iter().filter(|word| word.starts_with('+') && *word != "+set") {
-        assert!(known.contains(&right.as_str()), "{right} is in the README and not tested");
+        assert!(known.contains(&right.as_str()), "{right} is in docs/valkey.md and not tested");
     }
     let agents: Vec<_> = COSTS
         .iter()
@@ -65,7 +67,7 @@ fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
             let name = right.replace(['+', '|'], "");
             let words = rule.iter().filter(|word| word != right).map(String::as_str);
             let user: Vec<&str> = ["ACL", "SETUSER", &name].into_iter().chain(words).collect();
-            assert_eq!(user.len(), rule.len() + 2, "{right} is not in the README");
+            assert_eq!(user.len(), rule.len() + 2, "{right} is not in docs/valkey.md");
             let _: () = valkey.query(&user);
             let login = [("CONTAINER_NAME", name.as_str()), ("VALKEY_USERNAME", &name), ("VALKEY_PASSWORD", "secret")];
             (start(&valkey, &login), name.clone(), cost)

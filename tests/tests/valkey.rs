@@ -106,11 +106,13 @@ fn without_a_password_the_message_names_the_variable() {
 }
 
 #[test]
-fn a_user_with_just_the_rights_that_the_readme_lists_suffices() {
+fn a_user_with_just_the_documented_rights_suffices() {
     let valkey = valkey!();
-    let readme = include_str!("../../README.md");
-    let rule =
-        readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER monitor ")).expect("the README has no ACL rule");
+    let document = include_str!("../../docs/valkey.md");
+    let rule = document
+        .lines()
+        .find_map(|line| line.strip_prefix("ACL SETUSER monitor "))
+        .expect("docs/valkey.md has no ACL rule");
     let rule = rule.replace("PASSWORD", "secret");
     let words: Vec<&str> = ["ACL", "SETUSER", "monitor"].into_iter().chain(rule.split(' ')).collect();
     let _: () = valkey.query(&words);

@@ -102,7 +102,7 @@ fn hint(error: &RedisError, code: &str) -> &'static str {
     match code {
         "NOAUTH" => " (set VALKEY_PASSWORD_FILE or VALKEY_PASSWORD)",
         "WRONGPASS" => " (check VALKEY_USERNAME and the password)",
-        "NOPERM" => " (the ACL user lacks a right; the README lists what is needed)",
+        "NOPERM" => " (the ACL user lacks a right; docs/valkey.md lists the rights)",
         "MOVED" | "CROSSSLOT" => " (the server is part of a cluster: add ?cluster=true to VALKEY_URL)",
         _ if error.kind() == ErrorKind::AuthenticationFailed => " (check VALKEY_USERNAME and the password)",
         _ if error.is_connection_dropped() && !error.is_connection_refusal() => {
