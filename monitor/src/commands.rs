@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
+use monitor::assembly::{self, Opened};
 use monitor::config::{Config, Ebpf};
 use monitor::publish::{self, Publisher, Reports};
 use monitor::report::Report;
@@ -22,7 +23,7 @@ use monitor::sinks::valkey::{self, Valkey};
 use monitor::sinks::{drive, stdout};
 use monitor::snapshot::Scope;
 use monitor::sources::bpf::{self, ProgramState};
-use monitor::sources::{self, Opened, Reader};
+use monitor::sources::{self, Reader};
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::once::{self as table, Look};
 use monitor::views::theme::Theme;
@@ -72,7 +73,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("Starting system monitor for container: {}", config.container_name);
     let token = token(&config)?;
     let hold = Hold::take(&config)?;
-    let opened = sources::open(&config, hold.pins.as_ref(), now, hold::before_threads).context(THREAD)?;
+    let opened = assembly::open(&config, hold.pins.as_ref(), now, hold::before_threads).context(THREAD)?;
     require_ebpf(&config, &opened)?;
     let Opened { sources, programs, plan, ended } = opened;
     let reader = Reader::start(sources, now).context(THREAD)?;
@@ -120,7 +121,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
 
 /// For a look: nothing lives on, and nothing is given up.
 fn open(config: &Config) -> anyhow::Result<Opened> {
-    sources::open(config, None, now, |_| ()).context(THREAD)
+    assembly::open(config, None, now, |_| ()).context(THREAD)
 }
 
 fn require_ebpf(config: &Config, opened: &Opened) -> anyhow::Result<()> {

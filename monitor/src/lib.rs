@@ -22,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod assembly;
 pub mod config;
 pub mod containers;
 pub mod events;
