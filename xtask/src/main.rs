@@ -17,6 +17,7 @@ mod pictures;
 mod release;
 mod run;
 mod shell;
+mod structure;
 mod test;
 mod vm;
 
@@ -50,6 +51,7 @@ cargo xtask COMMAND
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
   fuzz [SECONDS]    throw anything at every parser, each for so long (60)
+  structure         check the sources: import cycles, the order of the layers, sizes of files
   docs              write the documents that are made from the tables
   pictures          take the pictures of the README, of the real program in a real browser and terminal";
 
@@ -67,7 +69,8 @@ fn main() -> ExitCode {
         "soak" => test::measure("soak", rest),
         "build-static" => release::build_for(rest),
         "dist" => dist::dist(rest),
-        "docs" => docs::write(),
+        "docs" => docs::write().and_then(|()| structure::write_document()),
+        "structure" => structure::check(),
         "pictures" => pictures::make(),
         "fuzz" => fuzz(rest),
         "help" | "--help" | "-h" => {

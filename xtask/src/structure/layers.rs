@@ -1,0 +1,44 @@
+//! The layers of the agent: the one place that says which module may import which.
+
+/// Modules that may import each other and everything below them, never what is above.
+pub(super) struct Layer {
+    /// Top-level modules of `monitor/src`.
+    pub(super) modules: &'static [&'static str],
+    pub(super) role: &'static str,
+}
+
+/// From the top down.
+pub(super) const LAYERS: &[Layer] = &[
+    Layer { modules: &["main"], role: "arguments, environment, signals, exit codes" },
+    Layer { modules: &["commands", "cli"], role: "one file per command, and the command line" },
+    Layer { modules: &["assembly"], role: "the composition root: knows every source and sink" },
+    Layer {
+        modules: &["agent", "sources", "sinks", "http", "views"],
+        role: "the loop, what reads the kernel, what is written to, the server, the terminal",
+    },
+    Layer {
+        modules: &["containers", "valkey", "hardening", "instance", "preflight", "refusal"],
+        role: "which cgroups are containers, the Valkey client, the process's own rights, what this machine allows",
+    },
+    Layer {
+        modules: &[
+            "findings", "events", "report", "snapshot", "metrics", "cause", "programs", "settings", "config", "secrets",
+        ],
+        role: "plain data and pure functions",
+    },
+];
+
+/// The position of a module in the list, from the top.
+pub(super) fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.modules.contains(&module))
+}
+
+/// The list as a table for `ARCHITECTURE.md`.
+pub(super) fn markdown() -> String {
+    let mut table = "| Layer | Modules of `monitor/src` | Role |\n|--:|---|---|\n".to_owned();
+    for (index, Layer { modules, role }) in LAYERS.iter().enumerate() {
+        let modules: Vec<String> = modules.iter().map(|module| format!("`{module}`")).collect();
+        table += &format!("| {} | {} | {role} |\n", index + 1, modules.join(", "));
+    }
+    table
+}
