@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
+use monitor::http::openapi;
 use monitor::settings::{Name, Settings};
-use monitor::sinks::http::openapi;
 use monitor::views;
 use monitor::views::version;
 

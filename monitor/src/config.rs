@@ -7,8 +7,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::containers::rules::Rules;
 use crate::containers::{Roots, own};
+use crate::http::{Address, ListenOptions};
 use crate::settings::{Name, SettingError, Settings};
-use crate::sinks::http::{Address, ListenOptions};
 use crate::sinks::otlp::Collector;
 use crate::sinks::valkey::{Secret, Target, TlsOptions, ValkeyOptions};
 use crate::snapshot::Scope;

@@ -27,6 +27,7 @@ pub mod config;
 pub mod containers;
 pub mod events;
 pub mod health;
+pub mod http;
 pub mod lives;
 pub mod lock;
 pub mod metrics;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use monitor::config::{Config, LogFormat};
+use monitor::http::TokenError;
 use monitor::settings::Settings;
-use monitor::sinks::http::TokenError;
 use monitor::snapshot::Stamp;
 use monitor::views::top::notes::Notes;
 use tracing_subscriber::Layer;

@@ -20,7 +20,7 @@ use tests::valkey::Valkey;
 use tests::{eventually, free_port, schema, skip};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const ROUTES: &str = include_str!("../../monitor/src/sinks/http/routes.rs");
+const ROUTES: &str = include_str!("../../monitor/src/http/routes.rs");
 
 /// An agent of a container of this name that listens, writes nowhere, and has read something.
 fn listening(name: &OsStr, arguments: &[&str]) -> (Agent, u16) {

@@ -1,6 +1,5 @@
 //! Where reports go. One task per sink; a slow one misses reports and never delays sampling.
 
-pub mod http;
 pub mod otlp;
 pub mod service;
 pub mod stdout;
@@ -71,12 +70,13 @@ pub async fn drive(mut sink: Box<dyn Sink>, mut reports: Reports) {
 
 /// Says a trouble when it is another than before, and then once in a while.
 #[derive(Debug, Default)]
-struct Voice {
+pub(crate) struct Voice {
     said: Option<(String, Instant)>,
 }
 
 impl Voice {
-    fn warn(&mut self, text: &str) {
+    /// Logs a warning, unless the same one was logged of late.
+    pub(crate) fn warn(&mut self, text: &str) {
         let now = Instant::now();
         if self.said.as_ref().is_none_or(|(said, at)| said != text || now - *at >= REPEAT) {
             tracing::warn!("{text}");

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_page_judges_by_the_same_bounds() {
-        let page = include_str!("../sinks/http/page/trouble.js");
+        let page = include_str!("../http/page/trouble.js");
         let bounds =
             page.split("const BOUNDS = [").nth(1).and_then(|rest| rest.split("\n];").next()).unwrap_or_default();
         let rows: Vec<&str> = bounds.lines().filter_map(|line| line.strip_prefix("  ['")).collect();

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use libfuzzer_sys::fuzz_target;
 use monitor::publish::{self, Publisher};
 use monitor::report::Report;
-use monitor::sinks::http::{self, About, Address};
+use monitor::http::{self, About, Address};
 use monitor::snapshot::{Cgroup, CgroupId, Scope, Snapshot, Stamp};
 
 fn now() -> Stamp {

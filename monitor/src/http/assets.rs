@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn every_file_beside_the_page_is_served() {
-        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sinks/http/page");
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page");
         for entry in std::fs::read_dir(dir).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let path = if name == "index.html" { "" } else { &name };
