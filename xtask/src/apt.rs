@@ -6,13 +6,17 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use crate::install::mirrors;
-use crate::release::Architecture;
+use crate::architecture::Architecture;
+use crate::distribution::Mirrors;
+use crate::packages;
 use crate::shell::{root, run, target};
 
 /// The suites that are known, oldest first, and those of them that have security updates.
 pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 const SECURITY: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+
+/// The keys that Debian signs its suites with. Other distributions have them in a package of the same name.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// apt with sources and lists of its own.
 pub(crate) struct Apt {
@@ -27,20 +31,25 @@ impl Apt {
         for dir in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.dir.join(dir))?;
         }
-        let (main, security) = mirrors().context("apt has no Debian mirror")?;
-        let (name, mut sources) = (architecture.name, String::new());
+        let Mirrors { main, security } = Mirrors::here();
+        let options = format!("[arch={} signed-by={}]", architecture.name, keyring()?);
+        let mut sources = String::new();
         for suite in SUITES {
-            sources += &format!("deb [arch={name}] {main} {suite} main\n");
+            sources += &format!("deb {options} {main} {suite} main\n");
         }
         for suite in SECURITY {
-            sources += &format!("deb [arch={name}] {security} {suite}-security main\n");
+            sources += &format!("deb {options} {security} {suite}-security main\n");
         }
         // Nothing is installed there.
         fs::write(apt.dir.join("status"), "")?;
         let list = apt.dir.join("sources.list");
         if fs::read_to_string(&list).ok().as_ref() != Some(&sources) {
             fs::write(&list, sources)?;
-            run(apt.command("apt-get").args(["update", "--quiet"]))?;
+            run(apt.command("apt-get").args(["update", "--quiet"])).or_else(|error| {
+                // The next time tries again.
+                fs::remove_file(&list)?;
+                Err(error)
+            })?;
         }
         Ok(apt)
     }
@@ -88,6 +97,14 @@ impl Apt {
     pub(crate) fn archives(&self) -> PathBuf {
         self.dir.join("cache/archives")
     }
+}
+
+/// Debian's keyring, installed where it is missing.
+pub(crate) fn keyring() -> anyhow::Result<&'static str> {
+    if !Path::new(KEYRING).exists() {
+        packages::install(&["debian-archive-keyring"])?;
+    }
+    Ok(KEYRING)
 }
 
 /// Unpacks every package in one directory into another; the packages.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::release::{self, ARCHITECTURES, Architecture};
+use crate::architecture::{ARCHITECTURES, Architecture};
+use crate::release;
 use crate::shell::{command, output, root, run, target, tool};
-use crate::{ebpf, install};
+use crate::{ebpf, packages};
 
 const DEB: &str = "3.8.0";
 const CYCLONEDX: &str = "0.5.9";
@@ -119,7 +120,7 @@ fn answers(architecture: &Architecture, binary: &Path) -> anyhow::Result<()> {
     let said = if architecture.is_own() {
         output(binary, &["--version"])
     } else {
-        install::packages(&["qemu-user-static"])?;
+        packages::install(&["qemu-user-static"])?;
         output(architecture.emulator, &[binary, "--version"])
     };
     match said {

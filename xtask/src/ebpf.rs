@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use object::build::elf::{Builder, SectionData};
 
-use crate::install;
+use crate::packages;
 use crate::shell::{cargo, command, output, root, run, target};
 
 /// The nightly compiler that is known to work with the linker below: both are LLVM 22.
@@ -158,7 +158,7 @@ fn compiler() -> Option<Compiler> {
         }
         println!("eBPF: rustup cannot install {NIGHTLY}; trying Debian's packages");
     }
-    install::packages(&DEBIAN).ok()?;
+    packages::install(&DEBIAN).ok()?;
     Path::new(DEBIAN_CORE).exists().then_some(Compiler::Debian)
 }
 

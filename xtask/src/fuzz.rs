@@ -7,8 +7,9 @@ use std::sync::Mutex;
 
 use anyhow::{Context, bail};
 
+use crate::architecture::ARCHITECTURES;
 use crate::ebpf;
-use crate::release::{self, ARCHITECTURES};
+use crate::release;
 use crate::shell::{cargo, root, run as execute, target, tool};
 
 const FUZZ: &str = "0.13.2";

@@ -7,12 +7,15 @@
 )]
 
 mod apt;
+mod architecture;
 mod dist;
+mod distribution;
 mod docs;
 mod ebpf;
 mod fuzz;
 mod install;
 mod kubernetes;
+mod packages;
 mod pictures;
 mod release;
 mod run;

@@ -1,11 +1,11 @@
 //! The pictures of the README, taken of the real program.
 
 use crate::shell::{cargo, root, run, target};
-use crate::{ebpf, install};
+use crate::{ebpf, packages};
 
 /// Makes them anew. It takes root, and two minutes.
 pub(crate) fn make() -> anyhow::Result<()> {
-    install::packages(&["chromium", "chromium-driver", "fonts-dejavu-core", "pngquant", "tmux"])?;
+    packages::install(&["chromium", "chromium-driver", "fonts-dejavu-core", "pngquant", "tmux"])?;
     ebpf::build()?;
     run(&mut cargo(&["build", "--package", "monitor", "--package", "tests", "--bins"]))?;
     let mut pictures = cargo(&["run", "--package", "tests", "--example", "pictures", "--"]);

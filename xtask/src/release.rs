@@ -7,66 +7,14 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use object::Object;
 
+use crate::architecture::{ARCHITECTURES, Architecture};
 use crate::shell::{cargo, command, output, root, run, target, tool};
-use crate::{ebpf, install};
+use crate::{ebpf, packages};
 
 /// The binary with the eBPF objects inside stays below this.
 const LARGEST: usize = 8 << 20;
 /// Leaves in the binary the list of what it is made from, for `cargo audit bin`.
 const AUDITABLE: &str = "0.7.7";
-
-/// A processor that there are binaries for.
-pub(crate) struct Architecture {
-    /// What Debian and Docker call it.
-    pub(crate) name: &'static str,
-    /// What Rust calls it.
-    pub(crate) target: &'static str,
-    /// Runs its programs on another processor.
-    pub(crate) emulator: &'static str,
-    linker: &'static str,
-    pub(crate) strip: &'static str,
-    /// Where Debian has its libraries, below `/usr/lib`, and what loads them.
-    pub(crate) libraries: &'static str,
-    pub(crate) loader: &'static str,
-    /// Debian's packages with the linker and the C library to build for it elsewhere.
-    packages: [&'static str; 2],
-}
-
-impl Architecture {
-    /// Whether it is that of this machine.
-    pub(crate) fn is_own(&self) -> bool {
-        self.target == ARCHITECTURES[0].target
-    }
-}
-
-const AMD64: Architecture = Architecture {
-    name: "amd64",
-    target: "x86_64-unknown-linux-gnu",
-    emulator: "qemu-x86_64-static",
-    linker: "x86_64-linux-gnu-gcc",
-    strip: "x86_64-linux-gnu-strip",
-    libraries: "x86_64-linux-gnu",
-    loader: "ld-linux-x86-64.so.2",
-    packages: ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
-};
-
-const ARM64: Architecture = Architecture {
-    name: "arm64",
-    target: "aarch64-unknown-linux-gnu",
-    emulator: "qemu-aarch64-static",
-    linker: "aarch64-linux-gnu-gcc",
-    strip: "aarch64-linux-gnu-strip",
-    libraries: "aarch64-linux-gnu",
-    loader: "ld-linux-aarch64.so.1",
-    packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
-};
-
-/// That of this machine, and the other one.
-#[cfg(target_arch = "x86_64")]
-pub(crate) const ARCHITECTURES: [&Architecture; 2] = [&AMD64, &ARM64];
-/// That of this machine, and the other one.
-#[cfg(target_arch = "aarch64")]
-pub(crate) const ARCHITECTURES: [&Architecture; 2] = [&ARM64, &AMD64];
 
 /// Where the compiler for an architecture comes from.
 enum Compiler {
@@ -153,7 +101,7 @@ fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
             .is_some_and(|libraries| Path::new(&libraries).is_dir())
     };
     if !architecture.is_own() {
-        install::packages(&architecture.packages)?;
+        packages::install(&architecture.packages)?;
     }
     if has("rustc") {
         return Ok(Compiler::Own);
@@ -163,7 +111,7 @@ fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
     }
     if !has(ebpf::DEBIAN_RUSTC) {
         run(&mut command("dpkg", &["--add-architecture", architecture.name]))?;
-        install::packages(&["rustc-web", &format!("libstd-rust-web-dev:{}", architecture.name)])?;
+        packages::install(&["rustc-web", &format!("libstd-rust-web-dev:{}", architecture.name)])?;
     }
     Ok(Compiler::Debian)
 }

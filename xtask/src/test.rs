@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use crate::release::{self, ARCHITECTURES};
+use crate::architecture::ARCHITECTURES;
+use crate::release;
 use crate::shell::{cargo, command, output, root, run, target, tool};
-use crate::{dist, docs, ebpf, fuzz, install, kubernetes, vm};
+use crate::{dist, docs, ebpf, fuzz, install, kubernetes, packages, vm};
 
 const DENY: &str = "0.20.2";
 /// Debian's packages with the browser that looks at the page.
@@ -29,7 +30,7 @@ struct State {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "packages", run: packages },
+    Step { name: "packages", run: installation },
     Step { name: "eBPF objects", run: objects },
     Step { name: "format", run: |_| run(&mut cargo(&["fmt", "--all", "--check"])) },
     Step { name: "lints", run: |_| run(&mut cargo(&["clippy", "--all-targets", "--", "-Dwarnings"])) },
@@ -74,7 +75,7 @@ pub(crate) fn test(strict: bool) -> anyhow::Result<()> {
 }
 
 /// What the tests need besides cargo. Without it they say themselves what they skip.
-fn packages(state: &mut State) -> anyhow::Result<()> {
+fn installation(state: &mut State) -> anyhow::Result<()> {
     let tools = ["iproute2", "busybox-static", "openssl", "util-linux", "tmux", "man-db", "prometheus"];
     let needed = [&tools[..], &BROWSER].concat();
     let mut note = |what: &str, result: anyhow::Result<()>| {
@@ -82,16 +83,16 @@ fn packages(state: &mut State) -> anyhow::Result<()> {
             state.skips.push(format!("{what}: {error:#}"));
         }
     };
-    note("the installation of what the tests need", install::packages(&needed));
+    note("the installation of what the tests need", packages::install(&needed));
     note("the installation of Valkey", install::valkey());
     if output("dockerd", &["--version"]).is_none() {
-        note("the installation of Docker", install::packages(&["docker.io"]));
+        note("the installation of Docker", packages::install(&["docker.io"]));
     }
     if output("podman", &["--version"]).is_none() {
-        note("the installation of Podman", install::packages(&["podman", "runc"]));
+        note("the installation of Podman", packages::install(&["podman", "runc"]));
     }
     let deployment = ["systemd", "systemd-container", "docker-compose", "golang-go", "lintian"];
-    note("the installation of what runs what is deployed", install::packages(&deployment));
+    note("the installation of what runs what is deployed", packages::install(&deployment));
     note("a receiver of OTLP", install::otlp_receiver().map(drop));
     note("a root of Debian", install::debian_root().map(drop));
     note("helm and the schemas of Kubernetes", kubernetes::tools().map(drop));
@@ -195,7 +196,7 @@ pub(crate) fn measure(bench: &str, arguments: &[String]) -> anyhow::Result<()> {
     install::valkey()?;
     ebpf::build()?;
     if bench == "page" {
-        install::packages(&BROWSER)?;
+        packages::install(&BROWSER)?;
     }
     let binary = release::build_static(ARCHITECTURES[0])?;
     let mut command = cargo(&["bench", "--package", "tests", "--bench", bench, "--"]);

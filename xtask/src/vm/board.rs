@@ -1,7 +1,7 @@
 //! How a processor is emulated.
 
-use crate::install;
-use crate::release::Architecture;
+use crate::architecture::Architecture;
+use crate::{install, packages};
 
 /// The emulator of a processor.
 pub(crate) struct Board {
@@ -25,7 +25,7 @@ pub(crate) fn board(architecture: &Architecture) -> &'static Board {
 impl Board {
     /// Installs the emulator, and what its machines' images are packed with.
     pub(crate) fn install(&self) -> anyhow::Result<()> {
-        install::packages(&["busybox-static", "cpio", "iproute2", "util-linux", "binutils", "xz-utils"])?;
+        packages::install(&["busybox-static", "cpio", "iproute2", "util-linux", "binutils", "xz-utils"])?;
         install::valkey()?;
         install::emulator(self.program, self.package)
     }

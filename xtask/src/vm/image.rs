@@ -10,8 +10,9 @@ use anyhow::{Context, bail};
 
 use super::kernels::{self, Kernel};
 use super::machines::{Machine, TESTS};
-use super::workshop;
-use crate::release::{self, Architecture};
+use super::workshop::workshop;
+use crate::architecture::Architecture;
+use crate::release;
 use crate::shell::{cargo, output, run};
 
 /// Size of the block device.

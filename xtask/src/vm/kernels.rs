@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::workshop;
+use super::workshop::workshop;
 use crate::apt::{Apt, SUITES, unpack};
-use crate::release::Architecture;
+use crate::architecture::Architecture;
 use crate::shell::run;
 
 /// A kernel, and what it loads later.

@@ -1,6 +1,6 @@
 //! The machines: a kernel, how it is booted, what it lets an agent see.
 
-use crate::release::{ARCHITECTURES, Architecture};
+use crate::architecture::{ARCHITECTURES, Architecture};
 
 /// How the cgroup trees are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

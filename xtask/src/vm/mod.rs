@@ -5,6 +5,7 @@ mod image;
 mod kernels;
 mod machines;
 mod verdict;
+mod workshop;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,19 +19,15 @@ use self::board::board;
 use self::kernels::Kernel;
 use self::machines::{MACHINES, Machine};
 use self::verdict::{Verdict, Verdicts};
-use crate::release::{self, ARCHITECTURES, Architecture};
-use crate::shell::{root, target};
+use self::workshop::workshop;
+use crate::architecture::{ARCHITECTURES, Architecture};
+use crate::release;
 
 /// A machine that has not ended by then hangs; emulation is slow, and more so beside other work.
 const LONGEST: &str = "3000";
 
 /// So many machines run side by side.
 const TOGETHER: usize = 2;
-
-/// Where kernels and images are kept.
-fn workshop() -> PathBuf {
-    root().join(target()).join("vm")
-}
 
 /// Boots the machines named, or all but those apart, and runs the suite in each.
 pub(crate) fn vm(names: &[String]) -> anyhow::Result<()> {
