@@ -1,0 +1,74 @@
+//! Open descriptors, and files.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use crate::held::Held;
+
+/// So many descriptors, with a pause before each.
+pub(crate) fn open(count: u64, pause: Duration) -> Held {
+    let enough = libc::rlimit { rlim_cur: 20_000, rlim_max: 20_000 };
+    // SAFETY: `enough` outlives the call. What is refused shows when a file cannot be opened.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const enough) };
+    let one = |_| {
+        std::thread::sleep(pause);
+        File::open("/dev/null").unwrap()
+    };
+    Held::Files((0..count).map(one).collect())
+}
+
+/// Tables of descriptors of every kind, with so many descriptors in each: one that two processes share, one that the
+/// threads of a process share, and one that a thread has for itself.
+pub(crate) fn tables(count: u64) -> Held {
+    let flags = u64::try_from(libc::CLONE_FILES | libc::SIGCHLD).unwrap();
+    // SAFETY: this program has one thread, and the child, which has memory of its own, sleeps until it is killed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    assert!(pid >= 0, "clone: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        // SAFETY: takes a number; ends with this program, whatever becomes of that.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+    let ready = Arc::new(Barrier::new(3));
+    for is_apart in [false, true] {
+        let ready = Arc::clone(&ready);
+        std::thread::spawn(move || {
+            // SAFETY: takes a number.
+            assert!(!is_apart || unsafe { libc::unshare(libc::CLONE_FILES) } == 0);
+            let _files = open(count, Duration::ZERO);
+            ready.wait();
+            std::thread::sleep(Duration::from_secs(3600));
+        });
+    }
+    ready.wait();
+    Held::Nothing
+}
+
+/// What a block device takes at once.
+#[repr(align(4096))]
+struct Block([u8; 4096]);
+
+/// So many bytes to or from a block device without the page cache between, a block at a time (`open(2)`, `O_DIRECT`).
+pub(crate) fn around_the_cache(
+    disk: &str,
+    bytes: u64,
+    work: impl Fn(&mut File, &mut [u8]) -> std::io::Result<()>,
+) -> Held {
+    let mut disk = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(disk).unwrap();
+    let mut block = Box::new(Block([7; 4096]));
+    (0..bytes / 4096).for_each(|_| work(&mut disk, &mut block.0).unwrap());
+    Held::Nothing
+}
+
+/// So many bytes of a file, through the page cache.
+pub(crate) fn read(file: &str, bytes: u64) -> Held {
+    let file = File::open(file).unwrap();
+    std::io::copy(&mut (&file).take(bytes), &mut std::io::sink()).unwrap();
+    // The pages of a block device go with the last who has it open.
+    Held::Files(vec![file])
+}

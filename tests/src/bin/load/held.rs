@@ -1,0 +1,12 @@
+//! What a load keeps until the end of its input.
+
+use std::fs::File;
+use std::net::TcpStream;
+
+/// What stays open.
+pub(crate) enum Held {
+    Nothing,
+    Files(#[expect(dead_code, reason = "held, not used")] Vec<File>),
+    Streams(#[expect(dead_code, reason = "held, not used")] [TcpStream; 2]),
+    Memory(#[expect(dead_code, reason = "held, not used")] Vec<u8>),
+}

@@ -1,0 +1,38 @@
+//! Loads of the processor.
+
+use std::time::Duration;
+
+use crate::held::Held;
+use crate::time::{now, used, used_outside};
+
+/// One CPU for so many milliseconds.
+pub(crate) fn burn(milliseconds: u64) -> Held {
+    let end = now() + Duration::from_millis(milliseconds);
+    while now() < end {
+        std::hint::spin_loop();
+    }
+    Held::Nothing
+}
+
+/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used since the start, so that what a busy
+/// machine withholds for a while is made good.
+pub(crate) fn duty(thousandths: u64, milliseconds: u64) -> Held {
+    let (begin, before) = (now(), used());
+    while begin.elapsed() < Duration::from_millis(milliseconds) {
+        while used() - before < begin.elapsed().mul_f64(thousandths as f64 / 1000.0) {
+            (0..1000).for_each(|_| std::hint::spin_loop());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Held::Nothing
+}
+
+/// So much CPU time; prints what it was charged in all, and outside the kernel.
+pub(crate) fn spend(time: Duration) -> Held {
+    while used() < time {
+        // Not in the kernel, which tells the time.
+        (0..100_000).for_each(|_| std::hint::spin_loop());
+    }
+    println!("{}\n{}", used().as_nanos(), used_outside().as_nanos());
+    Held::Nothing
+}

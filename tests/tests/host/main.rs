@@ -1,0 +1,12 @@
+//! One agent for every container of a machine.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+#[macro_use]
+mod world;
+
+mod churn;
+mod interface;
+mod machine;
+mod names;
+mod reports;
+mod traffic;

@@ -1,0 +1,12 @@
+//! The binary as a stranger uses it, in places where things are missing.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod commands;
+mod end;
+mod health;
+mod missing;
+mod once;
+mod shown;
+mod start;
+mod usage;
+mod version;
