@@ -211,13 +211,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cause::{Cause, CauseKind};
     use crate::report::Report;
-    use crate::snapshot::{Cause, CgroupId, Snapshot, Stamp};
+    use crate::snapshot::{CgroupId, Snapshot, Stamp};
 
     fn container(values: &[(Metric, u8, u64)]) -> Container {
         let mut now = Snapshot::new(Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH });
         let cgroup = now.cgroups.entry(CgroupId(1)).or_default();
-        cgroup.values.miss(Metric::CpuUsage, 9, Cause::new("cpu.stat: no such device"));
+        cgroup.values.miss(Metric::CpuUsage, 9, Cause::new(CauseKind::Exited, "cpu.stat: no such device"));
         for &(metric, rank, value) in values {
             if metric.is_shared() { &mut now.host.values } else { &mut cgroup.values }.put(metric, rank, value);
         }

@@ -23,6 +23,7 @@
 
 pub mod agent;
 pub mod assembly;
+pub mod cause;
 pub mod config;
 pub mod containers;
 pub mod events;

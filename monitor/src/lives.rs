@@ -36,14 +36,15 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::snapshot::{Cause, Stamp};
+    use crate::cause::{Cause, CauseKind};
+    use crate::snapshot::Stamp;
 
     fn snapshot(extent: Extent, status: Status, values: &[(Metric, u64)]) -> Snapshot {
         let now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
         let mut now = Snapshot { extent, ..now };
         let cgroup = now.cgroups.entry(CgroupId(1)).or_default();
         cgroup.status = status;
-        cgroup.values.miss(Metric::MemoryPeak, 0, Cause::new("memory.peak: the cgroup has ended"));
+        cgroup.values.miss(Metric::MemoryPeak, 0, Cause::new(CauseKind::Exited, "memory.peak: the cgroup has ended"));
         for &(metric, value) in values {
             cgroup.values.put(metric, 0, value);
         }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use monitor_common::{Memory, Network, Processes};
 
+use crate::cause::Cause;
 use crate::readings::{Controllers, CpuTime, Disk, Filesystem, Interfaces, Machine, Read, Tasks};
-use crate::report::{Derived, View};
-use crate::snapshot::{Mark, NO_LIMIT};
+
+/// The value of a limit that is not set (`max` in a cgroup file).
+pub const NO_LIMIT: u64 = u64::MAX;
 
 /// Whether a number only ever grows within a container's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +107,8 @@ pub struct File {
     pub older: Option<&'static str>,
     /// How long what was read holds: for so long the kernel, or who sets it, says nothing new.
     pub holds: Duration,
-    /// What tells that it still says the same.
-    pub mark: Option<Mark>,
+    /// What stays the same as long as its text does.
+    pub token: Option<ChangeToken>,
 }
 
 /// Limits change rarely: a shorter interval than the usual one reads them no more often than this.
@@ -118,8 +120,8 @@ const AVERAGES: Duration = Duration::from_millis(1_500);
 
 impl File {
     const fn new(name: &'static str, format: Format) -> Self {
-        let (companion, older, holds, mark) = (None, None, Duration::ZERO, None);
-        Self { name, companion, format, scale: 1, smallest_upwards: false, older, holds, mark }
+        let (companion, older, holds, token) = (None, None, Duration::ZERO, None);
+        Self { name, companion, format, scale: 1, smallest_upwards: false, older, holds, token }
     }
 
     /// A pressure file.
@@ -129,7 +131,7 @@ impl File {
 
     /// A file of statistics on memory.
     const fn memory(key: &'static str) -> Self {
-        Self::new("memory.stat", Format::Flat(key)).marked(Mark::Memory)
+        Self::new("memory.stat", Format::Flat(key)).unchanged_with(ChangeToken::Memory)
     }
 
     const fn holding(mut self, time: Duration) -> Self {
@@ -137,8 +139,8 @@ impl File {
         self
     }
 
-    const fn marked(mut self, mark: Mark) -> Self {
-        self.mark = Some(mark);
+    const fn unchanged_with(mut self, token: ChangeToken) -> Self {
+        self.token = Some(token);
         self
     }
 
@@ -255,13 +257,77 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// A value from the kernel that changes whenever the text of a cgroup's file does: as long as it is the same, the file need not
+/// be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeToken {
+    /// Of the statistics of memory.
+    Memory,
+    /// Of what was done on block devices.
+    Io,
+    /// Of the limit of memory.
+    MemoryLimit,
+    /// Of the limit of tasks.
+    TasksLimit,
+    /// Of the CPU quota.
+    Quota,
+}
+
+/// A derived number, or why there is none.
+pub type Derived = Result<f64, Cause>;
+
+/// What a derived row may look at: this reading, the machine, and the reading before.
+pub trait View {
+    /// A row's raw value.
+    ///
+    /// # Errors
+    /// Why it is absent.
+    fn raw(&self, metric: Metric) -> Result<u64, Cause>;
+
+    /// A row's value as a real number: raw for read rows, computed for derived ones.
+    ///
+    /// # Errors
+    /// Why it is absent.
+    fn real(&self, metric: Metric) -> Derived;
+
+    /// A row's value, which must not be 0 because something is divided by it.
+    ///
+    /// # Errors
+    /// Why it is absent, or that it is 0.
+    fn nonzero(&self, metric: Metric) -> Derived;
+
+    /// The growth of a counter per second.
+    ///
+    /// # Errors
+    /// That there is no earlier reading, that the counter went back, or why it is absent.
+    fn rate(&self, metric: Metric) -> Derived;
+
+    /// The growth of `part` in percent of the growth of `whole`; 0 while the whole stands still.
+    ///
+    /// # Errors
+    /// As [`View::rate`].
+    fn share(&self, part: Metric, whole: Metric) -> Derived;
+
+    /// CPUs that the container may use: the tightest quota, the cpuset or the machine, whichever is least.
+    ///
+    /// # Errors
+    /// When none of them can be read, or a quota may exist and cannot be read.
+    fn cpu_allowance(&self) -> Derived;
+
+    /// Bytes that the container may use: the smallest limit, else the machine's memory.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    fn memory_allowance(&self) -> Derived;
+}
+
 /// How a row gets its number.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
     /// Read from the first origin that has it.
     Read(&'static [Origin]),
     /// Computed from other rows of this reading and the one before.
-    Derived(fn(&View<'_>) -> Derived),
+    Derived(fn(&dyn View) -> Derived),
 }
 
 /// Where a number is shown.
@@ -356,9 +422,9 @@ metrics! {
     /// Bytes sent, likewise.
     NetworkTxBytes = Field("network_tx_bytes"), Counter, Bytes, Read(&[Network(EGRESS, |n| n.tx_bytes), Interfaces(|i| i.tx_bytes)]);
     /// Bytes read from block devices.
-    DiskReadBytes = Field("disk_read_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "rbytes")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Read")).or_older("blkio.throttle.io_service_bytes").marked(Mark::Io))]);
+    DiskReadBytes = Field("disk_read_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "rbytes")).unchanged_with(ChangeToken::Io)), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Read")).or_older("blkio.throttle.io_service_bytes").unchanged_with(ChangeToken::Io))]);
     /// Bytes written to block devices.
-    DiskWriteBytes = Field("disk_write_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "wbytes")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Write")).or_older("blkio.throttle.io_service_bytes").marked(Mark::Io))]);
+    DiskWriteBytes = Field("disk_write_bytes"), Counter, Bytes, Read(&[V2(File::new("io.stat", Nested("*", "wbytes")).unchanged_with(ChangeToken::Io)), V1("blkio", File::new("blkio.throttle.io_service_bytes_recursive", Operation("Write")).or_older("blkio.throttle.io_service_bytes").unchanged_with(ChangeToken::Io))]);
     /// What the container's root filesystem holds: allocated blocks, mounts excluded, hard links once.
     DiskUsage = Field("disk_usage_bytes"), Gauge, Bytes, Read(&[Disk(|d| d.used_bytes.clone())]);
     /// Size of the filesystem that the container's root lies on.
@@ -381,7 +447,7 @@ metrics! {
     /// CPUs in use, never clamped.
     CpuUsageCores = Field("cpu.usage_cores"), Gauge, Cores, Derived(|v| Ok(v.rate(Metric::CpuUsage)? / 1e9));
     /// The tightest CPU quota on the way to the root.
-    CpuLimit = Field("cpu.limit_cores"), Gauge, Cores, Read(&[V2(File::new("cpu.max", Quota).upwards().marked(Mark::Quota)), V1("cpu", File::new("cpu.cfs_quota_us", Quota).with("cpu.cfs_period_us").upwards().marked(Mark::Quota))]);
+    CpuLimit = Field("cpu.limit_cores"), Gauge, Cores, Read(&[V2(File::new("cpu.max", Quota).upwards().unchanged_with(ChangeToken::Quota)), V1("cpu", File::new("cpu.cfs_quota_us", Quota).with("cpu.cfs_period_us").upwards().unchanged_with(ChangeToken::Quota))]);
     /// CPU time in user mode, 100 being one CPU.
     CpuUserPercent = Field("cpu.user_percent"), Gauge, Percent, Derived(|v| Ok(v.rate(Metric::CpuUser)? / 1e7));
     /// CPU time in the kernel, 100 being one CPU.
@@ -396,7 +462,7 @@ metrics! {
     /// Memory that reclaim cannot take back easily: usage less inactive page cache.
     MemoryWorkingSet = Field("memory.working_set_bytes"), Gauge, Bytes, Derived(|v| Ok((v.real(Metric::MemoryUsage)? - v.real(Metric::MemoryInactiveFile)?).max(0.0)));
     /// The smallest memory limit on the way to the root.
-    MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards().marked(Mark::MemoryLimit)), V1("memory", File::new("memory.limit_in_bytes", Single).upwards().marked(Mark::MemoryLimit))]);
+    MemoryLimit = Field("memory.limit_bytes"), Gauge, Bytes, Read(&[V2(File::new("memory.max", Single).upwards().unchanged_with(ChangeToken::MemoryLimit)), V1("memory", File::new("memory.limit_in_bytes", Single).upwards().unchanged_with(ChangeToken::MemoryLimit))]);
     /// Anonymous memory.
     MemoryAnon = Field("memory.anon_bytes"), Gauge, Bytes, Read(&[MemoryPass(|m| m.anon), V2(File::memory("anon")), V1("memory", File::memory("total_rss"))]);
     /// Page cache.
@@ -422,9 +488,9 @@ metrics! {
     NetworkTxRate = Field("network.tx_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::NetworkTxBytes));
 
     /// Read operations on block devices.
-    IoReads = Field("io.read_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "rios")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Read")).or_older("blkio.throttle.io_serviced").marked(Mark::Io))]);
+    IoReads = Field("io.read_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "rios")).unchanged_with(ChangeToken::Io)), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Read")).or_older("blkio.throttle.io_serviced").unchanged_with(ChangeToken::Io))]);
     /// Write operations on block devices.
-    IoWrites = Field("io.write_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "wios")).marked(Mark::Io)), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Write")).or_older("blkio.throttle.io_serviced").marked(Mark::Io))]);
+    IoWrites = Field("io.write_operations"), Counter, Count, Read(&[V2(File::new("io.stat", Nested("*", "wios")).unchanged_with(ChangeToken::Io)), V1("blkio", File::new("blkio.throttle.io_serviced_recursive", Operation("Write")).or_older("blkio.throttle.io_serviced").unchanged_with(ChangeToken::Io))]);
     /// Bytes read per second.
     IoReadRate = Field("io.read_bytes_per_second"), Gauge, BytesPerSecond, Derived(|v| v.rate(Metric::DiskReadBytes));
     /// Bytes written per second.
@@ -435,7 +501,7 @@ metrics! {
     /// Tasks: every thread of every process.
     Threads = Field("processes.threads"), Gauge, Count, Read(&[ControllerPass(|c| c.tasks), V2(File::new("pids.current", Single)), V1("pids", File::new("pids.current", Single)), TaskPass(|t| t.threads.clone()), Tasks(|t| t.threads.clone())]);
     /// The smallest limit of tasks on the way to the root.
-    PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards().marked(Mark::TasksLimit)), V1("pids", File::new("pids.max", Single).upwards().marked(Mark::TasksLimit))]);
+    PidsLimit = Field("processes.limit"), Gauge, Count, Read(&[V2(File::new("pids.max", Single).upwards().unchanged_with(ChangeToken::TasksLimit)), V1("pids", File::new("pids.max", Single).upwards().unchanged_with(ChangeToken::TasksLimit))]);
     /// Processes created, since counting began.
     Forks = Field("processes.forks"), Counter, Count, Read(&[Processes(&["task_newtask"], |p| p.forks)]);
     /// Threads created, since counting began.
@@ -511,11 +577,6 @@ impl Metric {
     /// The rows that have an origin of one kind, with its rank, and what `kind` takes out of it.
     pub fn fed_by<P>(kind: impl Fn(&'static Origin) -> Option<P>) -> Rows<P> {
         Self::origins().filter_map(|(metric, rank, origin)| Some((metric, rank, kind(origin)?))).collect()
-    }
-
-    /// Whether a raw value means that no limit is set.
-    pub fn is_unlimited(value: u64) -> bool {
-        value == NO_LIMIT
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the sources that are not cgroup files read in one go: plain structs, named by the table's rows.
 
-use crate::snapshot::Cause;
+use crate::cause::Cause;
 
 /// One number, or why it is not there.
 pub type Read = Result<u64, Cause>;

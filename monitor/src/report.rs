@@ -3,21 +3,17 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::{How, Metric};
-use crate::snapshot::{
-    Cause, Cgroup, CgroupId, Extent, Host, Identity, NO_LIMIT, Origins, Scope, Snapshot, Stamp, Status, Values,
-};
-
-/// Why a limit has no number: nobody set one.
-pub const UNLIMITED: &str = "no limit is set";
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::{Derived, How, Metric, NO_LIMIT, View};
+use crate::snapshot::{Cgroup, CgroupId, Extent, Host, Identity, Origins, Scope, Snapshot, Stamp, Status, Values};
 
 // What is said of many numbers of many containers, made once.
-static NOT_LIMITED: LazyLock<Cause> = LazyLock::new(|| Cause::new(UNLIMITED));
-static FIRST: LazyLock<Cause> = LazyLock::new(|| Cause::new("first reading"));
+static NOT_LIMITED: LazyLock<Cause> = LazyLock::new(Cause::no_limit);
+static FIRST: LazyLock<Cause> = LazyLock::new(|| Cause::new(CauseKind::FirstReading, "first reading"));
 static UNREAD: LazyLock<Vec<Cause>> = LazyLock::new(|| {
     let unread = |metric: &Metric| {
         let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
-        Cause::new(format!("nothing on this host reads it: {}", origins.join(", ")))
+        Cause::new(CauseKind::NoSource, format!("nothing on this host reads it: {}", origins.join(", ")))
     };
     Metric::ALL.iter().map(unread).collect()
 });
@@ -30,9 +26,6 @@ pub enum Number {
     /// Finite, never negative.
     Real(f64),
 }
-
-/// A derived number, or why there is none.
-pub type Derived = Result<f64, Cause>;
 
 /// Everything that one reading tells.
 #[derive(Clone, Debug)]
@@ -118,7 +111,7 @@ impl Report {
         let mut numbers = Vec::with_capacity(now.cgroups.len() * Metric::COUNT);
         for (id, cgroup) in &now.cgroups {
             let before = prev.and_then(|prev| prev.cgroups.get(id));
-            let view = View { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval };
+            let view = CgroupView { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval };
             numbers.extend(Metric::ALL.iter().map(|&metric| number(metric, &view)));
         }
         let numbers = Arc::new(numbers);
@@ -178,7 +171,7 @@ fn container(id: CgroupId, cgroup: &Cgroup, numbers: Arc<Vec<Result<Number, Caus
     }
 }
 
-fn number(metric: Metric, view: &View<'_>) -> Result<Number, Cause> {
+fn number(metric: Metric, view: &CgroupView<'_>) -> Result<Number, Cause> {
     let spec = metric.spec();
     match spec.how {
         How::Derived(f) => real(f(view)?),
@@ -195,25 +188,21 @@ fn real(value: f64) -> Result<Number, Cause> {
     if value.is_finite() && value >= 0.0 {
         Ok(Number::Real(value))
     } else {
-        Err(Cause::new("its ingredients contradict each other"))
+        Err(Cause::new(CauseKind::Invalid, "its ingredients contradict each other"))
     }
 }
 
-/// What a derived row may look at: this reading, the machine, and the reading before.
+/// One cgroup in this reading and in the one before.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+struct CgroupView<'a> {
     now: &'a Values,
     host: &'a Host,
     prev: Option<&'a Values>,
     interval: Option<Duration>,
 }
 
-impl View<'_> {
-    /// A row's raw value.
-    ///
-    /// # Errors
-    /// Why it is absent.
-    pub fn raw(&self, metric: Metric) -> Result<u64, Cause> {
+impl View for CgroupView<'_> {
+    fn raw(&self, metric: Metric) -> Result<u64, Cause> {
         let values = if metric.is_shared() { &self.host.values } else { self.now };
         match values.get(metric) {
             Some(reading) => reading.map_err(Cause::clone),
@@ -221,86 +210,64 @@ impl View<'_> {
         }
     }
 
-    /// A row's value as a real number: raw for read rows, computed for derived ones.
-    ///
-    /// # Errors
-    /// Why it is absent.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
-    pub fn real(&self, metric: Metric) -> Derived {
+    fn real(&self, metric: Metric) -> Derived {
         match metric.spec().how {
             How::Derived(f) => f(self),
             How::Read(_) => self.raw(metric).map(|value| value as f64),
         }
     }
 
-    /// A row's value, which must not be 0 because something is divided by it.
-    ///
-    /// # Errors
-    /// Why it is absent, or that it is 0.
-    pub fn nonzero(&self, metric: Metric) -> Derived {
+    fn nonzero(&self, metric: Metric) -> Derived {
         match self.real(metric)? {
-            0.0 => Err(Cause::new(format!("{} is 0", metric.spec().name()))),
+            0.0 => Err(Cause::new(CauseKind::Invalid, format!("{} is 0", metric.spec().name()))),
             value => Ok(value),
         }
     }
 
-    /// How much a counter grew per second.
-    ///
-    /// # Errors
-    /// That there is no earlier reading, that the counter went back, or why it is absent.
-    pub fn rate(&self, metric: Metric) -> Derived {
+    fn rate(&self, metric: Metric) -> Derived {
         let growth = self.growth(metric)?;
         let seconds = self.interval.ok_or_else(|| FIRST.clone())?.as_secs_f64();
         Ok(growth / seconds)
     }
 
-    /// The growth of `part` in percent of the growth of `whole`; 0 while the whole stands still.
-    ///
-    /// # Errors
-    /// As [`View::rate`].
-    pub fn share(&self, part: Metric, whole: Metric) -> Derived {
+    fn share(&self, part: Metric, whole: Metric) -> Derived {
         let (part, whole) = (self.growth(part)?, self.growth(whole)?);
         Ok(if whole == 0.0 { 0.0 } else { (part / whole * 100.0).min(100.0) })
     }
 
-    /// CPUs that the container may use: the tightest quota, the cpuset, the machine, whichever is least.
-    ///
-    /// # Errors
-    /// When none of them can be read, or a quota may exist and cannot be read.
-    pub fn cpu_allowance(&self) -> Derived {
+    fn cpu_allowance(&self) -> Derived {
         let cpus = self.nonzero(Metric::CpusetCount).or_else(|_| self.nonzero(Metric::MachineCpus));
         match self.raw(Metric::CpuLimit) {
             Ok(NO_LIMIT) => cpus,
-            Ok(0) => Err(Cause::new("the CPU quota is 0")),
+            Ok(0) => Err(Cause::new(CauseKind::Invalid, "the CPU quota is 0")),
             #[expect(clippy::cast_precision_loss, reason = "millionths of a CPU")]
             Ok(limit) => Ok(cpus.map_or(limit as f64 / 1e6, |cpus| cpus.min(limit as f64 / 1e6))),
             Err(cause) => Err(cause),
         }
     }
 
-    /// Bytes that the container may use: the smallest limit, else the machine's memory.
-    ///
-    /// # Errors
-    /// When neither can be read.
-    pub fn memory_allowance(&self) -> Derived {
+    fn memory_allowance(&self) -> Derived {
         match self.raw(Metric::MemoryLimit) {
             Ok(NO_LIMIT) => self.nonzero(Metric::MachineMemory),
             #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
             Ok(limit) if limit > 0 => {
                 Ok(self.nonzero(Metric::MachineMemory).map_or(limit as f64, |all| all.min(limit as f64)))
             }
-            Ok(_) => Err(Cause::new("the memory limit is 0")),
+            Ok(_) => Err(Cause::new(CauseKind::Invalid, "the memory limit is 0")),
             Err(cause) => Err(cause),
         }
     }
+}
 
+impl CgroupView<'_> {
     #[expect(clippy::cast_precision_loss, reason = "growth within one interval")]
     fn growth(&self, metric: Metric) -> Derived {
         let now = self.raw(metric)?;
         let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(|| FIRST.clone())?.map_err(Cause::clone)?;
         now.checked_sub(before)
             .map(|grown| grown as f64)
-            .ok_or_else(|| Cause::new(format!("the counter {} went back", metric.spec().name())))
+            .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("the counter {} went back", metric.spec().name())))
     }
 }
 
@@ -370,7 +337,7 @@ mod tests {
         now.cgroups.get_mut(&CgroupId(7)).unwrap().values.miss(
             Metric::MemoryLimit,
             0,
-            Cause::new("memory.max: permission denied"),
+            Cause::new(CauseKind::Denied, "memory.max: permission denied"),
         );
         assert_eq!(
             report(None, &now).get(Metric::MemoryPercent).unwrap_err().as_str(),

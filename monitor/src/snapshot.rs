@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::{Metric, Origin, Rows};
+use crate::cause::Cause;
+use crate::metrics::{ChangeToken, Metric, Origin, Rows};
 
 /// A cgroup: the inode of its directory in the v2 tree, which is what `bpf_get_current_cgroup_id()` returns.
 ///
@@ -25,44 +26,6 @@ pub struct Stamp {
     /// Time of day.
     pub wall: SystemTime,
 }
-
-/// Why a number is not there. Made once when the reason appears, then shared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause(Arc<Words>);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Words {
-    text: String,
-    is_plain: bool,
-}
-
-impl Cause {
-    /// The reason in words that end up in front of an operator.
-    pub fn new(text: impl Into<String>) -> Self {
-        let text = text.into();
-        let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-        Self(Arc::new(Words { text, is_plain }))
-    }
-
-    /// The words.
-    pub fn as_str(&self) -> &str {
-        &self.0.text
-    }
-
-    /// Whether JSON has the words as they are.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.0.is_plain
-    }
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The value of a limit that is not set (`max` in a cgroup file).
-pub const NO_LIMIT: u64 = u64::MAX;
 
 /// What is known of one number. `rank` is the position of the origin in the metric's row, 0 being preferred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -238,34 +201,19 @@ pub struct Place {
     pub outer: Option<CgroupId>,
 }
 
-/// What a cgroup's file is made of, where the kernel can be asked whether that has moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// The statistics of memory.
-    Memory,
-    /// What was done on block devices.
-    Io,
-    /// The limit of memory.
-    MemoryLimit,
-    /// The limit of tasks.
-    TasksLimit,
-    /// The CPU quota.
-    Quota,
-}
-
-/// A number for each [`Mark`], where there is one: as long as it is the same, the file says the same.
+/// The value of each [`ChangeToken`] that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks([Option<u64>; 5]);
+pub struct ChangeTokens([Option<u64>; 5]);
 
-impl Marks {
-    /// The number.
-    pub fn get(&self, mark: Mark) -> Option<u64> {
-        self.0[mark as usize]
+impl ChangeTokens {
+    /// The value of a token, if it is known.
+    pub fn get(&self, token: ChangeToken) -> Option<u64> {
+        self.0[token as usize]
     }
 
-    /// Notes it.
-    pub fn set(&mut self, mark: Mark, number: Option<u64>) {
-        self.0[mark as usize] = number;
+    /// Sets the value of a token.
+    pub fn set(&mut self, token: ChangeToken, value: Option<u64>) {
+        self.0[token as usize] = value;
     }
 }
 
@@ -280,8 +228,8 @@ pub struct Cgroup {
     pub first_process: Option<u32>,
     /// Its numbers.
     pub values: Values,
-    /// What tells that its files say the same as before.
-    pub marks: Marks,
+    /// Tokens that stay the same as long as its files do.
+    pub tokens: ChangeTokens,
 }
 
 /// The machine: numbers that every cgroup shares.

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::cause::Cause;
 use crate::events::Level;
 use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Number, Report};
-use crate::snapshot::Cause;
 
 /// Version of the report's shape.
 const SCHEMA: u32 = 2;

@@ -14,11 +14,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Source, SourceError};
+use crate::cause::{Cause, CauseKind};
 use crate::containers::mounts::{self, Mount};
 use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::{Disk as Walked, Filesystem, Read};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Scope, Snapshot, Stamp, Status};
+use crate::snapshot::{Cgroup, CgroupId, Extent, Scope, Snapshot, Stamp, Status};
 
 /// A walk works for so long …
 const WORK: Duration = Duration::from_millis(4);
@@ -39,7 +40,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 const MOST_LINKS: usize = 200_000;
 
 /// Why there is no number yet.
-pub const UNDER_WAY: &str = "the first walk of the root filesystem is under way";
+const UNDER_WAY: &str = "the first walk of the root filesystem is under way";
 
 /// What to walk.
 #[derive(Clone, Debug)]
@@ -99,14 +100,16 @@ impl Layer {
     /// The directory (`Documentation/filesystems/overlayfs.rst`, "upperdir").
     fn directory(&self) -> Result<PathBuf, Cause> {
         let (table, host) = match self {
-            Self::Unseen(why) => return Err(Cause::new(*why)),
+            Self::Unseen(why) => return Err(Cause::new(CauseKind::NotApplicable, *why)),
             Self::Named { mounts, host } => (mounts, host),
         };
-        let text = fs::read(table).map_err(|error| Cause::new(format!("{}: {error}", table.display())))?;
+        let text = fs::read(table).map_err(|error| Cause::io(table.display(), &error))?;
         // What is mounted last hides what was before.
         let root = mounts::parse(&text).into_iter().rfind(|mount| mount.point == Path::new("/"));
         let upper = root.as_ref().filter(|mount| mount.kind == "overlay").and_then(Mount::upper);
-        let upper = upper.ok_or_else(|| Cause::new("the container's root filesystem is no overlay over an image"))?;
+        let upper = upper.ok_or_else(|| {
+            Cause::new(CauseKind::NotApplicable, "the container's root filesystem is no overlay over an image")
+        })?;
         Ok(host.join(upper.strip_prefix("/").unwrap_or(&upper)))
     }
 }
@@ -122,8 +125,10 @@ impl Disk {
     /// Starts the walks.
     pub fn new(plan: DiskPlan, roots: &Roots, clock: fn() -> Stamp) -> Self {
         let shared = Arc::<Mutex<Shared>>::default();
-        let mut without =
-            Cause::new(if plan.interval.is_some() { UNDER_WAY } else { "switched off by --disk-interval 0s" });
+        let mut without = match plan.interval {
+            Some(_) => Cause::new(CauseKind::Pending, UNDER_WAY),
+            None => Cause::new(CauseKind::Disabled, "switched off by --disk-interval 0s"),
+        };
         let mut stops = Vec::new();
         for is_machine in [false, true] {
             let Some(interval) = plan.interval.filter(|_| plan.machine || !is_machine) else { continue };
@@ -132,7 +137,7 @@ impl Disk {
             stops.push(stop);
             let walks = move || walk_for_ever(&plan, is_machine, interval, clock, &stopped, &walked);
             if let Err(error) = thread::Builder::new().name("disk-walk".into()).spawn(walks) {
-                without = Cause::new(format!("the thread that walks cannot start: {error}"));
+                without = Cause::new(CauseKind::Failed, format!("the thread that walks cannot start: {error}"));
             }
         }
         let walked_rows = Metric::fed_by(|origin| match origin {
@@ -144,7 +149,7 @@ impl Disk {
             _ => None,
         });
         let (roots, host, sizes) = (roots.clone(), host_root(roots), HashMap::new());
-        let unseen = Cause::new("no process of the container can be seen");
+        let unseen = Cause::new(CauseKind::Denied, "no process of the container can be seen");
         Self { roots, host, without, unseen, sizes, walked_rows, size_rows, shared, _stops: stops }
     }
 
@@ -201,7 +206,7 @@ fn walk_for_ever(
             });
             match found {
                 Err(Failure::Stopped) => None,
-                Err(Failure::Cause(text)) => Some(Err(Cause::new(text))),
+                Err(Failure::Cause(cause)) => Some(Err(cause)),
                 Ok(used) => Some(Ok(used)),
             }
         };
@@ -233,7 +238,7 @@ impl Shared {
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
     Stopped,
-    Cause(String),
+    Cause(Cause),
 }
 
 /// Allocated bytes of everything on the filesystem of the root, hard links once. `rest` is told how long a step
@@ -245,7 +250,8 @@ fn walk(
     mut rest: impl FnMut(Duration) -> bool,
 ) -> Result<u64, Failure> {
     let failed = |path: &Path, error: &std::io::Error| {
-        Failure::Cause(format!("{}: {error}; run as root, or leave it out with --disk-exclude", path.display()))
+        let text = format!("{}: {error}; run as root, or leave it out with --disk-exclude", path.display());
+        Failure::Cause(Cause::new(CauseKind::of_error(error), text))
     };
     let root = fs::symlink_metadata(top).map_err(|error| failed(top, &error))?;
     let (began, mut step) = (clock().mono, clock().mono);
@@ -273,10 +279,8 @@ fn walk(
             let now = clock().mono;
             if now.saturating_sub(step) >= WORK {
                 if links.len() > MOST_LINKS || now.saturating_sub(began) > LONGEST {
-                    return Err(Failure::Cause(format!(
-                        "too much to walk at {}; leave parts out with --disk-exclude",
-                        dir.display()
-                    )));
+                    let text = format!("too much to walk at {}; leave parts out with --disk-exclude", dir.display());
+                    return Err(Failure::Cause(Cause::new(CauseKind::Failed, text)));
                 }
                 if !rest(now.saturating_sub(step)) {
                     return Err(Failure::Stopped);
@@ -316,7 +320,7 @@ impl Source for Disk {
             let none = || Walked {
                 used_bytes: Err(self.without.clone()),
                 writable_bytes: Err(match seen {
-                    Some(Wanted { layer: Layer::Unseen(why), .. }) => Cause::new(*why),
+                    Some(Wanted { layer: Layer::Unseen(why), .. }) => Cause::new(CauseKind::NotApplicable, *why),
                     _ => self.without.clone(),
                 }),
             };
@@ -362,7 +366,7 @@ fn size<'a>(
 
 fn filesystem(root: &Path) -> Result<Filesystem, Cause> {
     let found = rustix::fs::statvfs(root)
-        .map_err(|error| Cause::new(format!("statfs {}: {}", root.display(), std::io::Error::from(error))))?;
+        .map_err(|error| Cause::io(format_args!("statfs {}", root.display()), &error.into()))?;
     Ok(Filesystem {
         total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
         inodes_used: found.f_files.saturating_sub(found.f_ffree),
@@ -416,7 +420,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_walked_is_named_with_its_cure() {
-        let Err(Failure::Cause(text)) = walked(Path::new("/nonexistent"), &[]) else { panic!() };
+        let Err(Failure::Cause(cause)) = walked(Path::new("/nonexistent"), &[]) else { panic!() };
+        let text = cause.as_str();
         assert!(text.starts_with("/nonexistent: ") && text.contains("--disk-exclude"), "{text}");
     }
 

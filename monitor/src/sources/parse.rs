@@ -3,7 +3,7 @@
 use memchr::{memchr, memmem};
 
 use crate::metrics::Format;
-use crate::snapshot::NO_LIMIT;
+use crate::metrics::NO_LIMIT;
 
 /// From here on a v1 limit means that none is set: `PAGE_COUNTER_MAX` pages, in bytes, for any page size up to 64 KiB
 /// (`include/linux/page_counter.h`).

@@ -1,7 +1,7 @@
 //! The texts of `/proc` that are no cgroup formats. Total: any input gives what it says, or nothing.
 
+use crate::metrics::NO_LIMIT;
 use crate::readings::Interfaces;
-use crate::snapshot::NO_LIMIT;
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::NO_LIMIT;
 use crate::readings::Tasks;
-use crate::snapshot::{Cause, NO_LIMIT};
 
 /// What is known of one process.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +56,8 @@ impl Processes {
     }
 
     /// The descriptors of a process cannot be told: a sum without one of its parts is no sum.
-    pub(super) fn refuse(&mut self, cause: impl FnOnce() -> String) {
-        self.refused.get_or_insert_with(|| Cause::new(cause()));
+    pub(super) fn refuse(&mut self, cause: impl FnOnce() -> Cause) {
+        self.refused.get_or_insert_with(cause);
     }
 
     /// Adds all that another sum has.
@@ -81,16 +82,19 @@ impl Processes {
     /// The numbers, at a time since boot.
     pub(super) fn tasks(&self, now: Duration) -> Tasks {
         let unseen = "no process of the container can be seen; is /proc mounted with hidepid?";
-        let nothing = || Cause::new(if self.none { "it has no process" } else { unseen });
+        let nothing = || match self.none {
+            true => Cause::new(CauseKind::Exited, "it has no process"),
+            false => Cause::new(CauseKind::Denied, unseen),
+        };
         let seen = |value: u64| if self.processes == 0 && !self.none { Err(nothing()) } else { Ok(value) };
         let descriptors = self.refused.clone().map_or_else(|| seen(self.descriptors), Err);
         let uptime = |(_, started, _): (bool, Duration, u32)| now.as_secs().saturating_sub(started.as_secs());
         Tasks {
             processes: seen(self.processes),
             threads: seen(self.threads),
-            nearest_limit: descriptors
-                .clone()
-                .and_then(|_| self.nearest.ok_or_else(|| Cause::new("/proc/PID/limits cannot be read"))),
+            nearest_limit: descriptors.clone().and_then(|_| {
+                self.nearest.ok_or_else(|| Cause::new(CauseKind::Failed, "/proc/PID/limits cannot be read"))
+            }),
             descriptors,
             uptime: self.first.map(uptime).ok_or_else(nothing),
         }

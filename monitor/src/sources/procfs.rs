@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Source, SourceError};
+use crate::cause::{Cause, CauseKind};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::{Interfaces, Machine, Read, Tasks};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, Scope, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Scope, Snapshot, Status};
 use crate::sources::proc_text::{self, Stat};
 use crate::sources::processes::{Process, Processes};
 
@@ -81,15 +82,15 @@ impl Procfs {
         let has_directories = identity.v2.is_some() || !identity.v1.is_empty();
         let is_machine = scope == Scope::Host && identity.is_root;
         if self.own_pid_namespace || is_machine || !has_directories {
-            let entries = fs::read_dir(&self.roots.proc)
-                .map_err(|error| Cause::new(format!("{}: {error}", self.roots.proc.display())))?;
+            let entries =
+                fs::read_dir(&self.roots.proc).map_err(|error| Cause::io(self.roots.proc.display(), &error))?;
             pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
         } else {
             // Were the machine's processes listed instead, they would all be this cgroup's.
             let known = self.lists.get(&id).filter(|dir| dir.join("cgroup.procs").exists()).cloned();
             let known = known.or_else(|| directory(identity).map(Path::to_owned));
-            let dir = known.ok_or_else(|| Cause::new("cgroup.procs: the cgroup has ended"))?;
-            members(&dir, &mut pids).map_err(|error| Cause::new(format!("cgroup.procs: {error}")))?;
+            let dir = known.ok_or_else(|| Cause::new(CauseKind::Exited, "cgroup.procs: the cgroup has ended"))?;
+            members(&dir, &mut pids).map_err(|error| Cause::io("cgroup.procs", &error))?;
             self.lists.insert(id, dir);
         }
         Ok(pids.into_iter().collect())
@@ -126,15 +127,21 @@ impl Procfs {
             (Scope::Own, ..) => "self".to_owned(),
             (Scope::Host, true, _) => "1".to_owned(),
             (Scope::Host, false, Some(pid)) => pid.to_string(),
-            (Scope::Host, false, None) => return Err(Cause::new("no process of the container can be seen")),
+            (Scope::Host, false, None) => {
+                return Err(Cause::new(CauseKind::Denied, "no process of the container can be seen"));
+            }
         };
         let namespace = |pid: &str| fs::metadata(self.roots.proc.join(pid).join("ns/net")).map(|ns| ns.ino()).ok();
         if scope == Scope::Host && !cgroup.identity.is_root && namespace(&pid) == namespace("1") {
-            return Err(Cause::new("it shares the machine's network; only eBPF tells what is its own"));
+            return Err(Cause::new(
+                CauseKind::NotApplicable,
+                "it shares the machine's network; only eBPF tells what is its own",
+            ));
         }
         let text = fs::read(self.roots.proc.join(&pid).join("net/dev"))
-            .map_err(|error| Cause::new(format!("/proc/{pid}/net/dev: {error}")))?;
-        proc_text::interfaces(&text).ok_or_else(|| Cause::new(format!("/proc/{pid}/net/dev is no table of interfaces")))
+            .map_err(|error| Cause::io(format_args!("/proc/{pid}/net/dev"), &error))?;
+        proc_text::interfaces(&text)
+            .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("/proc/{pid}/net/dev is no table of interfaces")))
     }
 
     fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Processes) {
@@ -145,7 +152,8 @@ impl Procfs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
                 let cure = "run as the container's user, as root, or on Linux 6.2 or later";
-                return sum.refuse(|| format!("/proc/{pid}/fd: {error}; {cure}"));
+                return sum
+                    .refuse(|| Cause::new(CauseKind::of_error(&error), format!("/proc/{pid}/fd: {error}; {cure}")));
             }
         };
         sum.add_descriptors(open, self.limit(pid, dir, stat.started));
@@ -171,17 +179,19 @@ impl Procfs {
     }
 
     fn machine(&self) -> Machine {
-        let read = |path: PathBuf| fs::read(&path).map_err(|error| Cause::new(format!("{}: {error}", path.display())));
+        let read = |path: PathBuf| fs::read(&path).map_err(|error| Cause::io(path.display(), &error));
         let memory = read(self.roots.proc.join("meminfo"));
         let memory = |key| {
             memory.clone().and_then(|text| {
-                proc_text::meminfo(&text, key).ok_or_else(|| Cause::new(format!("meminfo has no {key}")))
+                proc_text::meminfo(&text, key)
+                    .ok_or_else(|| Cause::new(CauseKind::Missing, format!("meminfo has no {key}")))
             })
         };
         let load = read(self.roots.proc.join("loadavg"));
         let load = |at| {
-            load.clone()
-                .and_then(|text| proc_text::load(&text, at).ok_or_else(|| Cause::new("loadavg is no list of loads")))
+            load.clone().and_then(|text| {
+                proc_text::load(&text, at).ok_or_else(|| Cause::new(CauseKind::Invalid, "loadavg is no list of loads"))
+            })
         };
         let cpus = read(self.roots.sys.join("devices/system/cpu/online"));
         Machine {
@@ -189,7 +199,7 @@ impl Procfs {
             memory_used: memory("MemTotal").and_then(|total| Ok(total.saturating_sub(memory("MemAvailable")?))),
             cpus: cpus.and_then(|text| {
                 super::parse::number(crate::metrics::Format::List, &text)
-                    .map_err(|error| Cause::new(format!("cpu/online {error}")))
+                    .map_err(|error| Cause::new(CauseKind::Invalid, format!("cpu/online {error}")))
             }),
             load: [load(0), load(1), load(2)],
         }
@@ -231,7 +241,7 @@ impl Source for Procfs {
 
 /// Why the last report of a container lacks what only living ones have.
 fn ended() -> Cause {
-    Cause::new("the container has ended")
+    Cause::new(CauseKind::Exited, "the container has ended")
 }
 
 fn no_tasks(cause: &Cause) -> Tasks {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::once::Look;
 use super::text::{ansi, printable, wrap};
+use crate::cause::CauseKind;
 use crate::events::Level;
 use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, Shown, TASK_PASS};
 use crate::preflight::Plan;
@@ -159,7 +160,7 @@ fn missing(container: &Container) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     for (metric, field) in fields() {
         let Err(cause) = container.get(metric) else { continue };
-        if is_no_lack(cause.as_str()) {
+        if is_no_lack(cause.kind()) {
             continue;
         }
         match checks.iter_mut().find(|check| check.why == cause.as_str()) {
@@ -175,9 +176,8 @@ fn missing(container: &Container) -> Vec<Check> {
 
 /// No lack of this host: a limit that nobody set, a walk that goes on. What an eBPF program would feed is told beside the
 /// program.
-fn is_no_lack(cause: &str) -> bool {
-    [crate::report::UNLIMITED, crate::sources::disk::UNDER_WAY].contains(&cause)
-        || cause.starts_with(crate::sources::bpf::PREFIX)
+fn is_no_lack(cause: CauseKind) -> bool {
+    matches!(cause, CauseKind::NoLimit | CauseKind::Pending | CauseKind::NotAttached)
 }
 
 fn fields() -> impl Iterator<Item = (Metric, &'static str)> {

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::text::printable;
 use super::trouble::{self, Trouble};
+use crate::cause::{Cause, CauseKind};
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, Report};
-use crate::snapshot::{Cause, Scope};
+use crate::snapshot::Scope;
 use crate::store::Stored;
 
 /// A report that is so many intervals old is late: the agent's health check draws the same line.
@@ -48,7 +49,7 @@ impl Row {
         let identity = &container.identity;
         let about = [("runtime", &identity.runtime), ("id", &identity.container_id), ("image", &identity.image)];
         let number = |&metric: &Metric| match container.get(metric) {
-            Ok(_) => container.real(metric).ok_or_else(|| Cause::new("")),
+            Ok(_) => container.real(metric).ok_or_else(|| Cause::new(CauseKind::Invalid, "")),
             Err(cause) => Err(cause.clone()),
         };
         let source = |(group, metric): &(&str, Metric)| {
@@ -77,8 +78,8 @@ impl Row {
         let text = |field: &str| document[field].as_str().map(printable);
         let number = |&metric: &Metric| match (stored.number(metric), stored.cause(metric)) {
             (Some(number), _) => Ok(number),
-            (None, Some(cause)) => Err(Cause::new(cause)),
-            (None, None) => Err(Cause::new("the report does not have it")),
+            (None, Some(cause)) => Err(Cause::written(cause)),
+            (None, None) => Err(Cause::new(CauseKind::Missing, "the report does not have it")),
         };
         let about = [("runtime", "runtime"), ("id", "container_id"), ("image", "image")];
         let sources = document["sources"].as_object().into_iter().flatten();
@@ -119,7 +120,7 @@ impl Row {
             interval: None,
             sources: Vec::new(),
             troubles: vec![Trouble::silent(age)],
-            numbers: vec![Err(Cause::new("its last report has expired")); Metric::COUNT],
+            numbers: vec![Err(Cause::new(CauseKind::Exited, "its last report has expired")); Metric::COUNT],
             origins: vec![None; Metric::COUNT],
         }
     }

@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::row::Row;
 use crate::metrics::Metric;
+use crate::metrics::NO_LIMIT;
 use crate::report::Report;
-use crate::snapshot::{CgroupId, Identity, NO_LIMIT, Scope, Snapshot, Stamp, Status};
+use crate::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp, Status};
 
 /// A container to be: its name, the path of its cgroup, its state and raw readings.
 pub(crate) struct Sample<'a> {

@@ -7,9 +7,9 @@ use super::row::Row;
 use super::text::{bar, cut, left, printable, right, wrap};
 use super::theme::Theme;
 use super::trouble;
+use crate::cause::CauseKind;
 use crate::events::Level;
 use crate::metrics::{Metric, Shown, Unit};
-use crate::report::UNLIMITED;
 
 /// Columns of the parts of a line: the name, the bar of a percentage, the number.
 const NAME: usize = 26;
@@ -124,7 +124,7 @@ fn line(row: &Row, metric: Metric, field: &str, columns: usize, theme: Theme) ->
             spans.push(Span::styled(right(&long(value, unit), NUMBER + 1), theme.level(level)));
             spans.push(Span::styled(format!("  {}", cut(row.origin(metric).unwrap_or_default(), rest)), theme.faint()));
         }
-        Err(cause) if cause.as_str() == UNLIMITED => {
+        Err(cause) if cause.kind() == CauseKind::NoLimit => {
             spans.push(Span::styled(right("no limit", BAR + 1 + NUMBER), theme.faint()));
         }
         Err(_) => return None,
@@ -142,7 +142,7 @@ fn absent(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
     for (metric, field) in GROUPS.into_iter().flat_map(fields) {
         let Err(cause) = row.get(metric) else { continue };
-        if cause.as_str() == UNLIMITED {
+        if cause.kind() == CauseKind::NoLimit {
             continue;
         }
         match causes.iter_mut().find(|(known, _)| *known == cause.as_str()) {

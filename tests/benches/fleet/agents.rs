@@ -3,11 +3,12 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use monitor::metrics::NO_LIMIT;
 use monitor::metrics::{Kind, Metric, Unit};
 use monitor::publish;
 use monitor::report::Report;
 use monitor::sinks::valkey::{Target, Valkey as Sink, ValkeyOptions};
-use monitor::snapshot::{CgroupId, Identity, NO_LIMIT, Scope, Snapshot, Stamp};
+use monitor::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp};
 use tokio::runtime::Runtime;
 
 /// As agents have it that nobody told otherwise.

@@ -36,14 +36,15 @@ use self::rows::Rows;
 pub use self::sys::share_memory;
 use self::tally::{Add, Tally};
 use super::{Source, SourceError};
+use crate::cause::{Cause, CauseKind};
 use crate::containers::Roots;
 use crate::containers::own::Own;
 use crate::containers::tree;
 use crate::refusal::{Capability, Decision, Refusal, without_tree};
-use crate::snapshot::{Cause, CgroupId, Scope, Snapshot, Stamp};
+use crate::snapshot::{CgroupId, Scope, Snapshot, Stamp};
 
 /// Begins each cause that is a program's.
-pub const PREFIX: &str = "eBPF ";
+const PREFIX: &str = "eBPF ";
 
 /// A program and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -441,7 +442,11 @@ impl<V: Copy + Default + PartialEq> Counted<V> {
     fn of(&self, id: CgroupId, is_all: bool) -> Option<Result<V, Cause>> {
         let sum = *self.sums.get(&id)?;
         let is_short = self.is_short && (is_all || sum == V::default());
-        Some(if is_short { Err(Cause::new("an eBPF map is full: not all events are counted")) } else { Ok(sum) })
+        Some(if is_short {
+            Err(Cause::new(CauseKind::LostEvents, "an eBPF map is full: not all events are counted"))
+        } else {
+            Ok(sum)
+        })
     }
 }
 

@@ -3,8 +3,9 @@
 use monitor_common::{Network, Processes};
 
 use super::{Counted, PREFIX, ProgramState};
+use crate::cause::{Cause, CauseKind};
 use crate::metrics::{Metric, Origin};
-use crate::snapshot::{Cause, CgroupId, Values};
+use crate::snapshot::{CgroupId, Values};
 
 /// The rows that the maps feed.
 pub(super) struct Rows {
@@ -50,13 +51,14 @@ impl<V: Copy + Default + PartialEq> Feed<V> {
         let lacks = |names: &[&str]| {
             let mut states = states.iter().filter(|program| names.contains(&program.name));
             let why = |program: &ProgramState| Some(format!("{PREFIX}{}: {}", program.name, program.state.why()?));
-            states.find_map(why).map(Cause::new)
+            states.find_map(why).map(|why| Cause::new(CauseKind::NotAttached, why))
         };
         let row = |(metric, rank, (programs, field))| Row { metric, rank, programs, field, lacks: lacks(programs) };
         Self {
             rows: rows.into_iter().map(row).collect(),
-            unread: Cause::new("the eBPF map cannot be read"),
+            unread: Cause::new(CauseKind::Failed, "the eBPF map cannot be read"),
             missed: Cause::new(
+                CauseKind::LostEvents,
                 "not all events are counted: a task was preempted in an eBPF program that others needed",
             ),
         }

@@ -12,8 +12,9 @@ use rustix::io::Errno;
 
 use super::super::parse::{self, ParseError};
 use super::{Plan, directory};
-use crate::metrics::{File, Metric};
-use crate::snapshot::{Cause, Identity, NO_LIMIT, Values};
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::{File, Metric, NO_LIMIT};
+use crate::snapshot::{Identity, Values};
 
 /// No file of a cgroup is longer; what is, is not read to its end.
 pub(super) const LONGEST: usize = 1 << 20;
@@ -24,7 +25,7 @@ pub(super) struct Wanted<'a> {
     pub(super) plan: &'a Plan,
     pub(super) place: Place<'a>,
     /// What tells whether it says the same as before, if anything does.
-    pub(super) mark: Option<u64>,
+    pub(super) token: Option<u64>,
     /// Whether what was missing is looked for again.
     pub(super) retry: bool,
 }
@@ -42,9 +43,9 @@ impl Wanted<'_> {
         now > at && now - at < self.plan.file.holds
     }
 
-    /// Whether it says the same as when it had this mark.
-    fn is_same(&self, mark: u64) -> bool {
-        !self.retry && self.mark == Some(mark)
+    /// Whether it says the same as when it had this token.
+    fn is_same(&self, token: u64) -> bool {
+        !self.retry && self.token == Some(token)
     }
 
     fn open(&self, name: &str) -> Result<Handle, Errno> {
@@ -86,7 +87,7 @@ impl Causes {
         if let Some((_, cause)) = known.iter().find(|(said, _)| *said == trouble) {
             return cause.clone();
         }
-        let cause = Cause::new(trouble.describe(file));
+        let cause = Cause::new(trouble.kind(), trouble.describe(file));
         known.push((trouble, cause.clone()));
         cause
     }
@@ -96,14 +97,14 @@ impl Causes {
 #[derive(Debug)]
 struct Held {
     at: Duration,
-    mark: Option<u64>,
+    token: Option<u64>,
     numbers: Vec<Result<u64, Cause>>,
 }
 
 impl Held {
     /// Whether the file would still say the same.
     fn is_valid(&self, wanted: Wanted<'_>, now: Duration) -> bool {
-        self.mark.is_some_and(|mark| wanted.is_same(mark)) || !wanted.retry && wanted.is_fresh(self.at, now)
+        self.token.is_some_and(|token| wanted.is_same(token)) || !wanted.retry && wanted.is_fresh(self.at, now)
     }
 }
 
@@ -181,7 +182,7 @@ impl Kept {
         self.held = None;
         match self.own.text(wanted, reader) {
             Ok(length) => {
-                let is_held = wanted.mark.is_some() || plan.file.holds > Duration::ZERO;
+                let is_held = wanted.token.is_some() || plan.file.holds > Duration::ZERO;
                 let mut numbers = Vec::with_capacity(if is_held { plan.rows.len() } else { 0 });
                 for (at, row) in plan.rows.iter().enumerate() {
                     let number = self.number(plan, at, &reader.buffer[..length]);
@@ -190,7 +191,7 @@ impl Kept {
                         numbers.push(number);
                     }
                 }
-                self.held = is_held.then(|| Box::new(Held { at: reader.now, mark: wanted.mark, numbers }));
+                self.held = is_held.then(|| Box::new(Held { at: reader.now, token: wanted.token, numbers }));
             }
             Err(trouble) => miss(plan, trouble, values),
         }
@@ -241,10 +242,10 @@ impl Upwards {
     fn look(&mut self, own: &mut Level, wanted: Wanted<'_>, reader: &mut Reader) -> Result<Option<u64>, Trouble> {
         let (mut smallest, mut missing) = (None, None);
         let own = match self.own {
-            Some((mark, number)) if wanted.is_same(mark) => Ok(number),
+            Some((token, number)) if wanted.is_same(token) => Ok(number),
             _ => own.number(wanted, reader),
         };
-        self.own = wanted.mark.zip(own.ok());
+        self.own = wanted.token.zip(own.ok());
         // What others look at too stays open, whoever comes first.
         let keep = std::mem::replace(&mut reader.keep, true);
         let above = self.above.iter().map(|shared| lock(shared).number(wanted, reader));
@@ -279,6 +280,14 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    fn kind(self) -> CauseKind {
+        match self {
+            Self::Os(errno) => CauseKind::of_error(&errno.into()),
+            Self::Parse(ParseError::Missing(_)) => CauseKind::Missing,
+            Self::Parse(_) => CauseKind::Invalid,
+        }
+    }
+
     fn describe(self, file: &str) -> String {
         match self {
             Self::Os(Errno::NOENT) => {

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use self::file::{Above, Causes, Kept, Place, Reader, Wanted};
 use super::scarce::{Activity, choose};
 use super::{Source, SourceError};
-use crate::metrics::{File, Metric, Origin};
-use crate::snapshot::{Cause, Cgroup, CgroupId, Extent, Identity, NO_LIMIT, Snapshot, Status, Values};
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::{File, Metric, NO_LIMIT, Origin};
+use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Snapshot, Status, Values};
 
 /// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
 const RETRY: u64 = 60;
@@ -124,7 +125,7 @@ impl CgroupFiles {
     /// Keeps at most `room` files open.
     pub fn new(room: usize) -> Self {
         let (above, reader) = (Above::default(), Reader::new(room));
-        let ended = Cause::new("the container has ended");
+        let ended = Cause::new(CauseKind::Exited, "the container has ended");
         Self { plans: plans(), open: HashMap::new(), above, reader, readings: 0, ended }
     }
 }
@@ -156,7 +157,7 @@ impl Source for CgroupFiles {
             self.choose();
         }
         for (id, cgroup) in &mut into.cgroups {
-            let Cgroup { identity, values, status, marks, .. } = cgroup;
+            let Cgroup { identity, values, status, tokens, .. } = cgroup;
             if *status == Status::Exited {
                 let rows = self.plans.iter().flat_map(|plan| &plan.rows);
                 rows.for_each(|(metric, rank, _)| values.miss(*metric, *rank, self.ended.clone()));
@@ -172,8 +173,8 @@ impl Source for CgroupFiles {
                     None if plan.is_served(values) => {}
                     kept => {
                         let find = || Box::new(Kept::find(at, plan, &mut self.above, identity));
-                        let mark = plan.file.mark.and_then(|mark| marks.get(mark));
-                        let wanted = Wanted { plan, place: Place::Of(identity), mark, retry };
+                        let token = plan.file.token.and_then(|token| tokens.get(token));
+                        let wanted = Wanted { plan, place: Place::Of(identity), token, retry };
                         kept.get_or_insert_with(find).read(wanted, &mut self.reader, values);
                     }
                 }
@@ -234,7 +235,8 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::snapshot::{Mark, Stamp};
+    use crate::metrics::ChangeToken;
+    use crate::snapshot::Stamp;
 
     struct Fake {
         dir: tempfile::TempDir,
@@ -268,14 +270,14 @@ mod tests {
         }
 
         fn sample_at(&mut self, mono: Duration) -> Values {
-            self.sample_marked(mono, None)
+            self.sample_with(mono, None)
         }
 
-        fn sample_marked(&mut self, mono: Duration, mark: Option<u64>) -> Values {
+        fn sample_with(&mut self, mono: Duration, token: Option<u64>) -> Values {
             let mut into = Snapshot::new(Stamp { mono, wall: SystemTime::UNIX_EPOCH });
             let cgroup = into.cgroups.entry(CgroupId(1)).or_default();
             cgroup.identity = Arc::clone(&self.identity);
-            [Mark::Memory, Mark::Io].into_iter().for_each(|which| cgroup.marks.set(which, mark));
+            [ChangeToken::Memory, ChangeToken::Io].into_iter().for_each(|which| cgroup.tokens.set(which, token));
             self.source.sample(&mut into).unwrap();
             into.cgroups.remove(&CgroupId(1)).unwrap().values
         }
@@ -311,11 +313,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_again_unless_its_mark_is_the_same() {
+    fn a_file_is_read_again_unless_its_token_is_the_same() {
         let mut fake = fake(&["v2"], &[("v2/top/own/memory.stat", "anon 1\n"), ("v2/top/own/io.stat", "")]);
-        let mut read = |anon: u64, mark| {
+        let mut read = |anon: u64, token| {
             std::fs::write(fake.dir.path().join("v2/top/own/memory.stat"), format!("anon {anon}\n")).unwrap();
-            let values = fake.sample_marked(Duration::ZERO, mark);
+            let values = fake.sample_with(Duration::ZERO, token);
             let missing = values.get(Metric::MemoryFile).unwrap().unwrap_err().to_string();
             assert_eq!(missing, "memory.stat has no `file`", "also where it is not read");
             assert_eq!(values.get(Metric::DiskReadBytes), Some(Ok(0)));

@@ -16,10 +16,11 @@ use super::cgroups::Cgroups;
 use super::objects::CONTROLLERS;
 use super::{Part, Times};
 use crate::containers::Roots;
+use crate::metrics::ChangeToken;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::Controllers as Known;
 use crate::refusal::Refusal;
-use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Mark, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Snapshot, Status};
 
 /// The v1 controllers of which the program knows something. Each has a tree of its own, or shares one.
 const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
@@ -62,7 +63,7 @@ impl Controllers {
         Ok(Self { cgroups, v1, known: HashMap::new(), rows, page: rustix::param::page_size() as u64 })
     }
 
-    /// Fills in what the passes find, and the marks.
+    /// Fills in what the passes find, and the change tokens.
     pub(super) fn sample(&mut self, times: &Times, into: &mut Snapshot) -> io::Result<()> {
         if !self.v1.is_empty() {
             self.learn(into);
@@ -72,7 +73,7 @@ impl Controllers {
             let cgroup = into.cgroups.get_mut(&id);
             if let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) {
                 fill(cgroup, rows, &known(found, kind, page));
-                mark(cgroup, found, times.total(id));
+                set_tokens(cgroup, found, times.total(id));
             }
         };
         for found in self.cgroups.pass(0)? {
@@ -123,21 +124,21 @@ fn fill(cgroup: &mut Cgroup, rows: &Rows<fn(&Known) -> Option<u64>>, known: &Kno
 }
 
 /// Statistics that have moved away and back again were moved by a process: its CPU time tells.
-fn mark(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
+fn set_tokens(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
     if let (Some(statistics), Some(total)) = (some(found.statistics), total) {
-        cgroup.marks.set(Mark::Memory, Some(mixed(statistics, total)));
+        cgroup.tokens.set(ChangeToken::Memory, Some(mixed(statistics, total)));
     }
     if found.first_device == 0 {
-        cgroup.marks.set(Mark::Io, Some(0));
+        cgroup.tokens.set(ChangeToken::Io, Some(0));
     }
     // In another tree another controller is known.
-    for (which, mark) in [
-        (Mark::MemoryLimit, some(found.pages_limit)),
-        (Mark::TasksLimit, some(found.tasks_limit)),
-        (Mark::Quota, some(found.period).map(|period| mixed(found.quota, period))),
+    for (which, token) in [
+        (ChangeToken::MemoryLimit, some(found.pages_limit)),
+        (ChangeToken::TasksLimit, some(found.tasks_limit)),
+        (ChangeToken::Quota, some(found.period).map(|period| mixed(found.quota, period))),
     ] {
-        if mark.is_some() {
-            cgroup.marks.set(which, mark);
+        if token.is_some() {
+            cgroup.tokens.set(which, token);
         }
     }
 }
@@ -213,8 +214,8 @@ mod tests {
     fn memory_has_the_same_mark_only_while_nothing_moves_and_nobody_ran() {
         let of = |statistics, total| {
             let mut cgroup = Cgroup::default();
-            mark(&mut cgroup, &Found { statistics, ..NOTHING }, total);
-            cgroup.marks.get(Mark::Memory)
+            set_tokens(&mut cgroup, &Found { statistics, ..NOTHING }, total);
+            cgroup.tokens.get(ChangeToken::Memory)
         };
         assert_eq!(of(1, Some(2)), of(1, Some(2)));
         assert!(of(1, Some(2)) != of(1, Some(3)) && of(1, Some(2)) != of(2, Some(2)));
@@ -225,8 +226,9 @@ mod tests {
     fn limits_have_marks_of_their_own_and_a_tree_without_them_changes_none() {
         let mut cgroup = Cgroup::default();
         let mut of = |found: Found| {
-            mark(&mut cgroup, &found, None);
-            [Mark::MemoryLimit, Mark::TasksLimit, Mark::Quota].map(|which| cgroup.marks.get(which))
+            set_tokens(&mut cgroup, &found, None);
+            [ChangeToken::MemoryLimit, ChangeToken::TasksLimit, ChangeToken::Quota]
+                .map(|which| cgroup.tokens.get(which))
         };
         assert_eq!(of(NOTHING), [None; 3]);
         assert_eq!(of(Found { pages_limit: 7, ..NOTHING }), [Some(7), None, None]);
@@ -240,8 +242,8 @@ mod tests {
     fn io_has_a_mark_only_while_there_was_none() {
         let of = |first_device| {
             let mut cgroup = Cgroup::default();
-            mark(&mut cgroup, &Found { first_device, ..NOTHING }, None);
-            cgroup.marks.get(Mark::Io)
+            set_tokens(&mut cgroup, &Found { first_device, ..NOTHING }, None);
+            cgroup.tokens.get(ChangeToken::Io)
         };
         assert_eq!((of(0), of(0xffff_8880_0000_0000), of(UNKNOWN)), (Some(0), None, None));
     }

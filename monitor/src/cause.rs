@@ -1,0 +1,137 @@
+//! Why a number is absent: a kind that code decides by, and words for an operator.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// The words of [`CauseKind::NoLimit`], under which readers of the JSON know it.
+const NO_LIMIT_SET: &str = "no limit is set";
+
+/// Kinds of causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CauseKind {
+    /// A limit that nobody has set.
+    NoLimit,
+    /// A rate needs a second reading.
+    FirstReading,
+    /// A measurement that takes longer than a reading has not finished yet.
+    Pending,
+    /// A setting switches it off.
+    Disabled,
+    /// It does not exist for a container of this sort.
+    NotApplicable,
+    /// No source on this host reads it.
+    NoSource,
+    /// An eBPF program that it takes is not attached.
+    NotAttached,
+    /// The eBPF programs have missed events, so that a sum would be too small.
+    LostEvents,
+    /// A file, or a line of it, is not there.
+    Missing,
+    /// This kernel does not have it, or has it switched off.
+    Unsupported,
+    /// The kernel denies access.
+    Denied,
+    /// The container, or its process, has exited.
+    Exited,
+    /// What was read contradicts itself, or is not in the expected format.
+    Invalid,
+    /// Reading failed for another reason.
+    Failed,
+    /// Known by its words only: another agent has written it.
+    Unknown,
+}
+
+/// Why a number is absent. Made once when the reason appears, then shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(Arc<Inner>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Inner {
+    kind: CauseKind,
+    text: String,
+    is_plain: bool,
+}
+
+impl Cause {
+    /// A cause with the words that an operator sees.
+    pub fn new(kind: CauseKind, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+        Self(Arc::new(Inner { kind, text, is_plain }))
+    }
+
+    /// An error of the operating system about `what`.
+    pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
+        Self::new(CauseKind::of_error(error), format!("{what}: {error}"))
+    }
+
+    /// A limit that nobody has set.
+    pub fn no_limit() -> Self {
+        Self::new(CauseKind::NoLimit, NO_LIMIT_SET)
+    }
+
+    /// A cause out of a report that an agent has written, which holds the words only.
+    pub fn written(text: &str) -> Self {
+        Self::new(if text == NO_LIMIT_SET { CauseKind::NoLimit } else { CauseKind::Unknown }, text)
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> CauseKind {
+        self.0.kind
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// True if JSON has the words without escapes.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.is_plain
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl CauseKind {
+    /// The kind of an error of the operating system.
+    pub fn of_error(error: &io::Error) -> Self {
+        match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+            Some(rustix::io::Errno::NODEV | rustix::io::Errno::SRCH) => return Self::Exited,
+            _ => {}
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            io::ErrorKind::Unsupported => Self::Unsupported,
+            _ => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_operating_system_has_a_kind() {
+        let kind = |errno: rustix::io::Errno| CauseKind::of_error(&errno.into());
+        assert_eq!(kind(rustix::io::Errno::NOENT), CauseKind::Missing);
+        assert_eq!(kind(rustix::io::Errno::ACCESS), CauseKind::Denied);
+        assert_eq!(kind(rustix::io::Errno::PERM), CauseKind::Denied);
+        assert_eq!(kind(rustix::io::Errno::OPNOTSUPP), CauseKind::Unsupported);
+        assert_eq!(kind(rustix::io::Errno::NODEV), CauseKind::Exited);
+        assert_eq!(kind(rustix::io::Errno::IO), CauseKind::Failed);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_set_is_known_by_the_words_that_an_agent_has_written() {
+        assert_eq!(Cause::written(Cause::no_limit().as_str()), Cause::no_limit());
+        assert_eq!(Cause::written("memory.max: Permission denied").kind(), CauseKind::Unknown);
+    }
+}
