@@ -13,6 +13,15 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// Settings of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// The address to listen on.
+    pub address: Address,
+    /// The file that holds the token clients must send, if one is required.
+    pub token_file: Option<PathBuf>,
+}
+
 impl Address {
     /// Reads `ADDR:PORT`, `localhost:PORT` or `unix:PATH`.
     ///

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::numbers::scale;
 use super::packed::{ABSENT, Row};
-use super::shown::scale;
 use crate::metrics::{Kind, Metric};
 use crate::sinks::wire::Shape;
 

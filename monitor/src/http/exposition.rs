@@ -17,49 +17,15 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::server::AgentState;
-use super::shown::{Shown, Tick};
+use super::about::AgentState;
+use super::frame::Frame;
+use super::text_format::TextFormat;
+use super::view::ContainerView;
 use crate::metrics::{Kind, Metric, Shown as Place, Unit};
 use crate::sinks::wire::Shape;
 
 /// What our own names begin with.
 const PREFIX: &str = "system_monitor_";
-
-/// The form of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-    /// Prometheus' own, version 0.0.4.
-    Prometheus,
-}
-
-impl Form {
-    /// The form that a client likes best, as its `Accept` says (RFC 9110, 12.5.1).
-    pub(super) fn wanted(accept: &str) -> Self {
-        let weight = |kind: &str| {
-            let named = accept
-                .split(',')
-                .filter(|range| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(kind)));
-            named.map(quality).fold(0.0, f64::max)
-        };
-        let open = weight("application/openmetrics-text");
-        if open > 0.0 && open >= weight("text/plain") { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
-    /// Its media type.
-    pub(super) fn kind(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-}
-
-fn quality(range: &str) -> f64 {
-    let said = range.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("q="));
-    said.map_or(1.0, |said| said.trim().parse().unwrap_or(0.0))
-}
 
 /// One metric family of the containers.
 struct Family {
@@ -80,7 +46,7 @@ enum Value {
 }
 
 /// A sample out of a container and the time at which it was read.
-type Compute = fn(&Shown, SystemTime) -> Option<f64>;
+type Compute = fn(&ContainerView, SystemTime) -> Option<f64>;
 
 /// cAdvisor's names for our rows, with what our unit is divided by to be theirs.
 const NAMES: &[(&str, Metric, f64)] = &[
@@ -122,18 +88,18 @@ const COMPUTED: &[(&str, &str, Compute)] = &[
     (
         "container_spec_cpu_quota",
         "The tightest CPU quota on the way to the root, in microseconds of each period.",
-        |shown, _| Some(real(shown.number(Metric::CpuLimit)?) * PERIOD),
+        |view, _| Some(real(view.number(Metric::CpuLimit)?) * PERIOD),
     ),
-    ("container_spec_cpu_period", "The period of that quota, in microseconds.", |shown, _| {
-        shown.number(Metric::CpuLimit).map(|_| PERIOD)
+    ("container_spec_cpu_period", "The period of that quota, in microseconds.", |view, _| {
+        view.number(Metric::CpuLimit).map(|_| PERIOD)
     }),
-    ("container_fs_inodes_free", "Inodes that are left on the filesystem of the container's root.", |shown, _| {
-        Some((real(shown.number(Metric::InodesTotal)?) - real(shown.number(Metric::InodesUsed)?)).max(0.0))
+    ("container_fs_inodes_free", "Inodes that are left on the filesystem of the container's root.", |view, _| {
+        Some((real(view.number(Metric::InodesTotal)?) - real(view.number(Metric::InodesUsed)?)).max(0.0))
     }),
     (
         "container_start_time_seconds",
         "When the container's first process started, seconds since 1970.",
-        |shown, taken| Some(seconds(taken).floor() - real(shown.number(Metric::Uptime)?)),
+        |view, taken| Some(seconds(taken).floor() - real(view.number(Metric::Uptime)?)),
     ),
     ("container_last_seen", "When the container was read, seconds since 1970.", |_, taken| {
         Some(seconds(taken).floor())
@@ -182,7 +148,7 @@ fn families() -> Vec<Family> {
     rows.chain(computed).collect()
 }
 
-/// Whether a row has a name of ours: what is shown and is no rate.
+/// Whether a row has a name of ours: what is view and is no rate.
 fn is_ours(metric: Metric) -> bool {
     let spec = metric.spec();
     let is_rate = matches!(spec.unit, Unit::PerSecond | Unit::BytesPerSecond);
@@ -212,22 +178,22 @@ fn seconds(wall: SystemTime) -> f64 {
     wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// The text of a tick.
-pub(super) fn encode(tick: Arc<Tick>, agent: AgentState, form: Form) -> Bytes {
+/// Encodes a frame.
+pub(super) fn encode(frame: Arc<Frame>, agent: AgentState, format: TextFormat) -> Bytes {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition { tick, agent }));
+    registry.register_collector(Box::new(Exposition { frame, agent }));
     let mut text = String::new();
     // Writing to a text cannot fail.
-    _ = match form {
-        Form::OpenMetrics => text::encode(&mut text, &registry),
-        Form::Prometheus => prometheus_text::encode(&mut text, &registry),
+    _ = match format {
+        TextFormat::OpenMetrics => text::encode(&mut text, &registry),
+        TextFormat::Prometheus => prometheus_text::encode(&mut text, &registry),
     };
     text.into()
 }
 
 #[derive(Debug)]
 struct Exposition {
-    tick: Arc<Tick>,
+    frame: Arc<Frame>,
     agent: AgentState,
 }
 
@@ -246,20 +212,20 @@ impl Collector for Exposition {
 
 impl Exposition {
     /// What has ended, or is silent, is not told of.
-    fn present(&self) -> impl DoubleEndedIterator<Item = &Shown> {
-        self.tick.containers.iter().filter(|shown| !["exited", "unknown"].contains(&shown.status()))
+    fn present(&self) -> impl DoubleEndedIterator<Item = &ContainerView> {
+        self.frame.containers.iter().filter(|view| !["exited", "unknown"].contains(&view.status()))
     }
 
     /// A family has a head even when nothing is in it: who writes a query sees that the name is right.
     fn family(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(&family.name, &family.help, None, kind(family.kind))?;
-        for shown in self.present() {
+        for view in self.present() {
             let value = match family.value {
-                Value::Number(metric, divisor) => shown.number(metric).map(|number| real(number) / divisor),
-                Value::Computed(compute) => compute(shown, self.tick.taken),
+                Value::Number(metric, divisor) => view.number(metric).map(|number| real(number) / divisor),
+                Value::Computed(compute) => compute(view, self.frame.taken),
             };
             if let Some(value) = value {
-                let labels = Labels { shown, more: family.label.as_slice() };
+                let labels = Labels { view, more: family.label.as_slice() };
                 sample(encoder.encode_family(&labels)?, family.kind, value)?;
             }
         }
@@ -271,13 +237,13 @@ impl Exposition {
         let name = format!("{PREFIX}container_status");
         let help = "What a container is doing, where it runs and by what: always 1, the rest is in the labels.";
         let mut encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-        for shown in self.present() {
+        for view in self.present() {
             let more = [
-                ("status", shown.status()),
-                ("runtime", shown.runtime().unwrap_or_default()),
-                ("container_id", shown.container_id().unwrap_or_default()),
+                ("status", view.status()),
+                ("runtime", view.runtime().unwrap_or_default()),
+                ("container_id", view.container_id().unwrap_or_default()),
             ];
-            encoder.encode_family(&Labels { shown, more: &more })?.encode_gauge(&1)?;
+            encoder.encode_family(&Labels { view, more: &more })?.encode_gauge(&1)?;
         }
         Ok(())
     }
@@ -285,11 +251,8 @@ impl Exposition {
     /// A number of each machine, told by the first of its containers.
     fn machine(&self, name: &str, metric: Metric, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(name, metric.spec().help, None, kind(metric.spec().kind))?;
-        let machines: BTreeMap<Option<&str>, f64> = self
-            .present()
-            .rev()
-            .filter_map(|shown| Some((shown.foreign_host(), real(shown.number(metric)?))))
-            .collect();
+        let machines: BTreeMap<Option<&str>, f64> =
+            self.present().rev().filter_map(|view| Some((view.foreign_host(), real(view.number(metric)?)))).collect();
         for (host, value) in machines {
             sample(encoder.encode_family(&Host(host))?, metric.spec().kind, value)?;
         }
@@ -311,10 +274,10 @@ impl Exposition {
             "last_reading_timestamp_seconds",
             "When the latest reading began, seconds since 1970.",
             &[],
-            seconds(self.tick.taken),
+            seconds(self.frame.taken),
         )?;
         gauge("interval_seconds", "Time between two readings, as it is set.", &[], self.agent.interval_seconds)?;
-        if let Some(cost) = self.tick.cost {
+        if let Some(cost) = self.frame.cost {
             gauge("reading_seconds", "What the latest reading took.", &[], cost.as_secs_f64())?;
         }
         let name = format!("{PREFIX}program_attached");
@@ -356,7 +319,7 @@ impl EncodeLabelSet for Host<'_> {
 /// The labels of a container, as cAdvisor has them; those of Kubernetes as the kubelet adds them.
 #[derive(Debug)]
 struct Labels<'a> {
-    shown: &'a Shown,
+    view: &'a ContainerView,
     more: &'a [(&'static str, &'a str)],
 }
 
@@ -369,15 +332,15 @@ const KUBERNETES: &[(&str, &str)] = &[
 
 impl EncodeLabelSet for Labels<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        let shown = self.shown;
+        let view = self.view;
         let own = [
-            ("id", shown.cgroup()),
+            ("id", view.cgroup()),
             // The machine itself has no name there, so that a sum over all names counts nothing twice.
-            ("name", Some(shown.name()).filter(|_| !shown.is_machine())),
-            ("image", shown.image()),
-            ("host", shown.foreign_host()),
+            ("name", Some(view.name()).filter(|_| !view.is_machine())),
+            ("image", view.image()),
+            ("host", view.foreign_host()),
         ];
-        let kubernetes = KUBERNETES.iter().map(|(label, key)| (*label, shown.label(key)));
+        let kubernetes = KUBERNETES.iter().map(|(label, key)| (*label, view.label(key)));
         let more = self.more.iter().map(|(label, value)| (*label, Some(*value)));
         for (label, value) in own.into_iter().chain(kubernetes).chain(more) {
             // An empty label is none.
@@ -398,7 +361,7 @@ mod tests {
     use crate::report::Report;
     use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
 
-    fn text(name: &str, form: Form) -> String {
+    fn text(name: &str, format: TextFormat) -> String {
         let mut now =
             Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1000) });
         now.host.values.put(Metric::MachineCpus, 0, 4);
@@ -425,13 +388,13 @@ mod tests {
         ] {
             cgroup.values.put(metric, 0, value);
         }
-        let tick = Arc::new(Tick::reported(&Arc::new(Report::new(None, &now, Duration::from_millis(2)))));
-        String::from_utf8(encode(tick, AgentState::default(), form).to_vec()).unwrap()
+        let frame = Arc::new(Frame::reported(&Arc::new(Report::new(None, &now, Duration::from_millis(2)))));
+        String::from_utf8(encode(frame, AgentState::default(), format).to_vec()).unwrap()
     }
 
     #[test]
     fn numbers_have_cadvisors_names_labels_and_units() {
-        let text = text("web", Form::Prometheus);
+        let text = text("web", TextFormat::Prometheus);
         let labels = r#"id="/docker/1",name="web",image="nginx:1",container="c",pod="p",namespace="n""#;
         for line in [
             format!("container_cpu_usage_seconds_total{{{labels},cpu=\"total\"}} 1.5"),
@@ -452,20 +415,20 @@ mod tests {
 
     #[test]
     fn both_forms_tell_the_same_and_only_one_has_an_end() {
-        let samples = |form| {
-            text("web", form).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+        let samples = |format| {
+            text("web", format).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(samples(Form::Prometheus), samples(Form::OpenMetrics));
-        assert!(text("web", Form::OpenMetrics).ends_with("\n# EOF\n"));
-        assert!(text("web", Form::OpenMetrics).contains("# TYPE container_cpu_usage_seconds counter\n"));
-        assert!(!text("web", Form::Prometheus).contains("EOF"));
+        assert_eq!(samples(TextFormat::Prometheus), samples(TextFormat::OpenMetrics));
+        assert!(text("web", TextFormat::OpenMetrics).ends_with("\n# EOF\n"));
+        assert!(text("web", TextFormat::OpenMetrics).contains("# TYPE container_cpu_usage_seconds counter\n"));
+        assert!(!text("web", TextFormat::Prometheus).contains("EOF"));
     }
 
     #[test]
     fn a_hostile_name_stays_within_its_quotes() {
         let hostile = "a\"} 1\nevil_total{x=\"\\\n\r\u{1b}[2J<script>";
-        for form in [Form::Prometheus, Form::OpenMetrics] {
-            let text = text(hostile, form);
+        for format in [TextFormat::Prometheus, TextFormat::OpenMetrics] {
+            let text = text(hostile, format);
             assert!(text.contains(r#"name="a\"} 1\nevil_total{x=\"\\\n"#), "{text}");
             assert!(text.lines().all(|line| !line.starts_with("evil")), "{text}");
             let names: BTreeSet<&str> = text
@@ -491,22 +454,5 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
         assert!(NAMES.iter().all(|(name, ..)| names.iter().any(|known| known == name)));
-    }
-
-    #[test]
-    fn the_form_is_what_the_client_likes_best() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
-        for (accept, form) in [
-            (prometheus, Form::OpenMetrics),
-            ("", Form::Prometheus),
-            ("*/*", Form::Prometheus),
-            ("text/plain", Form::Prometheus),
-            ("Application/OpenMetrics-Text", Form::OpenMetrics),
-            ("application/openmetrics-text;q=0.1, text/plain", Form::Prometheus),
-            ("application/openmetrics-text;q=0", Form::Prometheus),
-            ("application/openmetrics-text;q=x", Form::Prometheus),
-        ] {
-            assert_eq!(Form::wanted(accept), form, "{accept}");
-        }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::memory::Entry;
+use super::frame::Frame;
+use super::log_entry::LogEntry;
 use super::server::Server;
-use super::shown::Tick;
 use crate::events::is_heartbeat;
 use crate::sinks::Voice;
 use crate::sinks::valkey::ValkeyOptions;
@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const ENTRIES: usize = 20;
 
 /// Looks and shows; does not end.
-pub(super) async fn feed(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
+pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
     let mut voice = Voice::default();
     let mut fleet = Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new() };
     loop {
@@ -55,9 +55,9 @@ async fn watch(
     loop {
         ticks.tick().await;
         let now = server.now();
-        let tick = Tick::stored(now, fleet.look(&mut store, now.wall).await?);
+        let frame = Frame::stored(now, fleet.look(&mut store, now.wall).await?);
         let happened = fleet.happened(&mut store).await?;
-        server.show(tick, None);
+        server.show(frame, None);
         server.tell(happened);
     }
 }
@@ -84,7 +84,7 @@ impl Fleet {
     }
 
     /// What agents have said since the last look, but for their heartbeats.
-    async fn happened(&mut self, store: &mut Store) -> Result<Vec<(String, Entry)>, StoreError> {
+    async fn happened(&mut self, store: &mut Store) -> Result<Vec<(String, LogEntry)>, StoreError> {
         let names: Vec<&str> = self.known.keys().map(String::as_str).collect();
         let mut happened = Vec::new();
         self.told.retain(|name, _| self.known.contains_key(name));
@@ -94,7 +94,7 @@ impl Fleet {
                 if entry.at > *told {
                     *told = entry.at;
                     if !is_heartbeat(&entry.event.message) {
-                        happened.push(((*name).to_owned(), Entry::from(entry)));
+                        happened.push(((*name).to_owned(), LogEntry::from(entry)));
                     }
                 }
             }

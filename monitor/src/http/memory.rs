@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::chart::{Chart, Columns, merge, packed};
+use super::frame::Frame;
+use super::log_entry::LogEntry;
+use super::numbers::millis;
 use super::packed::{ABSENT, Packed, Row};
-use super::shown::{Tick, millis};
-use crate::events;
 use crate::metrics::Metric;
 use crate::sinks::wire;
 
@@ -20,22 +21,6 @@ pub(super) const BOUND: usize = 12 << 20;
 const LENGTH: Duration = Duration::from_secs(3600);
 /// So many log entries of a container are remembered.
 const ENTRIES: usize = 50;
-/// A log entry.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Entry {
-    /// Milliseconds since 1970.
-    pub(super) time: u64,
-    /// `INFO`, `WARN` or `ERROR`.
-    pub(super) level: &'static str,
-    /// What happened.
-    pub(super) message: String,
-}
-
-impl From<events::Entry> for Entry {
-    fn from(entry: events::Entry) -> Self {
-        Self { time: millis(entry.at), level: entry.event.level.as_str(), message: entry.event.message }
-    }
-}
 
 /// What is remembered.
 #[derive(Debug)]
@@ -54,9 +39,9 @@ struct Remembered {
     pending: Option<(Row, u32)>,
     /// When its latest report was made.
     latest: u64,
-    /// When it was last among those that are shown.
+    /// When it was last among those that are view.
     seen: u64,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LogEntry>,
 }
 
 impl Memory {
@@ -67,9 +52,9 @@ impl Memory {
     }
 
     /// Takes note of a tick, and forgets what is too old or too much.
-    pub(super) fn record(&mut self, tick: &Tick) {
-        self.add(tick);
-        let now = millis(tick.taken);
+    pub(super) fn record(&mut self, frame: &Frame) {
+        self.add(frame);
+        let now = millis(frame.taken);
         let oldest = now.saturating_sub(u64::try_from(LENGTH.as_millis()).unwrap_or(u64::MAX));
         self.containers.retain(|_, remembered| {
             remembered.past.forget(oldest);
@@ -79,22 +64,22 @@ impl Memory {
     }
 
     /// Takes note of some containers between two ticks.
-    pub(super) fn add(&mut self, tick: &Tick) {
-        let seen = millis(tick.taken);
-        for shown in &tick.containers {
-            let remembered = remembered(&mut self.containers, shown.name(), self.metrics.len());
+    pub(super) fn add(&mut self, frame: &Frame) {
+        let seen = millis(frame.taken);
+        for view in &frame.containers {
+            let remembered = remembered(&mut self.containers, view.name(), self.metrics.len());
             remembered.seen = seen;
-            let taken = shown.taken().map_or(seen, millis);
+            let taken = view.taken().map_or(seen, millis);
             // A fleet's report may have been seen before.
             if taken != remembered.latest {
-                let row = self.metrics.iter().map(|metric| packed(shown.number(*metric), *metric)).collect();
+                let row = self.metrics.iter().map(|metric| packed(view.number(*metric), *metric)).collect();
                 remembered.take(taken, row, self.stride, &self.metrics);
             }
         }
     }
 
     /// Takes note of a log entry.
-    pub(super) fn note(&mut self, name: &str, entry: Entry) {
+    pub(super) fn note(&mut self, name: &str, entry: LogEntry) {
         let remembered = remembered(&mut self.containers, name, self.metrics.len());
         remembered.seen = remembered.seen.max(entry.time);
         remembered.entries.push_back(entry);
@@ -117,7 +102,7 @@ impl Memory {
     }
 
     /// The log entries of a container, oldest first; `None` when it is not known.
-    pub(super) fn entries(&self, name: &str) -> Option<Vec<Entry>> {
+    pub(super) fn entries(&self, name: &str) -> Option<Vec<LogEntry>> {
         Some(self.containers.get(name)?.entries.iter().cloned().collect())
     }
 
@@ -186,7 +171,7 @@ impl Remembered {
     }
 
     fn size(&self) -> usize {
-        let texts = self.entries.iter().map(|entry| size_of::<Entry>() + entry.message.len());
+        let texts = self.entries.iter().map(|entry| size_of::<LogEntry>() + entry.message.len());
         let pending = self.pending.as_ref().map_or(0, |(row, _)| size_of_val(&**row));
         size_of::<Self>() + self.past.size() + pending + texts.sum::<usize>()
     }
@@ -205,7 +190,7 @@ mod tests {
     const START: u64 = 1_700_000_000;
 
     /// A tick in which every container has as much memory as `memory` says, and twice as many received bytes.
-    fn tick(second: u64, containers: u64, memory: impl Fn(u64) -> u64) -> Tick {
+    fn tick(second: u64, containers: u64, memory: impl Fn(u64) -> u64) -> Frame {
         let mono = Duration::from_secs(second);
         let mut now = Snapshot::new(Stamp { mono, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(START) + mono });
         for id in 0..containers {
@@ -214,7 +199,7 @@ mod tests {
             cgroup.values.put(Metric::MemoryUsage, 0, memory(id));
             cgroup.values.put(Metric::NetworkRxBytes, 0, memory(id) * 2);
         }
-        Tick::reported(&Arc::new(Report::new(None, &now, Duration::ZERO)))
+        Frame::reported(&Arc::new(Report::new(None, &now, Duration::ZERO)))
     }
 
     fn wholes(columns: &Columns, metric: Metric) -> Vec<u64> {
@@ -287,7 +272,7 @@ mod tests {
     fn only_the_newest_log_entries_stay() {
         let mut memory = Memory::new(BOUND);
         for time in 0..200 {
-            memory.note("web", Entry { time, level: "WARN", message: "x".to_owned() });
+            memory.note("web", LogEntry { time, level: "WARN", message: "x".to_owned() });
         }
         let entries = memory.entries("web").unwrap();
         assert_eq!((entries.len(), entries[0].time), (ENTRIES, 150));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shown::scale;
+use super::numbers::scale;
 use crate::sinks::wire;
 
 /// All but the numbers.

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 use super::chart::{Chart, Columns, packed};
-use super::memory::Entry;
-use super::shown::{millis, written};
+use super::log_entry::LogEntry;
+use super::numbers::millis;
+use super::view::written;
 use crate::metrics::Metric;
 use crate::sinks::valkey::ValkeyOptions;
 use crate::store::{Store, StoreError};
@@ -49,8 +50,8 @@ impl Past {
     }
 
     /// The newest log entries of a container, oldest first.
-    pub(super) async fn log(&self, name: &str, count: usize) -> Result<Vec<Entry>, StoreError> {
-        self.ask(async |store| Ok(store.log(name, count).await?.into_iter().map(Entry::from).collect())).await
+    pub(super) async fn log(&self, name: &str, count: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.ask(async |store| Ok(store.log(name, count).await?.into_iter().map(LogEntry::from).collect())).await
     }
 
     /// Asks, connecting first where there is no connection. One that fails is not used again.

@@ -12,10 +12,11 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use hyper::{StatusCode, Uri};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::exposition::Form;
+use super::frame::Frame;
+use super::numbers;
 use super::problem::Problem;
 use super::server::Server;
-use super::shown::{self, Tick};
+use super::text_format::TextFormat;
 use super::{assets, openapi};
 use crate::metrics::{Kind, Metric};
 use crate::sinks::wire;
@@ -87,24 +88,25 @@ fn unavailable(reason: String) -> Problem {
 
 async fn exposition(State(server): Shared, headers: HeaderMap) -> Answer {
     let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let form = Form::wanted(&accept.join(","));
-    let text = server.exposition(form).map_err(unavailable)?;
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(form.kind())), (VARY, HeaderValue::from_static("Accept"))];
+    let format = TextFormat::negotiate(&accept.join(","));
+    let text = server.exposition(format).map_err(unavailable)?;
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static(format.media_type())), (VARY, HeaderValue::from_static("Accept"))];
     Ok((headers, text).into_response())
 }
 
-/// The reports of a tick, one by one.
-struct Containers<'a>(Option<&'a Tick>);
+/// The reports of a frame, one by one.
+struct Containers<'a>(Option<&'a Frame>);
 
 impl Serialize for Containers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // What is several agents' has no time and no host of its own.
-        let own = self.0.filter(|tick| tick.host.is_some());
+        let own = self.0.filter(|frame| frame.host.is_some());
         let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("host", &own.and_then(|tick| tick.host.as_deref()))?;
-        map.serialize_entry("taken", &own.map(|tick| wire::timestamp(tick.taken)))?;
-        map.serialize_entry("interval_seconds", &own.and_then(|tick| tick.interval).map(wire::seconds))?;
-        map.serialize_entry("containers", &self.0.map_or(&[][..], |tick| &tick.containers))?;
+        map.serialize_entry("host", &own.and_then(|frame| frame.host.as_deref()))?;
+        map.serialize_entry("taken", &own.map(|frame| wire::timestamp(frame.taken)))?;
+        map.serialize_entry("interval_seconds", &own.and_then(|frame| frame.interval).map(wire::seconds))?;
+        map.serialize_entry("containers", &self.0.map_or(&[][..], |frame| &frame.containers))?;
         map.end()
     }
 }
@@ -115,8 +117,8 @@ async fn containers(State(server): Shared) -> Response {
 
 async fn container(State(server): Shared, name: Named) -> Answer {
     let name = named(name)?;
-    let tick = server.latest();
-    tick.as_ref().and_then(|tick| tick.find(&name)).map(json).ok_or_else(|| unknown(&name))
+    let frame = server.latest();
+    frame.as_ref().and_then(|frame| frame.find(&name)).map(json).ok_or_else(|| unknown(&name))
 }
 
 async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
@@ -127,7 +129,7 @@ async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
         match key.as_str() {
             "metric" => {
                 for part in value.split(',') {
-                    metrics.push(shown::field(part).ok_or_else(|| {
+                    metrics.push(numbers::field(part).ok_or_else(|| {
                         Problem::bad_request(format!("no number is called {part:?}; /api/v1/metrics lists them"))
                     })?);
                 }
@@ -137,7 +139,7 @@ async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
         }
     }
     if metrics.is_empty() {
-        metrics = shown::contract().collect();
+        metrics = numbers::contract().collect();
     }
     metrics.dedup();
     server.history(&name, &metrics, since).await?.map(|past| json(&past)).ok_or_else(|| unknown(&name))

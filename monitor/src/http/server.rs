@@ -1,6 +1,5 @@
-//! What all connections share: the latest tick, the memory, and who may ask.
+//! What all connections share: the latest frame, the memory, and who may ask.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -9,44 +8,34 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use super::about::{About, AgentState, ProgramStatus};
 use super::chart::Columns;
-use super::exposition::{self, Form};
+use super::exposition;
+use super::frame::Frame;
 use super::guard::Guard;
-use super::memory::{BOUND, Entry, Memory};
+use super::log_entry::LogEntry;
+use super::memory::{BOUND, Memory};
+use super::numbers::millis;
 use super::past::Past;
 use super::problem::Problem;
-use super::shown::{Tick, millis};
 use super::stream::{self, News};
+use super::text_format::TextFormat;
 use crate::events::is_heartbeat;
 use crate::metrics::Metric;
 use crate::sinks::wire;
 use crate::snapshot::{Scope, Stamp};
-use crate::sources::bpf::{ProgramState, State};
 
 /// So many event streams may be open.
 const STREAMS: usize = 256;
 /// So many log entries wait for a client that reads slowly; it misses those before.
 const WAITING: usize = 256;
-/// The loop is alive while the last tick is not older than so many intervals.
+/// The loop is alive while the last frame is not older than so many intervals.
 const INTERVALS: u32 = 3;
 
 /// So many log entries are looked through for the events of a chart.
 const MOST_EVENTS: usize = 1000;
 /// Why there is nothing to show at first.
 const NOTHING: &str = "nothing has been read yet";
-
-/// What the server says of the agent, and does not change.
-#[derive(Clone, Debug)]
-pub struct About {
-    /// What is watched; `None` for a fleet.
-    pub scope: Option<Scope>,
-    /// Time between two reports.
-    pub interval: Duration,
-    /// What became of the eBPF programs.
-    pub programs: Vec<ProgramState>,
-    /// Where reports go, or come from: kind and address.
-    pub sinks: BTreeMap<&'static str, String>,
-}
 
 /// How the one who reads is.
 #[derive(Debug)]
@@ -64,7 +53,7 @@ pub(super) struct Server {
     about: About,
     clock: fn() -> Stamp,
     started: Stamp,
-    latest: watch::Sender<Option<Arc<Tick>>>,
+    latest: watch::Sender<Option<Arc<Frame>>>,
     entries: broadcast::Sender<Bytes>,
     memory: Mutex<Memory>,
     past: Option<Past>,
@@ -88,20 +77,20 @@ impl Server {
         }
     }
 
-    /// Shows a tick, and says why reports do not get to where they shall.
-    pub(super) fn show(&self, tick: Tick, trouble: Option<String>) {
-        self.memory().record(&tick);
+    /// Shows a frame, and says why reports do not get to where they shall.
+    pub(super) fn show(&self, frame: Frame, trouble: Option<String>) {
+        self.memory().record(&frame);
         *Self::lock(&self.health) = Health { beat: self.now().mono, trouble };
-        self.latest.send_replace(Some(Arc::new(tick)));
+        self.latest.send_replace(Some(Arc::new(frame)));
     }
 
-    /// Remembers what is no tick of its own: containers that ended since the latest.
-    pub(super) fn remember(&self, tick: &Tick) {
-        self.memory().add(tick);
+    /// Remembers what is no frame of its own: containers that ended since the latest.
+    pub(super) fn remember(&self, frame: &Frame) {
+        self.memory().add(frame);
     }
 
     /// Tells what happened to which container.
-    pub(super) fn tell(&self, happened: Vec<(String, Entry)>) {
+    pub(super) fn tell(&self, happened: Vec<(String, LogEntry)>) {
         for (name, entry) in happened {
             if self.entries.receiver_count() > 0 {
                 // A client may just have gone.
@@ -124,7 +113,7 @@ impl Server {
         (self.clock)()
     }
 
-    pub(super) fn latest(&self) -> Option<Arc<Tick>> {
+    pub(super) fn latest(&self) -> Option<Arc<Frame>> {
         self.latest.borrow().clone()
     }
 
@@ -156,10 +145,10 @@ impl Server {
     }
 
     /// The text of `/metrics`. Numbers that are no longer true are not told.
-    pub(super) fn exposition(&self, form: Form) -> Result<Bytes, String> {
+    pub(super) fn exposition(&self, format: TextFormat) -> Result<Bytes, String> {
         self.alive()?;
-        let tick = self.latest().ok_or_else(|| NOTHING.to_owned())?;
-        Ok(tick.text(form, || exposition::encode(Arc::clone(&tick), self.about(), form)))
+        let frame = self.latest().ok_or_else(|| NOTHING.to_owned())?;
+        Ok(frame.text(format, || exposition::encode(Arc::clone(&frame), self.about(), format)))
     }
 
     /// The numbers of a container since a time, with what happened meanwhile: from whoever remembers further back.
@@ -228,17 +217,17 @@ impl Server {
 
     /// The agent's own state.
     pub(super) fn about(&self) -> AgentState {
-        let tick = self.latest();
-        let tick = tick.as_deref();
+        let frame = self.latest();
+        let frame = frame.as_deref();
         AgentState {
             version: env!("CARGO_PKG_VERSION"),
-            host: tick.and_then(|tick| tick.host.clone()),
+            host: frame.and_then(|frame| frame.host.clone()),
             scope: self.about.scope.map(Scope::as_str),
             interval_seconds: self.about.interval.as_secs_f64(),
             started: wire::timestamp(self.started.wall),
-            collect_micros: tick.and_then(|tick| tick.cost).map(|cost| cost.as_micros()),
-            containers: tick.map_or(0, |tick| tick.containers.len()),
-            programs: self.about.programs.iter().map(Program::from).collect(),
+            collect_micros: frame.and_then(|frame| frame.cost).map(|cost| cost.as_micros()),
+            containers: frame.map_or(0, |frame| frame.containers.len()),
+            programs: self.about.programs.iter().map(ProgramStatus::from).collect(),
             sinks: self.about.sinks.clone(),
         }
     }
@@ -250,57 +239,12 @@ pub(super) struct History {
     name: String,
     #[serde(flatten)]
     columns: Columns,
-    events: Vec<Entry>,
+    events: Vec<LogEntry>,
 }
 
 /// The answer about a container's log entries.
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Logs {
     name: String,
-    entries: Vec<Entry>,
-}
-
-/// The answer about the agent itself.
-#[derive(Debug, Default, serde::Serialize)]
-pub(super) struct AgentState {
-    pub(super) version: &'static str,
-    host: Option<String>,
-    scope: Option<&'static str>,
-    pub(super) interval_seconds: f64,
-    started: String,
-    collect_micros: Option<u128>,
-    containers: usize,
-    pub(super) programs: Vec<Program>,
-    sinks: BTreeMap<&'static str, String>,
-}
-
-/// An eBPF program.
-#[derive(Debug, serde::Serialize)]
-pub(super) struct Program {
-    pub(super) name: String,
-    state: &'static str,
-    cause: Option<String>,
-    cure: Option<String>,
-}
-
-impl Program {
-    pub(super) fn is_attached(&self) -> bool {
-        self.state == "attached"
-    }
-}
-
-impl From<&ProgramState> for Program {
-    fn from(program: &ProgramState) -> Self {
-        let (state, refusal) = match &program.state {
-            State::Attached => ("attached", None),
-            State::Off(_) => ("off", None),
-            State::Refused(refusal) => ("refused", Some(refusal)),
-        };
-        Self {
-            name: program.name.to_string(),
-            state,
-            cause: refusal.map(|refusal| refusal.cause.clone()),
-            cure: refusal.and_then(|refusal| refusal.cure.clone()),
-        }
-    }
+    entries: Vec<LogEntry>,
 }

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use hyper::body::{Bytes, Frame};
+use hyper::body::{self, Bytes};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 
-use super::memory::Entry;
-use super::shown::{Shown, Tick, millis};
+use super::frame::Frame;
+use super::log_entry::LogEntry;
+use super::numbers::millis;
+use super::view::ContainerView;
 use crate::metrics::Metric;
 
 /// A comment so often keeps what is between from closing the connection.
@@ -55,7 +57,7 @@ const NUMBERS: &[Metric] = &[
 /// What a client is told of.
 #[derive(Debug)]
 pub(super) struct News {
-    pub(super) ticks: watch::Receiver<Option<Arc<Tick>>>,
+    pub(super) ticks: watch::Receiver<Option<Arc<Frame>>>,
     pub(super) entries: broadcast::Receiver<Bytes>,
 }
 
@@ -80,9 +82,9 @@ async fn tell(News { mut ticks, mut entries }: News, frames: &mpsc::Sender<Bytes
                 if changed.is_err() {
                     return;
                 }
-                let tick = ticks.borrow_and_update().clone();
+                let latest = ticks.borrow_and_update().clone();
                 // Nothing has been read yet: the head of the answer goes out, and the client knows that it is heard.
-                tick.map_or(Bytes::from_static(b": soon\n\n"), |tick| tick.frame(frame))
+                latest.map_or(Bytes::from_static(b": soon\n\n"), |frame| frame.event(tick))
             }
             entry = entries.recv() => match entry {
                 Ok(frame) => frame,
@@ -101,28 +103,31 @@ async fn tell(News { mut ticks, mut entries }: News, frames: &mpsc::Sender<Bytes
 /// A body whose parts come from elsewhere.
 struct Frames(mpsc::Receiver<Bytes>);
 
-impl hyper::body::Body for Frames {
+impl body::Body for Frames {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<body::Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|part| Ok(body::Frame::data(part))))
     }
 }
 
-/// The event of a tick.
-fn frame(tick: &Tick) -> Bytes {
-    let taken = millis(tick.taken);
-    event("tick", Some(taken), &Overview(tick))
+/// The `tick` event of a frame.
+fn tick(frame: &Frame) -> Bytes {
+    let taken = millis(frame.taken);
+    event("tick", Some(taken), &FrameDocument(frame))
 }
 
 /// The event of a log entry.
-pub(super) fn log(name: &str, entry: &Entry) -> Bytes {
+pub(super) fn log(name: &str, entry: &LogEntry) -> Bytes {
     #[derive(serde::Serialize)]
     struct Log<'a> {
         name: &'a str,
         #[serde(flatten)]
-        entry: &'a Entry,
+        entry: &'a LogEntry,
     }
     event("log", None, &Log { name, entry })
 }
@@ -140,14 +145,14 @@ fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
     text.into()
 }
 
-struct Overview<'a>(&'a Tick);
+struct FrameDocument<'a>(&'a Frame);
 
-impl Serialize for Overview<'_> {
+impl Serialize for FrameDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(3))?;
         map.serialize_entry("taken", &millis(self.0.taken))?;
         map.serialize_entry("fields", &fields().collect::<Vec<_>>())?;
-        map.serialize_entry("rows", &Rows(self.0))?;
+        map.serialize_entry("rows", &ContainerRows(self.0))?;
         map.end()
     }
 }
@@ -157,17 +162,17 @@ pub(super) fn fields() -> impl Iterator<Item = &'static str> {
     STATE.into_iter().chain(NUMBERS.iter().map(|metric| metric.spec().name()))
 }
 
-struct Rows<'a>(&'a Tick);
+struct ContainerRows<'a>(&'a Frame);
 
-impl Serialize for Rows<'_> {
+impl Serialize for ContainerRows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.containers.iter().map(|shown| (shown.name(), OneRow(shown))))
+        serializer.collect_map(self.0.containers.iter().map(|view| (view.name(), ContainerRow(view))))
     }
 }
 
-struct OneRow<'a>(&'a Shown);
+struct ContainerRow<'a>(&'a ContainerView);
 
-impl Serialize for OneRow<'_> {
+impl Serialize for ContainerRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut row = serializer.serialize_seq(Some(STATE.len() + NUMBERS.len()))?;
         row.serialize_element(self.0.status())?;

@@ -1,0 +1,47 @@
+//! The agent's own reports on their way to the server's frames, log entries and memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::frame::Frame;
+use super::log_entry::LogEntry;
+use super::numbers::millis;
+use super::server::Server;
+use crate::events::{ENDED, Event, Level, Watch};
+use crate::publish::Reports;
+use crate::report::Delivery;
+use crate::snapshot::{CgroupId, Extent};
+
+/// Shows the agent's reports until no more come. Nothing here can fail or take long, so the sinks' driver has no work.
+pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
+    let mut watches: BTreeMap<CgroupId, Watch> = BTreeMap::new();
+    while let Some(report) = reports.next().await {
+        let mut happened = Vec::new();
+        for container in &report.containers {
+            let mut events = watches.entry(container.id).or_default().events(container);
+            if report.extent == Extent::Ended {
+                events.push(Event::new(Level::Info, ENDED));
+            }
+            for event in events {
+                let time = millis(report.taken.wall);
+                let entry = LogEntry { time, level: event.level.as_str(), message: event.message };
+                happened.push((container.identity.name.clone(), entry));
+            }
+        }
+        let frame = Frame::reported(&report);
+        if report.extent == Extent::Whole {
+            let there: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
+            watches.retain(|id, _| there.contains(id));
+            server.show(frame, report.delivery.as_ref().and_then(away));
+        } else {
+            server.remember(&frame);
+        }
+        server.tell(happened);
+    }
+}
+
+/// Why reports do not get out, if they do not.
+fn away(delivery: &Delivery) -> Option<String> {
+    let waiting = delivery.backlog;
+    delivery.connected_since.is_none().then(|| format!("Valkey is away; {waiting} entries wait to be written"))
+}

@@ -1,0 +1,31 @@
+//! Metrics as the API names and scales them.
+
+use std::time::SystemTime;
+
+use crate::metrics::{Metric, Unit};
+use crate::sinks::wire;
+
+/// The metric with a field name.
+pub(super) fn field(name: &str) -> Option<Metric> {
+    wire::fields().find(|(_, field)| *field == name).map(|(metric, _)| metric)
+}
+
+/// The factor that makes a metric's values integers without losing a digit of the report.
+pub(super) fn scale(metric: Metric) -> f64 {
+    match metric.spec().unit {
+        Unit::Count | Unit::Bytes | Unit::Seconds | Unit::Nanoseconds => 1.0,
+        Unit::Cores => 1e6,
+        Unit::Percent | Unit::Load | Unit::PerSecond | Unit::BytesPerSecond => 1e3,
+    }
+}
+
+/// The contract fields: those outside of any group.
+pub(super) fn contract() -> impl Iterator<Item = Metric> {
+    wire::fields().filter(|(_, field)| !field.contains('.')).map(|(metric, _)| metric)
+}
+
+/// Unix time in milliseconds.
+pub(super) fn millis(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,154 @@
+//! A container as the server shows it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::ser::{Error, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::metrics::Metric;
+use crate::report::{Container, Report};
+use crate::sinks::wire::{self, Shape};
+use crate::snapshot::Scope;
+use crate::store::Stored;
+
+/// A container as the server shows it, whichever way it became known.
+#[derive(Clone, Debug)]
+pub(super) enum ContainerView {
+    /// The container at an index of a report of this agent.
+    Reported(Arc<Report>, usize),
+    /// A report that some agent has written to Valkey, and whether it has not expired.
+    Stored(Arc<Stored>, bool),
+}
+
+impl ContainerView {
+    fn reported(report: &Report, index: usize) -> &Container {
+        &report.containers[index]
+    }
+
+    /// The name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Reported(report, index) => &Self::reported(report, *index).identity.name,
+            Self::Stored(stored, _) => &stored.name,
+        }
+    }
+
+    /// `running`, `paused`, `exited`; `unknown` when its report has expired.
+    pub(super) fn status(&self) -> &str {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).status.as_str(),
+            Self::Stored(stored, true) => &stored.status,
+            Self::Stored(_, false) => "unknown",
+        }
+    }
+
+    /// The host that it runs on.
+    pub(super) fn host(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, _) => Some(&report.host),
+            Self::Stored(stored, _) => text(stored, "host"),
+        }
+    }
+
+    /// Its runtime.
+    pub(super) fn runtime(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.runtime.as_deref(),
+            Self::Stored(stored, _) => text(stored, "runtime"),
+        }
+    }
+
+    /// When it was read, unless that is the time of the frame.
+    pub(super) fn taken(&self) -> Option<SystemTime> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(stored, _) => Some(stored.taken),
+        }
+    }
+
+    /// The host that it runs on, if it may be another one than this.
+    pub(super) fn foreign_host(&self) -> Option<&str> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(..) => self.host(),
+        }
+    }
+
+    /// Its cgroup path.
+    pub(super) fn cgroup(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Some(&Self::reported(report, *index).identity.path),
+            Self::Stored(stored, _) => text(stored, "cgroup"),
+        }
+    }
+
+    /// True for the entry of the machine itself.
+    pub(super) fn is_machine(&self) -> bool {
+        match self {
+            Self::Reported(report, index) => {
+                report.scope == Scope::Host && Self::reported(report, *index).identity.is_root
+            }
+            Self::Stored(stored, _) => {
+                text(stored, "scope") == Some(Scope::Host.as_str()) && text(stored, "cgroup") == Some("/")
+            }
+        }
+    }
+
+    /// The id that its runtime gave it.
+    pub(super) fn container_id(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.container_id.as_deref(),
+            Self::Stored(stored, _) => text(stored, "container_id"),
+        }
+    }
+
+    /// Its image.
+    pub(super) fn image(&self) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).identity.image.as_deref(),
+            Self::Stored(stored, _) => text(stored, "image"),
+        }
+    }
+
+    /// The value of a label set by its runtime.
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        match self {
+            Self::Reported(report, index) => {
+                Self::reported(report, *index).identity.labels.get(key).map(String::as_str)
+            }
+            Self::Stored(stored, _) => stored.document().get("labels")?.get(key)?.as_str(),
+        }
+    }
+
+    /// The value of a metric.
+    pub(super) fn number(&self, metric: Metric) -> Option<Shape> {
+        match self {
+            Self::Reported(report, index) => wire::number(Self::reported(report, *index), metric),
+            Self::Stored(stored, _) => written(stored, metric),
+        }
+    }
+}
+
+/// Writes the report exactly as it is stored in Valkey.
+impl Serialize for ContainerView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Reported(report, index) => {
+                let document = wire::report(report, Self::reported(report, *index));
+                RawValue::from_string(document).map_err(S::Error::custom)?.serialize(serializer)
+            }
+            Self::Stored(stored, _) => stored.document().serialize(serializer),
+        }
+    }
+}
+
+/// The value of a metric in a stored report.
+pub(super) fn written(stored: &Stored, metric: Metric) -> Option<Shape> {
+    let number = stored.field(metric)?;
+    number.as_u64().map(Shape::Whole).or_else(|| number.as_f64().map(Shape::Real))
+}
+
+fn text<'a>(stored: &'a Stored, field: &str) -> Option<&'a str> {
+    stored.document().get(field)?.as_str()
+}
