@@ -19,11 +19,12 @@ use monitor::report::Report;
 use monitor::sinks::otlp::Otlp;
 use monitor::sinks::service::{Notify, Service};
 use monitor::sinks::terminal::Terminal;
-use monitor::sinks::valkey::{self, Valkey};
+use monitor::sinks::valkey::Valkey;
 use monitor::sinks::{drive, stdout};
 use monitor::snapshot::Scope;
 use monitor::sources::bpf::{self, ProgramState};
 use monitor::sources::{self, Reader};
+use monitor::valkey::health;
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::once::{self as table, Look};
 use monitor::views::theme::Theme;
@@ -271,7 +272,7 @@ fn valkey(config: &Config) -> anyhow::Result<Vec<Check>> {
         return Ok(vec![Check::new("valkey", State::NotNeeded, "--valkey-url none", None)]);
     };
     let runtime = runtime()?;
-    let round_trip = match runtime.block_on(valkey::probe(options, now)) {
+    let round_trip = match runtime.block_on(health::probe(options, now)) {
         Ok(round_trip) => round_trip.as_micros(),
         Err(error) => {
             let cure = "check VALKEY_HOST, VALKEY_PORT or --valkey-url, and that the server runs".to_owned();
@@ -280,7 +281,7 @@ fn valkey(config: &Config) -> anyhow::Result<Vec<Check>> {
         }
     };
     let answers = format!("{} answers within {round_trip} µs", options.target);
-    let told = runtime.block_on(valkey::health::told(options, &own_name(config)));
+    let told = runtime.block_on(health::told(options, &own_name(config)));
     let losses = told.as_ref().map_or_else(Vec::new, doctor::losses);
     let delivery = match told.and_then(|told| told.delivery) {
         Some(text) => Check::new("delivery", State::Available, text, None),
@@ -305,6 +306,6 @@ fn hostname(config: &Config) -> String {
 
 fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
     let options = config.valkey.as_ref().context("--valkey-url none: nothing is written, so nothing can be checked")?;
-    let age = runtime()?.block_on(valkey::health::check(options, &own_name(config), config.interval, now().wall))?;
+    let age = runtime()?.block_on(health::check(options, &own_name(config), config.interval, now().wall))?;
     Ok(cli::print(format!("healthy: written {:.1} s ago\n", age.as_secs_f64()).as_bytes()))
 }

@@ -10,8 +10,8 @@ use crate::containers::{Roots, own};
 use crate::http::{Address, ListenOptions};
 use crate::settings::{Name, SettingError, Settings};
 use crate::sinks::otlp::Collector;
-use crate::sinks::valkey::{Secret, Target, TlsOptions, ValkeyOptions};
 use crate::snapshot::Scope;
+use crate::valkey::{Secret, Target, TlsOptions, ValkeyOptions};
 
 /// Bounds of the interval between two reports.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));

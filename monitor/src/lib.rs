@@ -13,7 +13,7 @@
 //!      | publish.rs: the latest, and every end
 //!   sinks         sinks/*                             one task each
 //!      | Valkey
-//!   store         store.rs                            what readers of it can ask
+//!   store         valkey/store.rs                        what readers of it can ask
 //!
 //!   metrics.rs    the table that all of the above read: one row per number
 //!   agent.rs      the loop that turns the crank
@@ -31,6 +31,7 @@ pub mod health;
 pub mod http;
 pub mod lives;
 pub mod lock;
+mod log_once;
 pub mod metrics;
 pub mod preflight;
 pub mod publish;
@@ -43,5 +44,6 @@ pub mod settings;
 pub mod sinks;
 pub mod snapshot;
 pub mod sources;
-pub mod store;
+mod unix_time;
+pub mod valkey;
 pub mod views;

@@ -14,10 +14,10 @@ use crate::containers::mounts;
 use crate::http::Address as Listening;
 use crate::refusal::{BPF, CAPABILITIES, Capability, Decision, Refusal, lacking, without_tree};
 use crate::sandbox::Reach;
-use crate::sinks::valkey::{Address, Topology, ValkeyOptions};
 use crate::snapshot::Scope;
 use crate::sources::bpf::pins::PinsError;
 use crate::sources::bpf::{self, Needs};
+use crate::valkey::{Address, Topology, ValkeyOptions};
 
 /// Descriptors that programs, maps and links take, with sockets and what is opened and closed again.
 pub const DESCRIPTORS: usize = 160;

@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use monitor::metrics::Metric;
-use monitor::sinks::valkey::{Target, ValkeyOptions};
-use monitor::store::{Store, StoreError};
+use monitor::valkey::store::{Store, StoreError};
+use monitor::valkey::{Target, ValkeyOptions};
 use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};

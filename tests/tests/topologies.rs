@@ -4,8 +4,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use monitor::sinks::valkey::{Target, ValkeyOptions};
-use monitor::store::Store;
+use monitor::valkey::store::Store;
+use monitor::valkey::{Target, ValkeyOptions};
 use tests::agent::Agent;
 use tests::chain::{self, Chain};
 use tests::valkey::Valkey;

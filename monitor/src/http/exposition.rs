@@ -23,6 +23,7 @@ use super::text_format::TextFormat;
 use super::view::ContainerView;
 use crate::metrics::{Kind, Metric, Shown as Place, Unit};
 use crate::sinks::wire::Shape;
+use crate::unix_time::since_epoch;
 
 /// What our own names begin with.
 const PREFIX: &str = "system_monitor_";
@@ -175,7 +176,7 @@ fn real(number: Shape) -> f64 {
 }
 
 fn seconds(wall: SystemTime) -> f64 {
-    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    since_epoch(wall).as_secs_f64()
 }
 
 /// Encodes a frame.

@@ -8,9 +8,9 @@ use super::frame::Frame;
 use super::log_entry::LogEntry;
 use super::server::Server;
 use crate::events::is_heartbeat;
-use crate::sinks::Voice;
-use crate::sinks::valkey::ValkeyOptions;
-use crate::store::{Looked, Store, StoreError, Stored};
+use crate::log_once::LogOnce;
+use crate::valkey::ValkeyOptions;
+use crate::valkey::store::{Looked, Store, StoreError, Stored};
 
 /// A container whose report has expired is shown for so long after the latest one, if that did not say `exited`.
 const MISSED: Duration = Duration::from_secs(15 * 60);
@@ -21,7 +21,7 @@ const ENTRIES: usize = 20;
 
 /// Looks and shows; does not end.
 pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
-    let mut voice = Voice::default();
+    let mut voice = LogOnce::default();
     let mut fleet = Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new() };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;

@@ -9,7 +9,7 @@ use super::text_format::TextFormat;
 use super::view::ContainerView;
 use crate::report::Report;
 use crate::snapshot::Stamp;
-use crate::store::Stored;
+use crate::valkey::store::Stored;
 
 /// All containers at one moment.
 #[derive(Debug)]

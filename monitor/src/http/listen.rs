@@ -24,7 +24,7 @@ use tokio::time::Sleep;
 use super::address::Address;
 use super::guard::harden;
 use super::server::Server;
-use crate::sinks::Voice;
+use crate::log_once::LogOnce;
 
 /// So many connections are served at once; the next one waits until one ends. More than there may be event streams, so
 /// that these never leave none for the others.
@@ -69,7 +69,7 @@ async fn is_left_over(path: &Path) -> bool {
 
 /// Binds as soon as it is possible; says once why it is not.
 pub(super) async fn bind(address: &Address) -> Listener {
-    let mut voice = Voice::default();
+    let mut voice = LogOnce::default();
     loop {
         match Listener::bind(address).await {
             Ok(listener) => return listener,

@@ -9,8 +9,8 @@ use super::log_entry::LogEntry;
 use super::numbers::millis;
 use super::view::written;
 use crate::metrics::Metric;
-use crate::sinks::valkey::ValkeyOptions;
-use crate::store::{Store, StoreError};
+use crate::valkey::ValkeyOptions;
+use crate::valkey::store::{Store, StoreError};
 
 /// Nobody waits longer for an answer about the past.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,8 +11,8 @@ use super::past::Past;
 use super::server::Server;
 use super::{feed, fleet, listen, routes};
 use crate::publish::Reports;
-use crate::sinks::valkey::ValkeyOptions;
 use crate::snapshot::Stamp;
+use crate::valkey::ValkeyOptions;
 
 /// Serves the reports of this agent until no more come.
 ///

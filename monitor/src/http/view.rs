@@ -10,7 +10,7 @@ use crate::metrics::Metric;
 use crate::report::{Container, Report};
 use crate::sinks::wire::{self, Shape};
 use crate::snapshot::Scope;
-use crate::store::Stored;
+use crate::valkey::store::Stored;
 
 /// A container as the server shows it, whichever way it became known.
 #[derive(Clone, Debug)]

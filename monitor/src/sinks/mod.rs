@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::log_once::LogOnce;
 use crate::publish::Reports;
 use crate::report::Report;
 
@@ -51,8 +52,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const LONG_PAUSE: (u32, Duration) = (15, Duration::from_secs(16));
 /// The longest pause when somebody has to change something first.
 const SLOW_PAUSE: Duration = Duration::from_secs(30);
-/// How often a persisting trouble is repeated.
-const REPEAT: Duration = Duration::from_secs(60);
 
 /// Brings reports to a sink until no more come, in the order of their times.
 pub async fn drive(mut sink: Box<dyn Sink>, mut reports: Reports) {
@@ -68,27 +67,10 @@ pub async fn drive(mut sink: Box<dyn Sink>, mut reports: Reports) {
     }
 }
 
-/// Says a trouble when it is another than before, and then once in a while.
-#[derive(Debug, Default)]
-pub(crate) struct Voice {
-    said: Option<(String, Instant)>,
-}
-
-impl Voice {
-    /// Logs a warning, unless the same one was logged of late.
-    pub(crate) fn warn(&mut self, text: &str) {
-        let now = Instant::now();
-        if self.said.as_ref().is_none_or(|(said, at)| said != text || now - *at >= REPEAT) {
-            tracing::warn!("{text}");
-            self.said = Some((text.to_owned(), now));
-        }
-    }
-}
-
 /// What a sink suffers from.
 #[derive(Debug, Default)]
 struct Trouble {
-    voice: Voice,
+    voice: LogOnce,
     failures: u32,
     since: Option<Instant>,
 }

@@ -13,8 +13,8 @@ use crate::preflight::Plan;
 use crate::refusal::Decision;
 use crate::report::{Container, Report};
 use crate::sandbox;
-use crate::sinks::valkey::health::Told;
 use crate::sources::bpf::{ProgramState, State as Attachment};
+use crate::valkey::health::Told;
 
 /// Columns before what stands below a check.
 const INDENT: usize = 6;

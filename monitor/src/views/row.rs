@@ -11,7 +11,7 @@ use crate::cause::{Cause, CauseKind};
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, Report};
 use crate::snapshot::Scope;
-use crate::store::Stored;
+use crate::valkey::store::Stored;
 
 /// A report that is so many intervals old is late: the agent's health check draws the same line.
 const LATE: u32 = 3;

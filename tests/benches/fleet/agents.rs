@@ -7,8 +7,9 @@ use monitor::metrics::NO_LIMIT;
 use monitor::metrics::{Kind, Metric, Unit};
 use monitor::publish;
 use monitor::report::Report;
-use monitor::sinks::valkey::{Target, Valkey as Sink, ValkeyOptions};
+use monitor::sinks::valkey::Valkey as Sink;
 use monitor::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp};
+use monitor::valkey::{Target, ValkeyOptions};
 use tokio::runtime::Runtime;
 
 /// As agents have it that nobody told otherwise.

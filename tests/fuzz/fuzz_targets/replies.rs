@@ -7,8 +7,8 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
-use monitor::sinks::valkey::{Target, ValkeyOptions};
-use monitor::store::Store;
+use monitor::valkey::{Target, ValkeyOptions};
+use monitor::valkey::store::Store;
 
 /// What is answered next, byte by byte, whatever is asked.
 static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());

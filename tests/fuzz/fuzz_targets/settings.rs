@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use libfuzzer_sys::fuzz_target;
 use monitor::config::Config;
 use monitor::settings::{Name, Settings};
-use monitor::sinks::valkey::Target;
+use monitor::valkey::Target;
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes).into_owned();

@@ -8,6 +8,7 @@ use super::protobuf::Message;
 use crate::metrics::{Kind, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Report};
 use crate::sinks::wire::{self, Shape};
+use crate::unix_time::since_epoch;
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u64 = 2;
@@ -163,5 +164,5 @@ fn value_of(point: Message, value: Shape, divisor: f64) -> Message {
 
 #[expect(clippy::cast_possible_truncation, reason = "until the year 2554")]
 fn nanos(wall: SystemTime) -> [u8; 8] {
-    (wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64).to_le_bytes()
+    (since_epoch(wall).as_nanos() as u64).to_le_bytes()
 }

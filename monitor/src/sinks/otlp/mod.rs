@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use self::protobuf::part;
-use super::valkey::addresses;
 use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
+use crate::valkey::addresses;
 
 /// How long one request may take, connecting included.
 const PATIENCE: Duration = Duration::from_secs(4);

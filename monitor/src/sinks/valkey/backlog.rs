@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::document::Document;
 use super::stream::{Id, Stream};
+use crate::valkey::Document;
 
 /// The most that waits, whatever its age: payloads and what it takes to remember them.
 const MOST_BYTES: usize = 32 << 20;

@@ -5,17 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use redis::Cmd;
 
-use super::document::Document;
-use super::request::Request;
 use super::stream::Id;
 use crate::events::Level;
 use crate::sinks::wire;
-
-/// How keys of log entries begin.
-const LOGS: &str = "system:logs:";
-
-/// So many digits has a log key's time until the year 2286.
-const DIGITS: usize = 19;
+use crate::unix_time::{since_epoch, unix_millis};
+use crate::valkey::keys::{CONTAINERS, LOGS, entry_key, metrics_key};
+use crate::valkey::{Document, Request};
 
 /// At most so many keys are removed in one tick, so that a long legacy is no burden.
 const MOST_REMOVED: usize = 500;
@@ -63,27 +58,14 @@ impl Purpose {
     }
 }
 
-/// The key of the list of containers.
-pub(crate) const CONTAINERS: &str = "system:containers";
-
-/// The key of a container's latest report.
-pub(crate) fn metrics_key(name: &str) -> String {
-    format!("system:metrics:{name}")
-}
-
 /// The report under its key; the expiry is what tells readers of a death.
 pub(super) fn metrics(name: &str, json: &Document, ttl: Duration) -> Request {
     set(&metrics_key(name), json, ttl)
 }
 
-/// The time since the epoch; zero before it.
-pub(super) fn since_1970(wall: SystemTime) -> Duration {
-    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
 /// The members of the list of containers, with the time of their latest report.
 pub(super) fn index<'a>(names: impl Iterator<Item = &'a str>, wall: SystemTime) -> Cmd {
-    let millis = since_1970(wall).as_millis().to_string();
+    let millis = unix_millis(wall).to_string();
     let mut add = redis::cmd("ZADD");
     add.arg(CONTAINERS);
     names.for_each(|name| _ = add.arg(&millis).arg(name));
@@ -127,13 +109,13 @@ impl Log {
     }
 
     fn key(&self, nanos: u64) -> String {
-        format!("{LOGS}{}:{nanos:0DIGITS$}", self.name)
+        entry_key(&self.name, nanos)
     }
 
     /// A new entry, and its place in the stream of all entries. Its time is moved on if the one before has it already:
     /// keys are unique, and readers sort by time.
     pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> (Id, Document) {
-        let nanos = since_1970(wall).as_nanos();
+        let nanos = since_epoch(wall).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(self.latest + 1);
         self.latest = nanos;
         let wall = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
@@ -220,13 +202,6 @@ impl Search {
     pub(super) fn stop(&mut self) {
         (self.cursor, self.again) = (None, false);
     }
-}
-
-/// Whose log entry stands under a key, and its time. Only keys of exactly this form are our business.
-pub(super) fn entry_key(key: &[u8]) -> Option<(&str, u64)> {
-    let (name, nanos) = std::str::from_utf8(key).ok()?.strip_prefix(LOGS)?.rsplit_once(':')?;
-    let is_time = nanos.len() == DIGITS && nanos.bytes().all(|byte| byte.is_ascii_digit());
-    Some((name, nanos.parse().ok().filter(|_| is_time)?))
 }
 
 /// A name as a glob pattern that matches nothing else.
@@ -332,16 +307,6 @@ pub(super) mod tests {
         let removed: Vec<String> = log.prune().into_iter().map(text).collect();
         assert_eq!(removed, [format!("DEL system:logs:web:{T}"), format!("DEL system:logs:web:{}", T + 1)]);
         assert!(log.prune().is_empty());
-    }
-
-    #[test]
-    fn entries_of_an_earlier_run_are_known_by_their_keys_and_no_others_are() {
-        let at = |text: String| entry_key(text.as_bytes()).map(|(name, nanos)| (name.to_owned(), nanos));
-        assert_eq!(at(format!("system:logs:a*b:{T}")), Some(("a*b".to_owned(), T)));
-        assert_eq!(at(format!("system:logs:a:b:{T}")), Some(("a:b".to_owned(), T)));
-        for other in ["system:logs:web:123", "system:logs:web:12345678901234567x9", "system:logstream:web", ""] {
-            assert_eq!(at(other.to_owned()), None, "{other}");
-        }
     }
 
     #[test]

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::backlog::{Entry, Outcome};
 use super::commands::{self, Purpose};
-use super::fault::{Fault, Kind};
-use super::link::{Answer, Link};
 use super::record::{Chore, Live};
-use super::request::Request;
 use super::stream::{self, Stream};
-use super::{Valkey, Voice};
+use super::{Valkey, storing};
+use crate::log_once::LogOnce;
+use crate::unix_time::since_epoch;
+use crate::valkey::{Answer, Fault, FaultKind, Link, Request};
 
 /// How long something that was refused is not asked for again.
 const REST: Duration = Duration::from_secs(3);
@@ -156,7 +156,7 @@ impl Valkey {
             let fault = self.answer(ask, answer, failed.is_some()).err();
             failed = failed.or(fault.filter(|fault| matches!(ask, Ask::Metrics) || !fault.is_answer()));
         }
-        if link.is_good() && failed.as_ref().is_none_or(|fault| fault.kind != Kind::Stale) {
+        if link.is_good() && failed.as_ref().is_none_or(|fault| fault.kind != FaultKind::Stale) {
             self.link = Some(link);
         } else {
             self.lose();
@@ -166,7 +166,7 @@ impl Valkey {
                 self.pace.answered(batch.bytes, round_trip);
                 self.state.send_modify(|state| state.round_trip = Some(round_trip));
             }
-            Some(fault) if fault.kind == Kind::Silence && round_trip >= self.pace.patience => self.pace.silence(),
+            Some(fault) if fault.kind == FaultKind::Silence && round_trip >= self.pace.patience => self.pace.silence(),
             Some(_) => self.pace.refused(),
         }
         if let Some(fault) = failed {
@@ -190,7 +190,7 @@ impl Valkey {
                 Ok(())
             }
             Err(fault) => {
-                if fault.is_answer() && !matches!(ask, Ask::Metrics) && fault.kind != Kind::Behind {
+                if fault.is_answer() && !matches!(ask, Ask::Metrics) && fault.kind != FaultKind::Behind {
                     self.refused(ask, &fault, quiet);
                 }
                 Err(fault)
@@ -210,16 +210,16 @@ impl Valkey {
     fn refused(&mut self, ask: &Ask, fault: &Fault, quiet: bool) {
         let (purpose, until) = (ask.purpose(), Instant::now() + REST);
         match (&fault.kind, ask) {
-            (Kind::Forbidden | Kind::Unknown, Ask::End(stream)) => self.backlog.cannot_find(stream),
-            (Kind::Refused, Ask::Add(entry)) => _ = self.rests.streams.insert(entry.stream.clone(), until),
+            (FaultKind::Forbidden | FaultKind::Unknown, Ask::End(stream)) => self.backlog.cannot_find(stream),
+            (FaultKind::Refused, Ask::Add(entry)) => _ = self.rests.streams.insert(entry.stream.clone(), until),
             _ => _ = self.rests.purposes.insert(purpose, until),
         }
         if quiet {
             return;
         }
-        let voice: &mut Voice = self.voices.entry(purpose).or_default();
+        let voice: &mut LogOnce = self.voices.entry(purpose).or_default();
         voice.warn(&if purpose == Purpose::Log {
-            fault.storing("log").text
+            storing(fault, "log").text
         } else {
             format!("Valkey refuses {}, going on without: {fault}", purpose.what())
         });
@@ -232,15 +232,15 @@ fn forget(last: &mut Option<Instant>, now: Instant, wall: SystemTime, length: Du
         return None;
     }
     *last = Some(now);
-    Some(commands::forget(commands::since_1970(wall).saturating_sub(length.max(stream::LOG_TTL))))
+    Some(commands::forget(since_epoch(wall).saturating_sub(length.max(stream::LOG_TTL))))
 }
 
 fn outcome(answer: &Answer) -> Outcome {
     match answer.as_ref().map_err(|fault| &fault.kind) {
         Ok(_) => Outcome::Written,
-        Err(Kind::Behind) => Outcome::Behind,
-        Err(Kind::Unknown) => Outcome::Impossible,
-        Err(Kind::Silence) => Outcome::Silence,
+        Err(FaultKind::Behind) => Outcome::Behind,
+        Err(FaultKind::Unknown) => Outcome::Impossible,
+        Err(FaultKind::Silence) => Outcome::Silence,
         Err(_) => Outcome::Refused,
     }
 }

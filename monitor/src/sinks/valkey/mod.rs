@@ -14,24 +14,14 @@
 //! The task does one thing at a time with the server and takes reports all the while, so that none is missed.
 
 mod backlog;
-mod cluster;
 mod commands;
 mod deliver;
-mod dial;
-mod document;
-mod fault;
-pub mod health;
 mod journal;
-mod link;
 mod record;
-mod request;
-mod resolve;
 mod spool;
 mod stream;
-mod target;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,124 +30,21 @@ use tokio::time::Instant;
 
 use self::backlog::{Backlog, Pace};
 use self::commands::Purpose;
-pub(crate) use self::commands::{CONTAINERS, metrics_key};
 use self::deliver::{Batch, Rests};
-pub use self::fault::Fault;
 use self::journal::Journal;
-pub(crate) use self::link::{Connector, Link};
 use self::record::{Context, Live, Recorder};
-pub(crate) use self::resolve::addresses;
-pub(crate) use self::stream::{history_key, log_key};
-pub use self::target::{Address, Host, Secret, Target, TargetError, Topology};
-use super::{Trouble, Voice, wire};
+use super::{Retry, SinkError, Trouble, wire};
 use crate::events::{Event, Level};
+use crate::log_once::LogOnce;
 use crate::report::{Delivery, Report};
 use crate::snapshot::{Extent, Stamp};
+use crate::valkey::{Answer, Connector, Fault, Link, ValkeyOptions};
 
 /// The pause between two batches of a backlog: a server that has just come back has other agents to serve.
 const BREATH: Duration = Duration::from_millis(20);
 
 /// So many reports of what has ended wait to get under their keys; all of them are in the history.
 const MOST_LIVE: usize = 512;
-
-/// Where Valkey is, and what is kept there for how long.
-#[derive(Clone, Debug)]
-pub struct ValkeyOptions {
-    /// The server.
-    pub target: Target,
-    /// ACL user.
-    pub username: Option<String>,
-    /// Password.
-    pub password: Option<Secret>,
-    /// File that holds the password; read at each connect.
-    pub password_file: Option<PathBuf>,
-    /// Database number.
-    pub db: Option<i64>,
-    /// Certificates.
-    pub tls: TlsOptions,
-    /// Expiry of the report.
-    pub metrics_ttl: Duration,
-    /// How much history is kept, if any.
-    pub history: Option<Duration>,
-    /// How long history and log entries wait for a server that is away.
-    pub buffer: Duration,
-    /// Where a copy of what waits is kept on disk, if anywhere.
-    pub buffer_dir: Option<PathBuf>,
-    /// Time between two heartbeats.
-    pub log_interval: Duration,
-    /// Newest log entries that are kept.
-    pub log_keys: usize,
-    /// Expiry of a log entry.
-    pub log_ttl: Duration,
-    /// Whether log entries of earlier runs are removed.
-    pub log_cleanup: bool,
-}
-
-impl ValkeyOptions {
-    /// The files that are read at each connect.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        let TlsOptions { ca, cert, key } = &self.tls;
-        [&self.password_file, ca, cert, key].into_iter().flatten().map(PathBuf::as_path)
-    }
-}
-
-impl Default for ValkeyOptions {
-    fn default() -> Self {
-        Self {
-            target: Target::nowhere(),
-            username: None,
-            password: None,
-            password_file: None,
-            db: None,
-            tls: TlsOptions::default(),
-            metrics_ttl: Duration::from_secs(30),
-            history: None,
-            buffer: Duration::from_secs(600),
-            buffer_dir: None,
-            log_interval: Duration::from_secs(30),
-            log_keys: 3,
-            log_ttl: Duration::from_secs(24 * 3600),
-            log_cleanup: true,
-        }
-    }
-}
-
-/// Certificates, as files.
-#[derive(Clone, Debug, Default)]
-pub struct TlsOptions {
-    /// Authorities to trust instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// Client certificate.
-    pub cert: Option<PathBuf>,
-    /// Its key.
-    pub key: Option<PathBuf>,
-}
-
-/// Whether the server can be reached, with the login given, and how long a round trip takes by `clock`.
-///
-/// # Errors
-/// Why not.
-pub async fn probe(options: &ValkeyOptions, clock: fn() -> Stamp) -> Result<Duration, Fault> {
-    let mut link = connect(options).await?;
-    let before = clock().mono;
-    match link.ask::<redis::Value>(redis::cmd("PING")).await {
-        Err(fault) if !fault.is_answer() => Err(fault),
-        _ => Ok(clock().mono.saturating_sub(before)),
-    }
-}
-
-/// A link for readers.
-pub(crate) async fn connect(options: &ValkeyOptions) -> Result<Link, Fault> {
-    let mut connector = Connector::new(options.clone());
-    let mut tried = connector.connect().await;
-    // Of several hosts, all have their turn.
-    for _ in 1..options.target.hosts() {
-        if tried.is_err() {
-            tried = connector.connect().await;
-        }
-    }
-    tried
-}
 
 /// The sink.
 pub struct Valkey {
@@ -183,10 +70,15 @@ pub struct Valkey {
     trouble: Trouble,
     /// Whether it has been said that there is a connection, since reports were last written.
     greeted: bool,
-    voices: BTreeMap<Purpose, Voice>,
+    voices: BTreeMap<Purpose, LogOnce>,
     /// Until when nothing is tried: after a failure, and between two batches of a backlog.
     pause: Option<Instant>,
     breath: Option<Instant>,
+}
+
+/// A fault as the failure of a sink, said with the words that operators look for.
+fn storing(fault: &Fault, what: &str) -> SinkError {
+    SinkError { text: format!("Error storing {what}: {fault}"), retry: Retry::Soon }
 }
 
 /// Something that is done with the server, and gives back what it took.
@@ -195,7 +87,7 @@ type Attempt = std::pin::Pin<Box<dyn Future<Output = Done> + Send>>;
 /// What came of an attempt.
 enum Done {
     Connected(Connector, Result<Link, Fault>),
-    Sent(Link, Batch, Vec<link::Answer>, Duration),
+    Sent(Link, Batch, Vec<Answer>, Duration),
 }
 
 impl Valkey {
@@ -381,7 +273,7 @@ impl Valkey {
         if let Err(fault) = &result {
             self.away.get_or_insert_with(|| ((self.clock)(), fault.text.clone()));
         }
-        let result = result.map_err(|fault| fault.storing(Purpose::Metrics.what()));
+        let result = result.map_err(|fault| storing(&fault, Purpose::Metrics.what()));
         self.pause = self.trouble.pause(result, fastrand::f64()).map(|pause| Instant::now() + pause);
         self.breath = Some(Instant::now() + BREATH);
         self.tell();

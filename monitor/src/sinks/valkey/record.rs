@@ -8,13 +8,13 @@ use redis::Value;
 
 use super::backlog::Backlog;
 use super::commands::{self, Log, Purpose, Search};
-use super::document::Document;
-use super::request::Request;
 use super::stream::{Id, Stream};
-use super::{ValkeyOptions, wire};
+use super::wire;
 use crate::events::{ENDED, Event, Level, STOPS, Watch, heartbeat};
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Extent, Stamp, Status};
+use crate::valkey::keys::parse_entry_key;
+use crate::valkey::{Document, Request, ValkeyOptions};
 
 /// After the agent's goodbye the report stays for at most so long.
 const GOODBYE_TTL: Duration = Duration::from_secs(30);
@@ -213,7 +213,7 @@ impl Recorder {
         self.search.stepped(cursor);
         let names = self.containers.values_mut().map(|watched| (watched.log.name().to_owned(), &mut watched.log));
         let mut logs: BTreeMap<String, &mut Log> = names.collect();
-        for (name, nanos) in keys.iter().filter_map(|key| commands::entry_key(key)) {
+        for (name, nanos) in keys.iter().filter_map(|key| parse_entry_key(key)) {
             if let Some(log) = logs.get_mut(name) {
                 log.found(nanos);
             }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::backlog::Entry;
-use super::commands::since_1970;
 use super::stream::{Id, Kind, Stream};
+use crate::unix_time::unix_millis;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
@@ -171,7 +171,7 @@ pub(super) struct Change {
 
 /// Checksum; then kind, time, id, length of the name, name, document.
 fn encode(entry: &Entry, made: SystemTime) -> Vec<u8> {
-    let made = u64::try_from(since_1970(made).as_millis()).unwrap_or(u64::MAX);
+    let made = unix_millis(made);
     let name = entry.stream.name.as_bytes();
     let mut bytes = vec![0; 8];
     bytes.push(u8::from(entry.stream.kind == Kind::Log));

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use redis::{Cmd, Value};
 
-use super::commands::since_1970;
-use super::document::Document;
-use super::request::Request;
+use crate::unix_time::{since_epoch, unix_millis};
+use crate::valkey::keys::{history_key, log_key};
+use crate::valkey::{Document, Request};
 
 /// About so many log entries of a container are kept in its stream …
 const LONGEST_LOG: u32 = 10_000;
@@ -45,7 +45,7 @@ pub(super) struct Id {
 impl Id {
     /// The id of a sample.
     pub(super) fn of(wall: SystemTime) -> Self {
-        Self { millis: u64::try_from(since_1970(wall).as_millis()).unwrap_or(u64::MAX), seq: 0 }
+        Self { millis: unix_millis(wall), seq: 0 }
     }
 
     /// The next one of the same millisecond.
@@ -64,16 +64,6 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.millis, self.seq)
     }
-}
-
-/// The key of a container's history.
-pub(crate) fn history_key(name: &str) -> String {
-    format!("system:history:{name}")
-}
-
-/// The key of a container's stream of log entries.
-pub(crate) fn log_key(name: &str) -> String {
-    format!("system:logstream:{name}")
 }
 
 impl Stream {
@@ -100,7 +90,7 @@ impl Stream {
         add.arg(self.key());
         let field = match self.kind {
             Kind::History => {
-                let oldest = since_1970(now).saturating_sub(length).as_millis();
+                let oldest = since_epoch(now).saturating_sub(length).as_millis();
                 add.arg("MINID").arg("~").arg(oldest.to_string());
                 "report"
             }

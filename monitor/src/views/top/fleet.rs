@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, watch};
 use super::model::Update;
 use super::notes::Notes;
 use crate::events::{ENDED, Entry, STOPS};
-use crate::sinks::valkey::ValkeyOptions;
 use crate::snapshot::{Extent, Stamp};
-use crate::store::{Looked, Store, StoreError};
+use crate::valkey::ValkeyOptions;
+use crate::valkey::store::{Looked, Store, StoreError};
 use crate::views::row::Row;
 
 /// A container of which nothing has been heard for longer is forgotten.

@@ -9,14 +9,14 @@ const LARGE: usize = 128 << 10;
 /// A text, perhaps one of many that lie together: thousands of reports come and go at each tick, and what is large the
 /// allocator gives back to the system, where small pieces would stay in everybody's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Document {
+pub(crate) struct Document {
     all: Arc<String>,
     range: Range<usize>,
 }
 
 impl Document {
     /// The parts of a text, each up to where the next begins.
-    pub(super) fn parts(mut text: String, ends: &[usize]) -> Vec<Self> {
+    pub(crate) fn parts(mut text: String, ends: &[usize]) -> Vec<Self> {
         // A few wait for minutes in many small pieces: these are copied, so that no hole is left behind each.
         if text.len() < LARGE {
             text = text.as_str().to_owned();

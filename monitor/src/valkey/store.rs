@@ -4,9 +4,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::connector::connect;
+use super::fault::Fault;
+use super::keys::{CONTAINERS, history_key, log_key, metrics_key};
+use super::link::Link;
+use super::options::ValkeyOptions;
 use crate::events::{self, Event, Level};
 use crate::metrics::{Metric, Shown};
-use crate::sinks::valkey::{CONTAINERS, Fault, Link, ValkeyOptions, connect, history_key, log_key, metrics_key};
+use crate::unix_time::unix_millis;
 
 /// Entries of a history that are read at once.
 const PAGE: usize = 500;
@@ -120,7 +125,7 @@ impl Store {
     /// When the server does not answer.
     pub async fn containers(&mut self, since: SystemTime) -> Result<Vec<(String, SystemTime)>, StoreError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(CONTAINERS).arg(millis(since)).arg("+inf").arg("WITHSCORES");
+        command.arg(CONTAINERS).arg(unix_millis(since)).arg("+inf").arg("WITHSCORES");
         let mut found: Vec<(String, u64)> = self.ask(&command).await?;
         found.sort();
         Ok(found
@@ -198,7 +203,7 @@ impl Store {
     /// # Errors
     /// As [`Store::latest`].
     pub async fn history(&mut self, name: &str, since: SystemTime) -> Result<Page, StoreError> {
-        self.page(name, &millis(since).to_string()).await
+        self.page(name, &unix_millis(since).to_string()).await
     }
 
     /// The page at `next` of the one before.
@@ -233,10 +238,6 @@ fn logged(text: &[u8]) -> Option<events::Entry> {
     let at = humantime::parse_rfc3339(document["timestamp"].as_str()?).ok()?;
     let event = Event::new(Level::parse(document["level"].as_str()?)?, document["message"].as_str()?);
     Some(events::Entry { at, event })
-}
-
-fn millis(wall: SystemTime) -> u128 {
-    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use redis::{ProtocolVersion, RedisConnectionInfo, RedisError, TlsCertificates};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::ValkeyOptions;
 use super::fault::Fault;
+use super::options::ValkeyOptions;
 use super::resolve::Names;
-use super::target::{Address, Host, Secret, Target};
+use super::target::{Address, HostPort, Secret, Target};
 use crate::secrets;
 
 /// How long connecting may take, and the answer to the sign of life.
@@ -47,12 +47,12 @@ impl Dial {
     }
 
     /// Connects to a host, authenticates and asks for a sign of life.
-    pub(super) async fn host(&self, host: &Host) -> Result<MultiplexedConnection, Fault> {
+    pub(super) async fn host(&self, host: &HostPort) -> Result<MultiplexedConnection, Fault> {
         self.open(&self.address(host), true).await
     }
 
     /// Connects to a sentinel, which may want the same login as the servers, or none.
-    pub(super) async fn sentinel(&self, host: &Host) -> Result<MultiplexedConnection, Fault> {
+    pub(super) async fn sentinel(&self, host: &HostPort) -> Result<MultiplexedConnection, Fault> {
         match self.open(&self.address(host), false).await {
             Err(fault) if fault.text.contains("NOAUTH") => self.open(&self.address(host), true).await,
             other => other,
@@ -64,7 +64,7 @@ impl Dial {
         self.open(&ConnectionAddr::Unix(path.to_owned()), true).await
     }
 
-    fn address(&self, (host, port): &Host) -> ConnectionAddr {
+    fn address(&self, (host, port): &HostPort) -> ConnectionAddr {
         match self.target().address {
             Address::Tcp { tls: true, .. } => {
                 ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
@@ -210,7 +210,6 @@ fn authorities(path: &Path) -> Result<Vec<u8>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::valkey::Target;
 
     fn options(url: &str) -> ValkeyOptions {
         ValkeyOptions { target: Target::parse(url).unwrap(), ..ValkeyOptions::default() }

@@ -7,7 +7,7 @@ use super::document::Document;
 
 /// A command, perhaps with a document in it.
 #[derive(Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// The words before the document.
     head: Cmd,
     document: Option<Document>,
@@ -23,18 +23,18 @@ impl From<Cmd> for Request {
 
 impl Request {
     /// Puts a document behind the words that there are.
-    pub(super) fn with(head: Cmd, document: Document) -> Self {
+    pub(crate) fn with(head: Cmd, document: Document) -> Self {
         Self { head, document: Some(document), tail: Vec::new() }
     }
 
     /// Puts a word behind the document.
-    pub(super) fn and(mut self, word: impl Into<String>) -> Self {
+    pub(crate) fn and(mut self, word: impl Into<String>) -> Self {
         self.tail.push(word.into());
         self
     }
 
     /// The key that it is about: all of ours have it in the second place, if they have one.
-    pub(super) fn key(&self) -> Option<&[u8]> {
+    pub(crate) fn key(&self) -> Option<&[u8]> {
         match self.head.args_iter().nth(1)? {
             Arg::Simple(key) => Some(key),
             _ => None,
@@ -42,7 +42,7 @@ impl Request {
     }
 
     /// The command, whole.
-    pub(super) fn cmd(&self) -> Cmd {
+    pub(crate) fn cmd(&self) -> Cmd {
         let mut cmd = self.head.clone();
         if let Some(document) = &self.document {
             cmd.arg(&**document).arg(&self.tail);
@@ -51,7 +51,7 @@ impl Request {
     }
 
     /// So many bytes it is on the wire (RESP: `*n`, and `$length` with the text for each word).
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let head = self.head.args_iter().map(|arg| match arg {
             Arg::Simple(bytes) => bytes.len(),
             _ => 0,

@@ -33,7 +33,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A server's name or address, and its port.
-pub type Host = (String, u16);
+pub type HostPort = (String, u16);
 
 /// What several hosts are to each other, and to the one that is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub enum Address {
     /// By TCP, with TLS or without.
     Tcp {
         /// At least one.
-        hosts: Vec<Host>,
+        hosts: Vec<HostPort>,
         /// Whether TLS is spoken.
         tls: bool,
         /// What they are.
@@ -202,7 +202,7 @@ fn topology(url: &Url) -> Result<Topology, TargetError> {
     }
 }
 
-fn host(url: &Url, port: u16) -> Result<Host, TargetError> {
+fn host(url: &Url, port: u16) -> Result<HostPort, TargetError> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(TargetError::NoHost)?;
     Ok((percent(host.trim_start_matches('[').trim_end_matches(']')), url.port().unwrap_or(port)))
 }
@@ -248,7 +248,7 @@ impl fmt::Display for Target {
 }
 
 /// A host and its port as people write them.
-pub(super) fn shown((host, port): &Host) -> String {
+pub(super) fn shown((host, port): &HostPort) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Fault, ValkeyOptions, commands, connect};
+use super::connector::connect;
+use super::fault::Fault;
+use super::keys::metrics_key;
+use super::options::ValkeyOptions;
+use crate::snapshot::Stamp;
 
 /// A report is stale after so many intervals.
 const STALE: u32 = 3;
@@ -27,6 +31,19 @@ pub enum Unhealthy {
     Stale(String, f64),
 }
 
+/// Whether the server can be reached, with the login given, and how long a round trip takes by `clock`.
+///
+/// # Errors
+/// Why not.
+pub async fn probe(options: &ValkeyOptions, clock: fn() -> Stamp) -> Result<Duration, Fault> {
+    let mut link = connect(options).await?;
+    let before = clock().mono;
+    match link.ask::<redis::Value>(redis::cmd("PING")).await {
+        Err(fault) if !fault.is_answer() => Err(fault),
+        _ => Ok(clock().mono.saturating_sub(before)),
+    }
+}
+
 /// The age of the latest report of `name`.
 ///
 /// # Errors
@@ -38,7 +55,7 @@ pub async fn check(
     wall: SystemTime,
 ) -> Result<Duration, Unhealthy> {
     let failed = |fault: Fault| Unhealthy::Valkey(options.target.to_string(), fault);
-    let key = commands::metrics_key(name);
+    let key = metrics_key(name);
     let mut link = connect(options).await.map_err(failed)?;
     let text: Option<String> = link.ask(redis::cmd("GET").arg(&key).to_owned()).await.map_err(failed)?;
     judge(&key, text.as_deref(), interval, wall)
@@ -58,7 +75,7 @@ pub struct Told {
 /// What the agent of `name` says of itself; `None` where there is no report of one.
 pub async fn told(options: &ValkeyOptions, name: &str) -> Option<Told> {
     let mut link = connect(options).await.ok()?;
-    let get = redis::cmd("GET").arg(commands::metrics_key(name)).to_owned();
+    let get = redis::cmd("GET").arg(metrics_key(name)).to_owned();
     read(&link.ask::<Option<String>>(get).await.ok()??)
 }
 

@@ -2,8 +2,6 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::sinks::{Retry, SinkError};
-
 /// An error text of the library can be hundreds of kilobytes long.
 const LONGEST_TEXT: usize = 200;
 
@@ -11,14 +9,14 @@ const LONGEST_TEXT: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Fault {
-    pub(super) text: String,
+    pub(crate) text: String,
     /// What kind of an answer it is, if it is one.
-    pub(super) kind: Kind,
+    pub(crate) kind: FaultKind,
 }
 
 /// What is known after a fault, and what should be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum FaultKind {
     /// No answer: whether the command was carried out is not known, and the connection is of no more use.
     Silence,
     /// The server said no: the command was not carried out.
@@ -39,23 +37,18 @@ pub(super) enum Kind {
 
 impl Fault {
     /// Something between here and the server.
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), kind: Kind::Silence }
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: FaultKind::Silence }
     }
 
     /// An answer that fits no question.
-    pub(super) fn garbled() -> Self {
+    pub(crate) fn garbled() -> Self {
         Self::new("the server's answers do not match what it was sent")
     }
 
     /// Whether the server has answered, so that its connection is good.
-    pub(super) fn is_answer(&self) -> bool {
-        !matches!(self.kind, Kind::Silence | Kind::Stale)
-    }
-
-    /// As the failure of a sink, said with the words that operators look for.
-    pub(super) fn storing(&self, what: &str) -> SinkError {
-        SinkError { text: format!("Error storing {what}: {}", self.text), retry: Retry::Soon }
+    pub(crate) fn is_answer(&self) -> bool {
+        !matches!(self.kind, FaultKind::Silence | FaultKind::Stale)
     }
 }
 
@@ -66,23 +59,23 @@ impl From<RedisError> for Fault {
     }
 }
 
-fn kind(error: &RedisError, code: &str) -> Kind {
+fn kind(error: &RedisError, code: &str) -> FaultKind {
     let is_answer = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
     // Texts of the server, the same in all versions that have streams.
     let says = |words: &str| error.detail().is_some_and(|detail| detail.contains(words));
     let elsewhere = || error.redirect_node().map(|(address, _)| address.to_owned());
     match code {
-        _ if !is_answer => Kind::Silence,
-        "MOVED" => elsewhere().map_or(Kind::Refused, Kind::Moved),
-        "ASK" => elsewhere().map_or(Kind::Refused, Kind::Ask),
+        _ if !is_answer => FaultKind::Silence,
+        "MOVED" => elsewhere().map_or(FaultKind::Refused, FaultKind::Moved),
+        "ASK" => elsewhere().map_or(FaultKind::Refused, FaultKind::Ask),
         // A replica may have taken the master's place under the same name; a lost login comes back only with a new
         // connection.
-        "NOAUTH" | "READONLY" | "MASTERDOWN" => Kind::Stale,
-        "NOPERM" | "WRONGPASS" => Kind::Forbidden,
-        _ if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Kind::Forbidden,
-        _ if says("unknown command") => Kind::Unknown,
-        _ if says("equal or smaller than the target stream top item") => Kind::Behind,
-        _ => Kind::Refused,
+        "NOAUTH" | "READONLY" | "MASTERDOWN" => FaultKind::Stale,
+        "NOPERM" | "WRONGPASS" => FaultKind::Forbidden,
+        _ if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => FaultKind::Forbidden,
+        _ if says("unknown command") => FaultKind::Unknown,
+        _ if says("equal or smaller than the target stream top item") => FaultKind::Behind,
+        _ => FaultKind::Refused,
     }
 }
 
@@ -136,16 +129,16 @@ mod tests {
     #[test]
     fn answers_are_told_by_what_is_to_be_done() {
         for (line, kind) in [
-            ("LOADING Valkey is loading the dataset in memory", Kind::Refused),
-            ("OOM command not allowed when used memory > 'maxmemory'.", Kind::Refused),
-            ("WRONGTYPE Operation against a key holding the wrong kind of value", Kind::Refused),
-            ("READONLY You can't write against a read only replica.", Kind::Stale),
-            ("NOAUTH Authentication required.", Kind::Stale),
-            ("NOPERM User x has no permissions to run the 'xadd' command", Kind::Forbidden),
-            ("MOVED 7 10.0.0.1:6379", Kind::Moved("10.0.0.1:6379".to_owned())),
-            ("ASK 7 :1", Kind::Ask(":1".to_owned())),
-            ("ERR unknown command 'XADD', with args beginning with: ", Kind::Unknown),
-            ("ERR The ID specified in XADD is equal or smaller than the target stream top item", Kind::Behind),
+            ("LOADING Valkey is loading the dataset in memory", FaultKind::Refused),
+            ("OOM command not allowed when used memory > 'maxmemory'.", FaultKind::Refused),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", FaultKind::Refused),
+            ("READONLY You can't write against a read only replica.", FaultKind::Stale),
+            ("NOAUTH Authentication required.", FaultKind::Stale),
+            ("NOPERM User x has no permissions to run the 'xadd' command", FaultKind::Forbidden),
+            ("MOVED 7 10.0.0.1:6379", FaultKind::Moved("10.0.0.1:6379".to_owned())),
+            ("ASK 7 :1", FaultKind::Ask(":1".to_owned())),
+            ("ERR unknown command 'XADD', with args beginning with: ", FaultKind::Unknown),
+            ("ERR The ID specified in XADD is equal or smaller than the target stream top item", FaultKind::Behind),
         ] {
             let fault = answer(line);
             assert_eq!(fault.kind, kind, "{fault:?}");
@@ -156,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_answer_says_nothing_about_the_command() {
         let refused = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
-        assert_eq!(Fault::from(refused).kind, Kind::Silence);
+        assert_eq!(Fault::from(refused).kind, FaultKind::Silence);
         assert!(!Fault::garbled().is_answer());
     }
 

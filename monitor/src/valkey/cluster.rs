@@ -12,10 +12,10 @@ use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 
 use super::dial::Dial;
-use super::fault::{Fault, Kind};
-use super::link::{Answer, together};
+use super::fault::{Fault, FaultKind};
+use super::pipeline::{Answer, together};
 use super::request::Request;
-use super::target::Host;
+use super::target::HostPort;
 
 /// So many slots there are (the cluster specification).
 const SLOTS: u16 = 16384;
@@ -28,10 +28,10 @@ const MAP: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Cluster {
     dial: Arc<Dial>,
-    seeds: Vec<Host>,
+    seeds: Vec<HostPort>,
     /// The last slot of each range, and the node that has it.
-    slots: BTreeMap<u16, Host>,
-    nodes: BTreeMap<Host, MultiplexedConnection>,
+    slots: BTreeMap<u16, HostPort>,
+    nodes: BTreeMap<HostPort, MultiplexedConnection>,
     /// Whether the map is to be read again before it is used.
     stale: bool,
 }
@@ -41,7 +41,7 @@ type Errand = (usize, bool);
 
 impl Cluster {
     /// Learns from the first of `seeds` that answers which node has what.
-    pub(super) async fn open(dial: Arc<Dial>, seeds: Vec<Host>) -> Result<Self, Fault> {
+    pub(super) async fn open(dial: Arc<Dial>, seeds: Vec<HostPort>) -> Result<Self, Fault> {
         let mut cluster = Self { dial, seeds, slots: BTreeMap::new(), nodes: BTreeMap::new(), stale: true };
         cluster.learn().await?;
         Ok(cluster)
@@ -54,7 +54,7 @@ impl Cluster {
 
     /// Asks all known nodes for the map at once, and takes the first answer: any of them may hang.
     async fn learn(&mut self) -> Result<(), Fault> {
-        let known: BTreeSet<Host> = self.seeds.iter().chain(self.slots.values()).cloned().collect();
+        let known: BTreeSet<HostPort> = self.seeds.iter().chain(self.slots.values()).cloned().collect();
         let mut asked = JoinSet::new();
         for host in known {
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.get(&host).cloned());
@@ -94,9 +94,9 @@ impl Cluster {
             self.nodes.clear();
             return vec![Err(fault); requests.len()];
         }
-        let nobody = || Err(Fault { text: "no node serves the key's slot".to_owned(), kind: Kind::Refused });
+        let nobody = || Err(Fault { text: "no node serves the key's slot".to_owned(), kind: FaultKind::Refused });
         let mut answers: Vec<Answer> = requests.iter().map(|_| nobody()).collect();
-        let mut errands: BTreeMap<Host, Vec<Errand>> = BTreeMap::new();
+        let mut errands: BTreeMap<HostPort, Vec<Errand>> = BTreeMap::new();
         for (number, request) in requests.iter().enumerate() {
             match self.node(request) {
                 Some(host) => errands.entry(host).or_default().push((number, false)),
@@ -104,7 +104,7 @@ impl Cluster {
             }
         }
         for _ in 0..REDIRECTIONS {
-            let mut elsewhere: BTreeMap<Host, Vec<Errand>> = BTreeMap::new();
+            let mut elsewhere: BTreeMap<HostPort, Vec<Errand>> = BTreeMap::new();
             for (host, sent, answered) in self.round(requests, errands, patience).await {
                 for ((number, _), answer) in sent.into_iter().zip(answered) {
                     if let Some((other, asking)) = redirection(&answer, &host) {
@@ -122,7 +122,7 @@ impl Cluster {
         answers
     }
 
-    fn node(&self, request: &Request) -> Option<Host> {
+    fn node(&self, request: &Request) -> Option<HostPort> {
         let slot = request.key().map_or(0, slot);
         self.slots.range(slot..).next().map(|(_, host)| host.clone())
     }
@@ -131,9 +131,9 @@ impl Cluster {
     async fn round(
         &mut self,
         requests: &[Request],
-        errands: BTreeMap<Host, Vec<Errand>>,
+        errands: BTreeMap<HostPort, Vec<Errand>>,
         patience: Duration,
-    ) -> Vec<(Host, Vec<Errand>, Vec<Answer>)> {
+    ) -> Vec<(HostPort, Vec<Errand>, Vec<Answer>)> {
         let mut talks = JoinSet::new();
         for (host, errands) in errands {
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.remove(&host));
@@ -175,28 +175,28 @@ fn words(requests: &[Request], (number, asking): Errand) -> impl Iterator<Item =
 }
 
 /// Where an answer says the key is, and whether only this once.
-fn redirection(answer: &Answer, asked: &Host) -> Option<(Host, bool)> {
+fn redirection(answer: &Answer, asked: &HostPort) -> Option<(HostPort, bool)> {
     match &answer.as_ref().err()?.kind {
-        Kind::Moved(address) => Some((host(address, asked)?, false)),
-        Kind::Ask(address) => Some((host(address, asked)?, true)),
+        FaultKind::Moved(address) => Some((host(address, asked)?, false)),
+        FaultKind::Ask(address) => Some((host(address, asked)?, true)),
         _ => None,
     }
 }
 
 /// `host:port`; a node that does not know its own name means the one by which it was asked.
-fn host(address: &str, asked: &Host) -> Option<Host> {
+fn host(address: &str, asked: &HostPort) -> Option<HostPort> {
     let (host, port) = address.rsplit_once(':')?;
     Some((if host.is_empty() { asked.0.clone() } else { host.to_owned() }, port.parse().ok()?))
 }
 
 /// The answer to `CLUSTER SLOTS`: ranges with their first and last slot, and their nodes, the master first.
-fn map(answer: &Value, asked: &Host) -> Option<BTreeMap<u16, Host>> {
+fn map(answer: &Value, asked: &HostPort) -> Option<BTreeMap<u16, HostPort>> {
     let Value::Array(ranges) = answer else { return None };
-    let slots: BTreeMap<u16, Host> = ranges.iter().filter_map(|found| range(found, asked)).collect();
+    let slots: BTreeMap<u16, HostPort> = ranges.iter().filter_map(|found| range(found, asked)).collect();
     (!slots.is_empty()).then_some(slots)
 }
 
-fn range(range: &Value, asked: &Host) -> Option<(u16, Host)> {
+fn range(range: &Value, asked: &HostPort) -> Option<(u16, HostPort)> {
     let Value::Array(parts) = range else { return None };
     let [_, Value::Int(last), Value::Array(master), ..] = &parts[..] else { return None };
     let [name, Value::Int(port), ..] = &master[..] else { return None };
@@ -224,7 +224,7 @@ fn slot(key: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    fn name(text: &str, port: u16) -> Host {
+    fn name(text: &str, port: u16) -> HostPort {
         (text.to_owned(), port)
     }
 
@@ -255,9 +255,9 @@ mod tests {
     fn redirections_are_followed_to_where_they_say() {
         let fault = |kind| Err(Fault { text: String::new(), kind });
         let asked = name("seed", 9);
-        assert_eq!(redirection(&fault(Kind::Moved("h:1".into())), &asked), Some((name("h", 1), false)));
-        assert_eq!(redirection(&fault(Kind::Ask(":2".into())), &asked), Some((name("seed", 2), true)));
-        assert_eq!(redirection(&fault(Kind::Ask("::1:3".into())), &asked), Some((name("::1", 3), true)));
-        assert_eq!(redirection(&fault(Kind::Refused), &asked), None);
+        assert_eq!(redirection(&fault(FaultKind::Moved("h:1".into())), &asked), Some((name("h", 1), false)));
+        assert_eq!(redirection(&fault(FaultKind::Ask(":2".into())), &asked), Some((name("seed", 2), true)));
+        assert_eq!(redirection(&fault(FaultKind::Ask("::1:3".into())), &asked), Some((name("::1", 3), true)));
+        assert_eq!(redirection(&fault(FaultKind::Refused), &asked), None);
     }
 }

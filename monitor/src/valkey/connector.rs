@@ -1,0 +1,103 @@
+//! Finds the server that is to be written to, whatever it is: one server, the master that sentinels know, a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cluster::Cluster;
+use super::dial::Dial;
+use super::fault::Fault;
+use super::link::Link;
+use super::options::ValkeyOptions;
+use super::target::{Address, HostPort, Topology, shown};
+
+/// Finding the server, connecting, authenticating and asking for a sign of life together.
+const ATTEMPT: Duration = Duration::from_millis(4500);
+
+/// Finds the server anew each time.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    dial: Arc<Dial>,
+    /// Whose turn it is, of several hosts.
+    turn: usize,
+}
+
+impl Connector {
+    /// Connects as `options` say.
+    pub(crate) fn new(options: ValkeyOptions) -> Self {
+        Self { dial: Arc::new(Dial::new(options)), turn: 0 }
+    }
+
+    /// Goes on to the next host: the one before has failed.
+    pub(crate) fn next(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Finds the server, connects, authenticates and asks for a sign of life.
+    pub(crate) async fn connect(&mut self) -> Result<Link, Fault> {
+        let result = match tokio::time::timeout(ATTEMPT, self.attempt()).await {
+            Ok(result) => result,
+            Err(_) => Err(Fault::new(format!("{} does not answer", self.dial.target()))),
+        };
+        if result.is_err() {
+            self.next();
+        }
+        result
+    }
+
+    async fn attempt(&self) -> Result<Link, Fault> {
+        match &self.dial.target().address {
+            Address::Unix(path) => Ok(Link::to_server(self.dial.socket(path).await?)),
+            Address::None => Err(Fault::new("no server is named")),
+            Address::Tcp { hosts, topology: Topology::Any, .. } => {
+                Ok(Link::to_server(self.dial.host(&hosts[self.turn % hosts.len()]).await?))
+            }
+            Address::Tcp { hosts, topology: Topology::Sentinel(name), .. } => {
+                let master = self.master(&hosts[self.turn % hosts.len()], name).await?;
+                Ok(Link::to_server(self.dial.host(&master).await?))
+            }
+            Address::Tcp { hosts, topology: Topology::Cluster, .. } => {
+                let cluster = Cluster::open(Arc::clone(&self.dial), hosts.clone()).await?;
+                Ok(Link::to_cluster(cluster))
+            }
+        }
+    }
+
+    /// Whom a sentinel takes for the master.
+    async fn master(&self, sentinel: &HostPort, name: &str) -> Result<HostPort, Fault> {
+        let mut connection = self.dial.sentinel(sentinel).await?;
+        let asked = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).to_owned();
+        let master: Option<HostPort> = asked.query_async(&mut connection).await?;
+        let sentinel = shown(sentinel);
+        master.ok_or_else(|| Fault::new(format!("the sentinel at {sentinel} knows no master called {name}")))
+    }
+}
+
+/// A link for readers.
+pub(crate) async fn connect(options: &ValkeyOptions) -> Result<Link, Fault> {
+    let mut connector = Connector::new(options.clone());
+    let mut tried = connector.connect().await;
+    // Of several hosts, all have their turn.
+    for _ in 1..options.target.hosts() {
+        if tried.is_err() {
+            tried = connector.connect().await;
+        }
+    }
+    tried
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::valkey::Target;
+
+    #[tokio::test]
+    async fn a_port_where_nobody_listens_is_an_error_at_once_and_the_next_host_has_its_turn() {
+        let target = Target::parse("valkey://127.0.0.1:1,127.0.0.1:2").unwrap();
+        let mut connector = Connector::new(ValkeyOptions { target, ..ValkeyOptions::default() });
+        for turn in 0..2 {
+            assert_eq!(connector.turn, turn);
+            let fault = connector.connect().await.err().unwrap();
+            assert!(fault.text.contains("refused"), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The Valkey client: how a server is named, found, connected to and asked. It knows nothing of who writes and who reads.
+//!
+//! ```text
+//!   options.rs, target.rs      where the server is, and with which login
+//!      |
+//!   connector.rs               finds it: one server, a sentinel's master, or a cluster
+//!      |        dial.rs        one connection: addresses (resolve.rs), TLS, login
+//!      |
+//!   link.rs                    commands out, answers in
+//!      |        cluster.rs     which node has which slot
+//!      |        pipeline.rs    one pipeline to one node
+//!      |
+//!   store.rs, health.rs        read back what agents have written
+//! ```
+
+mod cluster;
+mod connector;
+mod dial;
+mod document;
+mod fault;
+pub mod health;
+pub mod keys;
+mod link;
+mod options;
+mod pipeline;
+mod request;
+mod resolve;
+pub mod store;
+mod target;
+
+pub(crate) use self::connector::Connector;
+pub(crate) use self::document::Document;
+pub use self::fault::Fault;
+pub(crate) use self::fault::FaultKind;
+pub(crate) use self::link::Link;
+pub use self::options::{TlsOptions, ValkeyOptions};
+pub(crate) use self::pipeline::Answer;
+pub(crate) use self::request::Request;
+pub(crate) use self::resolve::addresses;
+pub use self::target::{Address, HostPort, Secret, Target, TargetError, Topology};

@@ -1,0 +1,76 @@
+//! Commands to one node, together, and its answers.
+
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::fault::Fault;
+use super::request::Request;
+
+/// What became of a command.
+pub(crate) type Answer = Result<Value, Fault>;
+
+/// So many bytes go out before the answers to them are awaited: what thousands of containers have to say is megabytes, and
+/// would lie in memory three times.
+const PIECE: u64 = 256 << 10;
+
+/// Sends commands in one pipeline, or in several where they are many. Without an answer to all of them there is none to any.
+pub(crate) async fn together(
+    connection: &mut MultiplexedConnection,
+    requests: &[Request],
+    patience: Duration,
+) -> Vec<Answer> {
+    let all = async {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut left = requests;
+        while !left.is_empty() {
+            let (now, later) = left.split_at(piece(left));
+            answers.extend(pipeline(connection, now).await?);
+            left = later;
+        }
+        Ok(answers)
+    };
+    let fault = match tokio::time::timeout(patience, all).await {
+        Ok(Ok(answers)) => return answers,
+        Ok(Err(fault)) => fault,
+        Err(_) => Fault::new(format!("no answer within {:.0} s", patience.as_secs_f64())),
+    };
+    vec![Err(fault); requests.len()]
+}
+
+/// How many of these commands, one at least, are no more than a piece.
+fn piece(requests: &[Request]) -> usize {
+    let mut bytes = 0;
+    let fits = requests.iter().take_while(|request| {
+        bytes += request.bytes();
+        bytes <= PIECE
+    });
+    fits.count().max(1)
+}
+
+async fn pipeline(connection: &mut MultiplexedConnection, requests: &[Request]) -> Result<Vec<Answer>, Fault> {
+    let mut pipeline = redis::pipe();
+    requests.iter().for_each(|request| _ = pipeline.add_command(request.cmd()));
+    let asked = pipeline.ignore_errors().query_async::<Vec<redis::RedisResult<Value>>>(connection);
+    match asked.await {
+        Ok(answers) if answers.len() == requests.len() => {
+            Ok(answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect())
+        }
+        Ok(_) => Err(Fault::garbled()),
+        Err(error) => Err(Fault::new(Fault::from(error).text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_commands_go_out_piece_by_piece_and_a_long_one_alone() {
+        let of = |bytes: usize| Request::from(redis::cmd("SET").arg("k").arg("x".repeat(bytes)).to_owned());
+        assert_eq!(piece(&[of(1), of(1), of(1)]), 3);
+        assert_eq!(piece(&[of(150_000), of(100_000), of(25_000)]), 2);
+        assert_eq!(piece(&[of(2_000_000), of(1)]), 1);
+    }
+}
