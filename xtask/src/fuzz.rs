@@ -9,8 +9,7 @@ use anyhow::{Context, bail};
 
 use crate::architecture::ARCHITECTURES;
 use crate::ebpf;
-use crate::release;
-use crate::shell::{cargo, root, run as execute, target, tool};
+use crate::shell::{cargo, path_with_tool, root, run as execute, target, tool};
 
 const FUZZ: &str = "0.13.2";
 /// Each target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
@@ -37,7 +36,7 @@ impl Build {
         let toolchain = format!("+{toolchain}");
         let mut command = cargo(&[&toolchain, "fuzz", "build", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
         // Cargo finds its subcommands on the path.
-        command.arg(&into).env("PATH", release::path_with(&tool)?).stderr(fs::File::create(&log)?);
+        command.arg(&into).env("PATH", path_with_tool(&tool)?).stderr(fs::File::create(&log)?);
         Ok(Some(Self { cargo: command.spawn().context("cargo fuzz")?, log, into }))
     }
 

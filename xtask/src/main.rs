@@ -8,6 +8,7 @@
 
 mod apt;
 mod architecture;
+mod bench;
 mod dist;
 mod distribution;
 mod docs;
@@ -15,12 +16,14 @@ mod ebpf;
 mod fuzz;
 mod install;
 mod kubernetes;
+mod own_valkey;
 mod packages;
 mod pictures;
 mod release;
 mod run;
 mod shell;
 mod structure;
+mod substitutes;
 mod test;
 mod vm;
 
@@ -34,9 +37,10 @@ cargo xtask COMMAND
   build-ebpf        compile the eBPF programs, installing the toolchain for it where need be
   build-ebpf --check
                     compile them here and in another directory, and compare every byte
-  run [ARGUMENT…]   build the agent and run it on this machine; to Valkey if one answers, else on the terminal
-  test              install what the tests need, and run everything that this machine can run
-  ci                the same, where a test that cannot run is a failure
+  run [ARGUMENT…]   build the agent and run it on this machine, with its page; to Valkey if one answers, else to one of its own
+  test              install what the tests need, and run all tests but those in emulated machines and fuzzing (15 minutes);
+                    with CI=true everything, where a test that cannot run is a failure (50 minutes)
+  ci                the same as CI=true cargo xtask test
   vm [MACHINE…]     run the tests in emulated machines with other kernels
   bench hostile [MOST]
                     measure what a container costs that tries to break its observer
@@ -48,6 +52,8 @@ cargo xtask COMMAND
   bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
   bench churn [N]   what is left of so many containers that came and went (100000)
   bench bulk [N…]   what the passes over so many cgroups cost, against reading their files (10 100 1000 10000)
+  bench [host] … --against BINARY
+                    measure the agent, or that of a machine, in turns with another binary (A B A B), and print the ratios
   soak [SECONDS] [SEED]
                     containers come and go, Valkey fails and agents end for so long (3600), as the seed says (1)
   build-static [amd64|arm64 [FILE]]
@@ -65,11 +71,11 @@ fn main() -> ExitCode {
         "build-ebpf" if rest == ["--check"] => ebpf::check(),
         "build-ebpf" => ebpf::build().map(drop),
         "run" => run::run(rest),
-        "test" => test::test(std::env::var_os("CI").is_some_and(|value| !value.is_empty())),
-        "ci" => test::test(true),
+        "test" => test::test(tier()),
+        "ci" => test::test(test::Tier::Full),
         "vm" => vm::vm(rest),
-        "bench" => test::bench(rest),
-        "soak" => test::measure("soak", rest),
+        "bench" => bench::bench(rest),
+        "soak" => bench::soak(rest),
         "build-static" => release::build_for(rest),
         "dist" => dist::dist(rest),
         "docs" => docs::write().and_then(|()| structure::write_document()),
@@ -89,6 +95,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Everything where CI is set to anything but nothing, `0` and `false`.
+fn tier() -> test::Tier {
+    let is_ci = std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()));
+    if is_ci { test::Tier::Full } else { test::Tier::Quick }
 }
 
 fn fail(command: &str) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use object::Object;
 
 use crate::architecture::{ARCHITECTURES, Architecture};
-use crate::shell::{cargo, command, output, root, run, target, tool};
+use crate::shell::{cargo, command, output, path_with_tool, run, target, tool};
 use crate::{ebpf, packages};
 
 /// The binary with the eBPF objects inside stays below this.
@@ -58,7 +58,7 @@ pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<Pat
     let auditable = tool("cargo-auditable", AUDITABLE)?;
     let mut build = cargo_static(architecture, &["auditable", "build", "--release", "--package", "monitor"])?;
     // Cargo finds its subcommands on the path.
-    run(build.env("PATH", path_with(&auditable)?))?;
+    run(build.env("PATH", path_with_tool(&auditable)?))?;
     check(architecture)
 }
 
@@ -136,11 +136,4 @@ fn cargo_for(architecture: &Architecture, compiler: &Compiler, arguments: &[&str
         command.env("RUSTC", ebpf::DEBIAN_RUSTC);
     }
     command
-}
-
-/// The search path with the directory of a tool before all others.
-pub(crate) fn path_with(tool: &str) -> anyhow::Result<std::ffi::OsString> {
-    let directory = root().join(tool).parent().map(PathBuf::from).unwrap_or_default();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Ok(std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&path)))?)
 }

@@ -1,5 +1,6 @@
 //! Running other programs, so that one always sees what goes on.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -66,7 +67,25 @@ pub(crate) fn tool(name: &str, version: &str) -> anyhow::Result<String> {
     Ok(tools.join("bin").join(name).to_str().context(text)?.to_owned())
 }
 
-fn shown(command: &Command) -> String {
+/// The search path with a directory before all others.
+pub(crate) fn path_with(directory: &Path) -> anyhow::Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path)))?)
+}
+
+/// The search path with the directory of a tool before all others: cargo finds its subcommands there.
+pub(crate) fn path_with_tool(tool: &str) -> anyhow::Result<OsString> {
+    path_with(root().join(tool).parent().unwrap_or(Path::new("/")))
+}
+
+/// A command as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// A TCP port that is free on loopback.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("loopback")?;
+    Ok(listener.local_addr()?.port())
 }

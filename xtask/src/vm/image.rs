@@ -145,12 +145,13 @@ impl Suite {
 
     /// The test programs as cargo names them, and their helpers.
     fn test_programs(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
-        let arguments = ["test", "--no-run", "--package", "tests", "--message-format=json"];
-        // Nobody has to find the libraries of what runs on the other processor.
+        let arguments = ["test", "--no-run", "--message-format=json"];
+        // No package is named here: with the features of another selection everything would be built anew.
         let mut build = if self.architecture.is_own() {
             cargo(&arguments)
         } else {
-            release::cargo_static(self.architecture, &arguments)?
+            // Nobody has to find the libraries of what runs on the other processor.
+            release::cargo_static(self.architecture, &[&arguments[..], &["--package", "tests"]].concat())?
         };
         for name in TESTS {
             build.args(["--test", name]);

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::machines::{MACHINES, Machine};
-use crate::shell::{cargo, root};
+use crate::shell::root;
 
 /// What became of all machines.
 pub(crate) struct Verdicts(pub(super) Vec<Verdict>);
@@ -164,13 +165,13 @@ impl Verdicts {
 
     /// Numbers that were never other than zero, neither in a machine nor before (`seen`, a name in each line), are not
     /// tested, whatever the tests say.
-    pub(crate) fn judge_numbers(&self, seen: &str) -> anyhow::Result<()> {
+    pub(crate) fn judge_numbers(&self, agent: &Path, seen: &str) -> anyhow::Result<()> {
         if !self.is_whole() {
             return Ok(());
         }
         let in_machines = self.0.iter().flat_map(|verdict| &verdict.seen).map(String::as_str);
         let seen: BTreeSet<&str> = seen.lines().chain(in_machines).collect();
-        let output = cargo(&["run", "--quiet", "--package", "monitor", "--", "metrics"]).output()?;
+        let output = Command::new(agent).arg("metrics").output().with_context(|| agent.display().to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let unseen: Vec<&str> = text
             .lines()

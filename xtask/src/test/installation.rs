@@ -1,0 +1,30 @@
+//! Installs what the tests need besides cargo. Without it they say themselves what they skip.
+
+use super::state::State;
+use crate::shell::output;
+use crate::{install, kubernetes, packages, substitutes};
+
+/// Programs that tests start, by their packages.
+const TOOLS: [&str; 8] =
+    ["iproute2", "busybox-static", "openssl", "util-linux", "tmux", "man-db", "prometheus", "python3-pip"];
+/// What runs what is deployed.
+const DEPLOYMENT: [&str; 4] = ["systemd", "systemd-container", "golang-go", "lintian"];
+
+/// Installs everything, whatever fails.
+pub(super) fn installation(state: &mut State) -> anyhow::Result<()> {
+    state.note("the installation of what the tests need", packages::install(&TOOLS));
+    state.note("the installation of a browser", substitutes::browser());
+    state.note("the installation of Valkey", install::valkey());
+    if output("dockerd", &["--version"]).is_none() {
+        state.note("the installation of Docker", packages::install(&["docker.io"]));
+    }
+    if output("podman", &["--version"]).is_none() {
+        state.note("the installation of Podman", packages::install(&["podman", "runc"]));
+    }
+    state.note("the installation of what runs what is deployed", packages::install(&DEPLOYMENT));
+    state.note("the installation of docker-compose", substitutes::docker_compose());
+    state.note("a receiver of OTLP", install::otlp_receiver().map(drop));
+    state.note("a root of Debian", install::debian_root().map(drop));
+    state.note("helm and the schemas of Kubernetes", kubernetes::tools().map(drop));
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The checks, in the order in which they run.
+
+use std::fs;
+
+use super::state::State;
+use super::{installation, suite};
+use crate::architecture::ARCHITECTURES;
+use crate::release;
+use crate::shell::{cargo, command, root, run, target, tool};
+use crate::{dist, docs, ebpf, fuzz, vm};
+
+const DENY: &str = "0.20.2";
+
+/// A kind of check.
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) run: fn(&mut State) -> anyhow::Result<()>,
+    /// Runs only where everything is checked: it takes emulated machines, or long.
+    pub(super) is_long: bool,
+}
+
+const fn step(name: &'static str, run: fn(&mut State) -> anyhow::Result<()>) -> Step {
+    Step { name, run, is_long: false }
+}
+
+const fn long(name: &'static str, run: fn(&mut State) -> anyhow::Result<()>) -> Step {
+    Step { name, run, is_long: true }
+}
+
+pub(super) const STEPS: &[Step] = &[
+    step("packages", installation::installation),
+    step("eBPF objects", objects),
+    long("start of the fuzz targets", start_fuzz_targets),
+    step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"]))),
+    step("lints", |_| run(&mut cargo(&["clippy", "--all-targets", "--", "-Dwarnings"]))),
+    step("documentation", documentation),
+    step("dependencies", dependencies),
+    step("release binary", release_binary),
+    step("documents", |_| docs::check(&root().join(release::binary(ARCHITECTURES[0])))),
+    long("fuzz targets", finish_fuzz_targets),
+    step("tests", suite::tests),
+    long("other kernels", other_kernels),
+    long("fuzzing", fuzzing),
+];
+
+fn objects(state: &mut State) -> anyhow::Result<()> {
+    if !ebpf::build()? {
+        state.skips.push("everything about eBPF: no compiler for it".to_owned());
+    }
+    Ok(())
+}
+
+/// The fuzz targets are built beside the steps that follow, which leave half a processor idle.
+fn start_fuzz_targets(state: &mut State) -> anyhow::Result<()> {
+    state.fuzz_build = fuzz::Build::start()?;
+    Ok(())
+}
+
+/// The step after this one measures time, and wants the machine for itself.
+fn finish_fuzz_targets(state: &mut State) -> anyhow::Result<()> {
+    match state.fuzz_build.take() {
+        Some(build) => state.fuzz_targets = Some(build.finish()?),
+        None => state.skips.push(fuzz::missing()),
+    }
+    Ok(())
+}
+
+fn fuzzing(state: &mut State) -> anyhow::Result<()> {
+    state.fuzz_targets.as_ref().map_or(Ok(()), |targets| targets.run(fuzz::SECONDS))
+}
+
+fn documentation(_: &mut State) -> anyhow::Result<()> {
+    run(cargo(&["doc", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+/// Licences, sources and duplicates. Advisories need their database from the network, which CI may not have.
+fn dependencies(_: &mut State) -> anyhow::Result<()> {
+    let tool = tool("cargo-deny", DENY)?;
+    run(&mut command(&tool, &["--all-features", "check", "bans", "licenses", "sources"]))
+}
+
+/// The binary, and the Debian package around it: the tests of both take these.
+fn release_binary(_: &mut State) -> anyhow::Result<()> {
+    release::build_static(ARCHITECTURES[0])?;
+    dist::package().map(drop)
+}
+
+/// What this kernel lacks, another has: a test that ran in one of the machines is not missing.
+fn other_kernels(state: &mut State) -> anyhow::Result<()> {
+    if let Err(error) = vm::board::board(ARCHITECTURES[0]).install() {
+        state.skips.push(format!("other kernels: {error:#}"));
+        return Ok(());
+    }
+    let agent = root().join(release::binary(ARCHITECTURES[0]));
+    let verdicts = vm::all(&agent)?;
+    state.skips.retain(|skip| {
+        let ran = verdicts.ran(skip);
+        if let Some(machine) = ran {
+            println!("not here, but in the machine {machine}: {skip}");
+        }
+        ran.is_none()
+    });
+    verdicts.judge()?;
+    verdicts.judge_numbers(&agent, &fs::read_to_string(target().join("seen-numbers")).unwrap_or_default())
+}
