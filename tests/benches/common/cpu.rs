@@ -1,0 +1,20 @@
+//! What an agent has cost so far.
+
+use std::fs;
+use std::time::Duration;
+
+use tests::agent::Agent;
+
+/// CPU time in nanoseconds' resolution: `schedstat` of every thread (`Documentation/scheduler/sched-stats.rst`).
+pub fn cpu(agent: &Agent) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap().flatten();
+    let nanos = tasks.filter_map(|task| {
+        fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// Bytes as MiB.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
