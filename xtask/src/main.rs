@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         "soak" => bench::soak(rest),
         "build-static" => release::build_for(rest),
         "dist" => dist::dist(rest),
-        "docs" => docs::write().and_then(|()| structure::write_document()),
+        "docs" => structure::write_document().and_then(|()| docs::write()),
         "structure" => structure::check(),
         "pictures" => pictures::make(),
         "fuzz" => fuzz(rest),

@@ -10,8 +10,11 @@ pub(super) struct Layer {
 /// From the top down.
 pub(super) const LAYERS: &[Layer] = &[
     Layer { modules: &["main"], role: "arguments, environment, signals, exit codes" },
-    Layer { modules: &["commands", "cli"], role: "one file per command, and the command line" },
-    Layer { modules: &["assembly"], role: "the composition root: knows every source and sink" },
+    Layer { modules: &["commands", "cli", "output"], role: "one file per command, and the command line" },
+    Layer {
+        modules: &["assembly", "config"],
+        role: "the composition root: knows every source, every sink and their settings",
+    },
     Layer {
         modules: &["agent", "sources", "sinks", "http", "views"],
         role: "the loop, what reads the kernel, what is written to, the server, the terminal",

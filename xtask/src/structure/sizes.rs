@@ -5,7 +5,7 @@ pub(super) const MEDIAN: usize = 150;
 /// No file has more lines.
 pub(super) const LONGEST: usize = 400;
 /// Files that are one list, which is not split: the rows of the table of metrics.
-const LISTS: [&str; 2] = ["monitor/src/metrics/table.rs", "monitor/src/metrics/rows.rs"];
+const LISTS: [&str; 2] = ["monitor/src/metrics/table.rs", "monitor/src/metrics.rs"];
 
 /// Returns the violations among files with their numbers of lines.
 pub(super) fn violations(files: &[(String, usize)]) -> Vec<String> {

@@ -70,7 +70,9 @@ fn fuzzing(state: &mut State) -> anyhow::Result<()> {
 }
 
 fn documentation(_: &mut State) -> anyhow::Result<()> {
-    run(cargo(&["doc", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+    // Examples have the dependencies of tests, as the step before: with fewer features those would be compiled again.
+    let mut doc = cargo(&["doc", "--no-deps", "--document-private-items", "--lib", "--bins", "--examples"]);
+    run(doc.env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 /// Licences, sources and duplicates. Advisories need their database from the network, which CI may not have.

@@ -15,7 +15,7 @@ pub(super) fn tests(state: &mut State) -> anyhow::Result<()> {
     let (list, seen) = (target().join("skipped-tests"), target().join("seen-numbers"));
     fs::write(&list, "")?;
     fs::write(&seen, "")?;
-    let mut command = cargo(&["test", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples"]);
+    let mut command = cargo(&["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     // The harness tells the time of each test only where unstable options are allowed, and only it is told that they are:
     // cargo would build anew.
     let runner = format!("target.{}.runner=[\"env\", \"RUSTC_BOOTSTRAP=1\"]", ARCHITECTURES[0].target);
