@@ -1,4 +1,4 @@
-//! What the passes cost, against `pread` of the same files on descriptors that stay open, side by side in one run.
+//! The costs of BPF iterators, against `pread` of the same files on descriptors that stay open, side by side in one run.
 //!
 //! `cargo xtask bench bulk [N…]`: with so many cgroups.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
@@ -46,7 +46,7 @@ fn main() {
     }
 }
 
-/// What is filled in by the programs that `is_wanted`.
+/// The snapshot that the programs fill in that `is_wanted` selects.
 fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
     let part = Part { lives: false, ..Part::machine(Some(top.to_owned()), BTreeMap::new()) };
     let roots = Roots::default();

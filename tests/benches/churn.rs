@@ -1,4 +1,4 @@
-//! What is left of containers that came and went: nothing.
+//! Checks that nothing is left of containers that came and went.
 //!
 //! `cargo xtask bench churn [N]`: so many containers (100000), each with a process, made and removed while an agent of the
 //! machine runs once a second.
@@ -13,7 +13,7 @@ use tests::cgroup::Group;
 use tests::leftovers::Held;
 use tests::valkey::Valkey;
 
-/// What an agent holds is looked at when so many have come and gone: its allocator has its memory then.
+/// The number of containers after which resources are first read: the allocator has its memory then.
 const FIRST: usize = 1000;
 /// After so long, nothing is left of what is gone.
 const SETTLED: Duration = Duration::from_secs(8);

@@ -50,7 +50,7 @@ impl Observer {
         observer
     }
 
-    /// What the next reports cost: CPU, which does not depend on who else wants it, the longest reading, and memory.
+    /// The costs of the next reports: CPU time, which does not depend on other load, the longest reading, and memory.
     fn look(&self) -> Cost {
         let read = || oracle::report(&self.name, &self.valkey.report(&self.name, PATIENCE).unwrap()).unwrap();
         let (mut last, mut cost) = (read().timestamp, Cost::default());
@@ -121,7 +121,7 @@ fn main() {
     }
 }
 
-/// What an attack holds until it is over.
+/// The resources that an attack holds until it is over.
 enum Held {
     Loads(#[expect(dead_code, reason = "held")] Vec<Load>),
     Bomb(Child),

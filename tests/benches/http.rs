@@ -1,4 +1,4 @@
-//! What clients of the server cost: whether they delay the readings, and how much memory they take.
+//! The costs of HTTP clients: the delay of readings, and memory.
 //!
 //! `cargo xtask bench http [SECONDS]`: each of the two runs takes so long.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
@@ -49,7 +49,7 @@ fn start(arguments: &[&str]) -> (Agent, u16) {
     (agent, port)
 }
 
-/// How far the readings were off the grid of the interval, the worst and the mean, in milliseconds.
+/// The readings' distance from the grid of the interval, the worst and the mean, in milliseconds.
 fn delays(port: u16, long: Duration) -> (f64, f64) {
     let mut events = Events::open(port);
     let began = Instant::now();
@@ -162,7 +162,7 @@ fn scrape(port: u16, stop: &AtomicBool, scrapes: &AtomicU64) {
     }
 }
 
-/// What the server takes for a thousand containers: without it, with it and an hour's start, and while it is scraped.
+/// The server's memory for a thousand containers: without it, with it and an hour's start, and while it is scraped.
 fn memory() -> bool {
     let Some(first) = Group::container("bench-0") else {
         println!("SKIPPED: no cgroups can be made here");

@@ -1,4 +1,4 @@
-//! What a thousand containers cost the browser that shows them, and a day of history whoever asks for it.
+//! The costs of a thousand containers in the browser that shows them, and of a day of history for its reader.
 //!
 //! `cargo xtask bench page [SECONDS]`: each of the two runs takes so long. The machine should have little else to do.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
@@ -19,7 +19,7 @@ const CONTAINERS: usize = 1000;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A history of a day, at the default interval.
 const READINGS: u64 = 24 * 3600 / 5;
-/// What a visitor does not wait for: <https://web.dev/articles/rail>.
+/// A response that a visitor takes for immediate: <https://web.dev/articles/rail>.
 const AT_ONCE_MS: f64 = 100.0;
 /// So often the filter and the order are changed.
 const TURNS: u32 = 20;
@@ -58,7 +58,7 @@ fn row(what: &str, measured: &str, promised: f64, value: f64) -> bool {
     kept
 }
 
-/// What the main thread does for a tick of all containers, all in all and in the longest task.
+/// The main thread's time for a tick of all containers: in total, and in the longest task.
 fn updates(browser: &Browser, long: Duration) -> bool {
     let before = browser.costs();
     sleep(long);
@@ -110,7 +110,7 @@ fn scrolling(browser: &Browser, long: Duration) -> bool {
     row("a frame then, processor time of the main thread", &format!("{each:.1} ms"), FRAME_MS, each)
 }
 
-/// What it takes to answer what is typed into the filter, and to put the rows into another order.
+/// The time to apply the filter while one types, and to sort the rows by another column.
 fn answers(browser: &Browser) -> bool {
     let each = |action: &str| {
         let script = format!(

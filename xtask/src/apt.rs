@@ -77,7 +77,7 @@ impl Apt {
         command
     }
 
-    /// What `apt-cache` says.
+    /// Runs `apt-cache` and returns its output.
     pub(crate) fn cache(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.command("apt-cache").args(arguments).output().context("apt-cache")?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -93,7 +93,7 @@ impl Apt {
         Ok(())
     }
 
-    /// Where `apt-get install --download-only` puts what it has downloaded.
+    /// The directory of the packages that `apt-get install --download-only` has downloaded.
     pub(crate) fn archives(&self) -> PathBuf {
         self.dir.join("cache/archives")
     }

@@ -10,7 +10,7 @@ pub(crate) struct Architecture {
     pub(crate) emulator: &'static str,
     pub(crate) linker: &'static str,
     pub(crate) strip: &'static str,
-    /// Where Debian has its libraries, below `/usr/lib`, and what loads them.
+    /// Debian's directory of libraries, below `/usr/lib`, and the dynamic loader.
     pub(crate) libraries: &'static str,
     pub(crate) loader: &'static str,
     /// Debian's packages with the linker and the C library to build for it elsewhere.

@@ -13,7 +13,7 @@ const BENCHMARKS: [&str; 7] = ["bulk", "churn", "fleet", "hostile", "host", "htt
 /// Those that start the agent as a process and measure it in turns with another.
 const IN_TURNS: [&str; 2] = ["agent", "host"];
 
-/// What is to be measured.
+/// A benchmark with its arguments.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted<'a> {
     bench: &'a str,

@@ -1,4 +1,4 @@
-//! What is given to people: binaries, packages, what they are made of, and their checksums, in one directory.
+//! The release: binaries, archives, packages, bill of materials and checksums, in one directory.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,10 +16,10 @@ const CYCLONEDX: &str = "0.5.9";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// As in monitor/Cargo.toml.
 const MAINTAINER: &str = "system-monitor developers <system-monitor@users.noreply.invalid>";
-/// Who completes what is typed, and the file of each in an archive.
+/// Shells with completions, and the file of each in an archive.
 const SHELLS: [(&str, &str); 3] =
     [("bash", "system-monitor.bash"), ("zsh", "_system-monitor"), ("fish", "system-monitor.fish")];
-/// What goes into an archive besides: from where in the repository, to where.
+/// Other files of an archive: path in the repository, path in the archive.
 const TEXTS: [(&str, &str); 6] = [
     ("README.md", "README.md"),
     ("CHANGELOG.md", "CHANGELOG.md"),
@@ -65,12 +65,12 @@ pub(crate) fn package() -> anyhow::Result<()> {
     debian_package(here, &target().join("package"))
 }
 
-/// Where [`package`] puts it.
+/// The path of the file that [`package`] makes.
 pub(crate) fn package_file() -> PathBuf {
     target().join("package").join(format!("system-monitor_{VERSION}-1_{}.deb", ARCHITECTURES[0].name))
 }
 
-/// Where the manual and the completions are before they are packed.
+/// The directory of manual pages and completions before they are packed.
 fn documents_dir() -> PathBuf {
     target().join("documents")
 }
@@ -171,7 +171,7 @@ fn debian_package(architecture: &Architecture, into: &Path) -> anyhow::Result<()
     run(&mut deb)
 }
 
-/// What the binaries are made of, as CycloneDX.
+/// Writes the bill of materials as CycloneDX.
 fn bill_of_materials(into: &Path) -> anyhow::Result<()> {
     const FILE: &str = "system-monitor-parts";
     let tool = tool("cargo-cyclonedx", CYCLONEDX)?;

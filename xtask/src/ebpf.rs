@@ -12,7 +12,7 @@ use crate::shell::{cargo, command, output, root, run, target};
 
 /// The nightly compiler that is known to work with the linker below: both are LLVM 22.
 pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
-/// What it says of itself, whichever name it is installed under.
+/// The compiler's own version text, whichever name it is installed under.
 const NIGHTLY_COMMIT: &str = "e50aa6fba 2026-05-19";
 const LINKER: &str = "0.10.0";
 /// Debian's compiler comes with a `core` for the BPF target.
@@ -31,7 +31,7 @@ enum Compiler {
 }
 
 impl Compiler {
-    /// What it says of itself, for `system-monitor --version --verbose`.
+    /// The compiler's version, for `system-monitor --version --verbose`.
     fn version(&self) -> Option<String> {
         match self {
             Self::Rustup(name) => output("rustc", &[&format!("+{name}"), "--version"]),
@@ -75,7 +75,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let elsewhere = std::env::temp_dir().join(format!("system-monitor-{}", std::process::id()));
     let there = copy_sources(&elsewhere)
         .and_then(|()| compiled(&compiler, &linker, &elsewhere, &elsewhere.join("another/target")));
-    // What cannot be removed is no reason to call them different.
+    // A copy that cannot be removed does not make the objects different.
     _ = fs::remove_dir_all(&elsewhere);
     let there = there?;
     for ((name, here), (_, there)) in here.iter().zip(&there) {
@@ -87,7 +87,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the repository knows of, as it is in the working directory.
+/// Copies the sources that git knows of, as they are in the working directory.
 fn copy_sources(to: &Path) -> anyhow::Result<()> {
     let files =
         output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs", "*.toml", "*.lock"]);

@@ -1,4 +1,4 @@
-//! Throws whatever comes to mind at every parser.
+//! Builds and runs the fuzz targets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use crate::ebpf;
 use crate::shell::{cargo, path_with_tool, root, run as execute, target, tool};
 
 const FUZZ: &str = "0.13.2";
-/// Each target runs for so many seconds: long enough to find what a change broke, not what nobody ever found.
+/// Seconds per target: long enough to find regressions.
 pub(crate) const SECONDS: u32 = 60;
-/// So many targets run side by side.
+/// The number of targets that run side by side.
 const TOGETHER: usize = 2;
 
 /// The fuzz targets while they are compiled, beside whatever else is done.
 pub(crate) struct Build {
     cargo: Child,
-    /// What the compiler says meanwhile: two of them at once nobody can read.
+    /// The compiler's output: that of two compilers at once is unreadable.
     log: PathBuf,
     into: PathBuf,
 }
@@ -85,7 +85,7 @@ impl Targets {
     }
 }
 
-/// What is said where there is no compiler for the targets.
+/// The message where there is no compiler for the targets.
 pub(crate) fn missing() -> String {
     format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY)
 }

@@ -1,4 +1,4 @@
-//! Installs what is not there, with Debian's packages.
+//! Installs servers, emulators and roots that the tests need, from Debian's packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::shell::{command, output, root, run, target};
 /// Valkey came to Debian after bookworm.
 const BACKPORTS: &str = "/etc/apt/sources.list.d/system-monitor-backports.list";
 
-/// A small Debian with a service manager and some services, for containers that pull nothing. Where it is.
+/// Makes a small Debian with a service manager and some services, for containers that pull nothing; its path.
 pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
     const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps,nginx-light,postgresql,rabbitmq-server";
     let root = target().join("debian");
@@ -27,7 +27,7 @@ pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
     let mut make = command("debootstrap", &["--variant=minbase", "--include", PACKAGES]);
     make.args(["--keyring", apt::keyring()?, "bookworm"]);
     run(make.arg(&root).arg(Mirrors::here().main))?;
-    // What nobody reads there would be copied into every image.
+    // Documentation and lists would be copied into every image.
     for useless in ["usr/share/doc", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists"] {
         fs::remove_dir_all(root.join(useless))?;
     }
@@ -35,7 +35,7 @@ pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// A server that takes OpenTelemetry's protocol and answers PromQL, which not every suite has. Where it is.
+/// Fetches a server that takes OpenTelemetry's protocol and answers PromQL, which not every suite has; its path.
 pub(crate) fn otlp_receiver() -> anyhow::Result<PathBuf> {
     let place = root().join(target()).join("tools/victoria-metrics");
     let program = place.join("usr/bin/victoria-metrics");

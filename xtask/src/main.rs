@@ -1,4 +1,4 @@
-//! Everything one does with this repository: `cargo xtask build-ebpf | run | test | bench | ci`.
+//! The repository's tasks: `cargo xtask build-ebpf | run | test | bench | ci`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use crate::install;
 use crate::shell::{free_port, root, target};
 
-/// How often it is asked, ten times a second, whether it answers.
+/// Connection attempts, ten a second, before the server counts as dead.
 const ATTEMPTS: u32 = 100;
 
 /// Waits for the end of the process `$0`, then ends the process `$1`. A signal that the kernel sends at the end of a parent

@@ -16,7 +16,7 @@ const LARGEST: usize = 8 << 20;
 /// Leaves in the binary the list of what it is made from, for `cargo audit bin`.
 const AUDITABLE: &str = "0.7.7";
 
-/// Where the compiler for an architecture comes from.
+/// The origin of the compiler for an architecture.
 enum Compiler {
     /// The toolchain that is in use anyway.
     Own,
@@ -72,7 +72,7 @@ pub(crate) fn test(architecture: &Architecture) -> anyhow::Result<()> {
     run(&mut tests)
 }
 
-/// Where [`build_static`] puts the binary.
+/// The path of the binary that [`build_static`] makes.
 pub(crate) fn binary(architecture: &Architecture) -> PathBuf {
     target().join(architecture.target).join("release/system-monitor")
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Err(agent.exec()).context("the agent cannot be started")
 }
 
-/// Where the reports go.
+/// The Valkey that the reports go to.
 #[derive(Debug, PartialEq, Eq)]
 enum Valkey {
     /// A setting names it.
@@ -87,7 +87,7 @@ fn page(arguments: &[String], agent: &mut std::process::Command) -> anyhow::Resu
     Ok(format!("http://{address}/"))
 }
 
-/// Where the page is, how to read a key, how to stop.
+/// The five lines: page, report, names, data, stop.
 fn lines(page: &str, valkey: &Valkey, name: &str) -> [String; 5] {
     let (key, names) = match (valkey.client(), valkey) {
         (Some(client), _) => {

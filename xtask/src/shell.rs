@@ -1,4 +1,4 @@
-//! Running other programs, so that one always sees what goes on.
+//! Runs other programs, and shows their command lines and output.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Where cargo puts what it builds.
+/// Cargo's target directory.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
@@ -32,7 +32,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Says what is run, runs it, and shows what it says.
+/// Prints a command, runs it, and shows its output.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
     println!("\x1b[1m$ {shown}\x1b[0m");
@@ -58,7 +58,7 @@ pub(crate) fn tool(name: &str, version: &str) -> anyhow::Result<String> {
     let installed = output("cargo", &["install", "--list", "--root", root]).unwrap_or_default();
     if !installed.lines().any(|line| line == format!("{name} v{version}:")) {
         let mut install = cargo(&["install", name, "--version", version, "--locked", "--root", root]);
-        // It takes a third of the time, and none of these tools has so much to do that one would notice.
+        // Unoptimized builds take a third of the time, and none of these tools has much to do.
         for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16")] {
             install.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }

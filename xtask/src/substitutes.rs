@@ -12,7 +12,7 @@ use crate::shell::{command, output, path_with, root, run, target};
 
 /// Debian's packages with the browser that looks at the page.
 const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
-/// Where Ubuntu's package has the program: a plugin of Docker's client, which also runs alone.
+/// The program in Ubuntu's package: a plugin of Docker's client, which also runs alone.
 const COMPOSE_PLUGIN: &str = "/usr/libexec/docker/cli-plugins/docker-compose";
 
 /// The directory of the substitutes.

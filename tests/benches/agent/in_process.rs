@@ -61,7 +61,7 @@ fn open_files() -> Vec<(String, File)> {
         .collect()
 }
 
-/// The same for `/proc`: the floor opens, reads and closes what the source does for as many processes.
+/// One sample of `/proc` against the same for opening, reading and closing the files of as many processes.
 pub fn processes() -> Row {
     let roots = Roots::default();
     let mut container = OwnContainer::new(find(&roots, "bench"), &roots);

@@ -1,4 +1,4 @@
-//! What the agent costs, against the floor that the kernel sets, side by side in one run.
+//! The cost of the agent, against the floor that the kernel sets, side by side in one run.
 //!
 //! `cargo xtask bench [SECONDS]`: the long run takes so long. With `--against BINARY` the agent is measured in turns with the
 //! other one, each turn a tenth of that.

@@ -1,4 +1,4 @@
-//! What an agent has cost so far.
+//! CPU time and memory of an agent.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Agents without a machine: what they report is made up, what they do with it is the real sink.
+//! Agents without a machine: synthetic snapshots, written by the real sink.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,20 +12,20 @@ use monitor::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp};
 use monitor::valkey::{Target, ValkeyOptions};
 use tokio::runtime::Runtime;
 
-/// As agents have it that nobody told otherwise.
+/// The agent's default interval.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Who reports what.
+/// A fleet of agents with containers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fleet {
     pub(crate) agents: usize,
     pub(crate) containers: usize,
-    /// Whether the reports of the past are kept: by default an agent of a machine does, one of a container does not.
+    /// Keeps a history: by default an agent of a machine does, one of a container does not.
     pub(crate) history: bool,
 }
 
 impl Fleet {
-    /// So many reports, each of one container, come in this time.
+    /// The number of reports, each of one container, in this time.
     pub(crate) fn reports_in(&self, time: Duration) -> f64 {
         (self.agents * self.containers) as f64 * time.as_secs_f64() / INTERVAL.as_secs_f64()
     }

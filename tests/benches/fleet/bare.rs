@@ -1,4 +1,4 @@
-//! The same commands without an agent: what they cost a server at least.
+//! The same commands without an agent: the least that they cost a server.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const NOW: u64 = 1_764_000_000_000;
 /// Ticks between two heartbeats in the log.
 const HEARTBEAT: u64 = 6;
 
-/// What a client says.
+/// The values that a client writes.
 pub(crate) struct Words {
     pub(crate) report: String,
     pub(crate) entry: String,
@@ -124,7 +124,7 @@ pub(crate) fn replay(
     (servers::cpu(server) - before) / u32::try_from(reports).unwrap()
 }
 
-/// What `valkey-benchmark` needs for a command with these words, so many in a pipeline.
+/// The server's CPU time for a command as `valkey-benchmark` sends it, with this number in a pipeline.
 pub(crate) fn benchmark(server: &Valkey, words: &[&str], pipeline: u64) -> Duration {
     const TIMES: u32 = 50_000;
     let before = servers::cpu(server);

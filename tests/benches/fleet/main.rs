@@ -60,7 +60,7 @@ fn look(fleet: Fleet, url: &str, servers: &[Valkey], long: Duration) -> Work {
     let written = || servers.iter().map(listed).sum::<usize>();
     eventually(PATIENCE, || (written() == all).then_some(()))
         .unwrap_or_else(|| panic!("{} of {all} are there", written()));
-    // What is asked for at the start alone.
+    // The requests of the start are over by then.
     std::thread::sleep(INTERVAL * 3);
     let before = Work::of(servers);
     std::thread::sleep(long);
@@ -197,7 +197,7 @@ fn several(fleet: Fleet, long: Duration) {
     describe(&fleet, &work, long);
 }
 
-/// How a fleet comes back.
+/// Measures how a fleet reconnects after outages.
 fn returns(outages: &[Duration]) {
     let fleet = FLEETS[0];
     let mut server = Valkey::start(&["--maxclients", "15000"]).expect("valkey-server is not installed");
@@ -234,7 +234,7 @@ fn returns(outages: &[Duration]) {
 
 type Counts = Vec<(Duration, usize)>;
 
-/// How many have connected, and how many have written, since the server came back.
+/// The numbers of agents that have connected and that have written since the server came back.
 fn watch(server: &Valkey, fleet: &Fleet, began: Instant) -> (Counts, Counts) {
     let mut connection = server.connection();
     let (mut connected, mut written) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What servers say of themselves.
+//! Statistics that servers report.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tests::valkey::Valkey;
 
-/// What servers have done so far, all of them together.
+/// The work of all servers so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
     pub(crate) cpu: Duration,

@@ -12,17 +12,17 @@ use crate::against::{self, Measured};
 use crate::cpu::{cpu, mib};
 use crate::table::Row;
 
-/// How long the agent is watched.
+/// The time for which the agent is watched.
 const LONG: Duration = Duration::from_secs(30);
-/// So many containers end.
+/// The number of containers that end.
 const ENDS: usize = 50;
-/// The same in one of the turns of two binaries.
+/// The same number in one of the turns of two binaries.
 const ENDS_IN_A_TURN: usize = 10;
 
-/// What an agent that looks once a second is started with, and for how long it keeps history.
+/// Arguments of an agent that samples once a second; behind them comes the length of history.
 const EACH_SECOND: [&str; 9] =
     ["--scope", "host", "--interval", "1s", "--disk-interval", "0s", "--pin", "off", "--history"];
-/// The same of one that is to report ends: no tick comes between.
+/// Arguments of an agent that reports ends: no tick comes between.
 const ON_ENDS: [&str; 8] = ["--scope", "host", "--interval", "60s", "--disk-interval", "0s", "--pin", "off"];
 
 /// Watches the agent with a real server, with history and without.

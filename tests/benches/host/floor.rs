@@ -37,7 +37,7 @@ impl Floor {
         let before = known.len();
         let mut empty = floor.snapshot.clone();
         floor.source(&mut empty);
-        // What the source has opened comes behind what was open before, in the order of descriptors.
+        // The files of the source have higher descriptors than those that were open before.
         let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
         known.into_iter().for_each(|path| *seen.entry(path).or_default() += 1);
         for (path, file) in open_files() {

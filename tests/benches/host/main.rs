@@ -1,4 +1,4 @@
-//! What watching a whole machine costs, against the floor that the kernel sets, side by side in one run.
+//! The cost of watching a whole machine, against the floor that the kernel sets, side by side in one run.
 //!
 //! `cargo xtask bench host [N…]`: with so many containers, each a control group where Docker would make it. With
 //! `--against BINARY` the agent alone is measured, in turns with the other one.

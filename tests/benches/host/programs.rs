@@ -1,4 +1,4 @@
-//! What the kernel's programs take per event.
+//! The time that eBPF programs take per event.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use monitor::config::Ebpf;
 use crate::machine::containers;
 use crate::table::Row;
 
-/// What the kernel's programs take per event, by the kernel's own count (`kernel.bpf_stats_enabled`).
+/// Measures the time of eBPF programs per event, by the kernel's own count (`kernel.bpf_stats_enabled`).
 pub fn programs() -> Vec<Row> {
     const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
     let Ok(before) = fs::read_to_string(STATS) else { return Vec::new() };

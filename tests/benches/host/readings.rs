@@ -1,4 +1,4 @@
-//! What one reading costs, against `pread` of the same files.
+//! The cost of one reading, against `pread` of the same files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::world::{Gap, Life};
 
 /// Between two ticks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// What a machine that does many things at once may add to a time.
+/// The tolerance for times on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 /// So long after its end a container is told of; and an agent that has started tells of all.
 const TOLD: Duration = Duration::from_secs(15);
@@ -56,7 +56,7 @@ fn sample(report: &Value) -> Sample {
     }
 }
 
-/// What is missing or twice in a history; of each sample one knows how long after the one before it was read.
+/// Finds missing and duplicate samples in a history: each sample tells how long after the one before it was read.
 pub(crate) fn holes(samples: &[Sample], gaps: &[Gap]) -> Vec<String> {
     samples.windows(2).filter_map(|pair| hole(&pair[0], &pair[1], gaps)).collect()
 }
@@ -84,7 +84,7 @@ fn hole(before: &Sample, after: &Sample, gaps: &[Gap]) -> Option<String> {
         .then(|| format!("{apart:?} around an agent that ended at {}", humantime::format_rfc3339_millis(first.from)))
 }
 
-/// Whether there was an agent from the one time to the other.
+/// True when an agent ran throughout this time.
 fn is_watched(from: SystemTime, to: SystemTime, gaps: &[Gap]) -> bool {
     !gaps.iter().any(|gap| gap.from < to && gap.to + TOLD > from)
 }

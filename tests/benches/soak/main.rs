@@ -25,12 +25,12 @@ pub(crate) const LOG_TTL: &str = "60s";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Until everything that expires has expired: the reports of what ended, and log entries.
 const EXPIRED: Duration = Duration::from_secs(75);
-/// What an agent's memory may differ by between two looks.
+/// The accepted difference of an agent's memory between two readings.
 const GROWTH: u64 = 4 << 20;
 /// Descriptors that come and go with what it does at the moment.
 const FEW: usize = 16;
 
-/// What an agent holds.
+/// The resources that an agent holds.
 #[derive(Clone, Copy)]
 struct Held {
     resident: u64,
@@ -53,7 +53,7 @@ impl Held {
     }
 }
 
-/// What came of everything, as a table.
+/// The results, as a table.
 #[derive(Default)]
 struct Verdict {
     failed: Vec<String>,
@@ -102,7 +102,7 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     let agent = start();
     valkey.report(run, PATIENCE).unwrap_or_else(|| panic!("no report: {}", agent.said()));
     valkey.report(&watcher, PATIENCE).unwrap_or_else(|| panic!("no report: {}", witness.said()));
-    // It stays to the end, so that what retires has somewhere to go.
+    // It stays to the end, so that counters of ended cgroups have an ancestor to be added to.
     let (keeper, steady) = (Load::start(around, &["idle"]), Counts { execs: 1, ..Counts::default() });
     let mut done = steady;
     let docker = docker::daemon();

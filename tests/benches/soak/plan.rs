@@ -1,14 +1,14 @@
-//! What happens when: all of it known before it begins, and the same for the same seed.
+//! The schedule: known before the run begins, and the same for the same seed.
 
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// So many containers are there at a time, at most.
+/// The largest number of containers at a time.
 const MOST: usize = 24;
 
-/// What the kernel's programs count of a container.
+/// The counters of a container that eBPF programs keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) forks: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Whether none of them is less.
+    /// True when none of them is less.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.forks >= other.forks
             && self.thread_starts >= other.thread_starts
@@ -50,7 +50,7 @@ pub(crate) struct Work {
     pub(crate) counts: Counts,
 }
 
-/// What becomes of containers.
+/// The schedule of containers.
 #[derive(Debug)]
 pub(crate) enum Step {
     Make(usize),
@@ -58,7 +58,7 @@ pub(crate) enum Step {
     End(usize),
 }
 
-/// What becomes of Valkey.
+/// The ways in which Valkey fails.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Killed,
@@ -70,7 +70,7 @@ pub(crate) enum Fault {
 /// Everything, by the time since the beginning.
 pub(crate) struct Plan {
     pub(crate) containers: Vec<(Duration, Step)>,
-    /// What goes wrong, and for how long.
+    /// The failures, each with its duration.
     pub(crate) faults: Vec<(Duration, Fault, Duration)>,
     /// The signal that ends the agent, and how long there is none; in the first half alone, so that the second one shows
     /// whether anything grows.

@@ -23,13 +23,13 @@ pub(crate) struct Life {
     /// Its cgroup; `None` of Docker's.
     pub(crate) id: Option<u64>,
     pub(crate) made: SystemTime,
-    /// When its end began, and was over.
+    /// The beginning of its end, and the end of it.
     pub(crate) ended: (SystemTime, SystemTime),
-    /// What was done in it; `None` where others did something as well.
+    /// The work done in it; `None` where others did something as well.
     pub(crate) counts: Option<Counts>,
 }
 
-/// When there was no agent.
+/// A time without an agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gap {
     pub(crate) signal: i32,
@@ -142,7 +142,7 @@ pub(crate) fn dockers(docker: &Docker, run: &str, plan: Vec<(Duration, Duration)
     lives
 }
 
-/// What goes wrong with Valkey, one thing at a time. Gives back the server, and how long it was of no use in all.
+/// Makes Valkey fail, in one way at a time. Returns the server, and the total time of the failures.
 pub(crate) fn faults(mut valkey: Valkey, plan: Vec<(Duration, Fault, Duration)>, began: Instant) -> (Valkey, Duration) {
     let mut away = Duration::ZERO;
     for (at, fault, lasts) in plan {

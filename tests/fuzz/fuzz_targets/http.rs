@@ -1,4 +1,4 @@
-//! Whatever is sent to the server of the page and the API.
+//! Requests to the server of the page and the API.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ fn now() -> Stamp {
     Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) }
 }
 
-/// Where the server listens: as long as the publisher lives.
+/// The server's address; it listens as long as the publisher lives.
 static SERVER: LazyLock<(PathBuf, Publisher)> = LazyLock::new(|| {
     fuzz::outlive_closed_sockets();
     let path = std::env::temp_dir().join(format!("system-monitor-fuzz-{}", std::process::id()));
@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (socket, _) = LazyLock::force(&SERVER);
     let Ok(mut stream) = UnixStream::connect(socket) else { return };
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket has one");
-    // It may have had enough before the end.
+    // The server may close the connection before the end.
     if stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).is_err() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What `/proc` says.
+//! Texts of `/proc`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

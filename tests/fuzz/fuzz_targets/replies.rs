@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use monitor::valkey::{Target, ValkeyOptions};
 use monitor::valkey::store::Store;
 
-/// What is answered next, byte by byte, whatever is asked.
+/// Answers any request with the next bytes.
 static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 static OPTIONS: LazyLock<ValkeyOptions> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! What a person writes: the settings file, URLs, variables.
+//! Settings: the file, URLs, variables.
 #![no_main]
 
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! What container runtimes write down of their containers. Their sockets answer with the same documents.
+//! State files of container runtimes. Their sockets answer with the same documents.
 #![no_main]
 
 use std::fs;
@@ -11,7 +11,7 @@ use monitor::containers::runtime::Marks;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Where each runtime has its file, below the machine's root.
+/// The file of each runtime, below the machine's root.
 const PLACES: [(&str, &str); 4] = [
     ("docker", "var/lib/docker/containers/ID/config.v2.json"),
     ("containerd", "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json"),

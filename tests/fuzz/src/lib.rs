@@ -1,4 +1,4 @@
-//! What targets with sockets share.
+//! Code that targets with sockets share.
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};

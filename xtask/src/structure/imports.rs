@@ -29,14 +29,14 @@ pub(super) fn imports(module: &[String], crate_name: &str, source: &str) -> Vec<
     found
 }
 
-/// Whether a path begins here, that is not the one in `pub(in …)`.
+/// True where a path begins, the one in `pub(in …)` excepted.
 fn begins_path(tokens: &[Token<'_>], at: usize) -> bool {
     let text = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|token| token.text);
     let is_visibility = text(at.checked_sub(1)) == Some("in") && text(at.checked_sub(2)) == Some("(");
     text(Some(at + 1)) == Some("::") && text(at.checked_sub(1)) != Some("::") && !is_visibility
 }
 
-/// What the first word of a path stands for.
+/// Resolves the first word of a path to a module.
 fn base(module: &[String], crate_name: &str, children: &[&str], first: &str) -> Option<Vec<String>> {
     let parent = || module.split_last().map(|(_, parent)| parent.to_vec()).unwrap_or_default();
     match first {

@@ -7,7 +7,7 @@ use crate::{install, kubernetes, packages, substitutes};
 /// Programs that tests start, by their packages.
 const TOOLS: [&str; 8] =
     ["iproute2", "busybox-static", "openssl", "util-linux", "tmux", "man-db", "prometheus", "python3-pip"];
-/// What runs what is deployed.
+/// Programs that run the deployment files.
 const DEPLOYMENT: [&str; 4] = ["systemd", "systemd-container", "golang-go", "lintian"];
 
 /// Installs everything, whatever fails.

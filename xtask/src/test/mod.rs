@@ -1,4 +1,4 @@
-//! Everything that is checked, in one go, with a summary that hides nothing.
+//! Runs all checks in one go, with a summary that hides nothing.
 
 mod installation;
 mod state;
@@ -13,13 +13,13 @@ use anyhow::bail;
 use self::state::State;
 use self::steps::STEPS;
 
-/// So many of the slowest test programs and tests are named.
+/// The number of slowest test programs and tests in the summary.
 const SLOWEST: usize = 8;
 
-/// How much is checked.
+/// The amount of checking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
-    /// What needs no emulated machine and no long fuzzing.
+    /// Everything that needs no emulated machine and no fuzzing.
     Quick,
     /// Everything; what is skipped is a failure.
     Full,
@@ -75,7 +75,7 @@ fn judge(outcomes: &[Outcome], skipped: usize, tier: Tier) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What the quick tier leaves out, and how to run it.
+/// The last line of the quick tier: names what was left out and the command that runs it.
 const REST: &str = "not run here: the tests in emulated machines with other kernels, and fuzzing; \
                     CI=true cargo xtask test runs them too, in at most 50 minutes";
 

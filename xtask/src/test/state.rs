@@ -1,4 +1,4 @@
-//! What one step of the tests leaves for another.
+//! Results that one step of the tests leaves for another.
 
 use super::times::Times;
 use crate::fuzz;
@@ -6,11 +6,11 @@ use crate::fuzz;
 /// The results that later steps and the summary need.
 #[derive(Default)]
 pub(super) struct State {
-    /// What could not be checked, and why.
+    /// Checks that could not run, each with the reason.
     pub(super) skips: Vec<String>,
     pub(super) fuzz_build: Option<fuzz::Build>,
     pub(super) fuzz_targets: Option<fuzz::Targets>,
-    /// How long each test program and each test took.
+    /// The time of each test program and of each test.
     pub(super) times: Times,
 }
 

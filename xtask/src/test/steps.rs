@@ -87,7 +87,7 @@ fn release_binary(_: &mut State) -> anyhow::Result<()> {
     dist::package().map(drop)
 }
 
-/// What this kernel lacks, another has: a test that ran in one of the machines is not missing.
+/// Runs the emulated machines. A test that is skipped here and ran in one of them does not count as skipped.
 fn other_kernels(state: &mut State) -> anyhow::Result<()> {
     if let Err(error) = vm::board::board(ARCHITECTURES[0]).install() {
         state.skips.push(format!("other kernels: {error:#}"));

@@ -46,7 +46,7 @@ fn watch(command: &mut std::process::Command, state: &mut State) -> anyhow::Resu
     println!("\x1b[1m$ {shown}\x1b[0m");
     let (reader, writer) = std::io::pipe()?;
     let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn().context("cargo test")?;
-    // What this process still holds of the pipe would keep it open.
+    // The ends that this process still holds would keep the pipe open.
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     for line in BufReader::new(reader).split(b'\n') {
         let line = line?;

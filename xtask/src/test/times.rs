@@ -1,4 +1,4 @@
-//! How long test programs and tests take, as they report it themselves.
+//! The times of test programs and tests, as they report them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How a processor is emulated.
+//! The emulator of each processor architecture.
 
 use crate::architecture::Architecture;
 use crate::{install, packages};
@@ -8,7 +8,7 @@ pub(crate) struct Board {
     pub(super) program: &'static str,
     package: &'static str,
     pub(super) machine: &'static str,
-    /// Where the kernel's words come out.
+    /// The kernel's console device.
     pub(super) console: &'static str,
 }
 
@@ -17,7 +17,7 @@ const AMD64: Board =
 const ARM64: Board =
     Board { program: "qemu-system-aarch64", package: "qemu-system-arm", machine: "virt", console: "ttyAMA0" };
 
-/// That of an architecture.
+/// The board of an architecture.
 pub(crate) fn board(architecture: &Architecture) -> &'static Board {
     if architecture.name == "arm64" { &ARM64 } else { &AMD64 }
 }

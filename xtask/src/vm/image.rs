@@ -1,4 +1,4 @@
-//! What a machine is started with: the agent, the test programs, a server, and the libraries of all of them.
+//! The initramfs of a machine: the agent, the test programs, a server, and the libraries of all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ use crate::shell::{cargo, output, run};
 /// Size of the block device.
 pub(super) const DISK: u64 = 64 << 20;
 
-/// What the tests put into control groups, and what takes its own rights away.
+/// Programs that tests start: a load for control groups, and one that drops its own privileges.
 const HELPERS: [&str; 2] = ["load", "confined"];
 
 /// Programs that the tests use, and the packages that hold them.
@@ -28,7 +28,7 @@ const PACKAGES: [&str; 4] = ["busybox-static", "valkey-server", "iproute2", "uti
 /// The directory tree that all machines of a processor share, and the archive of it.
 pub(super) struct Suite {
     architecture: &'static Architecture,
-    /// Where its programs are from: the root of this machine, or one with packages for the other processor.
+    /// The root that its programs are taken from: this machine's, or one with packages for the other processor.
     root: PathBuf,
     tree: PathBuf,
     archive: PathBuf,
@@ -92,7 +92,7 @@ impl Suite {
         place.with_context(|| format!("{program} is not installed"))
     }
 
-    /// What the packages for the other processor came with: nobody here can ask its dynamic linker.
+    /// Adds all libraries of the packages for the other processor: its dynamic linker cannot be asked here.
     fn add_all_libraries(&self) -> anyhow::Result<()> {
         let from = self.root.join("usr/lib").join(self.architecture.libraries);
         let into = self.tree.join("lib").join(self.architecture.libraries);
@@ -187,7 +187,7 @@ fn shell(script: &str) -> anyhow::Result<()> {
     run(Command::new("sh").args(["-c", script]))
 }
 
-/// What the dynamic linker would load; nothing for a static program.
+/// The libraries that the dynamic linker would load; none for a static program.
 fn libraries(program: &Path) -> BTreeSet<PathBuf> {
     let listed = program.to_str().and_then(|program| output("ldd", &[program])).unwrap_or_default();
     listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()

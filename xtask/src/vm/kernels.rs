@@ -86,7 +86,7 @@ pub(super) fn unpacked_packages(architecture: &'static Architecture, names: &[&s
     Ok(place)
 }
 
-/// What versions of one source are compared by.
+/// The numbers of a version, by which versions of one source are compared.
 fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }

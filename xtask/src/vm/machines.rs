@@ -2,7 +2,7 @@
 
 use crate::architecture::{ARCHITECTURES, Architecture};
 
-/// How the cgroup trees are mounted.
+/// The layout of the cgroup hierarchies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// One v2 tree.
@@ -33,18 +33,18 @@ pub(super) struct Machine {
     pub(super) layout: Layout,
     /// More words for the kernel's command line.
     pub(super) boot: &'static str,
-    /// Whether the kernel's description of its types is hidden.
+    /// Hides the kernel's BTF.
     pub(super) hides_types: bool,
-    /// Whether the agent runs as an ordinary user without any capability.
+    /// Runs the agent as an ordinary user without any capability.
     pub(super) is_unprivileged: bool,
     /// The test programs that run in it: of a machine that is like another but for one thing, those that this concerns.
     pub(super) suites: &'static [&'static str],
-    /// Whether it runs only when it is named: it takes long.
+    /// Runs only when it is named: it takes long.
     pub(super) is_apart: bool,
 }
 
 impl Machine {
-    /// Whether it has this processor.
+    /// True for a machine of this architecture.
     pub(super) fn is_of(&self, architecture: &Architecture) -> bool {
         self.architecture.name == architecture.name
     }
@@ -53,16 +53,16 @@ impl Machine {
 /// The test programs that make sense in a machine with nothing but a kernel.
 pub(super) const TESTS: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege", "preempted"];
 
-/// What every kernel can show.
+/// The test programs for every kernel.
 const USUAL: &[&str] = &["kernel", "block", "network", "passes", "descriptors", "privilege"];
 
-/// What reads the trees, or is attached to them.
+/// The test programs of sources that read cgroup hierarchies or are attached to them.
 const TREES: &[&str] = &["kernel", "block", "network", "passes"];
 
-/// What shows that a program counts: of the network's, of those that pass over cgroups and tasks, and of descriptors'.
+/// The test programs that show that eBPF counts: of network, iterators and descriptors.
 const PROGRAMS: &[&str] = &["network", "passes", "descriptors"];
 
-/// What lockdown concerns: the programs that read what is the kernel's.
+/// The test programs that lockdown concerns: those of eBPF programs that read kernel memory.
 const TRACING: &[&str] = &["passes", "descriptors"];
 
 const PLAIN: Machine = Machine {

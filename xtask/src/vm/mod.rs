@@ -26,7 +26,7 @@ use crate::release;
 /// A machine that has not ended by then hangs; emulation is slow, and more so beside other work.
 const LONGEST: &str = "3000";
 
-/// So many machines run side by side.
+/// The number of machines that run side by side.
 const TOGETHER: usize = 2;
 
 /// Boots the machines named, or all but those apart, and runs the suite in each.

@@ -1,4 +1,4 @@
-//! What a machine said, as a verdict.
+//! Reads a machine's console as a verdict.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,10 +12,10 @@ use anyhow::{Context, bail};
 use super::machines::{MACHINES, Machine};
 use crate::shell::root;
 
-/// What became of all machines.
+/// The verdicts of all machines.
 pub(crate) struct Verdicts(pub(super) Vec<Verdict>);
 
-/// What became of a machine.
+/// The results of one machine.
 pub(crate) struct Verdict {
     pub(super) name: &'static str,
     kernel: String,
@@ -67,7 +67,7 @@ impl Verdict {
         verdict
     }
 
-    /// Whether any test program was started: on a busy machine the emulator sometimes resets before the kernel has begun.
+    /// True when a test program was started: on a busy machine the emulator sometimes resets before the kernel has begun.
     pub(super) fn has_booted(&self) -> bool {
         self.suites > 0
     }
@@ -84,7 +84,7 @@ impl Verdict {
         root().join("tests/golden/doctor").join(format!("{}.txt", self.name))
     }
 
-    /// Whether `doctor` says what it is known to say on this kind of machine; `UPDATE_GOLDEN=1` makes it known.
+    /// Compares the output of `doctor` with the golden file of this machine, which `UPDATE_GOLDEN=1` rewrites.
     fn compare_doctor(&self) -> bool {
         let path = self.golden();
         if std::env::var_os("UPDATE_GOLDEN").is_some() && self.has_booted() {
@@ -106,7 +106,7 @@ impl Verdict {
             println!("doctor differs from {}:\n{}", self.golden().display(), self.doctor);
         }
         if !self.is_good() {
-            // What a failed test said stands between the results.
+            // The output of a failed test stands between the results.
             let said = self.console.lines().filter(|line| !line.starts_with("test ")).collect::<Vec<_>>();
             println!("{}", said[said.len().saturating_sub(120)..].join("\n"));
         }

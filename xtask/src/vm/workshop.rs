@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::shell::{root, target};
 
-/// Where kernels and images are kept.
+/// The directory of kernels and images.
 pub(super) fn workshop() -> PathBuf {
     root().join(target()).join("vm")
 }
