@@ -38,8 +38,8 @@ cargo xtask COMMAND
   build-ebpf --check
                     compile them here and in another directory, and compare every byte
   run [ARGUMENT…]   build the agent and run it on this machine, with its page; to Valkey if one answers, else to one of its own
-  test              install what the tests need, and run all tests but those in emulated machines and fuzzing (15 minutes);
-                    with CI=true everything, where a test that cannot run is a failure (50 minutes)
+  test [STEP…]      install what the tests need, and run all tests but those in emulated machines and fuzzing (15 minutes);
+                    with CI=true everything, where a test that cannot run is a failure (50 minutes); or the steps named
   ci                the same as CI=true cargo xtask test
   vm [MACHINE…]     run the tests in emulated machines with other kernels
   bench hostile [MOST]
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
         "build-ebpf" if rest == ["--check"] => ebpf::check(),
         "build-ebpf" => ebpf::build().map(drop),
         "run" => run::run(rest),
-        "test" => test::test(tier()),
-        "ci" => test::test(test::Tier::Full),
+        "test" => test::test(tier(), rest),
+        "ci" => test::test(test::Tier::Full, rest),
         "vm" => vm::vm(rest),
         "bench" => bench::bench(rest),
         "soak" => bench::soak(rest),

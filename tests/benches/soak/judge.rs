@@ -89,7 +89,7 @@ fn is_watched(from: SystemTime, to: SystemTime, gaps: &[Gap]) -> bool {
     !gaps.iter().any(|gap| gap.from < to && gap.to + TOLD > from)
 }
 
-/// What is wrong with what is told of a container that has ended. `exact` counts those whose last report was compared
+/// Finds errors in the data of a container that has ended. `exact` counts those whose last report was compared
 /// with the plan.
 pub(crate) fn life(valkey: &Valkey, life: &Life, gaps: &[Gap], exact: &mut usize, samples: &mut usize) -> Vec<String> {
     let history = history(valkey, &life.name);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use self::state::State;
-use self::steps::STEPS;
+use self::steps::{STEPS, Step};
 
 /// The number of slowest test programs and tests in the summary.
 const SLOWEST: usize = 8;
@@ -28,11 +28,11 @@ pub(crate) enum Tier {
 /// A step's name, time and result.
 type Outcome = (&'static str, Duration, anyhow::Result<()>);
 
-/// Runs the steps of a tier, whatever becomes of the others, and prints what became of each.
-pub(crate) fn test(tier: Tier) -> anyhow::Result<()> {
+/// Runs the steps of a tier, or those that are named, whatever becomes of the others, and prints what became of each.
+pub(crate) fn test(tier: Tier, names: &[String]) -> anyhow::Result<()> {
     let mut state = State::default();
     let mut outcomes: Vec<Outcome> = Vec::new();
-    for step in STEPS.iter().filter(|step| tier == Tier::Full || !step.is_long) {
+    for step in choose(tier, names)? {
         println!("\x1b[1m── {} ──\x1b[0m", step.name);
         let began = Instant::now();
         let result = (step.run)(&mut state);
@@ -43,10 +43,23 @@ pub(crate) fn test(tier: Tier) -> anyhow::Result<()> {
     }
     print_summary(&outcomes, &state);
     let result = judge(&outcomes, state.skips.len(), tier);
-    if tier == Tier::Quick {
+    if tier == Tier::Quick && names.is_empty() {
         println!("{REST}");
     }
     result
+}
+
+/// The steps of a tier, or those that are named, in their order.
+fn choose(tier: Tier, names: &[String]) -> anyhow::Result<Vec<&'static Step>> {
+    if let Some(unknown) = names.iter().find(|name| !STEPS.iter().any(|step| step.name == **name)) {
+        let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("{unknown:?} is no step; there are: {}", known.join(", "));
+    }
+    let is_chosen = |step: &&Step| match names {
+        [] => tier == Tier::Full || !step.is_long,
+        _ => names.iter().any(|name| name == step.name),
+    };
+    Ok(STEPS.iter().filter(is_chosen).collect())
 }
 
 fn print_summary(outcomes: &[Outcome], state: &State) {
@@ -92,6 +105,19 @@ mod tests {
         judge(&[outcome(Ok(()))], 1, Tier::Quick).expect("quick");
         judge(&[outcome(Ok(()))], 1, Tier::Full).expect_err("full");
         judge(&[outcome(Ok(()))], 0, Tier::Full).expect("nothing skipped");
+    }
+
+    #[test]
+    fn the_quick_tier_leaves_out_machines_and_fuzzing() {
+        let names = |tier, names: &[String]| -> Vec<&str> {
+            choose(tier, names).expect("steps").iter().map(|step| step.name).collect()
+        };
+        let quick = names(Tier::Quick, &[]);
+        assert!(quick.contains(&"tests") && !quick.contains(&"other kernels") && !quick.contains(&"fuzzing"));
+        assert_eq!(names(Tier::Full, &[]).len(), STEPS.len());
+        assert_eq!(names(Tier::Quick, &["fuzzing".to_owned(), "format".to_owned()]), ["format", "fuzzing"]);
+        let error = choose(Tier::Quick, &["nothing".to_owned()]).err().expect("no step").to_string();
+        assert!(error.contains("nothing") && error.contains("lints"), "{error}");
     }
 
     #[test]

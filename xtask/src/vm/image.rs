@@ -123,7 +123,7 @@ impl Suite {
         Ok(())
     }
 
-    /// What the kernel unpacks: the tree, and behind it what this machine is to be like
+    /// Packs what the kernel unpacks: the tree, and behind it the settings of this machine
     /// (`Documentation/driver-api/early-userspace/buffer-format.rst`).
     pub(super) fn pack(&self, machine: &Machine, kernel: &Kernel, place: &Path) -> anyhow::Result<PathBuf> {
         let own = place.join("own");
