@@ -15,7 +15,7 @@
 //!      | Valkey
 //!   store         valkey/store.rs                        what readers of it can ask
 //!
-//!   metrics.rs    the table that all of the above read: one row per number
+//!   metrics/      the table that all of the above read: one row per number
 //!   agent.rs      the loop that turns the crank
 //!   main.rs       the only place with argv, env, signals, exit codes
 //! ```

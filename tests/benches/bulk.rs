@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use monitor::config::Ebpf;
 use monitor::containers::Roots;
-use monitor::metrics::{CPU_PASS, Metric};
+use monitor::metrics::{CPU_ITERATOR, Metric};
 use monitor::preflight;
 use monitor::refusal::Decision;
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
@@ -55,7 +55,7 @@ fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
         *decision = Decision::Off("it is not measured".to_owned());
     }
     let (source, programs) = bpf::open(&decisions, &part, &roots, None, now);
-    assert!(programs.iter().any(|program| program.name == CPU_PASS && program.state.is_attached()), "{programs:?}");
+    assert!(programs.iter().any(|program| program.name == CPU_ITERATOR && program.state.is_attached()), "{programs:?}");
     source
 }
 
@@ -77,7 +77,7 @@ fn measure(top: &Path, number: usize) -> [Duration; 3] {
         cgroups.insert(id, Cgroup { identity, ..Cgroup::default() });
         places.insert(id, Place { owner: id, outer: None });
     }
-    let mut sources = [source(top, |name| name == CPU_PASS), source(top, |_| true)];
+    let mut sources = [source(top, |name| name == CPU_ITERATOR), source(top, |_| true)];
     let mut buffer = vec![0; 4096];
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use monitor::config::Ebpf;
 use monitor::containers::Roots;
-use monitor::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, TASK_PASS};
+use monitor::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, TASK_ITERATOR};
 use monitor::preflight;
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::Source;
@@ -43,7 +43,7 @@ const TICKS: u64 = 30_000_000;
 
 #[test]
 fn cpu_time_of_the_pass_lies_between_two_readings_of_the_file() {
-    let (group, mut files, mut pass) = pass!("cpu-pass", CPU_PASS);
+    let (group, mut files, mut pass) = pass!("cpu-pass", CPU_ITERATOR);
     let _loads = [["burn", "60000"], ["fork", "100000"], ["burn", "60000"]].map(|load| Load::start(&group, &load));
     let times = [(Metric::CpuUsage, 0), (Metric::CpuUser, TICKS), (Metric::CpuSystem, TICKS)];
     let mut before = [0; 3];
@@ -67,7 +67,7 @@ fn cpu_time_of_the_pass_lies_between_two_readings_of_the_file() {
 
 #[test]
 fn counters_of_the_controllers_lie_between_two_readings_of_their_files() {
-    let (group, mut files, mut pass) = pass!("quota-pass", CONTROLLER_PASS);
+    let (group, mut files, mut pass) = pass!("quota-pass", CONTROLLER_ITERATOR);
     group.limit_cpu(100);
     group.limit_memory(64 << 20);
     let _load = Load::start(&group, &["burn", "60000"]);
@@ -99,7 +99,7 @@ fn values(outside: &mut Outside, metrics: &[Metric]) -> Vec<Option<u64>> {
 
 #[test]
 fn levels_of_the_controllers_are_what_their_files_say() {
-    let (group, mut files, mut pass) = pass!("level-pass", CONTROLLER_PASS);
+    let (group, mut files, mut pass) = pass!("level-pass", CONTROLLER_ITERATOR);
     let levels =
         [Metric::MemoryUsage, Metric::MemoryPeak, Metric::Threads, Metric::Frozen, Metric::FrozenV1, Metric::Populated];
     let mut told = [0; 6];
@@ -138,7 +138,7 @@ fn levels_of_the_controllers_are_what_their_files_say() {
 
 #[test]
 fn pressure_is_zero_without_its_files_only_while_they_say_so() {
-    let (group, mut files, mut pass) = pass!("ease-pass", CONTROLLER_PASS);
+    let (group, mut files, mut pass) = pass!("ease-pass", CONTROLLER_ITERATOR);
     let pressures = [Metric::CpuPressure, Metric::MemoryPressureSome, Metric::MemoryPressureFull, Metric::IoPressure];
     if values(&mut files, &pressures).contains(&None) {
         skip!("this kernel tells no pressure");
@@ -163,7 +163,7 @@ fn pressure_is_zero_without_its_files_only_while_they_say_so() {
 
 #[test]
 fn what_is_not_read_again_is_what_the_file_still_says() {
-    let (group, mut files, _) = pass!("mark-pass", CONTROLLER_PASS);
+    let (group, mut files, _) = pass!("mark-pass", CONTROLLER_ITERATOR);
     let mut agent = Outside::agent(&group);
     let statistics = [Metric::MemoryAnon, Metric::MemoryFile, Metric::MemoryInactiveFile];
     let mut seen = Vec::new();
@@ -185,7 +185,7 @@ fn what_is_not_read_again_is_what_the_file_still_says() {
 
 #[test]
 fn memory_of_the_pass_is_what_the_files_say() {
-    let (group, mut files, mut pass) = pass!("memory-pass", MEMORY_PASS);
+    let (group, mut files, mut pass) = pass!("memory-pass", MEMORY_ITERATOR);
     group.limit_memory(64 << 20);
     Load::start(&group, &["hog", "268435456"]).done();
     let mut load = Load::start(&group, &["hold", "33554432"]);
@@ -206,7 +206,7 @@ const OF_TASKS: [Metric; 4] =
 
 #[test]
 fn processes_and_descriptors_of_the_pass_are_what_proc_shows() {
-    let (group, mut files, mut pass) = pass!("task-pass", TASK_PASS);
+    let (group, mut files, mut pass) = pass!("task-pass", TASK_ITERATOR);
     let loads: [&[&str]; 6] =
         [&["idle"], &["park", "12"], &["open", "100"], &["tables", "40"], &["open", "7000"], &["fork", "20"]];
     let mut running = Vec::new();
@@ -230,7 +230,7 @@ fn processes_and_descriptors_of_the_pass_are_what_proc_shows() {
 
 #[test]
 fn descriptors_of_the_pass_lie_between_two_readings_of_proc() {
-    let (group, mut files, mut pass) = pass!("descriptor-pass", TASK_PASS);
+    let (group, mut files, mut pass) = pass!("descriptor-pass", TASK_ITERATOR);
     let _loads = [1, 2, 3].map(|_| Load::start(&group, &["open", "18000", "100"]));
     let mut grown = 0;
     for _ in 0..ROUNDS {
@@ -268,7 +268,7 @@ impl Below {
 
 #[test]
 fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
-    let (group, ..) = pass!("many", CPU_PASS);
+    let (group, ..) = pass!("many", CPU_ITERATOR);
     let top = group.v2().unwrap().to_owned();
     let part = Part { lives: false, ..Part::machine(Some(top.clone()), Default::default()) };
     let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cause::Cause;
 use crate::events::Level;
-use crate::metrics::{GROUPS, Metric, Origin, Shown, Unit};
+use crate::metrics::{GROUPS, Metric, Origin, Unit};
 use crate::report::{Container, Number, Report};
 
 /// Version of the report's shape.
@@ -178,10 +178,7 @@ impl<'a> Object<'a> {
 
 /// The rows that are fields, with their paths.
 pub(crate) fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
-    Metric::ALL.iter().filter_map(|&metric| match metric.spec().shown {
-        Shown::Field(field) => Some((metric, field)),
-        Shown::Ingredient(_) => None,
-    })
+    Metric::fields()
 }
 
 /// Where each number stands, found once and not for each report.

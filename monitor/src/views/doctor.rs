@@ -8,7 +8,7 @@ use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::cause::CauseKind;
 use crate::events::Level;
-use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, Shown, TASK_PASS};
+use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, TASK_ITERATOR};
 use crate::preflight::Plan;
 use crate::refusal::Decision;
 use crate::report::{Container, Report};
@@ -61,7 +61,9 @@ pub fn program(program: &ProgramState) -> Check {
     let (state, why, cure) = match &program.state {
         Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
         Attachment::Off(why) => (State::NotNeeded, why.clone(), None),
-        Attachment::Refused(refusal) if [CPU_PASS, CONTROLLER_PASS, MEMORY_PASS, TASK_PASS].contains(&program.name) => {
+        Attachment::Refused(refusal)
+            if [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR].contains(&program.name) =>
+        {
             (State::NotNeeded, format!("{}; files say the same", refusal.cause), refusal.cure.clone())
         }
         Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.cure.clone()),
@@ -181,10 +183,7 @@ fn is_no_lack(cause: CauseKind) -> bool {
 }
 
 fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
-    Metric::ALL.iter().filter_map(|&metric| match metric.spec().shown {
-        Shown::Field(field) => Some((metric, field)),
-        Shown::Ingredient(_) => None,
-    })
+    Metric::fields()
 }
 
 /// Whether nothing is refused that takes a number away.

@@ -7,7 +7,7 @@ use crate::metrics::{How, Kind, Metric, Shown, Spec};
 /// The document `docs/metrics.md`.
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Numbers\n\nEvery number of the report, in its order. Made by `system-monitor metrics --markdown`; the source is `monitor/src/metrics.rs`.\n\n\
+        "# Numbers\n\nEvery number of the report, in its order. Made by `system-monitor metrics --markdown`; the source is `monitor/src/metrics/table.rs`.\n\n\
          | Field | Kind | Unit | From, the first that has it | Meaning |\n|---|---|---|---|---|\n",
     );
     for spec in rows() {

@@ -57,7 +57,7 @@ impl Controllers {
         let cgroups = Cgroups::open(&CONTROLLERS, tops, part.scope, roots, host)?;
         let v1 = v1.into_iter().map(|(controller, _)| Tree { controller, ids: HashMap::new() }).collect();
         let rows = Metric::fed_by(|origin| match origin {
-            Origin::ControllerPass(pick) => Some(*pick),
+            Origin::ControllerIterator(pick) => Some(*pick),
             _ => None,
         });
         Ok(Self { cgroups, v1, known: HashMap::new(), rows, page: rustix::param::page_size() as u64 })

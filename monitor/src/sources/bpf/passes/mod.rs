@@ -22,13 +22,13 @@ use super::load::{Host, loader};
 use super::sys::{Iterator, Over};
 use super::{Part, ProgramState, State};
 use crate::containers::Roots;
-use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, Metric, Origin, Rows, TASK_PASS};
+use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, Origin, Rows, TASK_ITERATOR};
 use crate::readings::CpuTime;
 use crate::refusal::{BPF, Capability, PERFMON, Refusal, Step, explain};
 use crate::snapshot::{CgroupId, Extent, Snapshot};
 
 /// The programs' names.
-pub(super) const NAMES: [&str; 4] = [CPU_PASS, CONTROLLER_PASS, MEMORY_PASS, TASK_PASS];
+pub(super) const NAMES: [&str; 4] = [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR];
 
 const OBJECTS: [&Object; 4] = [&objects::CPU, &objects::CONTROLLERS, &objects::MEMORY, &objects::TASKS];
 
@@ -80,19 +80,19 @@ pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Passes, Vec<Prog
     };
     let v2 = || part.top.iter().cloned().collect();
     let cpu = Cgroups::open(&objects::CPU, v2(), part.scope, roots, host);
-    note(CPU_PASS, cpu.as_ref().err());
+    note(CPU_ITERATOR, cpu.as_ref().err());
     let controllers = Controllers::open(part, roots, host);
-    note(CONTROLLER_PASS, controllers.as_ref().err());
+    note(CONTROLLER_ITERATOR, controllers.as_ref().err());
     let memory = Cgroups::open(&objects::MEMORY, v2(), part.scope, roots, host);
-    note(MEMORY_PASS, memory.as_ref().err());
+    note(MEMORY_ITERATOR, memory.as_ref().err());
     let tasks = Tasks::open(part, roots, host);
-    note(TASK_PASS, tasks.as_ref().err());
+    note(TASK_ITERATOR, tasks.as_ref().err());
     let of_cpu = Metric::fed_by(|origin| match origin {
-        Origin::CpuPass(pick) => Some(*pick),
+        Origin::CpuIterator(pick) => Some(*pick),
         _ => None,
     });
     let of_memory = Metric::fed_by(|origin| match origin {
-        Origin::MemoryPass(pick) => Some(*pick),
+        Origin::MemoryIterator(pick) => Some(*pick),
         _ => None,
     });
     let (cpu, memory) = (cpu.ok().zip(Some(of_cpu)), memory.ok().zip(Some(of_memory)));

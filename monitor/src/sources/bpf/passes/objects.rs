@@ -6,7 +6,7 @@ use monitor_common::kernel::{
 };
 
 use super::super::facts::{Constant, Fact};
-use crate::metrics::{CONTROLLER_PASS, CPU_PASS, MEMORY_PASS, TASK_PASS};
+use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR};
 
 /// An ELF object with one program.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Object {
 pub(super) const CPU: Object = Object {
     name: "cpu",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.o")),
-    program: CPU_PASS,
+    program: CPU_ITERATOR,
     over: "cgroup",
     table: "CPU",
     constants: &[
@@ -54,7 +54,7 @@ pub(super) const CPU: Object = Object {
 pub(super) const CONTROLLERS: Object = Object {
     name: "controllers",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/controllers.o")),
-    program: CONTROLLER_PASS,
+    program: CONTROLLER_ITERATOR,
     over: "cgroup",
     table: "CONTROLLERS",
     constants: &[
@@ -117,7 +117,7 @@ pub(super) const CONTROLLERS: Object = Object {
 pub(super) const MEMORY: Object = Object {
     name: "memory",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memory.o")),
-    program: MEMORY_PASS,
+    program: MEMORY_ITERATOR,
     over: "cgroup",
     table: "MEMORY",
     constants: &[
@@ -137,7 +137,7 @@ pub(super) const MEMORY: Object = Object {
 pub(super) const TASKS: Object = Object {
     name: "tasks",
     elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tasks.o")),
-    program: TASK_PASS,
+    program: TASK_ITERATOR,
     over: "task",
     table: "",
     constants: &[

@@ -40,7 +40,7 @@ impl Tasks {
         let ebpf = load(&TASKS, 0, scope, host)?;
         let iterator = bind(&ebpf, &TASKS, Over::Tasks, host)?;
         let rows = Metric::fed_by(|origin| match origin {
-            Origin::TaskPass(pick) => Some(*pick),
+            Origin::TaskIterator(pick) => Some(*pick),
             _ => None,
         });
         Ok(Self { _ebpf: ebpf, iterator, records: Vec::new(), rows })

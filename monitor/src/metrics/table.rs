@@ -1,0 +1,461 @@
+//! The rows of the table.
+
+use super::file::ChangeToken;
+use super::file::Format::{Flat, List, Quota, Single, Word};
+use super::file::LIMITS;
+use super::origin::Origin::{
+    ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Network, Processes, Root,
+    TaskIterator, Tasks,
+};
+use super::origin::{Origin, blkio, io_stat, memory_stat_v1, memory_stat_v2, pressure, v1, v2};
+use super::unit::Kind;
+use super::unit::Unit::{self, Bytes, BytesPerSecond, Cores, Count, Load, Nanoseconds, PerSecond, Percent, Seconds};
+use crate::cause::Cause;
+
+/// A derived number, or why there is none.
+pub type Derived = Result<f64, Cause>;
+
+/// The values that a derived row may look at: this reading, the machine, and the reading before.
+pub trait View {
+    /// A row's raw value.
+    ///
+    /// # Errors
+    /// Why it is absent.
+    fn raw(&self, metric: Metric) -> Result<u64, Cause>;
+
+    /// A row's value as a real number: raw for read rows, computed for derived ones.
+    ///
+    /// # Errors
+    /// Why it is absent.
+    fn real(&self, metric: Metric) -> Derived;
+
+    /// A row's value, which must not be 0 because something is divided by it.
+    ///
+    /// # Errors
+    /// Why it is absent, or that it is 0.
+    fn nonzero(&self, metric: Metric) -> Derived;
+
+    /// The growth of a counter per second.
+    ///
+    /// # Errors
+    /// That there is no earlier reading, that the counter went back, or why it is absent.
+    fn rate(&self, metric: Metric) -> Derived;
+
+    /// The growth of `part` in percent of the growth of `whole`; 0 while the whole stands still.
+    ///
+    /// # Errors
+    /// As [`View::rate`].
+    fn share(&self, part: Metric, whole: Metric) -> Derived;
+
+    /// CPUs that the container may use: the tightest quota, the cpuset or the machine, whichever is least.
+    ///
+    /// # Errors
+    /// When none of them can be read, or a quota may exist and cannot be read.
+    fn cpu_allowance(&self) -> Derived;
+
+    /// Bytes that the container may use: the smallest limit, else the machine's memory.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    fn memory_allowance(&self) -> Derived;
+}
+
+/// The way in which a row gets its number.
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    /// Read from the first origin that has it.
+    Read(&'static [Origin]),
+    /// Computed from other rows of this reading and the one before.
+    Derived(fn(&dyn View) -> Derived),
+}
+
+/// The place where a number is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A field of the report: `field` or `group.field`.
+    Field(&'static str),
+    /// Nowhere: only an ingredient of others.
+    Ingredient(&'static str),
+}
+
+/// A row.
+#[derive(Debug)]
+pub struct Spec {
+    /// Name and place.
+    pub shown: Shown,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Unit.
+    pub unit: Unit,
+    /// The way in which it gets its number.
+    pub how: How,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+impl Spec {
+    /// The row's name: the path of its field in the report, where it has one.
+    pub fn name(&self) -> &'static str {
+        match self.shown {
+            Shown::Field(name) | Shown::Ingredient(name) => name,
+        }
+    }
+
+    /// The path of its field in the report, if it is shown there.
+    pub fn field(&self) -> Option<&'static str> {
+        match self.shown {
+            Shown::Field(name) => Some(name),
+            Shown::Ingredient(_) => None,
+        }
+    }
+
+    /// Its origins, in order of preference; none for derived rows.
+    pub fn origins(&self) -> &'static [Origin] {
+        match self.how {
+            How::Read(origins) => origins,
+            How::Derived(_) => &[],
+        }
+    }
+
+    const fn new(kind: Kind, name: &'static str, unit: Unit, help: &'static str) -> Self {
+        Self { shown: Shown::Field(name), kind, unit, how: How::Read(&[]), help }
+    }
+
+    /// No field of the report, only an ingredient of others.
+    const fn internal(self) -> Self {
+        match self.shown {
+            Shown::Field(name) | Shown::Ingredient(name) => Self { shown: Shown::Ingredient(name), ..self },
+        }
+    }
+
+    const fn computed(self, from: fn(&dyn View) -> Derived) -> Self {
+        Self { how: How::Derived(from), ..self }
+    }
+
+    /// Reads the number from the first of these origins that has it. A file without an eBPF iterator before it is read once
+    /// per container and reading, which a row has to say.
+    const fn read(self, origins: &'static [Origin]) -> Self {
+        let (mut at, mut is_served) = (0, false);
+        while at < origins.len() {
+            is_served |= origins[at].iterates();
+            if let Some(file) = origins[at].file() {
+                assert!(is_served || file.costs_read, "no iterator serves this file: say .costs_read()");
+            }
+            at += 1;
+        }
+        Self { how: How::Read(origins), ..self }
+    }
+}
+
+/// A row of a number that only ever grows within a container's life.
+const fn counter(name: &'static str, unit: Unit, help: &'static str) -> Spec {
+    Spec::new(Kind::Counter, name, unit, help)
+}
+
+/// A row of a level.
+const fn gauge(name: &'static str, unit: Unit, help: &'static str) -> Spec {
+    Spec::new(Kind::Gauge, name, unit, help)
+}
+
+/// Makes `enum Metric`, `Metric::ALL` and `Metric::spec()` out of the rows. A row
+///
+/// ```text
+/// Threads = gauge("processes.threads", Count, "Tasks.").read(&[v2("pids.current", Single).costs_read()]),
+/// ```
+///
+/// becomes the variant `Metric::Threads` and a [`Spec`]. Rows are written as expressions, so that rustfmt formats them.
+macro_rules! metrics {
+    ($(
+        $id:ident = $kind:ident($name:literal, $unit:ident, $help:literal) $(.$method:ident($($arg:tt)*))*
+    ),+ $(,)?) => {
+        /// The rows of the table, in the order of the report's fields.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Metric { $(#[doc = $help] $id),+ }
+
+        static TABLE: [Spec; Metric::COUNT] = [$($kind($name, $unit, $help) $(.$method($($arg)*))*),+];
+
+        impl Metric {
+            /// Every row.
+            pub const ALL: &'static [Self] = &[$(Self::$id),+];
+            /// The number of rows.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The row.
+            pub fn spec(self) -> &'static Spec {
+                &TABLE[self as usize]
+            }
+        }
+    };
+}
+
+/// The program behind each direction of network traffic.
+const INGRESS: &[&str] = &["ingress"];
+const EGRESS: &[&str] = &["egress"];
+
+fn disk_percent(view: &dyn View) -> Derived {
+    Ok((view.real(Metric::DiskUsage)? / view.nonzero(Metric::DiskTotal)? * 100.0).min(100.0))
+}
+
+metrics!(
+    CpuPercent = gauge(
+        "cpu_percent",
+        Percent,
+        "Share of the CPU allowance in use, 100 being all of it: the tightest quota on the way to the root, \
+         else the CPUs of the cpuset, else the machine's."
+    )
+    .computed(|v| Ok((v.real(Metric::CpuUsageCores)? / v.cpu_allowance()? * 100.0).min(100.0))),
+    MemoryUsage = gauge("memory_usage_bytes", Bytes, "Memory charged to the container, page cache included.").read(&[
+        MemoryIterator(|m| m.usage),
+        ControllerIterator(|c| c.memory),
+        v2("memory.current", Single),
+        v1("memory", "memory.usage_in_bytes", Single),
+        Root(|m| m.memory_used.clone()),
+    ]),
+    MemoryPercent = gauge(
+        "memory_percent",
+        Percent,
+        "Memory in percent of the smallest limit on the way to the root, else of the machine's memory."
+    )
+    .computed(|v| Ok(v.real(Metric::MemoryUsage)? / v.memory_allowance()? * 100.0)),
+    NetworkRxBytes = counter(
+        "network_rx_bytes",
+        Bytes,
+        "Bytes received: IP bytes of the container's own sockets, loopback included (eBPF), or all interfaces \
+         of its network namespace but loopback."
+    )
+    .read(&[Network(INGRESS, |n| n.rx_bytes), Interfaces(|i| i.rx_bytes)]),
+    NetworkTxBytes = counter("network_tx_bytes", Bytes, "Bytes sent, likewise.")
+        .read(&[Network(EGRESS, |n| n.tx_bytes), Interfaces(|i| i.tx_bytes)]),
+    DiskReadBytes = counter("disk_read_bytes", Bytes, "Bytes read from block devices.").read(&[
+        io_stat("rbytes"),
+        blkio("blkio.throttle.io_service_bytes_recursive", "Read").formerly("blkio.throttle.io_service_bytes"),
+    ]),
+    DiskWriteBytes = counter("disk_write_bytes", Bytes, "Bytes written to block devices.").read(&[
+        io_stat("wbytes"),
+        blkio("blkio.throttle.io_service_bytes_recursive", "Write").formerly("blkio.throttle.io_service_bytes"),
+    ]),
+    DiskUsage = gauge(
+        "disk_usage_bytes",
+        Bytes,
+        "What the container's root filesystem holds: allocated blocks, mounts excluded, hard links once."
+    )
+    .read(&[Disk(|d| d.used_bytes.clone())]),
+    DiskTotal = gauge("disk_total_bytes", Bytes, "Size of the filesystem that the container's root lies on.")
+        .read(&[Filesystem(|f| f.total_bytes)]),
+    DiskPercent = gauge("disk_percent", Percent, "Disk usage in percent of that size.").computed(disk_percent),
+    ProcessCount = gauge("process_count", Count, "Processes, not threads.")
+        .read(&[TaskIterator(|t| t.processes.clone()), Tasks(|t| t.processes.clone())]),
+    FileDescriptors = gauge("file_descriptors", Count, "Open descriptors of all processes.")
+        .read(&[TaskIterator(|t| t.descriptors.clone()), Tasks(|t| t.descriptors.clone())]),
+    Load1 = gauge("load_average_1m", Load, "The machine's load average over one minute.")
+        .read(&[Machine(|m| m.load[0].clone())]),
+    Load5 = gauge("load_average_5m", Load, "The machine's load average over five minutes.")
+        .read(&[Machine(|m| m.load[1].clone())]),
+    Load15 = gauge("load_average_15m", Load, "The machine's load average over fifteen minutes.")
+        .read(&[Machine(|m| m.load[2].clone())]),
+    Uptime = gauge("uptime_seconds", Seconds, "Seconds since the container's first process started.")
+        .read(&[TaskIterator(|t| t.uptime.clone()), Tasks(|t| t.uptime.clone())]),
+    CpuUsageCores = gauge("cpu.usage_cores", Cores, "CPUs in use, never clamped.")
+        .computed(|v| Ok(v.rate(Metric::CpuUsage)? / 1e9)),
+    CpuLimit = gauge("cpu.limit_cores", Cores, "The tightest CPU quota on the way to the root.").read(&[
+        v2("cpu.max", Quota).limit(ChangeToken::Quota),
+        v1("cpu", "cpu.cfs_quota_us", Quota).followed_by("cpu.cfs_period_us").limit(ChangeToken::Quota),
+    ]),
+    CpuUserPercent = gauge("cpu.user_percent", Percent, "CPU time in user mode, 100 being one CPU.")
+        .computed(|v| Ok(v.rate(Metric::CpuUser)? / 1e7)),
+    CpuSystemPercent = gauge("cpu.system_percent", Percent, "CPU time in the kernel, 100 being one CPU.")
+        .computed(|v| Ok(v.rate(Metric::CpuSystem)? / 1e7)),
+    CpuThrottledPercent = gauge(
+        "cpu.throttled_percent",
+        Percent,
+        "Enforcement periods in which the quota ran out, in percent of those in the interval."
+    )
+    .computed(|v| v.share(Metric::CpuThrottled, Metric::CpuPeriods)),
+    CpuThrottled = counter("cpu.throttled_periods", Count, "Enforcement periods in which the quota ran out.").read(&[
+        ControllerIterator(|c| c.throttled),
+        v2("cpu.stat", Flat("nr_throttled")),
+        v1("cpu", "cpu.stat", Flat("nr_throttled")),
+    ]),
+    CpuPressure = gauge(
+        "cpu.pressure_some_avg10",
+        Percent,
+        "Time in which some task waited for a CPU, percent of the last ten seconds."
+    )
+    .read(&[ControllerIterator(|c| c.pressure), pressure("cpu.pressure", "some")]),
+    MemoryWorkingSet = gauge(
+        "memory.working_set_bytes",
+        Bytes,
+        "Memory that reclaim cannot take back easily: usage less inactive page cache."
+    )
+    .computed(|v| Ok((v.real(Metric::MemoryUsage)? - v.real(Metric::MemoryInactiveFile)?).max(0.0))),
+    MemoryLimit = gauge("memory.limit_bytes", Bytes, "The smallest memory limit on the way to the root.").read(&[
+        v2("memory.max", Single).limit(ChangeToken::MemoryLimit),
+        v1("memory", "memory.limit_in_bytes", Single).limit(ChangeToken::MemoryLimit),
+    ]),
+    MemoryAnon = gauge("memory.anon_bytes", Bytes, "Anonymous memory.").read(&[
+        MemoryIterator(|m| m.anon),
+        memory_stat_v2("anon"),
+        memory_stat_v1("total_rss"),
+    ]),
+    MemoryFile = gauge("memory.file_bytes", Bytes, "Page cache.").read(&[
+        MemoryIterator(|m| m.file),
+        memory_stat_v2("file"),
+        memory_stat_v1("total_cache"),
+    ]),
+    MemorySwap = gauge("memory.swap_bytes", Bytes, "Swap in use.").read(&[
+        ControllerIterator(|c| c.swap),
+        v2("memory.swap.current", Single),
+        memory_stat_v1("total_swap"),
+    ]),
+    MemoryPeak = gauge("memory.peak_bytes", Bytes, "The most memory ever charged.").read(&[
+        ControllerIterator(|c| c.memory_peak),
+        v2("memory.peak", Single),
+        v1("memory", "memory.max_usage_in_bytes", Single),
+    ]),
+    OomKills = counter("memory.oom_kills", Count, "Processes killed for want of memory.").read(&[
+        MemoryIterator(|m| m.oom_kills),
+        ControllerIterator(|c| c.oom_kills),
+        v2("memory.events", Flat("oom_kill")),
+        v1("memory", "memory.oom_control", Flat("oom_kill")),
+        Processes(&["sched_process_exit"], |p| p.oom_kills),
+    ]),
+    MemoryPressureSome = gauge(
+        "memory.pressure_some_avg10",
+        Percent,
+        "Time in which some task waited for memory, percent of the last ten seconds."
+    )
+    .read(&[ControllerIterator(|c| c.pressure), pressure("memory.pressure", "some")]),
+    MemoryPressureFull = gauge(
+        "memory.pressure_full_avg10",
+        Percent,
+        "Time in which all tasks waited for memory, percent of the last ten seconds."
+    )
+    .read(&[ControllerIterator(|c| c.pressure), pressure("memory.pressure", "full")]),
+    NetworkRxPackets =
+        counter("network.rx_packets", Count, "Packets received, a datagram that comes in fragments being one.")
+            .read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]),
+    NetworkTxPackets = counter("network.tx_packets", Count, "Packets sent, likewise.")
+        .read(&[Network(EGRESS, |n| n.tx_packets), Interfaces(|i| i.tx_packets)]),
+    NetworkRxRate = gauge("network.rx_bytes_per_second", BytesPerSecond, "Bytes received per second.")
+        .computed(|v| v.rate(Metric::NetworkRxBytes)),
+    NetworkTxRate = gauge("network.tx_bytes_per_second", BytesPerSecond, "Bytes sent per second.")
+        .computed(|v| v.rate(Metric::NetworkTxBytes)),
+    IoReads = counter("io.read_operations", Count, "Read operations on block devices.").read(&[
+        io_stat("rios"),
+        blkio("blkio.throttle.io_serviced_recursive", "Read").formerly("blkio.throttle.io_serviced"),
+    ]),
+    IoWrites = counter("io.write_operations", Count, "Write operations on block devices.").read(&[
+        io_stat("wios"),
+        blkio("blkio.throttle.io_serviced_recursive", "Write").formerly("blkio.throttle.io_serviced"),
+    ]),
+    IoReadRate = gauge("io.read_bytes_per_second", BytesPerSecond, "Bytes read per second.")
+        .computed(|v| v.rate(Metric::DiskReadBytes)),
+    IoWriteRate = gauge("io.write_bytes_per_second", BytesPerSecond, "Bytes written per second.")
+        .computed(|v| v.rate(Metric::DiskWriteBytes)),
+    IoPressure = gauge(
+        "io.pressure_some_avg10",
+        Percent,
+        "Time in which some task waited for a block device, percent of the last ten seconds."
+    )
+    .read(&[ControllerIterator(|c| c.pressure), pressure("io.pressure", "some")]),
+    Threads = gauge("processes.threads", Count, "Tasks: every thread of every process.").read(&[
+        ControllerIterator(|c| c.tasks),
+        v2("pids.current", Single),
+        v1("pids", "pids.current", Single),
+        TaskIterator(|t| t.threads.clone()),
+        Tasks(|t| t.threads.clone()),
+    ]),
+    PidsLimit = gauge("processes.limit", Count, "The smallest limit of tasks on the way to the root.").read(&[
+        v2("pids.max", Single).limit(ChangeToken::TasksLimit),
+        v1("pids", "pids.max", Single).limit(ChangeToken::TasksLimit),
+    ]),
+    Forks = counter("processes.forks", Count, "Processes created, since counting began.")
+        .read(&[Processes(&["task_newtask"], |p| p.forks)]),
+    ThreadStarts = counter("processes.thread_starts", Count, "Threads created, since counting began.")
+        .read(&[Processes(&["task_newtask"], |p| p.threads)]),
+    Execs = counter("processes.execs", Count, "Programs started, since counting began.")
+        .read(&[Processes(&["sched_process_exec"], |p| p.execs)]),
+    Exits = counter("processes.exits", Count, "Processes ended, since counting began.")
+        .read(&[Processes(&["sched_process_exit"], |p| p.exits)]),
+    ForkRate = gauge("processes.forks_per_second", PerSecond, "Processes created per second.")
+        .computed(|v| v.rate(Metric::Forks)),
+    ExecRate = gauge("processes.execs_per_second", PerSecond, "Programs started per second.")
+        .computed(|v| v.rate(Metric::Execs)),
+    ExitRate = gauge("processes.exits_per_second", PerSecond, "Processes ended per second.")
+        .computed(|v| v.rate(Metric::Exits)),
+    DescriptorsOpened = counter(
+        "descriptors.opened",
+        Count,
+        "Descriptors opened, since counting began, with those that a new process inherits; counted only with \
+         `--ebpf-fd-events`."
+    )
+    .read(&[Processes(&["fd_install", "do_dup2", "dup_fd"], |p| p.opened)]),
+    DescriptorsClosed = counter(
+        "descriptors.closed",
+        Count,
+        "Descriptors closed, since counting began, with those that go when a process ends; likewise."
+    )
+    .read(&[Processes(&["filp_close"], |p| p.closed)]),
+    DescriptorsNearest = gauge(
+        "descriptors.limit_highest_percent",
+        Percent,
+        "Descriptors of the process nearest its own limit, in percent of that limit."
+    )
+    .read(&[TaskIterator(|t| t.nearest_limit.clone()), Tasks(|t| t.nearest_limit.clone())]),
+    DiskWritable = gauge("disk.writable_bytes", Bytes, "What the container itself wrote over its image.")
+        .read(&[Disk(|d| d.writable_bytes.clone())]),
+    InodesUsed = gauge("disk.inodes_used", Count, "Inodes in use on the filesystem of the container's root.")
+        .read(&[Filesystem(|f| f.inodes_used)]),
+    InodesTotal = gauge("disk.inodes_total", Count, "Inodes which that filesystem can hold.")
+        .read(&[Filesystem(|f| f.inodes_total)]),
+    CpuUsage = counter("cpu.usage", Nanoseconds, "CPU time used.").internal().read(&[
+        CpuIterator(|c| c.total),
+        v2("cpu.stat", Flat("usage_usec")).times(1_000),
+        v1("cpuacct", "cpuacct.usage", Single),
+    ]),
+    CpuUser = counter("cpu.user", Nanoseconds, "CPU time used in user mode.").internal().read(&[
+        CpuIterator(|c| c.user),
+        v2("cpu.stat", Flat("user_usec")).times(1_000),
+        v1("cpuacct", "cpuacct.usage_user", Single),
+        v1("cpuacct", "cpuacct.stat", Flat("user")).times(10_000_000),
+    ]),
+    CpuSystem = counter("cpu.system", Nanoseconds, "CPU time used in the kernel.").internal().read(&[
+        CpuIterator(|c| c.system),
+        v2("cpu.stat", Flat("system_usec")).times(1_000),
+        v1("cpuacct", "cpuacct.usage_sys", Single),
+        v1("cpuacct", "cpuacct.stat", Flat("system")).times(10_000_000),
+    ]),
+    CpuPeriods = counter("cpu.periods", Count, "Enforcement periods that had runnable tasks.").internal().read(&[
+        ControllerIterator(|c| c.periods),
+        v2("cpu.stat", Flat("nr_periods")),
+        v1("cpu", "cpu.stat", Flat("nr_periods")),
+    ]),
+    CpusetCount = gauge("cpu.cpuset", Count, "CPUs that the cpuset allows.").internal().read(&[
+        v2("cpuset.cpus.effective", List).valid_for(LIMITS).costs_read(),
+        v1("cpuset", "cpuset.effective_cpus", List).valid_for(LIMITS).costs_read(),
+        v1("cpuset", "cpuset.cpus", List).valid_for(LIMITS).costs_read(),
+    ]),
+    MemoryInactiveFile = gauge("memory.inactive_file", Bytes, "Page cache not used of late.").internal().read(&[
+        MemoryIterator(|m| m.inactive_file),
+        memory_stat_v2("inactive_file"),
+        memory_stat_v1("total_inactive_file"),
+    ]),
+    Frozen = gauge("frozen", Count, "Whether the container is frozen by its v2 group.")
+        .internal()
+        .read(&[ControllerIterator(|c| c.frozen), v2("cgroup.events", Flat("frozen"))]),
+    FrozenV1 = gauge(
+        "frozen.v1",
+        Count,
+        "Whether the container is frozen by its group of the v1 freezer, which a hybrid host has beside the \
+         v2 one."
+    )
+    .internal()
+    .read(&[ControllerIterator(|c| c.frozen_v1), v1("freezer", "freezer.state", Word("FROZEN"))]),
+    Populated = gauge("populated", Count, "Whether the container has a process.")
+        .internal()
+        .read(&[ControllerIterator(|c| c.populated), v2("cgroup.events", Flat("populated"))]),
+    MachineCpus = gauge("machine.cpus", Count, "CPUs of the machine.").internal().read(&[Machine(|m| m.cpus.clone())]),
+    MachineMemory = gauge("machine.memory", Bytes, "Memory of the machine.")
+        .internal()
+        .read(&[Machine(|m| m.memory_total.clone())]),
+);

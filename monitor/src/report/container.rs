@@ -1,0 +1,94 @@
+//! One container in a report, and its numbers.
+
+use std::sync::{Arc, LazyLock};
+
+use super::view::CgroupView;
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::{How, Metric, NO_LIMIT, View};
+use crate::snapshot::{Cgroup, CgroupId, Identity, Origins, Status};
+
+/// Made once and shared by all containers.
+static NOT_LIMITED: LazyLock<Cause> = LazyLock::new(Cause::no_limit);
+
+/// A number as shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// Exact.
+    Whole(u64),
+    /// Finite, never negative.
+    Real(f64),
+}
+
+/// One container in a report.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its cgroup.
+    pub id: CgroupId,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// What it is doing.
+    pub status: Status,
+    /// Where each of its numbers was read.
+    pub origins: Origins,
+    /// Those of all containers of the report, in one piece: it comes and goes at each tick.
+    numbers: Arc<Vec<Result<Number, Cause>>>,
+    /// Where its own begin.
+    first: usize,
+}
+
+impl Container {
+    /// A row's number, or why there is none.
+    pub fn get(&self, metric: Metric) -> Result<Number, &Cause> {
+        self.numbers[self.first + metric.index()].as_ref().copied()
+    }
+
+    /// A row's number as a real, where it has one.
+    pub fn real(&self, metric: Metric) -> Option<f64> {
+        self.get(metric).ok().map(|number| match number {
+            #[expect(clippy::cast_precision_loss, reason = "shown, not counted with")]
+            Number::Whole(value) => value as f64,
+            Number::Real(value) => value,
+        })
+    }
+}
+
+/// The container of a cgroup whose numbers begin at `first`.
+pub(super) fn container(
+    id: CgroupId,
+    cgroup: &Cgroup,
+    numbers: Arc<Vec<Result<Number, Cause>>>,
+    first: usize,
+) -> Container {
+    let is_frozen = |metric| cgroup.values.get(metric) == Some(Ok(1));
+    let frozen = is_frozen(Metric::Frozen) || is_frozen(Metric::FrozenV1);
+    Container {
+        id,
+        identity: Arc::clone(&cgroup.identity),
+        status: if frozen && cgroup.status == Status::Running { Status::Paused } else { cgroup.status },
+        origins: cgroup.values.origins(),
+        numbers,
+        first,
+    }
+}
+
+/// A row's number, or why there is none.
+pub(super) fn number(metric: Metric, view: &CgroupView<'_>) -> Result<Number, Cause> {
+    let spec = metric.spec();
+    match spec.how {
+        How::Derived(f) => real(f(view)?),
+        How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
+            (NO_LIMIT, _) => Err(NOT_LIMITED.clone()),
+            (value, None) => Ok(Number::Whole(value)),
+            #[expect(clippy::cast_precision_loss, reason = "the unit is a real number")]
+            (value, Some(divisor)) => real(value as f64 / divisor),
+        },
+    }
+}
+
+fn real(value: f64) -> Result<Number, Cause> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(Number::Real(value))
+    } else {
+        Err(Cause::new(CauseKind::Invalid, "its ingredients contradict each other"))
+    }
+}

@@ -1,0 +1,129 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::{How, NO_LIMIT};
+use crate::snapshot::CgroupId;
+
+fn snapshot(seconds: u64, values: &[(Metric, u64)]) -> Snapshot {
+    let mut now = Snapshot::new(Stamp { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH });
+    let cgroup = now.cgroups.entry(CgroupId(7)).or_default();
+    for &(metric, value) in values {
+        if metric.is_shared() { &mut now.host.values } else { &mut cgroup.values }.put(metric, 0, value);
+    }
+    now
+}
+
+fn report(prev: Option<&Snapshot>, now: &Snapshot) -> Container {
+    Report::new(prev, now, Duration::ZERO).containers.remove(0)
+}
+
+fn cpu_percent(limit: u64, cpus: u64, used: Duration) -> Option<f64> {
+    let reading = |seconds, used: Duration| {
+        let used = u64::try_from(used.as_nanos()).unwrap();
+        snapshot(seconds, &[(Metric::CpuUsage, used), (Metric::CpuLimit, limit), (Metric::MachineCpus, cpus)])
+    };
+    report(Some(&reading(10, Duration::ZERO)), &reading(15, used)).real(Metric::CpuPercent)
+}
+
+#[test]
+fn a_quarter_cpu_fully_used_is_100_percent_and_half_used_is_50() {
+    assert_eq!(cpu_percent(250_000, 4, Duration::from_millis(1_250)), Some(100.0));
+    assert_eq!(cpu_percent(250_000, 4, Duration::from_millis(625)), Some(50.0));
+}
+
+#[test]
+fn without_a_quota_the_machine_is_the_allowance() {
+    assert_eq!(cpu_percent(NO_LIMIT, 4, Duration::from_secs(10)), Some(50.0));
+}
+
+#[test]
+fn a_quota_beyond_the_machine_does_not_make_the_allowance_larger() {
+    assert_eq!(cpu_percent(8_000_000, 2, Duration::from_secs(10)), Some(100.0));
+}
+
+#[test]
+fn cpu_percent_is_clamped_and_cores_are_not() {
+    assert_eq!(cpu_percent(250_000, 4, Duration::from_secs(5)), Some(100.0));
+    let (before, now) = (snapshot(1, &[(Metric::CpuUsage, 0)]), snapshot(2, &[(Metric::CpuUsage, 3_000_000_000)]));
+    assert_eq!(report(Some(&before), &now).real(Metric::CpuUsageCores), Some(3.0));
+}
+
+#[test]
+fn without_a_limit_memory_is_in_percent_of_the_machine() {
+    let machine = (Metric::MachineMemory, 1000);
+    let unlimited = snapshot(1, &[(Metric::MemoryUsage, 100), (Metric::MemoryLimit, NO_LIMIT), machine]);
+    assert_eq!(report(None, &unlimited).real(Metric::MemoryPercent), Some(10.0));
+    assert_eq!(report(None, &unlimited).get(Metric::MemoryLimit).unwrap_err().as_str(), "no limit is set");
+    let limited = snapshot(1, &[(Metric::MemoryUsage, 100), (Metric::MemoryLimit, 200), machine]);
+    assert_eq!(report(None, &limited).real(Metric::MemoryPercent), Some(50.0));
+}
+
+#[test]
+fn a_limit_that_cannot_be_read_is_not_taken_for_none() {
+    let mut now = snapshot(1, &[(Metric::MemoryUsage, 100), (Metric::MachineMemory, 1000)]);
+    now.cgroups.get_mut(&CgroupId(7)).unwrap().values.miss(
+        Metric::MemoryLimit,
+        0,
+        Cause::new(CauseKind::Denied, "memory.max: permission denied"),
+    );
+    assert_eq!(report(None, &now).get(Metric::MemoryPercent).unwrap_err().as_str(), "memory.max: permission denied");
+}
+
+#[test]
+fn a_counter_that_went_back_has_no_rate_and_says_so() {
+    let (before, now) = (snapshot(1, &[(Metric::CpuUsage, 9)]), snapshot(2, &[(Metric::CpuUsage, 3)]));
+    assert_eq!(
+        report(Some(&before), &now).get(Metric::CpuUsageCores).unwrap_err().as_str(),
+        "the counter cpu.usage went back"
+    );
+}
+
+#[test]
+fn a_recreated_cgroup_starts_without_a_rate() {
+    let mut before = snapshot(1, &[]);
+    let gone = before.cgroups.remove(&CgroupId(7)).unwrap();
+    before.cgroups.insert(CgroupId(6), gone);
+    let now = snapshot(2, &[(Metric::CpuUsage, 3)]);
+    assert_eq!(report(Some(&before), &now).get(Metric::CpuUsageCores).unwrap_err().as_str(), "first reading");
+}
+
+#[test]
+fn what_no_source_reads_is_absent_and_names_what_would_have_it() {
+    let cause = report(None, &snapshot(1, &[])).get(Metric::MemoryUsage).unwrap_err().to_string();
+    assert!(cause.contains("memory.current (cgroup v2)"), "{cause}");
+}
+
+#[test]
+fn throttling_is_the_share_of_the_intervals_periods() {
+    let before = snapshot(1, &[(Metric::CpuPeriods, 100), (Metric::CpuThrottled, 100)]);
+    let now = snapshot(2, &[(Metric::CpuPeriods, 110), (Metric::CpuThrottled, 105)]);
+    assert_eq!(report(Some(&before), &now).real(Metric::CpuThrottledPercent), Some(50.0));
+    assert_eq!(report(Some(&now), &now).get(Metric::CpuThrottledPercent), Ok(Number::Real(0.0)));
+}
+
+#[test]
+fn a_frozen_container_is_paused() {
+    assert_eq!(report(None, &snapshot(1, &[(Metric::Frozen, 1)])).status, Status::Paused);
+    assert_eq!(report(None, &snapshot(1, &[(Metric::Frozen, 0)])).status, Status::Running);
+    let hybrid = snapshot(1, &[(Metric::Frozen, 0), (Metric::FrozenV1, 1)]);
+    assert_eq!(report(None, &hybrid).status, Status::Paused);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_read_no_number_is_negative_or_not_finite(
+        before in proptest::collection::vec(any::<u64>(), Metric::COUNT),
+        now in proptest::collection::vec(any::<u64>(), Metric::COUNT),
+        seconds in 0u64..1_000,
+    ) {
+        let rows = |values: &[u64]| Metric::ALL.iter().copied().zip(values.iter().copied()).filter(|(metric, _)| matches!(metric.spec().how, How::Read(_))).collect::<Vec<_>>();
+        let (before, now) = (snapshot(0, &rows(&before)), snapshot(seconds, &rows(&now)));
+        let container = report(Some(&before), &now);
+        for &metric in Metric::ALL {
+            if let Some(value) = container.real(metric) {
+                prop_assert!(value.is_finite() && value >= 0.0, "{metric:?} = {value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The values from which derived numbers are computed. Pure, and total.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::cause::{Cause, CauseKind};
+use crate::metrics::{Derived, How, Metric, NO_LIMIT, View};
+use crate::snapshot::{Host, Values};
+
+/// Made once and shared by all containers.
+static FIRST: LazyLock<Cause> = LazyLock::new(|| Cause::new(CauseKind::FirstReading, "first reading"));
+static UNREAD: LazyLock<Vec<Cause>> = LazyLock::new(|| {
+    let unread = |metric: &Metric| {
+        let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
+        Cause::new(CauseKind::NoSource, format!("nothing on this host reads it: {}", origins.join(", ")))
+    };
+    Metric::ALL.iter().map(unread).collect()
+});
+
+/// One cgroup in this reading and in the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CgroupView<'a> {
+    pub(super) now: &'a Values,
+    pub(super) host: &'a Host,
+    pub(super) prev: Option<&'a Values>,
+    pub(super) interval: Option<Duration>,
+}
+
+impl View for CgroupView<'_> {
+    fn raw(&self, metric: Metric) -> Result<u64, Cause> {
+        let values = if metric.is_shared() { &self.host.values } else { self.now };
+        match values.get(metric) {
+            Some(reading) => reading.map_err(Cause::clone),
+            None => Err(UNREAD[metric.index()].clone()),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
+    fn real(&self, metric: Metric) -> Derived {
+        match metric.spec().how {
+            How::Derived(f) => f(self),
+            How::Read(_) => self.raw(metric).map(|value| value as f64),
+        }
+    }
+
+    fn nonzero(&self, metric: Metric) -> Derived {
+        match self.real(metric)? {
+            0.0 => Err(Cause::new(CauseKind::Invalid, format!("{} is 0", metric.spec().name()))),
+            value => Ok(value),
+        }
+    }
+
+    fn rate(&self, metric: Metric) -> Derived {
+        let growth = self.growth(metric)?;
+        let seconds = self.interval.ok_or_else(|| FIRST.clone())?.as_secs_f64();
+        Ok(growth / seconds)
+    }
+
+    fn share(&self, part: Metric, whole: Metric) -> Derived {
+        let (part, whole) = (self.growth(part)?, self.growth(whole)?);
+        Ok(if whole == 0.0 { 0.0 } else { (part / whole * 100.0).min(100.0) })
+    }
+
+    fn cpu_allowance(&self) -> Derived {
+        let cpus = self.nonzero(Metric::CpusetCount).or_else(|_| self.nonzero(Metric::MachineCpus));
+        match self.raw(Metric::CpuLimit) {
+            Ok(NO_LIMIT) => cpus,
+            Ok(0) => Err(Cause::new(CauseKind::Invalid, "the CPU quota is 0")),
+            #[expect(clippy::cast_precision_loss, reason = "millionths of a CPU")]
+            Ok(limit) => Ok(cpus.map_or(limit as f64 / 1e6, |cpus| cpus.min(limit as f64 / 1e6))),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    fn memory_allowance(&self) -> Derived {
+        match self.raw(Metric::MemoryLimit) {
+            Ok(NO_LIMIT) => self.nonzero(Metric::MachineMemory),
+            #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
+            Ok(limit) if limit > 0 => {
+                Ok(self.nonzero(Metric::MachineMemory).map_or(limit as f64, |all| all.min(limit as f64)))
+            }
+            Ok(_) => Err(Cause::new(CauseKind::Invalid, "the memory limit is 0")),
+            Err(cause) => Err(cause),
+        }
+    }
+}
+
+impl CgroupView<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "growth within one interval")]
+    fn growth(&self, metric: Metric) -> Derived {
+        let now = self.raw(metric)?;
+        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(|| FIRST.clone())?.map_err(Cause::clone)?;
+        now.checked_sub(before)
+            .map(|grown| grown as f64)
+            .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("the counter {} went back", metric.spec().name())))
+    }
+}
