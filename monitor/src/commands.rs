@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
+use monitor::agent::publish::{self, Publisher, Reports};
 use monitor::assembly::{self, Opened};
 use monitor::config::{Config, Ebpf};
 use monitor::http::{self, About, Token, TokenError};
-use monitor::publish::{self, Publisher, Reports};
 use monitor::report::Report;
 use monitor::sinks::otlp::Otlp;
 use monitor::sinks::service::{Notify, Service};
@@ -23,7 +23,7 @@ use monitor::sinks::valkey::Valkey;
 use monitor::sinks::{drive, stdout};
 use monitor::snapshot::Scope;
 use monitor::sources::bpf::{self, ProgramState};
-use monitor::sources::{self, Reader};
+use monitor::sources::{self, SamplerThread};
 use monitor::valkey::health;
 use monitor::views::doctor::{self, Check, State};
 use monitor::views::once::{self as table, Look};
@@ -77,7 +77,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
     let opened = assembly::open(&config, hold.pins.as_ref(), now, hold::before_threads).context(THREAD)?;
     require_ebpf(&config, &opened)?;
     let Opened { sources, programs, plan, ended } = opened;
-    let reader = Reader::start(sources, now).context(THREAD)?;
+    let sampler = SamplerThread::start(sources, now).context(THREAD)?;
     hold::after_readers(&plan);
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -95,7 +95,7 @@ fn agent(config: Config) -> anyhow::Result<ExitCode> {
             }
             tracing::info!("System monitor stopping for container: {name}");
         };
-        Agent { reader, interval: config.interval, ended, reports }.run(stop).await;
+        Agent { sampler, interval: config.interval, exited: ended, reports }.run(stop).await;
         let goodbye = async {
             for sink in sinks {
                 // A sink that panicked has said so already.
@@ -185,7 +185,7 @@ fn sinks(config: &Config, publisher: &mut Publisher, reports: Reports) -> Vec<to
     match &config.valkey {
         Some(options) => {
             let (valkey, delivery) = Valkey::new(options.clone(), now);
-            publisher.tell(delivery);
+            publisher.set_delivery(delivery);
             sinks.push(tokio::spawn(valkey.run(publisher.every())));
         }
         None if std::io::stdout().is_terminal() => {

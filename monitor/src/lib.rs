@@ -10,13 +10,13 @@
 //!   snapshot      snapshot.rs                         plain values; absence is a value
 //!      | + the previous one
 //!   report        report.rs                           rates, derived numbers; pure
-//!      | publish.rs: the latest, and every end
+//!      | agent/publish.rs: the latest, and every end
 //!   sinks         sinks/*                             one task each
 //!      | Valkey
 //!   store         valkey/store.rs                        what readers of it can ask
 //!
 //!   metrics/      the table that all of the above read: one row per number
-//!   agent.rs      the loop that turns the crank
+//!   agent/        the loop: samples at each tick, and publishes
 //!   main.rs       the only place with argv, env, signals, exit codes
 //! ```
 #![deny(unsafe_code)]
@@ -27,14 +27,11 @@ pub mod cause;
 pub mod config;
 pub mod containers;
 pub mod events;
-pub mod health;
 pub mod http;
-pub mod lives;
 pub mod lock;
 mod log_once;
 pub mod metrics;
 pub mod preflight;
-pub mod publish;
 pub mod readings;
 pub mod refusal;
 pub mod report;

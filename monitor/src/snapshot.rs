@@ -241,14 +241,14 @@ pub struct Host {
     pub values: Values,
 }
 
-/// Which cgroups a reading is about.
+/// The cgroups that a reading covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Extent {
-    /// All that there are: what is missing is gone.
+pub enum Coverage {
+    /// All that there are: a cgroup that is missing is gone.
     #[default]
-    Whole,
-    /// Those that have ended since the reading before, or have lost their last process. Of the others it says nothing.
-    Ended,
+    All,
+    /// Those that have exited since the reading before, or have lost their last process. It says nothing of the others.
+    Exited,
 }
 
 /// Everything that one reading found.
@@ -256,8 +256,8 @@ pub enum Extent {
 pub struct Snapshot {
     /// When the reading began.
     pub taken: Stamp,
-    /// Which cgroups it is about.
-    pub extent: Extent,
+    /// The cgroups that it covers.
+    pub coverage: Coverage,
     /// What is watched.
     pub scope: Scope,
     /// Since when eBPF has counted, if it does.
@@ -281,7 +281,7 @@ impl Snapshot {
     pub fn new(taken: Stamp) -> Self {
         Self {
             taken,
-            extent: Extent::Whole,
+            coverage: Coverage::All,
             scope: Scope::Own,
             counting_since: None,
             lost_events: 0,

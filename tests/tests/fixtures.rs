@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use monitor::agent::Agent;
+use monitor::agent::publish::{self, Reports};
 use monitor::containers::Roots;
 use monitor::containers::own::{OwnContainer, find};
 use monitor::metrics::{Format, Metric, Origin};
-use monitor::publish::{self, Reports};
 use monitor::report::{Container, Number, Report};
 use monitor::snapshot::{Snapshot, Stamp};
 use monitor::sources::cgroup::CgroupFiles;
 use monitor::sources::procfs::Procfs;
-use monitor::sources::{Reader, Source, parse};
+use monitor::sources::{SamplerThread, Source, parse};
 
 const V2: &str = "linux-6.1-v2";
 const ALL: [&str; 4] = [V2, "linux-6.12-v2", "linux-6.1-v1", "linux-6.1-hybrid"];
@@ -268,8 +268,8 @@ impl Paused {
             let mono = began.elapsed();
             Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }
         };
-        let reader = Reader::start(sources(dir.path()), clock).unwrap();
-        let agent = Agent { reader, interval, ended: Arc::default(), reports };
+        let sampler = SamplerThread::start(sources(dir.path()), clock).unwrap();
+        let agent = Agent { sampler, interval, exited: Arc::default(), reports };
         tokio::spawn(agent.run(std::future::pending()));
         Self { dir, reports: receiver }
     }

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
+use monitor::agent::publish;
 use monitor::assembly::Opened;
 use monitor::config::Config;
-use monitor::publish;
-use monitor::sources::Reader;
+use monitor::sources::SamplerThread;
 use monitor::views::theme::Theme;
 use monitor::views::top::feed::Own;
 use monitor::views::top::fleet::Fleet;
@@ -47,8 +47,8 @@ pub(super) fn run(flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::R
             require_ebpf(&config, &opened)?;
             let (reports, receiver) = publish::channel();
             let Opened { sources, ended, .. } = opened;
-            let reader = Reader::start(sources, now).context(THREAD)?;
-            let agent = Agent { reader, interval, ended, reports };
+            let sampler = SamplerThread::start(sources, now).context(THREAD)?;
+            let agent = Agent { sampler, interval, exited: ended, reports };
             runtime.spawn(agent.run(std::future::pending()));
             runtime.spawn(Own::default().run(receiver, update));
             subject

@@ -14,7 +14,7 @@ use super::names::{Namer, Places, Question};
 use super::registry::Registry;
 use super::rules::Rules;
 use super::trees::Trees;
-use crate::snapshot::{CgroupId, Extent, Snapshot, Stamp};
+use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp};
 use crate::sources::bpf::Lives;
 use crate::sources::{Source, SourceError};
 
@@ -82,8 +82,8 @@ impl Source for HostContainers {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let walked = match (self.followed.is_some(), into.extent) {
-            (false, Extent::Whole) => self.walk(),
+        let walked = match (self.followed.is_some(), into.coverage) {
+            (false, Coverage::All) => self.walk(),
             _ => Ok(()),
         };
         lock(&self.registry).fill(into);

@@ -9,7 +9,7 @@ use super::rules::Rules;
 use super::runtime::Marks;
 use super::tree::Directory;
 use super::trees::Trees;
-use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Place, Scope, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapshot, Status};
 
 /// The place of what is gone is told for so many whole readings: what its last tasks did may be counted late.
 const REMEMBERED: u32 = 2;
@@ -242,7 +242,7 @@ impl Registry {
         self.ask(id);
     }
 
-    /// Whether there is something that a reading of [`Extent::Ended`] would tell.
+    /// Whether there is something that a reading of [`Coverage::Exited`] would tell.
     pub fn has_ended(&self) -> bool {
         !self.ended.is_empty() || !self.emptied.is_empty()
     }
@@ -252,7 +252,7 @@ impl Registry {
         into.scope = Scope::Host;
         into.host.name.clone_from(&self.hostname);
         into.walked_again = self.walked_again;
-        if into.extent == Extent::Whole {
+        if into.coverage == Coverage::All {
             self.look_again();
             into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();
             let containers = self.containers.iter().filter(|(_, container)| self.is_reported(container));
@@ -272,7 +272,7 @@ impl Registry {
             }
         }
         into.gone = self.gone.iter().map(|(id, (place, _))| (*id, *place)).collect();
-        if into.extent == Extent::Whole {
+        if into.coverage == Coverage::All {
             self.gone.retain(|_, (_, readings)| {
                 *readings += 1;
                 *readings < REMEMBERED
@@ -382,15 +382,15 @@ mod tests {
             *self.registry.cgroups.iter().find(|(_, node)| node.path == Path::new(&path)).unwrap().0
         }
 
-        fn read(&mut self, extent: Extent) -> Snapshot {
+        fn read(&mut self, coverage: Coverage) -> Snapshot {
             let now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
-            let mut now = Snapshot { extent, ..now };
+            let mut now = Snapshot { coverage, ..now };
             self.registry.fill(&mut now);
             now
         }
 
-        fn names(&mut self, extent: Extent) -> Vec<(String, &'static str)> {
-            let now = self.read(extent);
+        fn names(&mut self, coverage: Coverage) -> Vec<(String, &'static str)> {
+            let now = self.read(coverage);
             let mut names: Vec<_> =
                 now.cgroups.values().map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
             names.sort_unstable();
@@ -411,8 +411,8 @@ mod tests {
         let mut machine =
             Machine::new(Rules::default(), &["docker/{A}/inner", "docker/{B}", "system.slice/ssh.service"]);
         machine.call("docker/{A}", "web");
-        assert_eq!(machine.names(Extent::Whole), running(&["bbbbbbbbbbbb", "machine", "web"]));
-        let now = machine.read(Extent::Whole);
+        assert_eq!(machine.names(Coverage::All), running(&["bbbbbbbbbbbb", "machine", "web"]));
+        let now = machine.read(Coverage::All);
         let (web, root) = (machine.id("docker/{A}"), machine.id(""));
         assert_eq!(now.cgroups[&web].identity.container_id.as_deref(), Some(A));
         let owners: Vec<_> = now.places.values().filter(|place| place.owner == web).collect();
@@ -424,12 +424,12 @@ mod tests {
     #[test]
     fn a_container_that_ends_is_told_of_once_and_at_once() {
         let mut machine = Machine::new(Rules::default(), &["docker/{A}"]);
-        machine.names(Extent::Whole);
+        machine.names(Coverage::All);
         machine.remove("docker/{A}");
         assert!(machine.registry.has_ended());
-        assert_eq!(machine.names(Extent::Ended), ended(&["aaaaaaaaaaaa"]));
-        assert!(machine.names(Extent::Ended).is_empty());
-        assert_eq!(machine.names(Extent::Whole), running(&["machine"]));
+        assert_eq!(machine.names(Coverage::Exited), ended(&["aaaaaaaaaaaa"]));
+        assert!(machine.names(Coverage::Exited).is_empty());
+        assert_eq!(machine.names(Coverage::All), running(&["machine"]));
     }
 
     #[test]
@@ -438,18 +438,18 @@ mod tests {
         let (id, outer) = (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"));
         machine.remove("lxc.payload.box/docker/{A}");
         machine.registry.named(id, &Known { name: Some("brief".into()), ..Known::default() });
-        let now = machine.read(Extent::Ended);
+        let now = machine.read(Coverage::Exited);
         assert_eq!(now.cgroups[&id].identity.name, "brief");
         assert_eq!(now.gone[&id], Place { owner: id, outer: Some(outer) });
-        machine.read(Extent::Whole);
-        machine.read(Extent::Whole);
-        assert!(machine.read(Extent::Whole).gone.is_empty());
+        machine.read(Coverage::All);
+        machine.read(Coverage::All);
+        assert!(machine.read(Coverage::All).gone.is_empty());
     }
 
     #[test]
     fn nested_containers_belong_to_the_inner_one_and_lie_in_the_outer() {
         let mut machine = Machine::new(Rules::default(), &["lxc.payload.box/docker/{A}/init"]);
-        let now = machine.read(Extent::Whole);
+        let now = machine.read(Coverage::All);
         let (inner, outer, root) =
             (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"), machine.id(""));
         assert_eq!((now.places[&inner].outer, now.places[&outer].outer), (Some(outer), Some(root)));
@@ -462,18 +462,18 @@ mod tests {
         machine.make("docker/{B}");
         machine.call("docker/{B}", "api");
         machine.call("docker/{B}", "api");
-        assert_eq!(machine.names(Extent::Whole), running(&["api", "api-bbbbbbbbbbbb", "machine"]));
+        assert_eq!(machine.names(Coverage::All), running(&["api", "api-bbbbbbbbbbbb", "machine"]));
         machine.call("docker/{A}", "other");
         assert_eq!(
-            machine.names(Extent::Whole),
+            machine.names(Coverage::All),
             running(&["api-bbbbbbbbbbbb", "machine", "other"]),
             "it keeps its name"
         );
         machine.remove("docker/{B}");
         machine.make("docker/{B}");
         machine.call("docker/{B}", "api");
-        assert_eq!(machine.names(Extent::Ended), ended(&["api-bbbbbbbbbbbb"]));
-        assert_eq!(machine.names(Extent::Whole), running(&["api", "machine", "other"]));
+        assert_eq!(machine.names(Coverage::Exited), ended(&["api-bbbbbbbbbbbb"]));
+        assert_eq!(machine.names(Coverage::All), running(&["api", "machine", "other"]));
         assert_eq!(machine.registry.names.len(), 3);
     }
 
@@ -482,27 +482,27 @@ mod tests {
         let mut machine = Machine::new(Rules::default(), &[]);
         fs::create_dir_all(machine.dir.path().join("cg/docker").join(A)).unwrap();
         follow::walk(&mut machine.registry).unwrap();
-        assert_eq!(machine.names(Extent::Whole), running(&["machine"]));
-        assert_eq!(machine.names(Extent::Whole), running(&["aaaaaaaaaaaa", "machine"]));
+        assert_eq!(machine.names(Coverage::All), running(&["machine"]));
+        assert_eq!(machine.names(Coverage::All), running(&["aaaaaaaaaaaa", "machine"]));
     }
 
     #[test]
     fn names_that_are_left_out_are_not_reported_and_count_where_they_are() {
         let rules = Rules::default().with_names("!db").unwrap();
         let mut machine = Machine::new(rules, &["lxc.payload.db/docker/{A}", "lxc.payload.web"]);
-        assert_eq!(machine.names(Extent::Whole), running(&["aaaaaaaaaaaa", "machine", "web"]));
+        assert_eq!(machine.names(Coverage::All), running(&["aaaaaaaaaaaa", "machine", "web"]));
         let (inner, db) = (machine.id("lxc.payload.db/docker/{A}"), machine.id("lxc.payload.db"));
-        assert_eq!(machine.read(Extent::Whole).places[&inner].outer, Some(db));
+        assert_eq!(machine.read(Coverage::All).places[&inner].outer, Some(db));
         machine.remove("lxc.payload.db/docker/{A}");
         machine.remove("lxc.payload.db");
-        assert_eq!(machine.names(Extent::Ended), ended(&["aaaaaaaaaaaa"]));
+        assert_eq!(machine.names(Coverage::Exited), ended(&["aaaaaaaaaaaa"]));
     }
 
     #[test]
     fn units_and_paths_are_watched_when_asked_for() {
         let rules = Rules::default().with_cgroups("systemd,/jobs/*").unwrap();
         let mut machine = Machine::new(rules, &["system.slice/ssh.service", "jobs/7/inner"]);
-        assert_eq!(machine.names(Extent::Whole), running(&["/jobs/7", "machine", "ssh.service"]));
+        assert_eq!(machine.names(Coverage::All), running(&["/jobs/7", "machine", "ssh.service"]));
     }
 
     proptest! {
@@ -518,7 +518,7 @@ mod tests {
                     _ if path.exists() && which < 4 => machine.call(paths[which], "same"),
                     _ => {}
                 }
-                let now = machine.read(if which % 2 == 0 { Extent::Whole } else { Extent::Ended });
+                let now = machine.read(if which % 2 == 0 { Coverage::All } else { Coverage::Exited });
                 let names: BTreeSet<_> = now.cgroups.values().map(|cgroup| &cgroup.identity.name).collect();
                 let alive = now.cgroups.values().filter(|cgroup| cgroup.status == Status::Running).count();
                 prop_assert!(names.len() >= alive, "{names:?}");
@@ -533,7 +533,7 @@ mod tests {
                 }
             }
             for _ in 0..=REMEMBERED {
-                machine.read(Extent::Whole);
+                machine.read(Coverage::All);
             }
             let Registry { cgroups, containers, names, gone, ended, emptied, questions, .. } = &machine.registry;
             let left = (cgroups.len(), containers.len(), names.len(), gone.len(), ended.len(), emptied.len(), questions.len());

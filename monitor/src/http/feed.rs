@@ -7,10 +7,10 @@ use super::frame::Frame;
 use super::log_entry::LogEntry;
 use super::numbers::millis;
 use super::server::Server;
+use crate::agent::publish::Reports;
 use crate::events::{ENDED, Event, Level, Watch};
-use crate::publish::Reports;
 use crate::report::Delivery;
-use crate::snapshot::{CgroupId, Extent};
+use crate::snapshot::{CgroupId, Coverage};
 
 /// Shows the agent's reports until no more come. Nothing here can fail or take long, so the sinks' driver has no work.
 pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
@@ -19,7 +19,7 @@ pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
         let mut happened = Vec::new();
         for container in &report.containers {
             let mut events = watches.entry(container.id).or_default().events(container);
-            if report.extent == Extent::Ended {
+            if report.coverage == Coverage::Exited {
                 events.push(Event::new(Level::Info, ENDED));
             }
             for event in events {
@@ -29,7 +29,7 @@ pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
             }
         }
         let frame = Frame::reported(&report);
-        if report.extent == Extent::Whole {
+        if report.coverage == Coverage::All {
             let there: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
             watches.retain(|id, _| there.contains(id));
             server.show(frame, report.delivery.as_ref().and_then(away));

@@ -10,7 +10,7 @@ pub use self::container::{Container, Number};
 use self::container::{container, number};
 use self::view::CgroupView;
 use crate::metrics::Metric;
-use crate::snapshot::{Extent, Scope, Snapshot, Stamp, Status};
+use crate::snapshot::{Coverage, Scope, Snapshot, Stamp, Status};
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +20,8 @@ mod tests;
 pub struct Report {
     /// When its reading began.
     pub taken: Stamp,
-    /// Which containers it is about.
-    pub extent: Extent,
+    /// The containers that it covers.
+    pub coverage: Coverage,
     /// The real time between the two readings behind the rates; `None` in a report without rates.
     pub interval: Option<Duration>,
     /// What the reading cost.
@@ -76,7 +76,7 @@ impl Report {
             containers.map(|((id, cgroup), first)| container(*id, cgroup, Arc::clone(&numbers), first)).collect();
         Self {
             taken: now.taken,
-            extent: now.extent,
+            coverage: now.coverage,
             interval,
             cost,
             scope: now.scope,
@@ -89,21 +89,21 @@ impl Report {
         }
     }
 
-    /// Whether everything has ended: the agent stops. The machine itself never ends.
+    /// True if everything has exited: the agent stops. The machine itself never exits.
     pub fn is_goodbye(&self) -> bool {
         self.containers.iter().all(|container| container.status == Status::Exited)
     }
 
-    /// Takes the containers that have ended out, as a report of its own if there are any: a sink may miss a whole report, for
-    /// the next one tells the same things anew; of these nothing will be told again.
-    pub fn take_ended(&mut self) -> Option<Self> {
-        let (ended, going_on) =
+    /// Splits off the containers that have exited, as a report of its own if there are any. A sink may miss a report about all
+    /// containers, because the next one covers them again; no later report covers those that have exited.
+    pub fn take_exited(&mut self) -> Option<Self> {
+        let (exited, others) =
             std::mem::take(&mut self.containers).into_iter().partition(|container| container.status == Status::Exited);
-        self.containers = going_on;
-        let ended: Vec<Container> = ended;
-        (!ended.is_empty()).then(|| Self {
-            extent: Extent::Ended,
-            containers: ended,
+        self.containers = others;
+        let exited: Vec<Container> = exited;
+        (!exited.is_empty()).then(|| Self {
+            coverage: Coverage::Exited,
+            containers: exited,
             host: self.host.clone(),
             delivery: self.delivery.clone(),
             ..*self

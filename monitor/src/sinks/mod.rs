@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::agent::publish::Reports;
 use crate::log_once::LogOnce;
-use crate::publish::Reports;
 use crate::report::Report;
 
 /// What a sink's work returns.
@@ -103,8 +103,8 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::publish;
-    use crate::snapshot::{CgroupId, Extent, Snapshot, Stamp, Status};
+    use crate::agent::publish;
+    use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp, Status};
 
     fn report(seconds: u64) -> Report {
         let taken = Stamp { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH };
@@ -113,7 +113,7 @@ mod tests {
 
     fn ended(seconds: u64) -> Report {
         let taken = Stamp { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH };
-        let mut now = Snapshot { extent: Extent::Ended, ..Snapshot::new(taken) };
+        let mut now = Snapshot { coverage: Coverage::Exited, ..Snapshot::new(taken) };
         now.cgroups.entry(CgroupId(1)).or_default().status = Status::Exited;
         Report::new(None, &now, Duration::ZERO)
     }

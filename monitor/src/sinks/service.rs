@@ -8,7 +8,7 @@ use sd_notify::NotifyState;
 
 use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
-use crate::snapshot::Extent;
+use crate::snapshot::Coverage;
 
 /// Sends to the service manager, where there is one.
 pub type Notify = fn(&[NotifyState<'_>]) -> io::Result<()>;
@@ -39,7 +39,7 @@ impl<N> Service<N> {
 impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
     fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
         // What is read between two ticks says nothing of the ticks.
-        if report.extent != Extent::Whole {
+        if report.coverage != Coverage::All {
             return Box::pin(ready(Ok(())));
         }
         let status = status(report);

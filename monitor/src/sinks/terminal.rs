@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
-use crate::snapshot::Extent;
+use crate::snapshot::Coverage;
 use crate::views::once::{Look, render};
 use crate::views::theme::Theme;
 
@@ -48,7 +48,7 @@ impl<W: Write + Send> Terminal<W> {
 impl<W: Write + Send> Sink for Terminal<W> {
     fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
         // What has ended is drawn no more, as from the next whole report on.
-        let drawn = if report.extent == Extent::Whole { self.draw(report) } else { Ok(()) };
+        let drawn = if report.coverage == Coverage::All { self.draw(report) } else { Ok(()) };
         Box::pin(ready(
             drawn.map_err(|error| SinkError { text: format!("Error drawing: {error}"), retry: Retry::Slowly }),
         ))

@@ -19,7 +19,7 @@ use crate::containers::mounts::{self, Mount};
 use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::{Disk as Walked, Filesystem, Read};
-use crate::snapshot::{Cgroup, CgroupId, Extent, Scope, Snapshot, Stamp, Status};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot, Stamp, Status};
 
 /// A walk works for so long …
 const WORK: Duration = Duration::from_millis(4);
@@ -305,7 +305,7 @@ impl Source for Disk {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let shared = Arc::clone(&self.shared);
         let mut shared = lock(&shared);
-        if into.extent == Extent::Whole {
+        if into.coverage == Coverage::All {
             self.look(into, &mut shared.wanted);
         }
         let Shared { wanted, found } = &mut *shared;

@@ -7,21 +7,21 @@ pub mod parse;
 pub mod proc_text;
 mod processes;
 pub mod procfs;
-mod reader;
+mod sampler;
 mod scarce;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-pub use self::reader::Reader;
-use crate::snapshot::{Extent, Snapshot, Stamp};
+pub use self::sampler::SamplerThread;
+use crate::snapshot::{Coverage, Snapshot, Stamp};
 
 /// Something that reads the kernel.
 pub trait Source: Send {
     /// Its name in messages.
     fn name(&self) -> &'static str;
 
-    /// Fills `into`. Blocking. What cannot be read is recorded as absent, with its cause. In a reading of [`Extent::Ended`]
+    /// Fills `into`. Blocking. What cannot be read is recorded as absent, with its cause. In a reading of [`Coverage::Exited`]
     /// nothing is known of cgroups that are not in it: they are not to be forgotten.
     ///
     /// # Errors
@@ -47,14 +47,14 @@ pub struct Sampled {
 
 /// Reads all sources once, about all cgroups.
 pub fn sample(sources: &mut [Box<dyn Source>], clock: impl Fn() -> Stamp) -> Sampled {
-    reading(sources, Extent::Whole, clock)
+    reading(sources, Coverage::All, clock)
 }
 
-/// Reads all sources once, about the cgroups of an extent. One that fails costs its own numbers alone, and so does one
+/// Reads all sources once, about the cgroups that `coverage` names. One that fails costs its own numbers alone, and so does one
 /// with a bug: where this agent's death would take a container's main service with it, a panic must not end it.
-pub fn reading(sources: &mut [Box<dyn Source>], extent: Extent, clock: impl Fn() -> Stamp) -> Sampled {
+pub fn reading(sources: &mut [Box<dyn Source>], coverage: Coverage, clock: impl Fn() -> Stamp) -> Sampled {
     let taken = clock();
-    let mut snapshot = Snapshot { extent, ..Snapshot::new(taken) };
+    let mut snapshot = Snapshot { coverage, ..Snapshot::new(taken) };
     let mut errors = Vec::new();
     for source in sources {
         let error = match catch_unwind(AssertUnwindSafe(|| source.sample(&mut snapshot))) {

@@ -13,7 +13,7 @@ use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::{Interfaces, Machine, Read, Tasks};
-use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Scope, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Scope, Snapshot, Status};
 use crate::sources::proc_text::{self, Stat};
 use crate::sources::processes::{Process, Processes};
 
@@ -215,7 +215,7 @@ impl Source for Procfs {
         let now = into.taken.mono;
         let machine = self.machine();
         into.host.values.fill(&self.rows.machine, |pick| pick(&machine));
-        self.lists.retain(|id, _| into.extent == Extent::Ended || into.cgroups.contains_key(id));
+        self.lists.retain(|id, _| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
             if cgroup.values.want(&self.rows.tasks) {
                 let tasks = self.tasks(*id, cgroup, into.scope, now);
@@ -230,7 +230,7 @@ impl Source for Procfs {
                 cgroup.values.fill(&self.rows.root, |pick| pick(&machine));
             }
         }
-        self.readings += u64::from(into.extent == Extent::Whole);
+        self.readings += u64::from(into.coverage == Coverage::All);
         if self.readings.is_multiple_of(LIMITS) {
             let now = self.readings;
             self.limits.retain(|_, (_, read)| now - *read <= LIMITS);

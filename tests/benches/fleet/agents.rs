@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use monitor::agent::publish;
 use monitor::metrics::NO_LIMIT;
 use monitor::metrics::{Kind, Metric, Unit};
-use monitor::publish;
 use monitor::report::Report;
 use monitor::sinks::valkey::Valkey as Sink;
 use monitor::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp};
@@ -52,7 +52,7 @@ impl Fleet {
 async fn agent(number: usize, containers: usize, options: ValkeyOptions) {
     let (mut publisher, _) = publish::channel();
     let (sink, delivery) = Sink::new(options, clock);
-    publisher.tell(delivery);
+    publisher.set_delivery(delivery);
     tokio::spawn(sink.run(publisher.every()));
     let mut ticks = tokio::time::interval(INTERVAL);
     let mut before: Option<Snapshot> = None;

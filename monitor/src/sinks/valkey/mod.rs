@@ -37,7 +37,7 @@ use super::{Retry, SinkError, Trouble, wire};
 use crate::events::{Event, Level};
 use crate::log_once::LogOnce;
 use crate::report::{Delivery, Report};
-use crate::snapshot::{Extent, Stamp};
+use crate::snapshot::{Coverage, Stamp};
 use crate::valkey::{Answer, Connector, Fault, Link, ValkeyOptions};
 
 /// The pause between two batches of a backlog: a server that has just come back has other agents to serve.
@@ -234,7 +234,7 @@ impl Valkey {
 
     fn record(&mut self, report: Arc<Report>) {
         // The log of each container is told.
-        let events = if report.extent == Extent::Whole { std::mem::take(&mut self.news) } else { Vec::new() };
+        let events = if report.coverage == Coverage::All { std::mem::take(&mut self.news) } else { Vec::new() };
         let context = Context { events, connection: self.connection_state() };
         let live = self.recorder.record(report, &context, &mut self.backlog);
         if live.is_whole() {

@@ -12,7 +12,7 @@ use super::stream::{Id, Stream};
 use super::wire;
 use crate::events::{ENDED, Event, Level, STOPS, Watch, heartbeat};
 use crate::report::{Container, Report};
-use crate::snapshot::{CgroupId, Extent, Stamp, Status};
+use crate::snapshot::{CgroupId, Coverage, Stamp, Status};
 use crate::valkey::keys::parse_entry_key;
 use crate::valkey::{Document, Request, ValkeyOptions};
 
@@ -73,7 +73,7 @@ impl Live {
 
     /// Whether it tells of all containers, and so makes an earlier one needless.
     pub(super) fn is_whole(&self) -> bool {
-        self.report.extent == Extent::Whole
+        self.report.coverage == Coverage::All
     }
 
     /// How its documents get under their keys.
@@ -109,10 +109,10 @@ impl Recorder {
     /// Takes a report: its entries go to the backlog.
     pub(super) fn record(&mut self, report: Arc<Report>, context: &Context, backlog: &mut Backlog) -> Live {
         self.clock.tick(report.taken);
-        if report.extent == Extent::Whole {
+        if report.coverage == Coverage::All {
             self.forget_ended(&report, backlog);
         }
-        let stopping = report.extent == Extent::Whole && report.is_goodbye();
+        let stopping = report.coverage == Coverage::All && report.is_goodbye();
         let documents = self.documents(&report);
         for (container, json) in report.containers.iter().zip(&documents) {
             let name = &container.identity.name;

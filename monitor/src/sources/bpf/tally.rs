@@ -8,7 +8,7 @@ use std::io;
 use bytemuck::Pod;
 use monitor_common::{Lineage, Retired};
 
-use crate::snapshot::{CgroupId, Extent, Scope, Snapshot};
+use crate::snapshot::{CgroupId, Coverage, Scope, Snapshot};
 
 /// A cgroup that is gone is counted in the map for so many readings more, for those whose tasks still end; then its counts
 /// move to what it was in.
@@ -194,7 +194,7 @@ impl<V: Pod + Default> Tally<V> {
                 gone.entry(id.0).or_insert(Gone { readings, lineage, heir, counted: is_own.then_some(count) });
             }
         }
-        if snapshot.extent == Extent::Ended {
+        if snapshot.coverage == Coverage::Exited {
             // Of those that are not in it, it does not say that they are gone.
             return (sums, Ok(()));
         }
@@ -471,7 +471,7 @@ mod tests {
             .for_each(|(id, by, way)| maps.count(id, by, way));
         let mut tally = tally(&mut maps);
         let mut between = snapshot(&[], &[]);
-        (between.extent, between.places) = (Extent::Ended, BTreeMap::new());
+        (between.coverage, between.places) = (Coverage::Exited, BTreeMap::new());
         between.cgroups = BTreeMap::from([(CgroupId(20), Cgroup::default())]);
         for _ in 0..2 * READINGS {
             assert_eq!(sort(&mut tally, &mut maps, &between), [(20, 3)]);

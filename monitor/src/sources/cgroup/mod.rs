@@ -16,7 +16,7 @@ use super::scarce::{Activity, choose};
 use super::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{File, Metric, NO_LIMIT, Origin};
-use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Snapshot, Status, Values};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Snapshot, Status, Values};
 
 /// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
 const RETRY: u64 = 60;
@@ -136,7 +136,7 @@ impl Source for CgroupFiles {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let whole = into.extent == Extent::Whole;
+        let whole = into.coverage == Coverage::All;
         self.reader.turn += 1;
         self.reader.now = into.taken.mono;
         let known = self.open.len();

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 use super::model::Update;
+use crate::agent::publish::Reports;
 use crate::events::{Entry, Watch};
-use crate::publish::Reports;
 use crate::report::Report;
-use crate::snapshot::{CgroupId, Extent};
+use crate::snapshot::{CgroupId, Coverage};
 use crate::views::row::Row;
 
 /// Watches the containers of the own reports.
@@ -38,10 +38,10 @@ impl Own {
             entries.extend(events.into_iter().map(entry));
             rows.push(row);
         }
-        if report.extent == Extent::Whole {
+        if report.coverage == Coverage::All {
             let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
             self.watches.retain(|id, _| ids.contains(id));
         }
-        Update { taken: report.taken.wall, extent: report.extent, rows, entries }
+        Update { taken: report.taken.wall, coverage: report.coverage, rows, entries }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::model::Update;
 use super::notes::Notes;
 use crate::events::{ENDED, Entry, STOPS};
-use crate::snapshot::{Extent, Stamp};
+use crate::snapshot::{Coverage, Stamp};
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Looked, Store, StoreError};
 use crate::views::row::Row;
@@ -93,7 +93,7 @@ impl Fleet {
             entries.extend(read.into_iter().map(|entry| (name.to_owned(), entry)));
         }
         self.store = Some(store);
-        Ok(Update { taken: now, extent: Extent::Whole, rows, entries })
+        Ok(Update { taken: now, coverage: Coverage::All, rows, entries })
     }
 
     /// Whether a container of which no report is left ended in good order: its agent said so last.

@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 use super::history::History;
 use super::tree::{Branch, grow};
 use crate::events::{Entry, Level};
-use crate::snapshot::Extent;
+use crate::snapshot::Coverage;
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
 use crate::views::trouble::Trouble;
@@ -19,7 +19,7 @@ pub struct Update {
     /// When it was read.
     pub taken: SystemTime,
     /// Whether it is about every container, or about those that have ended.
-    pub extent: Extent,
+    pub coverage: Coverage,
     /// The containers.
     pub rows: Vec<Row>,
     /// Log entries by container, oldest first.
@@ -152,7 +152,7 @@ impl Model {
 
     /// Keeps an update until the view goes on. What is about every container makes those before it needless.
     fn wait(&mut self, update: Update) {
-        if update.extent == Extent::Whole || self.waiting.len() > WAITING {
+        if update.coverage == Coverage::All || self.waiting.len() > WAITING {
             self.waiting.clear();
         }
         self.waiting.push(update);
@@ -169,7 +169,7 @@ impl Model {
                 rows.insert(row.name.clone(), row);
             }
         }
-        if update.extent == Extent::Ended {
+        if update.coverage == Coverage::Exited {
             self.rows.extend(rows);
         } else {
             let lingers = |row: &Row| {

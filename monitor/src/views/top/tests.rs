@@ -14,7 +14,7 @@ use super::model::{Details, Model, Update};
 use crate::events::{Entry, Event, Level};
 use crate::metrics::Metric;
 use crate::report::Report;
-use crate::snapshot::{Extent, Status};
+use crate::snapshot::{Coverage, Status};
 use crate::views::columns::Column;
 use crate::views::sample::{self, Sample};
 use crate::views::table::ABSENT;
@@ -267,7 +267,7 @@ fn what_ends_between_two_reports_is_shown_at_once_and_nothing_else_goes() {
     let mut ended = sample::some(110);
     ended.containers.retain(|container| container.identity.name == "db");
     ended.containers[0].status = Status::Exited;
-    ended.extent = Extent::Ended;
+    ended.coverage = Coverage::Exited;
     let update = Own::default().update(&ended);
     press(&mut model, "p");
     model.update(update.clone());
@@ -302,7 +302,7 @@ fn log_entries_that_are_read_again_are_shown_once() {
     for second in [120, 121] {
         let rows = Own::default().update(&sample::some(second)).rows;
         let entries = vec![("web".to_owned(), entry.clone())];
-        model.update(Update { taken: std::time::UNIX_EPOCH, extent: Extent::Whole, rows, entries });
+        model.update(Update { taken: std::time::UNIX_EPOCH, coverage: Coverage::All, rows, entries });
     }
     assert_eq!(model.entries("web").filter(|known| **known == entry).count(), 1);
 }

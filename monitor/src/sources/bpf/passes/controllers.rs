@@ -20,7 +20,7 @@ use crate::metrics::ChangeToken;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::Controllers as Known;
 use crate::refusal::Refusal;
-use crate::snapshot::{Cgroup, CgroupId, Extent, Identity, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Snapshot, Status};
 
 /// The v1 controllers of which the program knows something. Each has a tree of its own, or shares one.
 const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
@@ -95,7 +95,7 @@ impl Controllers {
             now.cgroups.get(id).is_some_and(|cgroup| Arc::ptr_eq(&cgroup.identity, identity))
         };
         let before = self.known.len();
-        if now.extent == Extent::Whole {
+        if now.coverage == Coverage::All {
             self.known.retain(|id, identity| is_there(id, identity));
         }
         if self.known.len() < before {

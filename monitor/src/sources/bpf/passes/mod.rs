@@ -25,7 +25,7 @@ use crate::containers::Roots;
 use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, Origin, Rows, TASK_ITERATOR};
 use crate::readings::CpuTime;
 use crate::refusal::{BPF, Capability, PERFMON, Refusal, Step, explain};
-use crate::snapshot::{CgroupId, Extent, Snapshot};
+use crate::snapshot::{CgroupId, Coverage, Snapshot};
 
 /// The programs' names.
 pub(super) const NAMES: [&str; 4] = [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR];
@@ -111,7 +111,7 @@ impl Passes {
 }
 
 fn fill_cpu(cpu: &mut Cgroups<Cpu>, rows: &Rows<CpuField>, times: &mut Times, into: &mut Snapshot) -> io::Result<()> {
-    if into.extent == Extent::Whole {
+    if into.coverage == Coverage::All {
         times.0.retain(|id, _| into.cgroups.contains_key(id));
     }
     times.0.values_mut().for_each(|(total, _)| *total = None);

@@ -1,0 +1,8 @@
+//! The agent: it samples at each tick, compares, and publishes reports to the sinks.
+
+mod final_readings;
+mod health;
+pub mod publish;
+mod run;
+
+pub use self::run::Agent;

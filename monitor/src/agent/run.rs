@@ -1,0 +1,152 @@
+//! The loop of the agent: it samples, compares with the sample before, and publishes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::final_readings::FinalReadings;
+use super::health::Health;
+use super::publish::Publisher;
+use crate::report::Report;
+use crate::snapshot::{Coverage, Snapshot, Status};
+use crate::sources::{Sampled, SamplerThread};
+
+/// Time limit of the last sample, when the agent is told to stop.
+const LAST_SAMPLE: Duration = Duration::from_millis(250);
+
+/// The longest wait for the first report: rates over less than the whole interval, but early.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
+
+/// Containers that exit within this time of each other share a sample, so that the agent's load does not grow with their
+/// number.
+const BATCHING: Duration = Duration::from_millis(20);
+
+/// Samples at each tick, and publishes reports.
+#[derive(Debug)]
+pub struct Agent {
+    /// The thread that samples.
+    pub sampler: SamplerThread,
+    /// Time between two reports.
+    pub interval: Duration,
+    /// Notified when a container has exited or lost its last process, so that it is sampled before the next tick.
+    pub exited: Arc<Notify>,
+    /// Where reports go.
+    pub reports: Publisher,
+}
+
+/// The reason for the next sample.
+enum Turn {
+    Tick,
+    Exited,
+    Stop,
+}
+
+impl Agent {
+    /// Reads and publishes until `shutdown` completes; then publishes a last report in which everything has
+    /// `exited`, and ends the reports.
+    ///
+    /// Ticks lie on a grid of the interval. A sample that takes longer than an interval drops the ticks in between: it is
+    /// reported late, and once. Between two ticks, containers that have exited are sampled and reported at once.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { sampler, interval, exited, reports } = self;
+        let mut health = Health::default();
+        let mut final_readings = FinalReadings::default();
+        let mut prev: Option<Snapshot> = None;
+        let mut due = Instant::now() + FIRST_REPORT.min(interval / 2);
+        let mut coverage = Coverage::All;
+        tokio::pin!(shutdown);
+
+        loop {
+            let sampled = tokio::select! {
+                sampled = sampler.sample(coverage) => sampled,
+                () = &mut shutdown => None,
+            };
+            let Some(Sampled { snapshot: mut now, cost, errors }) = sampled else {
+                return publish(&reports, last_of(prev));
+            };
+            health.sources(errors);
+            final_readings.follow(&mut now);
+            if prev.is_some() {
+                let report = Report::new(prev.as_ref(), &now, cost);
+                health.report(&report);
+                reports.publish(report);
+            }
+            if coverage == Coverage::All {
+                prev = Some(now);
+                due = next_on_grid(due, interval, Instant::now());
+            }
+            let turn = tokio::select! {
+                turn = next_turn(due, &exited) => turn,
+                () = &mut shutdown => Turn::Stop,
+            };
+            coverage = match turn {
+                Turn::Tick => Coverage::All,
+                Turn::Exited => Coverage::Exited,
+                Turn::Stop => break,
+            };
+        }
+        let last = match tokio::time::timeout(LAST_SAMPLE, sampler.sample(Coverage::All)).await {
+            Ok(Some(Sampled { snapshot: mut now, cost, .. })) => {
+                exit(&mut now);
+                Some(Report::new(prev.as_ref(), &now, cost))
+            }
+            _ => last_of(prev),
+        };
+        publish(&reports, last);
+    }
+}
+
+/// Waits for the next tick, or before that for a container that exits, and for those that exit soon after it.
+async fn next_turn(due: Instant, exited: &Notify) -> Turn {
+    let at_once = async {
+        exited.notified().await;
+        tokio::time::sleep(BATCHING).await;
+        // The sample to come covers those that were notified meanwhile.
+        tokio::select! {
+            biased;
+            () = exited.notified() => {}
+            () = std::future::ready(()) => {}
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(due) => Turn::Tick,
+        () = at_once => Turn::Exited,
+    }
+}
+
+/// The first tick of the grid that is still to come.
+fn next_on_grid(due: Instant, interval: Duration, now: Instant) -> Instant {
+    match now.checked_duration_since(due) {
+        None => due,
+        Some(late) => {
+            let passed = late.as_nanos() / interval.as_nanos().max(1) + 1;
+            due + interval * u32::try_from(passed).unwrap_or(u32::MAX)
+        }
+    }
+}
+
+/// The goodbye out of the sample before, when there is no time for another.
+fn last_of(prev: Option<Snapshot>) -> Option<Report> {
+    prev.map(|mut now| {
+        exit(&mut now);
+        Report::new(None, &now, Duration::ZERO)
+    })
+}
+
+fn exit(now: &mut Snapshot) {
+    for cgroup in now.cgroups.values_mut() {
+        cgroup.status = Status::Exited;
+    }
+}
+
+fn publish(reports: &Publisher, report: Option<Report>) {
+    if let Some(report) = report {
+        reports.publish(report);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::agent::publish::{self, Reports};
+use crate::metrics::Metric;
+use crate::snapshot::{CgroupId, Stamp};
+use crate::sources::{Source, SourceError};
+
+/// A container that uses one CPU, as the clock of the test sees it.
+struct Burner {
+    readings: Arc<AtomicU64>,
+    mishap: fn(u64) -> Result<(), SourceError>,
+}
+
+impl Source for Burner {
+    fn name(&self) -> &'static str {
+        "burner"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        let nanos = u64::try_from(into.taken.mono.as_nanos()).unwrap();
+        into.cgroups.entry(CgroupId(1)).or_default().values.put(Metric::CpuUsage, 0, nanos);
+        (self.mishap)(self.readings.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// A container that ends between two ticks.
+struct Brief;
+
+impl Source for Brief {
+    fn name(&self) -> &'static str {
+        "brief"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        let id = CgroupId(if into.coverage == Coverage::All { 1 } else { 2 });
+        let cgroup = into.cgroups.entry(id).or_default();
+        cgroup.status = if into.coverage == Coverage::All { Status::Running } else { Status::Exited };
+        Ok(())
+    }
+}
+
+static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+
+fn clock() -> Stamp {
+    let mono = START.get_or_init(Instant::now).elapsed();
+    Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }
+}
+
+type Running = (Reports, oneshot::Sender<()>, tokio::task::JoinHandle<()>, Arc<AtomicU64>);
+
+fn start(interval: Duration, mishap: fn(u64) -> Result<(), SourceError>) -> Running {
+    let (reports, receiver) = publish::channel();
+    let (stop, stopped) = oneshot::channel();
+    let readings = Arc::<AtomicU64>::default();
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(Burner { readings: Arc::clone(&readings), mishap })];
+    let sampler = SamplerThread::start(sources, clock).unwrap();
+    let agent = Agent { sampler, interval, exited: Arc::default(), reports };
+    let task = tokio::spawn(agent.run(async move { _ = stopped.await }));
+    (receiver, stop, task, readings)
+}
+
+async fn next(reports: &mut Reports) -> Arc<Report> {
+    reports.next().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_first_report_comes_within_one_interval_and_has_real_rates() {
+    let interval = Duration::from_millis(200);
+    let began = clock().mono;
+    let (mut reports, _stop, _task, _) = start(interval, |_| Ok(()));
+    let report = next(&mut reports).await;
+    assert!(clock().mono - began < interval);
+    let cores = report.containers[0].real(Metric::CpuUsageCores).unwrap();
+    assert!((cores - 1.0).abs() < 1e-6, "{cores}");
+}
+
+#[tokio::test]
+async fn a_late_reading_is_reported_late_and_not_twice() {
+    let interval = Duration::from_millis(100);
+    let (mut reports, _stop, _task, _) = start(interval, |reading| {
+        if reading == 2 {
+            std::thread::sleep(Duration::from_millis(350));
+        }
+        Ok(())
+    });
+    let (_, late, after) = (next(&mut reports).await, next(&mut reports).await, next(&mut reports).await);
+    let gap = after.taken.mono - late.taken.mono;
+    assert!(gap >= Duration::from_millis(350), "ticks piled up: {gap:?}");
+    assert_eq!(after.interval, Some(gap));
+}
+
+#[test]
+fn the_next_tick_is_on_the_grid_and_always_to_come() {
+    let (due, second) = (Instant::now(), Duration::from_secs(1));
+    assert_eq!(next_on_grid(due + second, second, due), due + second);
+    assert_eq!(next_on_grid(due, second, due), due + second);
+    assert_eq!(next_on_grid(due, second, due + second * 7 / 2), due + second * 4);
+}
+
+#[tokio::test]
+async fn the_last_report_says_exited_and_the_channel_closes() {
+    let (mut reports, stop, task, _) = start(Duration::from_millis(50), |_| Ok(()));
+    assert_eq!(next(&mut reports).await.containers[0].status, Status::Running);
+    stop.send(()).unwrap();
+    task.await.unwrap();
+    assert_eq!(next(&mut reports).await.containers[0].status, Status::Exited);
+    assert!(reports.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_reading_that_hangs_does_not_delay_the_end() {
+    let (mut reports, stop, task, _) = start(Duration::from_millis(50), |reading| {
+        if reading > 2 {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        Ok(())
+    });
+    next(&mut reports).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_millis(900), task).await.expect("ends within a second").unwrap();
+    assert_eq!(reports.latest().unwrap().containers[0].status, Status::Exited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_between_two_ticks_is_reported_at_once_and_what_ends_together_is_read_together() {
+    let (reports, mut receiver) = publish::channel();
+    let exited = Arc::<Notify>::default();
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(Brief)];
+    let sampler = SamplerThread::start(sources, clock).unwrap();
+    let agent = Agent { sampler, interval: Duration::from_secs(60), exited: Arc::clone(&exited), reports };
+    let (_stop, stopped) = oneshot::channel::<()>();
+    let _task = tokio::spawn(agent.run(async move { _ = stopped.await }));
+    assert_eq!(next(&mut receiver).await.containers[0].id, CgroupId(1));
+    let began = Instant::now();
+    exited.notify_one();
+    exited.notify_one();
+    let report = next(&mut receiver).await;
+    assert_eq!((report.coverage, report.containers[0].id), (Coverage::Exited, CgroupId(2)));
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    let next = tokio::time::timeout(Duration::from_secs(30), receiver.next()).await;
+    assert!(next.is_err(), "read twice");
+}
+
+#[tokio::test]
+async fn a_source_that_fails_or_panics_does_not_end_the_agent() {
+    let (mut reports, _stop, _task, readings) = start(Duration::from_millis(20), |reading| match reading {
+        1 => Err(SourceError("gone".into())),
+        2 => panic!("a bug"),
+        _ => Ok(()),
+    });
+    while readings.load(Ordering::SeqCst) < 6 {
+        next(&mut reports).await;
+    }
+}
