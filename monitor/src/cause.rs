@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 /// The words of [`CauseKind::NoLimit`], under which readers of the JSON know it.
 const NO_LIMIT_SET: &str = "no limit is set";
 
@@ -101,11 +103,8 @@ impl fmt::Display for Cause {
 impl CauseKind {
     /// The kind of an error of the operating system.
     pub fn of_error(error: &io::Error) -> Self {
-        match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-            Some(rustix::io::Errno::NODEV | rustix::io::Errno::SRCH) => return Self::Exited,
-            _ => {}
-        }
         match error.kind() {
+            _ if [Some(Errno::NODEV), Some(Errno::SRCH)].contains(&Errno::from_io_error(error)) => Self::Exited,
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::Unsupported => Self::Unsupported,
@@ -120,13 +119,13 @@ mod tests {
 
     #[test]
     fn an_error_of_the_operating_system_has_a_kind() {
-        let kind = |errno: rustix::io::Errno| CauseKind::of_error(&errno.into());
-        assert_eq!(kind(rustix::io::Errno::NOENT), CauseKind::Missing);
-        assert_eq!(kind(rustix::io::Errno::ACCESS), CauseKind::Denied);
-        assert_eq!(kind(rustix::io::Errno::PERM), CauseKind::Denied);
-        assert_eq!(kind(rustix::io::Errno::OPNOTSUPP), CauseKind::Unsupported);
-        assert_eq!(kind(rustix::io::Errno::NODEV), CauseKind::Exited);
-        assert_eq!(kind(rustix::io::Errno::IO), CauseKind::Failed);
+        let kind = |errno: Errno| CauseKind::of_error(&errno.into());
+        assert_eq!(kind(Errno::NOENT), CauseKind::Missing);
+        assert_eq!(kind(Errno::ACCESS), CauseKind::Denied);
+        assert_eq!(kind(Errno::PERM), CauseKind::Denied);
+        assert_eq!(kind(Errno::OPNOTSUPP), CauseKind::Unsupported);
+        assert_eq!(kind(Errno::NODEV), CauseKind::Exited);
+        assert_eq!(kind(Errno::IO), CauseKind::Failed);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use monitor::events::Topic;
+
 use crate::valkey::Valkey;
 
 /// The clocks of the time of day and of the intervals are read one after the other, and the interval is rounded.
@@ -49,7 +51,8 @@ pub fn logged(valkey: &Valkey, name: &str, whole: SystemTime, least: Duration) -
         times.retain(|time| *time >= whole);
         Ok(times)
     };
-    let is_heartbeat = |entry: &serde_json::Value| entry["message"].as_str().is_some_and(monitor::events::is_heartbeat);
+    let is_heartbeat =
+        |entry: &serde_json::Value| entry["message"].as_str().is_some_and(|text| Topic::of(text) == Topic::Heartbeat);
     let logged = times("logstream", is_heartbeat)?;
     let mut sampled = times("history", |_| true)?;
     // Between the two questions the agent went on.

@@ -10,13 +10,13 @@ use crate::snapshot::{CgroupId, Coverage, Snapshot, Status, Values};
 
 /// Readings of containers without processes.
 #[derive(Debug, Default)]
-pub struct FinalReadings {
+pub(super) struct FinalReadings {
     empty: BTreeMap<CgroupId, Values>,
 }
 
 impl FinalReadings {
     /// Remembers the readings of containers without processes, and completes with them the numbers of those that have exited.
-    pub fn follow(&mut self, now: &mut Snapshot) {
+    pub(super) fn follow(&mut self, now: &mut Snapshot) {
         for (id, cgroup) in &mut now.cgroups {
             let last = self.empty.remove(id);
             if cgroup.status == Status::Exited {

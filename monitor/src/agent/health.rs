@@ -12,7 +12,7 @@ const MOST_NAMES: usize = 8;
 
 /// The state that was logged last.
 #[derive(Debug)]
-pub struct Health {
+pub(super) struct Health {
     /// The numbers whose loss is logged.
     watched: Vec<Metric>,
     failing: BTreeMap<&'static str, String>,
@@ -28,7 +28,7 @@ impl Default for Health {
 
 impl Health {
     /// Logs which sources have failed or recovered.
-    pub fn sources(&mut self, errors: Vec<(&'static str, String)>) {
+    pub(super) fn sources(&mut self, errors: Vec<(&'static str, String)>) {
         self.failing.retain(|name, _| {
             let failing = errors.iter().any(|(failed, _)| failed == name);
             if !failing {
@@ -45,7 +45,7 @@ impl Health {
     }
 
     /// Logs which containers have exited, and, of a report about all of them, which numbers have appeared or disappeared.
-    pub fn report(&mut self, report: &Report) {
+    pub(super) fn report(&mut self, report: &Report) {
         let exited = |container: &&Container| container.status == Status::Exited;
         let exited: Vec<&str> = report.containers.iter().filter(exited).map(name).collect();
         if !exited.is_empty() {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::frame::Frame;
 use super::log_entry::LogEntry;
-use super::numbers::millis;
 use super::server::Server;
 use crate::agent::publish::Reports;
-use crate::events::{ENDED, Event, Level, Watch};
+use crate::events::{self, Event, Watch};
 use crate::report::Delivery;
 use crate::snapshot::{CgroupId, Coverage};
 
@@ -20,11 +19,10 @@ pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
         for container in &report.containers {
             let mut events = watches.entry(container.id).or_default().events(container);
             if report.coverage == Coverage::Exited {
-                events.push(Event::new(Level::Info, ENDED));
+                events.push(Event::Exited);
             }
             for event in events {
-                let time = millis(report.taken.wall);
-                let entry = LogEntry { time, level: event.level.as_str(), message: event.message };
+                let entry = LogEntry::from(events::LogEntry::new(report.taken.wall, &event));
                 happened.push((container.identity.name.clone(), entry));
             }
         }

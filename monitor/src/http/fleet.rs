@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::frame::Frame;
 use super::log_entry::LogEntry;
 use super::server::Server;
-use crate::events::is_heartbeat;
+use crate::events::Topic;
 use crate::log_once::LogOnce;
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Looked, Store, StoreError, Stored};
@@ -93,7 +93,7 @@ impl Fleet {
             for entry in entries {
                 if entry.at > *told {
                     *told = entry.at;
-                    if !is_heartbeat(&entry.event.message) {
+                    if entry.topic != Topic::Heartbeat {
                         happened.push(((*name).to_owned(), LogEntry::from(entry)));
                     }
                 }

@@ -1,7 +1,7 @@
 //! A log entry as the API shows it.
 
 use super::numbers::millis;
-use crate::events;
+use crate::events::{self, Topic};
 
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -12,10 +12,14 @@ pub(super) struct LogEntry {
     pub(super) level: &'static str,
     /// What happened.
     pub(super) message: String,
+    /// Not shown.
+    #[serde(skip)]
+    pub(super) topic: Topic,
 }
 
-impl From<events::Entry> for LogEntry {
-    fn from(entry: events::Entry) -> Self {
-        Self { time: millis(entry.at), level: entry.event.level.as_str(), message: entry.event.message }
+impl From<events::LogEntry> for LogEntry {
+    fn from(entry: events::LogEntry) -> Self {
+        let events::LogEntry { at, level, message, topic } = entry;
+        Self { time: millis(at), level: level.as_str(), message, topic }
     }
 }

@@ -183,6 +183,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::events::Topic;
     use crate::report::Report;
     use crate::sinks::wire::Shape;
     use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
@@ -272,7 +273,7 @@ mod tests {
     fn only_the_newest_log_entries_stay() {
         let mut memory = Memory::new(BOUND);
         for time in 0..200 {
-            memory.note("web", LogEntry { time, level: "WARN", message: "x".to_owned() });
+            memory.note("web", LogEntry { time, level: "WARN", message: "x".to_owned(), topic: Topic::Other });
         }
         let entries = memory.entries("web").unwrap();
         assert_eq!((entries.len(), entries[0].time), (ENTRIES, 150));

@@ -20,7 +20,7 @@ use super::past::Past;
 use super::problem::Problem;
 use super::stream::{self, News};
 use super::text_format::TextFormat;
-use crate::events::is_heartbeat;
+use crate::events::Topic;
 use crate::metrics::Metric;
 use crate::sinks::wire;
 use crate::snapshot::{Scope, Stamp};
@@ -182,7 +182,7 @@ impl Server {
             None => own,
         };
         Ok(found.map(|(columns, mut events)| {
-            events.retain(|entry| entry.time >= millis(since) && !is_heartbeat(&entry.message));
+            events.retain(|entry| entry.time >= millis(since) && entry.topic != Topic::Heartbeat);
             History { name: name.to_owned(), columns, events }
         }))
     }

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::keys::{CONTAINERS, history_key, log_key, metrics_key};
 use super::link::Link;
 use super::options::ValkeyOptions;
-use crate::events::{self, Event, Level};
+use crate::events::{Level, LogEntry};
 use crate::metrics::{Metric, Shown};
 use crate::unix_time::unix_millis;
 
@@ -172,7 +172,7 @@ impl Store {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn log(&mut self, name: &str, count: usize) -> Result<Vec<events::Entry>, StoreError> {
+    pub async fn log(&mut self, name: &str, count: usize) -> Result<Vec<LogEntry>, StoreError> {
         Ok(logged_in(&self.ask::<Vec<Entry>>(&latest_entries(name, count)).await?))
     }
 
@@ -180,7 +180,7 @@ impl Store {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn logs(&mut self, names: &[&str], count: usize) -> Result<Vec<Vec<events::Entry>>, StoreError> {
+    pub async fn logs(&mut self, names: &[&str], count: usize) -> Result<Vec<Vec<LogEntry>>, StoreError> {
         let answers = self.ask_all(names.iter().map(|name| latest_entries(name, count)).collect()).await?;
         let entries = |answer: Result<Vec<Entry>, Fault>| logged_in(&answer.unwrap_or_default());
         Ok(answers.into_iter().map(entries).collect())
@@ -227,17 +227,16 @@ fn latest_entries(name: &str, count: usize) -> redis::Cmd {
 }
 
 /// The log entries in what a stream has told from its end, oldest first.
-fn logged_in(entries: &[Entry]) -> Vec<events::Entry> {
+fn logged_in(entries: &[Entry]) -> Vec<LogEntry> {
     let texts = entries.iter().rev().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "entry");
     texts.filter_map(|(_, text)| logged(text)).collect()
 }
 
 /// A log entry as it was written.
-fn logged(text: &[u8]) -> Option<events::Entry> {
+fn logged(text: &[u8]) -> Option<LogEntry> {
     let document: serde_json::Value = serde_json::from_slice(text).ok()?;
     let at = humantime::parse_rfc3339(document["timestamp"].as_str()?).ok()?;
-    let event = Event::new(Level::parse(document["level"].as_str()?)?, document["message"].as_str()?);
-    Some(events::Entry { at, event })
+    Some(LogEntry::written(at, Level::parse(document["level"].as_str()?)?, document["message"].as_str()?))
 }
 
 #[cfg(test)]

@@ -40,8 +40,10 @@ fn logged(log: impl FnOnce()) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
-/// A report about containers, each with a status, a cause of absence of the files of memory and CPU, or with the numbers.
-fn report(containers: &[(&str, Status, Option<(CauseKind, &str)>)]) -> Report {
+/// Why a container has no numbers of memory and CPU, if it has none.
+type Lacks = Option<(CauseKind, &'static str)>;
+
+fn report(containers: &[(&str, Status, Lacks)]) -> Report {
     let mut now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
     for (id, (name, status, lacks)) in (1..).zip(containers) {
         let cgroup = now.cgroups.entry(CgroupId(id)).or_default();

@@ -34,7 +34,7 @@ use self::deliver::{Batch, Rests};
 use self::journal::Journal;
 use self::record::{Context, Live, Recorder};
 use super::{Retry, SinkError, Trouble, wire};
-use crate::events::{Event, Level};
+use crate::events::Event;
 use crate::log_once::LogOnce;
 use crate::report::{Delivery, Report};
 use crate::snapshot::{Coverage, Stamp};
@@ -298,7 +298,7 @@ impl Valkey {
         let text =
             format!("Valkey was away for {away:.1} s: {cause}; {waiting} entries waited, {dropped} dropped so far");
         tracing::info!("Valkey takes reports again, after {away:.1} s; {waiting} entries wait to be written");
-        self.news.push(Event::new(Level::Warn, text));
+        self.news.push(Event::Delivery(text));
     }
 
     fn tell(&mut self) {

@@ -10,7 +10,7 @@ use super::backlog::Backlog;
 use super::commands::{self, Log, Purpose, Search};
 use super::stream::{Id, Stream};
 use super::wire;
-use crate::events::{ENDED, Event, Level, STOPS, Watch, heartbeat};
+use crate::events::{Event, Heartbeat, Watch};
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Coverage, Stamp, Status};
 use crate::valkey::keys::parse_entry_key;
@@ -132,7 +132,7 @@ impl Recorder {
                 (watched.log, watched.heartbeat_due) = (new().log, Duration::ZERO);
             }
             for event in watched.observe(container, mono, context, stopping, options.log_interval) {
-                let (id, json) = watched.log.entry(wall, event.level, &event.message);
+                let (id, json) = watched.log.entry(wall, event.level(), &event.to_string());
                 backlog.push(Stream::log(name), id, json, mono);
             }
         }
@@ -247,10 +247,10 @@ impl Watched {
         let mut events = context.events.clone();
         events.extend(self.watch.events(container));
         if container.status == Status::Exited {
-            events.push(Event::new(Level::Info, if stopping { STOPS } else { ENDED }));
+            events.push(if stopping { Event::AgentStopped } else { Event::Exited });
         } else if mono >= self.heartbeat_due {
             self.heartbeat_due = mono + interval;
-            events.push(Event::new(Level::Info, format!("{}; {}", heartbeat(container), context.connection)));
+            events.push(Event::Alive(Box::new(Heartbeat::new(container, Some(context.connection.clone())))));
         }
         events
     }

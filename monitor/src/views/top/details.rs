@@ -81,7 +81,7 @@ fn log(model: &Model, row: &Row, columns: usize, theme: Theme) -> Vec<Line<'stat
         .map(|entry| {
             let at = humantime::format_rfc3339_seconds(entry.at).to_string();
             let time = at.get(11..19).unwrap_or_default().to_owned();
-            let (level, message) = (entry.event.level, crate::views::text::printable(&entry.event.message));
+            let (level, message) = (entry.level, crate::views::text::printable(&entry.message));
             Line::from(vec![
                 Span::styled(format!("  {time} "), theme.faint()),
                 Span::styled(left(level.as_str(), 6), theme.level(level)),

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::model::Update;
 use crate::agent::publish::Reports;
-use crate::events::{Entry, Watch};
+use crate::events::{LogEntry, Watch};
 use crate::report::Report;
 use crate::snapshot::{CgroupId, Coverage};
 use crate::views::row::Row;
@@ -34,8 +34,8 @@ impl Own {
         for container in &report.containers {
             let row = Row::of(report, container);
             let events = self.watches.entry(container.id).or_default().events(container);
-            let entry = |event| (row.name.clone(), Entry { at: report.taken.wall, event });
-            entries.extend(events.into_iter().map(entry));
+            let entry = |event| (row.name.clone(), LogEntry::new(report.taken.wall, event));
+            entries.extend(events.iter().map(entry));
             rows.push(row);
         }
         if report.coverage == Coverage::All {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::model::Update;
 use super::notes::Notes;
-use crate::events::{ENDED, Entry, STOPS};
+use crate::events::{LogEntry, Topic};
 use crate::snapshot::{Coverage, Stamp};
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Looked, Store, StoreError};
@@ -108,14 +108,14 @@ impl Fleet {
         if self.ended.contains(&seen) || self.silent.contains(&seen) {
             return self.ended.contains(&seen);
         }
-        let last_words = match store.log(name, 1).await {
-            Ok(entries) => entries.into_iter().next_back().map(|entry| entry.event.message),
+        let last = match store.log(name, 1).await {
+            Ok(entries) => entries.into_iter().next_back().map(|entry| entry.topic),
             Err(error) => {
                 *refused = Some(error);
                 return false;
             }
         };
-        let ended = last_words.is_some_and(|words| [ENDED, STOPS].contains(&words.as_str()));
+        let ended = matches!(last, Some(Topic::Exited | Topic::AgentStopped));
         let into = if ended { &mut self.ended } else { &mut self.silent };
         into.insert(seen);
         ended
@@ -123,7 +123,7 @@ impl Fleet {
 }
 
 /// The latest log entries; none where the server refuses them.
-async fn log(store: &mut Store, name: &str, count: usize, refused: &mut Option<StoreError>) -> Vec<Entry> {
+async fn log(store: &mut Store, name: &str, count: usize, refused: &mut Option<StoreError>) -> Vec<LogEntry> {
     store.log(name, count).await.unwrap_or_else(|error| {
         *refused = Some(error);
         Vec::new()

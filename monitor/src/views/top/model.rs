@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 
 use super::history::History;
 use super::tree::{Branch, grow};
-use crate::events::{Entry, Level};
+use crate::events::{Level, LogEntry};
 use crate::snapshot::Coverage;
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
@@ -23,7 +23,7 @@ pub struct Update {
     /// The containers.
     pub rows: Vec<Row>,
     /// Log entries by container, oldest first.
-    pub entries: Vec<(String, Entry)>,
+    pub entries: Vec<(String, LogEntry)>,
 }
 
 /// How much of a container is told.
@@ -92,7 +92,7 @@ pub struct Model {
     pub areas: Areas,
     rows: BTreeMap<String, Row>,
     histories: BTreeMap<String, History>,
-    entries: BTreeMap<String, VecDeque<Entry>>,
+    entries: BTreeMap<String, VecDeque<LogEntry>>,
     visible: Vec<(String, String)>,
     selected: Option<String>,
     waiting: Vec<Update>,
@@ -304,7 +304,7 @@ impl Model {
     }
 
     /// The log entries of a container, oldest first.
-    pub fn entries(&self, name: &str) -> impl DoubleEndedIterator<Item = &Entry> {
+    pub fn entries(&self, name: &str) -> impl DoubleEndedIterator<Item = &LogEntry> {
         self.entries.get(name).into_iter().flatten()
     }
 

@@ -11,7 +11,7 @@ use super::draw::draw;
 use super::feed::Own;
 use super::keys::{self, Next};
 use super::model::{Details, Model, Update};
-use crate::events::{Entry, Event, Level};
+use crate::events::{Level, LogEntry};
 use crate::metrics::Metric;
 use crate::report::Report;
 use crate::snapshot::{Coverage, Status};
@@ -298,7 +298,7 @@ fn an_out_of_memory_kill_is_the_worst_and_is_in_the_log() {
 #[test]
 fn log_entries_that_are_read_again_are_shown_once() {
     let mut model = model();
-    let entry = Entry { at: std::time::UNIX_EPOCH, event: Event::new(Level::Warn, "Valkey was away") };
+    let entry = LogEntry::written(std::time::UNIX_EPOCH, Level::Warn, "Valkey was away");
     for second in [120, 121] {
         let rows = Own::default().update(&sample::some(second)).rows;
         let entries = vec![("web".to_owned(), entry.clone())];

@@ -1,0 +1,167 @@
+//! Events, their levels, and their words for an operator.
+
+use std::fmt;
+
+use super::heartbeat::Heartbeat;
+use crate::cause::Cause;
+use crate::metrics::Metric;
+
+/// Severity of a log entry; readers test for the exact words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something works as it should.
+    Info,
+    /// Someone should look.
+    Warn,
+    /// Something is broken or was killed.
+    Error,
+}
+
+impl Level {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// The level of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.as_str() == word)
+    }
+}
+
+/// Percent of the periods from which on a container counts as throttled.
+pub const THROTTLED: f64 = 10.0;
+/// Percent of a limit from which on memory counts as full.
+pub const FULL: f64 = 90.0;
+
+/// A bound of a number, with another one for the way back, so that a value on the bound does not chatter.
+#[derive(Debug, PartialEq)]
+pub struct Bound {
+    /// The number.
+    pub metric: Metric,
+    /// Crossed when the number is above this.
+    pub above: f64,
+    /// Over when it is below this again.
+    pub below: f64,
+    /// The number's words.
+    pub name: &'static str,
+}
+
+/// The bounds whose crossing is an event.
+pub(super) const BOUNDS: &[Bound] = &[
+    Bound {
+        metric: Metric::CpuThrottledPercent,
+        above: THROTTLED,
+        below: 5.0,
+        name: "CPU throttled, percent of the periods",
+    },
+    Bound { metric: Metric::MemoryPercent, above: FULL, below: 85.0, name: "memory in use, percent of the limit" },
+];
+
+/// Something that happened to a container, or to the log about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A group of numbers cannot be read any more.
+    SourceLost {
+        /// The group.
+        group: &'static str,
+        /// The backend that fed it before.
+        before: &'static str,
+        /// Why.
+        cause: Option<Cause>,
+    },
+    /// A group of numbers can be read again.
+    SourceRegained {
+        /// The group.
+        group: &'static str,
+        /// The backend that feeds it now.
+        now: &'static str,
+    },
+    /// Another backend feeds a group of numbers.
+    SourceChanged {
+        /// The group.
+        group: &'static str,
+        /// The backend that fed it before.
+        before: &'static str,
+        /// The backend that feeds it now.
+        now: &'static str,
+    },
+    /// The kernel killed processes for want of memory.
+    OomKilled {
+        /// Since the last report.
+        killed: u64,
+        /// Since the container began.
+        total: u64,
+    },
+    /// A number is beyond its bound.
+    Exceeded(&'static Bound, f64),
+    /// A number is within its bound again.
+    Recovered(&'static Bound, f64),
+    /// The container is frozen.
+    Frozen,
+    /// The container runs again.
+    Thawed,
+    /// The container has exited.
+    Exited,
+    /// The agent stops, and reports on nothing any more.
+    AgentStopped,
+    /// Nothing happened: the agent is alive.
+    Alive(Box<Heartbeat>),
+    /// Reports could not be delivered for a while, in the words of the sink.
+    Delivery(String),
+}
+
+/// The words of [`Event::Exited`], under which readers of the log know it.
+pub(super) const EXITED: &str = "the container has ended";
+/// The words of [`Event::AgentStopped`], likewise.
+pub(super) const AGENT_STOPPED: &str = "the agent stops";
+
+impl Event {
+    /// Its severity.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::OomKilled { .. } => Level::Error,
+            Self::SourceLost { .. } | Self::SourceChanged { .. } | Self::Exceeded(..) | Self::Delivery(_) => {
+                Level::Warn
+            }
+            Self::SourceRegained { .. }
+            | Self::Recovered(..)
+            | Self::Frozen
+            | Self::Thawed
+            | Self::Exited
+            | Self::AgentStopped
+            | Self::Alive(_) => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SourceLost { group, before, cause } => {
+                let cause = cause.as_ref().map_or("", Cause::as_str);
+                write!(f, "{group} is lost, was read from {before}: {cause}")
+            }
+            Self::SourceRegained { group, now } => write!(f, "{group} is back, read from {now}"),
+            Self::SourceChanged { group, before, now } => {
+                write!(f, "{group} is now read from {now}, no longer from {before}")
+            }
+            Self::OomKilled { killed, total } => {
+                let plural = if *killed == 1 { "process" } else { "processes" };
+                write!(f, "out of memory: the kernel killed {killed} {plural}, {total} in all")
+            }
+            Self::Exceeded(bound, value) => write!(f, "{}: {value:.1}", bound.name),
+            Self::Recovered(bound, value) => write!(f, "{}: {value:.1} again", bound.name),
+            Self::Frozen => f.write_str("the container is frozen"),
+            Self::Thawed => f.write_str("the container runs again"),
+            Self::Exited => f.write_str(EXITED),
+            Self::AgentStopped => f.write_str(AGENT_STOPPED),
+            Self::Alive(heartbeat) => heartbeat.fmt(f),
+            Self::Delivery(text) => f.write_str(text),
+        }
+    }
+}
