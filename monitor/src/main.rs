@@ -2,28 +2,38 @@
 
 mod cli;
 mod commands;
-mod hold;
+mod output;
 
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use clap::ArgMatches;
+use monitor::assembly::{ProcessContext, ServiceManager, Shutdown};
 use monitor::config::{Config, LogFormat};
+use monitor::containers::own;
 use monitor::http::TokenError;
 use monitor::settings::Settings;
 use monitor::snapshot::Stamp;
 use monitor::views::top::notes::Notes;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::output::{Outcome, complain};
+
 /// Something failed.
 const FAILED: u8 = 1;
-/// The command line or a setting makes no sense.
+/// The command line or a setting is malformed.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let matches = match cli::command().try_get_matches() {
+    let matches = match cli::command().try_get_matches_from(arguments()) {
         Ok(matches) => matches,
         Err(error) => {
             // A closed stream must not turn help into a failure.
@@ -32,49 +42,97 @@ fn main() -> ExitCode {
         }
     };
     if let Some(text) = cli::version(&matches) {
-        return cli::print(text.as_bytes());
+        return exit_code(output::print(&text));
     }
     let (name, flags) = matches.subcommand().unwrap_or(("agent", &matches));
-    if let Some(done) = cli::without_settings(name, flags) {
-        return done;
+    match commands::text(name, flags) {
+        Some(Ok(text)) => return exit_code(output::print(&text)),
+        Some(Err(error)) => return fail(USAGE, &error.into()),
+        None => {}
     }
-    let settings = Settings::collect(flags, |name| std::env::var_os(name), |path| std::fs::read_to_string(path));
-    let config = settings.and_then(|mut settings| {
-        cli::refine(name, flags, &mut settings);
-        Config::new(&settings)
-    });
-    let config = match config {
+    let config = match config(name, flags) {
         Ok(config) => config,
-        Err(error) => {
-            cli::complain(&error);
-            return ExitCode::from(USAGE);
-        }
+        Err(error) => return fail(USAGE, &error),
     };
+    let context = context();
     let notes = Notes::default();
     if name == "top" {
         log_to(&config, notes.clone(), false);
     } else {
-        let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && cli::wants_color();
-        log_to(&config, std::io::stderr, color);
+        log_to(&config, io::stderr, io::stderr().is_terminal() && context.use_color);
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match commands::run(name, flags, config, notes) {
-        Ok(code) => code,
-        Err(error) => {
-            cli::complain(format_args!("{error:#}"));
-            ExitCode::from(if error.is::<TokenError>() { USAGE } else { FAILED })
-        }
+    match commands::run(name, flags, &config, &context, notes) {
+        Ok(outcome) => exit_code(outcome),
+        Err(error) => fail(if error.is::<TokenError>() { USAGE } else { FAILED }, &error),
     }
 }
 
-/// Boot time for rates (it goes on while the machine sleeps), wall clock for people.
+fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Success => ExitCode::SUCCESS,
+        Outcome::Failure => ExitCode::from(FAILED),
+    }
+}
+
+fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+    complain(format_args!("{error:#}"));
+    ExitCode::from(code)
+}
+
+fn config(name: &str, flags: &ArgMatches) -> anyhow::Result<Config> {
+    let mut settings = Settings::collect(flags, variable, |path| std::fs::read_to_string(path))?;
+    cli::refine(name, flags, &mut settings);
+    Ok(Config::new(&settings, own::scope)?)
+}
+
+fn context() -> ProcessContext {
+    let notify_socket = variable("NOTIFY_SOCKET");
+    ProcessContext {
+        clock: now,
+        shutdown,
+        // <https://no-color.org>
+        use_color: variable("NO_COLOR").is_none_or(|value| value.is_empty()),
+        certificates: ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(variable).map(PathBuf::from).collect(),
+        service_manager: notify_socket.map(|socket| ServiceManager {
+            notify: sd_notify::notify,
+            watchdog: sd_notify::watchdog_enabled(),
+            has_abstract_socket: socket.as_bytes().starts_with(b"@"),
+        }),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the arguments")]
+fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The boot clock for rates (it goes on while the machine sleeps) and the wall clock for people.
 #[expect(clippy::disallowed_methods, reason = "the one clock, which everything else is given")]
 fn now() -> Stamp {
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let mono = std::time::Duration::try_from(boot).unwrap_or_default();
+    let mono = Duration::try_from(boot).unwrap_or_default();
     Stamp { mono, wall: SystemTime::now() }
+}
+
+/// Completes at the first SIGTERM or SIGINT.
+#[expect(clippy::disallowed_methods, reason = "the one place that handles signals")]
+fn shutdown() -> io::Result<Shutdown> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }))
 }
 
 fn log_to(config: &Config, out: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, color: bool) {

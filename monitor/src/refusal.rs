@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
@@ -48,6 +49,15 @@ pub(crate) fn without_tree() -> Refusal {
     Refusal::new(
         "no cgroup v2 tree can be seen, and eBPF knows only that one",
         "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
+    )
+}
+
+/// The refusal of pins in a directory that is not in a BPF file system.
+pub(crate) fn without_bpf_fs(dir: &Path) -> Refusal {
+    let parent = dir.parent().unwrap_or(dir);
+    Refusal::new(
+        format!("{} lies in no BPF file system", dir.display()),
+        format!("mount -t bpf bpf {}", parent.display()),
     )
 }
 

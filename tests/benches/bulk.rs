@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use monitor::config::Ebpf;
+use monitor::assembly;
 use monitor::containers::Roots;
 use monitor::metrics::{CPU_ITERATOR, Metric};
-use monitor::preflight;
+use monitor::preflight::EbpfMode;
 use monitor::refusal::Decision;
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::Source;
@@ -50,7 +50,7 @@ fn main() {
 fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
     let part = Part { lives: false, ..Part::machine(Some(top.to_owned()), BTreeMap::new()) };
     let roots = Roots::default();
-    let mut decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, Scope::Host);
+    let mut decisions = assembly::program_decisions(&roots, EbpfMode::Auto, false, Scope::Host);
     for (_, decision) in decisions.iter_mut().filter(|(name, _)| !is_wanted(name)) {
         *decision = Decision::Off("it is not measured".to_owned());
     }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use monitor::config::Ebpf;
+use monitor::assembly;
 use monitor::containers::Roots;
 use monitor::containers::own::{Own, OwnContainer};
 use monitor::metrics::Metric;
-use monitor::preflight;
+use monitor::preflight::EbpfMode;
 use monitor::report::{Container, Report};
 use monitor::snapshot::{Scope, Snapshot, Stamp, Values};
 use monitor::sources::bpf::pins::Pins;
@@ -243,28 +243,28 @@ impl Outside {
     /// Watches the group's files and processes.
     pub fn files(group: &Group) -> Self {
         let own = group.own();
-        let mut outside = Self::ebpf(group, Ebpf::Off);
+        let mut outside = Self::ebpf(group, EbpfMode::Off);
         outside.sources = vec![entry(own), Box::new(CgroupFiles::new(1000)), Box::new(Procfs::new(&Roots::default()))];
         outside
     }
 
     /// Watches the group's files as an agent does, which does not read what the kernel's programs tell.
     pub fn agent(group: &Group) -> Self {
-        let mut outside = Self::ebpf(group, Ebpf::Auto);
+        let mut outside = Self::ebpf(group, EbpfMode::Auto);
         outside.sources.push(Box::new(CgroupFiles::new(1000)));
         outside
     }
 
     /// Watches what the kernel's programs count, and nothing else.
-    pub fn ebpf(group: &Group, mode: Ebpf) -> Self {
+    pub fn ebpf(group: &Group, mode: EbpfMode) -> Self {
         Self::programs(group, mode, false, None)
     }
 
     /// The same, and perhaps descriptors that are opened and closed; what is counted lives on with pins.
-    pub fn programs(group: &Group, mode: Ebpf, fd_events: bool, pins: Option<&Pins>) -> Self {
+    pub fn programs(group: &Group, mode: EbpfMode, fd_events: bool, pins: Option<&Pins>) -> Self {
         let own = group.own();
         let roots = Roots::default();
-        let decisions = preflight::programs(&preflight::probe(&roots), mode, fd_events, Scope::Own);
+        let decisions = assembly::program_decisions(&roots, mode, fd_events, Scope::Own);
         let (source, programs) = bpf::open(&decisions, &bpf::Part::of(&own), &roots, pins, now);
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use monitor::config::Ebpf;
 use monitor::metrics::Metric;
+use monitor::preflight::EbpfMode;
 use monitor::sources::bpf::pins::Pins;
 use tests::cgroup::Group;
 use tests::watched::{Load, Outside};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counts what is opened and closed in a group.
 fn watch(group: &Group, pins: Option<&Pins>) -> Outside {
-    Outside::programs(group, Ebpf::Auto, true, pins)
+    Outside::programs(group, EbpfMode::Auto, true, pins)
 }
 
 /// What has been opened and closed.
@@ -85,7 +85,7 @@ fn each_file_counts_once_and_what_is_not_asked_for_is_not_counted() {
         load.done();
         assert_eq!(counted(&mut events), expected);
     }
-    let values = Outside::ebpf(&group, Ebpf::Auto).look().values;
+    let values = Outside::ebpf(&group, EbpfMode::Auto).look().values;
     let cause = values.get(Metric::DescriptorsOpened).unwrap().unwrap_err().to_string();
     assert_eq!(cause, "eBPF fd_install: --ebpf-fd-events is off");
 }
@@ -112,7 +112,7 @@ fn counting_goes_on_between_two_agents_and_ends_with_one_that_is_not_asked_for_i
     load.done();
     assert_eq!(counted(&mut second), [opened + 5, closed + 2]);
     drop(second);
-    drop(Outside::programs(&group, Ebpf::Auto, false, Some(&pins)));
+    drop(Outside::programs(&group, EbpfMode::Auto, false, Some(&pins)));
     let links = Path::new(&dir).join("process/links");
     assert!(!links.join("fd_install").exists() && links.join("task_newtask").exists());
     pins.detach().unwrap();

@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::Path;
 
-use monitor::settings::Name;
+use monitor::settings::SettingName;
 
 const SETTINGS: &str = include_str!("../../docs/settings.md");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 
 #[test]
 fn every_setting_is_documented_with_its_default() {
-    for name in Name::ALL {
+    for name in SettingName::ALL {
         let setting = name.setting();
         let row =
             SETTINGS.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{}`", setting.variable)));

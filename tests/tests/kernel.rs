@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use monitor::config::Ebpf;
 use monitor::metrics::Metric;
+use monitor::preflight::EbpfMode;
 use monitor::report::Container;
 use monitor::sources::bpf::State;
 use tests::cgroup::Group;
@@ -148,7 +148,7 @@ fn an_oom_kill_is_counted_once_and_logged_as_an_error() {
 fn the_kernels_programs_count_the_same_kills_as_its_files() {
     let group = group!("kills");
     group.limit_memory(48 << 20);
-    let (mut files, mut ebpf) = (Outside::files(&group), Outside::ebpf(&group, Ebpf::Auto));
+    let (mut files, mut ebpf) = (Outside::files(&group), Outside::ebpf(&group, EbpfMode::Auto));
     if let Some(program) = ebpf.programs.iter().find(|program| matches!(program.state, State::Refused(_))) {
         skip!("{program:?}");
     }

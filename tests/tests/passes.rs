@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use monitor::config::Ebpf;
+use monitor::assembly;
 use monitor::containers::Roots;
 use monitor::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, TASK_ITERATOR};
-use monitor::preflight;
+use monitor::preflight::EbpfMode;
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::Source;
 use monitor::sources::bpf::{self, Bpf, Part};
@@ -25,7 +25,7 @@ macro_rules! pass {
             skip!("control groups take root");
         }
         let Some(group) = Group::new($name) else { skip!("no control group can be made here") };
-        let (files, pass) = (Outside::files(&group), Outside::ebpf(&group, Ebpf::Auto));
+        let (files, pass) = (Outside::files(&group), Outside::ebpf(&group, EbpfMode::Auto));
         let state = &pass.programs.iter().find(|program| program.name == $pass).unwrap().state;
         if !state.is_attached() {
             skip!("{}: {state:?}", $pass);
@@ -273,7 +273,7 @@ fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
     let part = Part { lives: false, ..Part::machine(Some(top.clone()), Default::default()) };
     let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
-    let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, part.scope);
+    let decisions = assembly::program_decisions(&roots, EbpfMode::Auto, false, part.scope);
     let (pass, _) = bpf::open(&decisions, &part, &roots, None, now);
     let mut below = Below { top: top.clone(), pass };
     let made = Directories::new(&top, 3_200);

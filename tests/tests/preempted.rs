@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use monitor::config::Ebpf;
 use monitor::metrics::Metric;
+use monitor::preflight::EbpfMode;
 use tests::cgroup::Group;
 use tests::watched::{Load, Outside};
 use tests::{eventually, skip};
@@ -19,7 +19,7 @@ fn what_a_program_misses_is_told_and_the_numbers_that_lack_it_are_null() {
         skip!("control groups take root");
     }
     let Some(group) = Group::new("preempted") else { skip!("no control group can be made here") };
-    let mut events = Outside::programs(&group, Ebpf::Auto, true, None);
+    let mut events = Outside::programs(&group, EbpfMode::Auto, true, None);
     let numbers = [Metric::DescriptorsOpened, Metric::DescriptorsClosed];
     if let Some(Err(cause)) = events.look().values.get(numbers[0]) {
         skip!("{}: {cause}", numbers[0].spec().name());

@@ -231,7 +231,7 @@ fn a_directory_of_somebody_else_is_refused_and_the_agent_goes_on_without() {
         let agent = world.agent();
         assert!(agent.says(why, PATIENCE), "{}", agent.said());
         world.fresh();
-        assert_eq!(agent.said().matches("ends with this agent").count(), 1, "{}", agent.said());
+        assert_eq!(agent.said().matches("will not survive a restart").count(), 1, "{}", agent.said());
         agent.end(libc::SIGTERM);
     };
     fs::create_dir(&world.pins).unwrap();

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use monitor::config::Ebpf;
+use monitor::assembly;
 use monitor::containers::Roots;
 use monitor::metrics::Metric;
-use monitor::preflight;
+use monitor::preflight::EbpfMode;
 use monitor::report::{Number, Report};
 use monitor::snapshot::{Cgroup, CgroupId, Identity, Place, Scope, Snapshot, Stamp};
 use monitor::sources::bpf::pins::Pins;
@@ -51,7 +51,7 @@ impl Watched {
 
     fn open(&self, pins: Option<&Pins>) -> Result<Bpf, String> {
         let roots = Roots::default();
-        let decisions = preflight::programs(&preflight::probe(&roots), Ebpf::Auto, false, self.part.scope);
+        let decisions = assembly::program_decisions(&roots, EbpfMode::Auto, false, self.part.scope);
         let (bpf, programs) = bpf::open(&decisions, &self.part, &roots, pins, now);
         let exits = programs.iter().find(|program| program.name == "sched_process_exit").unwrap();
         if exits.state.is_attached() { Ok(bpf) } else { Err(format!("{:?}", exits.state)) }

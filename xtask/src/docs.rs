@@ -8,14 +8,18 @@ use anyhow::{Context, bail};
 
 use crate::shell::{cargo, root, run, target};
 
-/// The documents that are made from the tables: where each lies below `docs`, and how the agent is asked for it.
-const DOCUMENTS: &[(&str, &str)] = &[("metrics.md", "--markdown"), ("openapi.json", "--openapi")];
+/// The documents that are made from the tables: where each lies below `docs`, and the command of the agent that prints it.
+const DOCUMENTS: &[(&str, [&str; 2])] = &[
+    ("metrics.md", ["metrics", "--markdown"]),
+    ("openapi.json", ["metrics", "--openapi"]),
+    ("settings.md", ["settings", "--markdown"]),
+];
 
 /// The text that the agent makes of its tables.
-fn made(agent: &Path, flag: &str) -> anyhow::Result<String> {
-    let output = Command::new(agent).args(["metrics", flag]).output().with_context(|| agent.display().to_string())?;
+fn made(agent: &Path, command: [&str; 2]) -> anyhow::Result<String> {
+    let output = Command::new(agent).args(command).output().with_context(|| agent.display().to_string())?;
     if !output.status.success() {
-        bail!("system-monitor metrics {flag}: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("system-monitor {}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -26,17 +30,17 @@ pub(crate) fn write() -> anyhow::Result<()> {
     let agent = root().join(target()).join("debug/system-monitor");
     let directory = root().join("docs");
     fs::create_dir_all(&directory)?;
-    for (name, flag) in DOCUMENTS {
-        fs::write(directory.join(name), made(&agent, flag)?).with_context(|| format!("docs/{name}"))?;
+    for (name, command) in DOCUMENTS {
+        fs::write(directory.join(name), made(&agent, *command)?).with_context(|| format!("docs/{name}"))?;
     }
     Ok(())
 }
 
 /// Fails unless they are as the tables of this agent say.
 pub(crate) fn check(agent: &Path) -> anyhow::Result<()> {
-    for (name, flag) in DOCUMENTS {
+    for (name, command) in DOCUMENTS {
         let written = fs::read_to_string(root().join("docs").join(name)).unwrap_or_default();
-        if written != made(agent, flag)? {
+        if written != made(agent, *command)? {
             bail!("docs/{name} is not as the tables say; run: cargo xtask docs");
         }
     }

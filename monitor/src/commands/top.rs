@@ -1,13 +1,12 @@
 //! `top`: the live view, of this machine or of a fleet.
 
 use std::io::IsTerminal;
-use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::ArgMatches;
 use monitor::agent::Agent;
 use monitor::agent::publish;
-use monitor::assembly::Opened;
+use monitor::assembly::{OpenedSources, ProcessContext, runtime};
 use monitor::config::Config;
 use monitor::sources::SamplerThread;
 use monitor::views::theme::Theme;
@@ -18,11 +17,16 @@ use monitor::views::top::notes::Notes;
 use monitor::views::top::run::{self, Wires};
 use tokio::sync::{mpsc, watch};
 
-use super::{THREAD, hostname, require_ebpf, runtime, shutdown};
-use crate::{cli, now};
+use super::probe;
+use crate::output::Outcome;
 
 /// Shows containers until somebody quits.
-pub(super) fn run(flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    flags: &ArgMatches,
+    config: &Config,
+    context: &ProcessContext,
+    notes: Notes,
+) -> anyhow::Result<Outcome> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         bail!("top needs a terminal; `system-monitor once` prints one report anywhere");
     }
@@ -38,28 +42,26 @@ pub(super) fn run(flags: &ArgMatches, config: Config, notes: Notes) -> anyhow::R
     let subject = match fleet {
         Some(options) => {
             let subject = options.target.to_string();
-            runtime.spawn(Fleet::new(options, now).run(interval, update, wants, notes.clone()));
+            runtime.spawn(Fleet::new(options, context.clock).run(interval, update, wants, notes.clone()));
             subject
         }
         None => {
-            let subject = hostname(&config);
-            let opened = super::open(&config)?;
-            require_ebpf(&config, &opened)?;
+            let OpenedSources { sources, ended, .. } = probe::open(config, context)?;
             let (reports, receiver) = publish::channel();
-            let Opened { sources, ended, .. } = opened;
-            let sampler = SamplerThread::start(sources, now).context(THREAD)?;
+            let sampler = SamplerThread::start(sources, context.clock).context("a thread cannot be started")?;
             let agent = Agent { sampler, interval, exited: ended, reports };
             runtime.spawn(agent.run(std::future::pending()));
             runtime.spawn(Own::default().run(receiver, update));
-            subject
+            probe::hostname(config)
         }
     };
     let wires = Wires { updates, wanted, notes };
-    let theme = Theme { color: cli::wants_color() };
+    let theme = Theme { color: context.use_color };
     runtime.block_on(async {
-        run::run(Model::new(subject, interval), wires, theme, shutdown()?).await.context("the terminal")
+        let shutdown = (context.shutdown)().context("signals cannot be handled")?;
+        run::run(Model::new(subject, interval), wires, theme, shutdown).await.context("the terminal")
     })?;
     // A reading that hangs in the kernel must not hold the process.
     runtime.shutdown_background();
-    Ok(ExitCode::SUCCESS)
+    Ok(Outcome::Success)
 }

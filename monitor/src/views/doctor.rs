@@ -8,11 +8,11 @@ use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::cause::CauseKind;
 use crate::events::Level;
+use crate::hardening::capabilities;
 use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, TASK_ITERATOR};
 use crate::preflight::Plan;
 use crate::refusal::Decision;
 use crate::report::{Container, Report};
-use crate::sandbox;
 use crate::sources::bpf::{ProgramState, State as Attachment};
 use crate::valkey::health::Told;
 
@@ -74,18 +74,18 @@ pub fn program(program: &ProgramState) -> Check {
 /// What else was decided: how counts live on, and what the agent gives up once it runs.
 pub fn plan(plan: &Plan) -> Vec<Check> {
     let kept: Vec<String> =
-        plan.kept.iter().map(|kept| format!("{} for {}", sandbox::names(kept.capability), kept.why)).collect();
+        plan.retained.iter().map(|kept| format!("{} for {}", capabilities::names(kept.capability), kept.why)).collect();
     let kept = if kept.is_empty() { String::new() } else { format!(" but {}", kept.join("; ")) };
     vec![
-        decided(PINS, &plan.pins, "what eBPF counts lives on between two agents"),
+        decided(PINS, &plan.pins, "eBPF counters survive a restart of the agent"),
         decided("dropping privileges", &plan.drop, &format!("the agent drops all capabilities{kept}")),
         decided(
             "Landlock",
             &plan.landlock,
-            if plan.readers_are_held {
-                "the agent leaves within reach what it reads and talks to, as far as this kernel can"
+            if plan.confines_sampler {
+                "the agent is confined to the files and ports it needs, as far as this kernel can"
             } else {
-                "what talks to others leaves within reach what that takes, as far as this kernel can"
+                "network threads are confined to the files and ports they need, as far as this kernel can"
             },
         ),
         decided("seccomp", &plan.seccomp, "the agent cannot make system calls that it does not need"),

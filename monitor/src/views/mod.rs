@@ -9,6 +9,7 @@ pub mod once;
 pub mod row;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod settings;
 pub mod table;
 pub mod text;
 pub mod theme;

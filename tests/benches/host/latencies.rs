@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use monitor::config::Ebpf;
+use monitor::preflight::EbpfMode;
 use monitor::snapshot::CgroupId;
 use tests::cgroup::Group;
 
@@ -14,7 +14,7 @@ use crate::table::Row;
 /// From the making of a cgroup until it is known.
 pub fn latencies() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (mode, by) in [(Ebpf::Auto, "eBPF"), (Ebpf::Off, "inotify")] {
+    for (mode, by) in [(EbpfMode::Auto, "eBPF"), (EbpfMode::Off, "inotify")] {
         let ended = Arc::default();
         let (containers, _bpf) = containers(&ended, mode);
         let mut found: Vec<Duration> = (0..50)

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use monitor::config::Ebpf;
+use monitor::assembly;
 use monitor::containers::Roots;
 use monitor::containers::host::HostContainers;
 use monitor::containers::names::Places;
 use monitor::containers::rules::Rules;
 use monitor::containers::trees::Trees;
-use monitor::preflight;
+use monitor::preflight::EbpfMode;
 use monitor::snapshot::{Scope, Snapshot};
 use monitor::sources::bpf::{self, Part};
 use monitor::sources::cgroup::CgroupFiles;
@@ -24,13 +24,13 @@ pub struct Machine {
 }
 
 /// Opens the containers of the machine, and eBPF.
-pub fn containers(ended: &Arc<tokio::sync::Notify>, mode: Ebpf) -> (HostContainers, bpf::Bpf) {
+pub fn containers(ended: &Arc<tokio::sync::Notify>, mode: EbpfMode) -> (HostContainers, bpf::Bpf) {
     let roots = Roots::default();
     let places = Places { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
     let mut containers = HostContainers::new(Trees::find(&roots), Rules::default(), &places, stamp).unwrap();
     let trees = Trees::find(&roots);
     let part = Part::machine(containers.root(), trees.v1);
-    let decisions = preflight::programs(&preflight::probe(&roots), mode, false, Scope::Host);
+    let decisions = assembly::program_decisions(&roots, mode, false, Scope::Host);
     let (mut bpf, _) = bpf::open(&decisions, &part, &roots, None, stamp);
     containers.follow(bpf.take_lives(), Arc::clone(ended)).unwrap();
     (containers, bpf)
@@ -49,7 +49,7 @@ pub fn descriptors() -> usize {
 }
 
 impl Machine {
-    pub fn new(mode: Ebpf, descriptors: usize) -> Self {
+    pub fn new(mode: EbpfMode, descriptors: usize) -> Self {
         let ended = Arc::default();
         let (containers, bpf) = containers(&ended, mode);
         let sources: Vec<Box<dyn Source>> = vec![

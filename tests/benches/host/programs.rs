@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monitor::config::Ebpf;
+use monitor::preflight::EbpfMode;
 
 use crate::machine::containers;
 use crate::table::Row;
@@ -18,7 +18,7 @@ pub fn programs() -> Vec<Row> {
     let Ok(before) = fs::read_to_string(STATS) else { return Vec::new() };
     let known: Vec<u32> = loaded().into_iter().map(|(id, ..)| id).collect();
     let ended = Arc::default();
-    let (containers, _bpf) = containers(&ended, Ebpf::Auto);
+    let (containers, _bpf) = containers(&ended, EbpfMode::Auto);
     let _empty = empty(&containers.root().unwrap());
     fs::write(STATS, "1").unwrap();
     let (one, other) =

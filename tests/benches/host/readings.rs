@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use monitor::config::Ebpf;
+use monitor::preflight::EbpfMode;
 use monitor::report::Report;
 use tests::spent;
 
@@ -19,7 +19,7 @@ const ROUNDS: usize = 9;
 pub fn readings(containers: &Containers) -> Vec<Row> {
     let number = containers.number;
     let (known, found) = {
-        let mut machine = Machine::new(Ebpf::Off, 0);
+        let mut machine = Machine::new(EbpfMode::Off, 0);
         // Names are looked for at first.
         std::thread::sleep(Duration::from_millis(500));
         machine.read();
@@ -29,7 +29,7 @@ pub fn readings(containers: &Containers) -> Vec<Row> {
     };
     let mut files = Floor::of(&known);
     let watched = files.snapshot.cgroups.len();
-    let mut machine = Machine::new(Ebpf::Auto, descriptors().saturating_sub(2 * files.kept.len()));
+    let mut machine = Machine::new(EbpfMode::Auto, descriptors().saturating_sub(2 * files.kept.len()));
     let mut before = machine.read();
     for _ in 0..3 {
         before = machine.read();

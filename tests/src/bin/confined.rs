@@ -8,7 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
-use monitor::sandbox::{self, Reach};
+use monitor::hardening::landlock::AllowedAccess;
+use monitor::hardening::{capabilities, landlock, seccomp};
 use rustix::thread::CapabilitySet;
 
 fn main() {
@@ -18,19 +19,20 @@ fn main() {
     let mut other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     if layers.contains("landlock") {
         let port = port.parse().unwrap();
-        let reach = Reach {
+        let allowed = AllowedAccess {
             read: vec![PathBuf::from(read), "/proc".into()],
             write: vec![PathBuf::from(write)],
             connect: vec![port],
-            ..Reach::default()
+            ..AllowedAccess::default()
         };
-        println!("landlock: {:?}", sandbox::landlock(&reach).unwrap());
+        println!("landlock: {:?}", landlock::restrict(&allowed).unwrap());
     }
     if layers.contains("seccomp") {
-        sandbox::seccomp(false).unwrap();
+        seccomp::apply(false).unwrap();
     }
     if layers.contains("capabilities") {
-        println!("kept: {}", sandbox::names(sandbox::drop_capabilities(CapabilitySet::DAC_READ_SEARCH).unwrap()));
+        let retained = capabilities::drop_all_but(CapabilitySet::DAC_READ_SEARCH).unwrap();
+        println!("kept: {}", capabilities::names(retained));
     }
     let read = PathBuf::from(read);
     let write = PathBuf::from(write);

@@ -20,7 +20,8 @@ use bytemuck::Zeroable;
 use monitor_common::{LAYOUT, Meta};
 
 use super::{room, sys};
-use crate::lock::{self, Lock};
+use crate::lock::{self, DirectoryLock, LockError};
+use crate::refusal::without_bpf_fs;
 
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -40,21 +41,21 @@ fn is_lasting(map: &str) -> bool {
 #[derive(Debug)]
 pub struct Pins {
     dir: PathBuf,
-    _lock: Lock,
+    _lock: DirectoryLock,
 }
 
 /// Why nothing can be pinned.
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
     /// The directory lies in no BPF file system.
-    #[error("{} lies in no BPF file system", .0.display())]
+    #[error("{}", without_bpf_fs(.0).cause)]
     NoBpfFs(PathBuf),
     /// It holds what this program has not put there.
     #[error("{} is not this program's", .0.display())]
     Foreign(PathBuf),
     /// It is somebody else's, or cannot be used.
     #[error(transparent)]
-    Lock(#[from] lock::Error),
+    Lock(#[from] LockError),
     /// What the system said.
     #[error("{}: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),
@@ -64,12 +65,9 @@ impl PinsError {
     /// What to do.
     pub fn cure(&self) -> String {
         match self {
-            Self::NoBpfFs(dir) => {
-                let parent = dir.parent().unwrap_or(dir);
-                format!("mount -t bpf bpf {}", parent.display())
-            }
+            Self::NoBpfFs(dir) => without_bpf_fs(dir).cure.unwrap_or_default(),
             Self::Foreign(path) => format!("remove {}, or name another directory with --pin", path.display()),
-            Self::Lock(error) => error.cure(),
+            Self::Lock(error) => error.remedy(),
             Self::Io(..) => "start the agent as root, or with --pin off".to_owned(),
         }
     }
@@ -86,7 +84,7 @@ impl Pins {
         if stat.f_type != BPF_FS {
             return Err(PinsError::NoBpfFs(dir.to_owned()));
         }
-        let lock = Lock::take(dir, me)?;
+        let lock = DirectoryLock::acquire(dir, me)?;
         match foreign(dir) {
             Ok(None) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
             Ok(Some(path)) => Err(PinsError::Foreign(path)),

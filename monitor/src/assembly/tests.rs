@@ -1,11 +1,22 @@
 use std::ffi::OsString;
+use std::path::Path;
 
-use super::*;
+use rustix::thread::CapabilitySet;
+
+use super::request::request;
+use crate::config::Config;
+use crate::preflight::{self, HostFacts, Plan};
+use crate::refusal::Decision;
 use crate::settings::Settings;
+use crate::snapshot::Scope;
+use crate::sources::bpf::{self, Needs};
+
+/// The port of DNS servers.
+const DNS: u16 = 53;
 
 /// A machine that refuses nothing.
-fn capable_host() -> Host {
-    Host {
+fn capable_host() -> HostFacts {
+    HostFacts {
         kernel: (6, 12),
         capabilities: CapabilitySet::all(),
         in_first_user_namespace: true,
@@ -25,7 +36,12 @@ fn config(settings: &[(&str, &str)]) -> Config {
     let flags =
         clap::Command::new("test").args(Settings::flags()).no_binary_name(true).try_get_matches_from([""; 0]).unwrap();
     let env = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
-    Config::new(&Settings::collect(&flags, env, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap()).unwrap()
+    let settings = Settings::collect(&flags, env, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+    Config::new(&settings, |_| Scope::Host).unwrap()
+}
+
+fn plan(host: &HostFacts, config: &Config) -> Plan {
+    preflight::plan(bpf::programs(), host, &request(config))
 }
 
 /// All that there is.
@@ -38,7 +54,7 @@ fn of_a_container() -> Config {
 }
 
 /// The programs that a host without something does not get, and why and what to do, if that is the same for all.
-fn refused(host: &Host) -> (Vec<&'static str>, String) {
+fn refused(host: &HostFacts) -> (Vec<&'static str>, String) {
     let all = plan(host, &of_a_machine()).programs;
     let mut words = Vec::new();
     let names = all.into_iter().filter_map(|(name, decision)| match decision {
@@ -67,8 +83,8 @@ fn a_capable_host_refuses_nothing() {
 #[test]
 fn each_capability_that_is_missing_takes_the_programs_that_need_it_and_no_other() {
     let rights = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
-    let without = |capability| refused(&Host { capabilities: rights - capability, ..capable_host() });
-    assert_eq!(refused(&Host { capabilities: rights, ..capable_host() }).0, Vec::<&str>::new());
+    let without = |capability| refused(&HostFacts { capabilities: rights - capability, ..capable_host() });
+    assert_eq!(refused(&HostFacts { capabilities: rights, ..capable_host() }).0, Vec::<&str>::new());
     let (programs, words) = without(CapabilitySet::NET_ADMIN);
     assert_eq!(programs, ["ingress", "egress"]);
     assert!(
@@ -85,19 +101,24 @@ fn each_capability_that_is_missing_takes_the_programs_that_need_it_and_no_other(
     assert_eq!(programs, names(|_| true));
     assert!(words.contains("CAP_BPF and CAP_PERFMON are missing"), "{words}");
     let old = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
-    assert_eq!(refused(&Host { capabilities: old, ..capable_host() }).0, Vec::<&str>::new());
+    assert_eq!(refused(&HostFacts { capabilities: old, ..capable_host() }).0, Vec::<&str>::new());
 }
 
 #[test]
 fn each_other_fact_that_is_missing_is_named_with_its_cure() {
     let all = names(|_| true);
     for (host, programs, cause, cure) in [
-        (Host { has_objects: false, ..capable_host() }, &all, "without the eBPF objects", "cargo xtask build-ebpf"),
-        (Host { has_v2: false, ..capable_host() }, &all, "no cgroup v2 tree", "mount -t cgroup2"),
-        (Host { descriptors: 63, ..capable_host() }, &all, "only 63 descriptors", "ulimit -n"),
-        (Host { in_first_user_namespace: false, ..capable_host() }, &all, "a user namespace", "outside of it"),
         (
-            Host { types: Err("vmlinux: not there".to_owned()), ..capable_host() },
+            HostFacts { has_objects: false, ..capable_host() },
+            &all,
+            "without the eBPF objects",
+            "cargo xtask build-ebpf",
+        ),
+        (HostFacts { has_v2: false, ..capable_host() }, &all, "no cgroup v2 tree", "mount -t cgroup2"),
+        (HostFacts { descriptors: 63, ..capable_host() }, &all, "only 63 descriptors", "ulimit -n"),
+        (HostFacts { in_first_user_namespace: false, ..capable_host() }, &all, "a user namespace", "outside of it"),
+        (
+            HostFacts { types: Err("vmlinux: not there".to_owned()), ..capable_host() },
             &names(|needs| needs.types),
             "vmlinux: not there",
             "CONFIG_DEBUG_INFO_BTF",
@@ -111,7 +132,7 @@ fn each_other_fact_that_is_missing_is_named_with_its_cure() {
 
 #[test]
 fn nothing_is_refused_that_nobody_wants() {
-    let nothing = Host { capabilities: CapabilitySet::empty(), has_v2: false, ..capable_host() };
+    let nothing = HostFacts { capabilities: CapabilitySet::empty(), has_v2: false, ..capable_host() };
     let off = plan(&nothing, &config(&[("MONITOR_EBPF", "off"), ("MONITOR_SCOPE", "host")]));
     assert!(off.programs.iter().all(|(_, decision)| matches!(decision, Decision::Off(_))));
     assert!(matches!(off.pins, Decision::Off(_)));
@@ -140,7 +161,7 @@ fn at_each_descriptor_is_counted_only_when_asked_for() {
 
 #[test]
 fn pins_take_a_bpf_file_system() {
-    let host = Host { bpf_mounts: Vec::new(), ..capable_host() };
+    let host = HostFacts { bpf_mounts: Vec::new(), ..capable_host() };
     let Decision::Refused(refusal) = plan(&host, &of_a_machine()).pins else { panic!("not refused") };
     assert_eq!(refusal.cause, "/sys/fs/bpf/system-monitor lies in no BPF file system");
     assert_eq!(refusal.cure.unwrap(), "mount -t bpf bpf /sys/fs/bpf");
@@ -148,14 +169,14 @@ fn pins_take_a_bpf_file_system() {
 }
 
 #[test]
-fn only_capabilities_that_something_needs_are_kept() {
-    let keep = |host: &Host, config: &Config| plan(host, config).keep();
+fn only_capabilities_that_something_needs_are_retained() {
+    let keep = |host: &HostFacts, config: &Config| plan(host, config).retained_set();
     let reading = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
     assert_eq!(keep(&capable_host(), &of_a_machine()), reading | CapabilitySet::BPF);
     assert_eq!(keep(&capable_host(), &of_a_container()), CapabilitySet::DAC_READ_SEARCH);
     let still = [("MONITOR_SCOPE", "self"), ("MONITOR_DISK_INTERVAL", "0s")];
     assert_eq!(keep(&capable_host(), &config(&still)), CapabilitySet::empty());
-    let docker = Host { capabilities: CapabilitySet::DAC_OVERRIDE | CapabilitySet::CHOWN, ..capable_host() };
+    let docker = HostFacts { capabilities: CapabilitySet::DAC_OVERRIDE | CapabilitySet::CHOWN, ..capable_host() };
     assert_eq!(keep(&docker, &of_a_container()), CapabilitySet::DAC_OVERRIDE);
     for (name, value, capability) in [
         ("MONITOR_LISTEN", "127.0.0.1:80", CapabilitySet::NET_BIND_SERVICE),
@@ -168,24 +189,24 @@ fn only_capabilities_that_something_needs_are_kept() {
         let config = config(&[still[0], still[1], (name, value)]);
         assert_eq!(keep(&capable_host(), &config), capability, "{name}={value}");
     }
-    let old = Host { kernel: (5, 10), counts_descriptors: false, ..capable_host() };
+    let old = HostFacts { kernel: (5, 10), counts_descriptors: false, ..capable_host() };
     assert_eq!(keep(&old, &of_a_machine()), reading | CapabilitySet::BPF);
-    let older = Host { capabilities: CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN, ..old.clone() };
+    let older = HostFacts { capabilities: CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN, ..old.clone() };
     assert_eq!(keep(&older, &config(&still)), CapabilitySet::SYS_ADMIN);
     let files = [still[0], still[1], ("MONITOR_EBPF", "off")];
     assert_eq!(keep(&older, &config(&files)), CapabilitySet::empty());
-    assert_eq!(keep(&Host { bpf_is_restricted: false, ..old }, &of_a_machine()), reading);
-    let nothing = Host { capabilities: CapabilitySet::empty(), ..capable_host() };
+    assert_eq!(keep(&HostFacts { bpf_is_restricted: false, ..old }, &of_a_machine()), reading);
+    let nothing = HostFacts { capabilities: CapabilitySet::empty(), ..capable_host() };
     assert_eq!(keep(&nothing, &of_a_machine()), CapabilitySet::empty());
 }
 
 #[test]
-fn each_layer_can_be_switched_off_and_readers_are_held_where_they_need_not_look_into_processes() {
+fn each_layer_can_be_switched_off_and_confines_sampler_where_they_need_not_look_into_processes() {
     let own = plan(&capable_host(), &of_a_container());
-    assert!(own.landlock.is_take() && own.seccomp.is_take() && own.readers_are_held);
-    assert!(!plan(&capable_host(), &of_a_machine()).readers_are_held);
-    let old = Host { counts_descriptors: false, ..capable_host() };
-    assert!(!plan(&old, &of_a_container()).readers_are_held);
+    assert!(own.landlock.is_take() && own.seccomp.is_take() && own.confines_sampler);
+    assert!(!plan(&capable_host(), &of_a_machine()).confines_sampler);
+    let old = HostFacts { counts_descriptors: false, ..capable_host() };
+    assert!(!plan(&old, &of_a_container()).confines_sampler);
     for (layers, landlock, seccomp) in [("landlock", true, false), ("seccomp", false, true), ("off", false, false)] {
         let plan = plan(&capable_host(), &config(&[("MONITOR_SANDBOX", layers)]));
         assert_eq!((plan.landlock.is_take(), plan.seccomp.is_take()), (landlock, seccomp), "{layers}");
@@ -193,31 +214,24 @@ fn each_layer_can_be_switched_off_and_readers_are_held_where_they_need_not_look_
 }
 
 #[test]
-fn within_reach_stays_what_the_settings_name() {
-    let reach = |settings: &[(&str, &str)]| plan(&capable_host(), &config(settings)).reach;
-    let own = reach(&[("MONITOR_SCOPE", "self"), ("VALKEY_PORT", "7000"), ("MONITOR_BUFFER_DIR", "/spool")]);
+fn files_and_ports_that_the_settings_name_stay_accessible() {
+    let access = |settings: &[(&str, &str)]| plan(&capable_host(), &config(settings)).access;
+    let own = access(&[("MONITOR_SCOPE", "self"), ("VALKEY_PORT", "7000"), ("MONITOR_BUFFER_DIR", "/spool")]);
     assert_eq!((own.connect, own.connect_anywhere), (vec![DNS, 7000], false));
     assert_eq!(own.write, [Path::new("/spool")]);
     assert!(own.bind.is_empty() && !own.read.iter().any(|path| path == Path::new("/") || path == Path::new("/etc")));
     assert!(own.read.contains(&"/cgroup".into()), "a tree that is mounted elsewhere");
-    let secret = reach(&[("VALKEY_PASSWORD_FILE", "/run/secrets/valkey/password"), ("VALKEY_TLS_CA", "/etc/ca.pem")]);
+    let secret = access(&[("VALKEY_PASSWORD_FILE", "/run/secrets/valkey/password"), ("VALKEY_TLS_CA", "/etc/ca.pem")]);
     assert!(secret.read.contains(&"/run/secrets/valkey".into()) && secret.read.contains(&"/etc/ca.pem".into()));
-    assert!(reach(&[("VALKEY_URL", "valkey://a:1,b:2?cluster=true")]).connect_anywhere);
-    assert_eq!(reach(&[("VALKEY_URL", "none")]).connect, [DNS]);
-    assert_eq!(reach(&[("VALKEY_URL", "none"), ("MONITOR_OTLP", "http://c:4317")]).connect, [4317, DNS]);
-    assert_eq!(reach(&[("MONITOR_LISTEN", "127.0.0.1:9100")]).bind, [9100]);
-    assert_eq!(reach(&[("MONITOR_LISTEN", "unix:/run/monitor/socket")]).write, [Path::new("/run/monitor")]);
+    assert!(access(&[("VALKEY_URL", "valkey://a:1,b:2?cluster=true")]).connect_anywhere);
+    assert_eq!(access(&[("VALKEY_URL", "none")]).connect, [DNS]);
+    assert_eq!(access(&[("VALKEY_URL", "none"), ("MONITOR_OTLP", "http://c:4317")]).connect, [DNS, 4317]);
+    assert_eq!(access(&[("MONITOR_LISTEN", "127.0.0.1:9100")]).bind, [9100]);
+    assert_eq!(access(&[("MONITOR_LISTEN", "unix:/run/monitor/socket")]).write, [Path::new("/run/monitor")]);
 }
 
 #[test]
 fn the_resolvers_files_may_be_exchanged_where_they_are_no_mounts() {
-    let host = Host { names_are_mounts: false, ..capable_host() };
-    assert!(plan(&host, &of_a_container()).reach.read.contains(&"/etc".into()));
-}
-
-#[test]
-fn the_kernels_version_is_in_its_release() {
-    assert_eq!(version("6.12.95+deb12-cloud-amd64\n"), (6, 12));
-    assert_eq!(version("5.4"), (5, 4));
-    assert_eq!(version(""), (0, 0));
+    let host = HostFacts { names_are_mounts: false, ..capable_host() };
+    assert!(plan(&host, &of_a_container()).access.read.contains(&"/etc".into()));
 }

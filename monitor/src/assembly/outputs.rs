@@ -1,0 +1,93 @@
+//! The sinks and the server of an agent.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::task::JoinHandle;
+
+use super::context::ProcessContext;
+use crate::agent::publish::{Publisher, Reports};
+use crate::config::Config;
+use crate::http::{self, About, Token};
+use crate::sinks::drive;
+use crate::sinks::otlp::Otlp;
+use crate::sinks::service::Service;
+use crate::sinks::valkey::Valkey;
+use crate::sources::bpf::ProgramState;
+
+/// How long the last report may take to get out.
+const GOODBYE: Duration = Duration::from_millis(600);
+
+/// The running sinks and the server's thread. Each ends with the reports.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    sinks: Vec<JoinHandle<()>>,
+    server: Option<thread::JoinHandle<()>>,
+    /// Names of the sinks, for the start line.
+    pub(super) names: Vec<&'static str>,
+}
+
+impl Outputs {
+    /// Starts the sinks that the configuration asks for, a task each. Takes a runtime.
+    pub(super) fn start_sinks(
+        &mut self,
+        config: &Config,
+        context: &ProcessContext,
+        publisher: &mut Publisher,
+        reports: &Reports,
+    ) {
+        if let Some(collector) = &config.otlp {
+            self.add("otlp", tokio::spawn(drive(Box::new(Otlp::new(collector.clone())), reports.clone())));
+        }
+        if let Some(options) = &config.valkey {
+            let (valkey, delivery) = Valkey::new(options.clone(), context.clock);
+            publisher.set_delivery(delivery);
+            self.add("valkey", tokio::spawn(valkey.run(publisher.every())));
+        }
+        if let Some(manager) = &context.service_manager {
+            let service = Service::new(manager.notify, manager.watchdog, config.interval);
+            // It has nothing to write when the reports end, and is not waited for.
+            drop(tokio::spawn(drive(Box::new(service), reports.clone())));
+        }
+    }
+
+    fn add(&mut self, name: &'static str, sink: JoinHandle<()>) {
+        self.names.push(name);
+        self.sinks.push(sink);
+    }
+
+    /// Starts the server, if the configuration asks for it.
+    pub(super) fn start_server(
+        &mut self,
+        config: &Config,
+        context: &ProcessContext,
+        token: Option<Token>,
+        programs: Vec<ProgramState>,
+        reports: &Reports,
+    ) -> anyhow::Result<()> {
+        let Some(options) = &config.listen else { return Ok(()) };
+        let valkey = config.valkey.iter().map(|valkey| ("valkey", valkey.target.to_string()));
+        let about = About { scope: Some(config.scope), interval: config.interval, programs, sinks: valkey.collect() };
+        let history = config.valkey.clone().filter(|valkey| valkey.history.is_some());
+        let server = http::start(options.address.clone(), token, about, reports.clone(), history, context.clock);
+        self.server = Some(server.context("the server cannot start")?);
+        Ok(())
+    }
+
+    /// Waits until the last report is out, for as long as that may take.
+    pub(super) async fn finish(self) {
+        let finished = async {
+            for sink in self.sinks {
+                // A sink that panicked has logged it.
+                _ = sink.await;
+            }
+            if let Some(server) = self.server {
+                _ = tokio::task::spawn_blocking(|| server.join()).await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE, finished).await.is_err() {
+            tracing::warn!("The last report was not written in time timeout={GOODBYE:?}");
+        }
+    }
+}

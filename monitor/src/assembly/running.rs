@@ -1,0 +1,86 @@
+//! The last stage: the runtime, the sinks, the server and the loop.
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::runtime::{Builder, Runtime};
+
+use super::context::{ProcessContext, Shutdown};
+use super::outputs::Outputs;
+use super::stages::{Hardened, Sampling};
+use crate::agent::{Agent, publish};
+use crate::http::Token;
+
+/// A runtime on this thread.
+///
+/// # Errors
+/// When the system refuses its descriptors.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("the asynchronous runtime cannot start")
+}
+
+/// An agent that has started.
+pub struct Running {
+    runtime: Runtime,
+    agent: Agent,
+    outputs: Outputs,
+    shutdown: Shutdown,
+    context: ProcessContext,
+    name: String,
+}
+
+impl Hardened<'_> {
+    /// Starts the sinks, the server and the handlers of signals. `token` is what the server asks for.
+    ///
+    /// # Errors
+    /// When the runtime or the server cannot start, or signals cannot be handled.
+    pub fn start(self, token: Option<Token>, context: &ProcessContext) -> anyhow::Result<Running> {
+        let Self(Sampling { config, programs, sampler, ended, .. }) = self;
+        let runtime = runtime()?;
+        let in_runtime = runtime.enter();
+        let shutdown = (context.shutdown)().context("signals cannot be handled")?;
+        let (mut publisher, reports) = publish::channel();
+        let attached = programs.iter().filter(|program| program.state.is_attached()).count();
+        let known = programs.len();
+        let mut outputs = Outputs::default();
+        outputs.start_server(config, context, token, programs, &reports)?;
+        outputs.start_sinks(config, context, &mut publisher, &reports);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            scope = config.scope.as_str(),
+            ebpf_programs = format_args!("{attached}/{known}"),
+            sinks = outputs.names.join(","),
+            "Agent started"
+        );
+        drop(in_runtime);
+        let agent = Agent { sampler, interval: config.interval, exited: ended, reports: publisher };
+        let (context, name) = (context.clone(), config.container_name.clone());
+        Ok(Running { runtime, agent, outputs, shutdown, context, name })
+    }
+}
+
+impl Running {
+    /// Samples and publishes until the process is asked to end, and writes the last report.
+    pub fn run(self) {
+        let Self { runtime, agent, outputs, shutdown, context, name } = self;
+        runtime.block_on(async {
+            let stop = async {
+                shutdown.await;
+                tracing::info!("Received shutdown signal");
+                tell_stopping(&context);
+                tracing::info!("System monitor stopping for container: {name}");
+            };
+            agent.run(stop).await;
+            outputs.finish().await;
+        });
+        tracing::info!("System monitor stopped");
+        // A reading that hangs in the kernel must not hold the process.
+        runtime.shutdown_background();
+    }
+}
+
+fn tell_stopping(context: &ProcessContext) {
+    let Some(manager) = &context.service_manager else { return };
+    if let Err(error) = (manager.notify)(&[NotifyState::Stopping]) {
+        tracing::debug!(%error, "The service manager cannot be told");
+    }
+}

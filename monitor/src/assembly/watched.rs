@@ -1,0 +1,75 @@
+//! The part of the machine that is watched, as a source.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::context::Clock;
+use crate::config::Config;
+use crate::containers;
+use crate::containers::host::HostContainers;
+use crate::containers::names::Places;
+use crate::containers::own::{self, Own, OwnContainer};
+use crate::containers::trees::Trees;
+use crate::snapshot::Scope;
+use crate::sources::Source;
+use crate::sources::bpf::{Lives, Part};
+
+/// What is watched, and where its files are.
+pub(super) enum Watched {
+    /// The agent's own container.
+    Own(Own),
+    /// Every container of the machine.
+    Machine(Trees),
+}
+
+impl Watched {
+    /// Finds it.
+    pub(super) fn find(config: &Config) -> Self {
+        match config.scope {
+            Scope::Own => Self::Own(own::find(&config.roots, &config.container_name)),
+            Scope::Host => Self::Machine(Trees::find(&config.roots)),
+        }
+    }
+
+    /// The part of the cgroup tree that eBPF counts.
+    pub(super) fn part(&self) -> Part {
+        match self {
+            Self::Own(own) => Part::of(own),
+            Self::Machine(trees) => Part::machine(trees.v2.clone(), trees.v1.clone()),
+        }
+    }
+
+    /// The source that tells which cgroups there are. Starts the threads that follow them; `ended` is told when a
+    /// container has ended or lost its last process.
+    pub(super) fn into_source(
+        self,
+        config: &Config,
+        lives: Option<Lives>,
+        clock: Clock,
+        ended: &Arc<Notify>,
+    ) -> io::Result<Box<dyn Source>> {
+        match self {
+            Self::Own(own) => Ok(Box::new(OwnContainer::new(own, &config.roots))),
+            Self::Machine(trees) => every_container(config, trees, lives, clock, ended),
+        }
+    }
+}
+
+fn every_container(
+    config: &Config,
+    trees: Trees,
+    lives: Option<Lives>,
+    clock: Clock,
+    ended: &Arc<Notify>,
+) -> io::Result<Box<dyn Source>> {
+    let host = containers::host_root(&config.roots);
+    let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
+    let places = Places { host, proc: config.roots.proc.clone(), sockets };
+    let mut containers = HostContainers::new(trees, config.rules.clone(), &places, clock)?;
+    if let Err(error) = containers.follow(lives, Arc::clone(ended)) {
+        tracing::warn!(%error, "Changes of the cgroup tree cannot be followed: it is walked at each reading");
+    }
+    Ok(Box::new(containers))
+}

@@ -1,0 +1,35 @@
+//! `agent`: samples and publishes until it is asked to end.
+
+use anyhow::anyhow;
+use monitor::assembly::{Prepared, ProcessContext};
+use monitor::config::Config;
+use monitor::hardening;
+use monitor::instance::{self, InstanceGuard};
+use monitor::sources::bpf;
+
+use super::probe::token;
+use crate::output::Outcome;
+
+/// Runs the agent in the foreground.
+pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<Outcome> {
+    hardening::forbid_core_dumps();
+    bpf::share_memory();
+    tracing::info!("Starting system monitor for container: {}", config.container_name);
+    let token = token(config)?;
+    let holder = instance::holder((context.clock)().wall);
+    let guard = InstanceGuard::acquire(config.pin.as_deref(), &holder)
+        .map_err(|error| anyhow!("{error}; {}", error.remedy()))?;
+    Prepared::new(config, context)
+        .attach(guard.pins())
+        .require_ebpf()?
+        .drop_capabilities()
+        .start_threads()?
+        .apply_sandbox()
+        .start(token, context)?
+        .run();
+    if let Some(pins) = guard.pins() {
+        let dir = pins.dir().display();
+        tracing::info!(%dir, "The kernel goes on counting for the next agent; `system-monitor detach` ends that");
+    }
+    Ok(Outcome::Success)
+}

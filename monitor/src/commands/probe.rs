@@ -1,0 +1,42 @@
+//! Steps that several commands share.
+
+use std::time::Duration;
+
+use monitor::assembly::{OpenedSources, Prepared, ProcessContext};
+use monitor::config::Config;
+use monitor::http::{Token, TokenError};
+use monitor::report::Report;
+use monitor::snapshot::Scope;
+use monitor::sources;
+
+/// The sources for a look: no counter survives it, and no privilege is given up.
+pub(super) fn open(config: &Config, context: &ProcessContext) -> anyhow::Result<OpenedSources> {
+    Prepared::new(config, context).attach(None).require_ebpf()?.open_sources()
+}
+
+/// A report out of two readings, `wait` apart.
+pub(super) fn report(opened: &mut OpenedSources, wait: Duration, context: &ProcessContext) -> Report {
+    let before = sources::sample(&mut opened.sources, context.clock).snapshot;
+    std::thread::sleep(wait);
+    let after = sources::sample(&mut opened.sources, context.clock);
+    Report::new(Some(&before), &after.snapshot, after.cost)
+}
+
+/// The token that the server asks for, if the configuration has one.
+pub(super) fn token(config: &Config) -> Result<Option<Token>, TokenError> {
+    config.listen.as_ref().and_then(|options| options.token_file.as_deref()).map(Token::read).transpose()
+}
+
+/// The name under which this container or machine is reported.
+pub(super) fn reported_name(config: &Config) -> String {
+    match config.scope {
+        Scope::Own => config.container_name.clone(),
+        Scope::Host => hostname(config),
+    }
+}
+
+/// The name of the machine.
+pub(super) fn hostname(config: &Config) -> String {
+    let name = std::fs::read_to_string(config.roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
+    name.trim().to_owned()
+}

@@ -1,0 +1,40 @@
+//! Stdout and stderr of the process.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use monitor::views::once::Look;
+use monitor::views::theme::Theme;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It did what it was asked for.
+    Success,
+    /// It did, and the answer is a bad one.
+    Failure,
+}
+
+/// Writes to stdout. A reader that closed it (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(format_args!("stdout: {error}"));
+            Outcome::Failure
+        }
+        _ => Outcome::Success,
+    }
+}
+
+/// Writes an error for a person to stderr.
+pub(crate) fn complain(error: impl Display) {
+    // Where stderr is closed there is nobody to tell.
+    let _closed = writeln!(io::stderr(), "system-monitor: {error}");
+}
+
+/// Colours and width of what is printed to stdout.
+pub(crate) fn look(use_color: bool) -> Look {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(60));
+    Look { theme: Theme { color: io::stdout().is_terminal() && use_color }, columns }
+}

@@ -1,0 +1,52 @@
+//! What the configuration asks for, as far as it takes privileges.
+
+use std::path::PathBuf;
+
+use crate::containers::Roots;
+use crate::hardening::landlock::AllowedAccess;
+use crate::snapshot::Scope;
+
+/// When eBPF is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EbpfMode {
+    /// Where the kernel allows it.
+    Auto,
+    /// Never.
+    Off,
+    /// Always: the agent does not start when no program can be loaded.
+    On,
+}
+
+/// A sandbox layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Files and ports that may be accessed.
+    Landlock,
+    /// System calls that may be made.
+    Seccomp,
+}
+
+/// What is asked of the host.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is watched.
+    pub scope: Scope,
+    /// When eBPF is used.
+    pub ebpf: EbpfMode,
+    /// True if eBPF counts descriptors opened and closed.
+    pub fd_events: bool,
+    /// Directory in which maps and links stay between two runs; `None` for none.
+    pub pin: Option<PathBuf>,
+    /// True if capabilities are dropped after the programs are attached.
+    pub drop_privileges: bool,
+    /// The sandbox layers.
+    pub sandbox: Vec<Layer>,
+    /// Where the kernel's file systems are.
+    pub roots: Roots,
+    /// True if files are read that may belong to other users.
+    pub reads_files: bool,
+    /// True if sockets or directories are written that may belong to other users.
+    pub writes_files: bool,
+    /// The files and ports that the sources, the sinks and the server use.
+    pub access: AllowedAccess,
+}
