@@ -1,0 +1,3 @@
+module system-monitor/examples/reader
+
+go 1.19
