@@ -13,6 +13,7 @@ mod dist;
 mod distribution;
 mod docs;
 mod ebpf;
+mod forge;
 mod fuzz;
 mod install;
 mod kubernetes;

@@ -7,7 +7,7 @@ use super::{installation, suite};
 use crate::architecture::ARCHITECTURES;
 use crate::release;
 use crate::shell::{cargo, command, root, run, target, tool};
-use crate::{dist, docs, ebpf, fuzz, vm};
+use crate::{dist, docs, ebpf, forge, fuzz, vm};
 
 const DENY: &str = "0.20.2";
 
@@ -35,6 +35,7 @@ pub(super) const STEPS: &[Step] = &[
     step("lints", |_| run(&mut cargo(&["clippy", "--all-targets", "--", "-Dwarnings"]))),
     step("documentation", documentation),
     step("dependencies", dependencies),
+    step("workflows", |_| forge::check()),
     step("release binary", release_binary),
     step("documents", |_| docs::check(&root().join(release::binary(ARCHITECTURES[0])))),
     long("fuzz targets", finish_fuzz_targets),
