@@ -1,4 +1,4 @@
-# nginx on Alpine with the agent beside it. The static binary does not mind that Alpine has another C library.
+# nginx on Alpine with the agent beside it. The static binary runs there although Alpine has another C library.
 #
 #   docker build --file nginx.Dockerfile --tag my-nginx .
 ARG AGENT=system-monitor
@@ -9,5 +9,5 @@ COPY --from=agent /system-monitor /with-monitor /usr/local/bin/
 ENV CONTAINER_NAME=nginx VALKEY_HOST=valkey
 ENTRYPOINT ["with-monitor", "/docker-entrypoint.sh"]
 CMD ["nginx", "-g", "daemon off;"]
-# A graceful end, as in the base image: with-monitor hands it on.
+# Graceful shutdown as in the base image; with-monitor forwards the signal.
 STOPSIGNAL SIGQUIT
