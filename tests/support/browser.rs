@@ -1,6 +1,6 @@
 //! A real Chromium without a window, driven by WebDriver (<https://www.w3.org/TR/webdriver2/>) through chromedriver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{eventually, has};
+use crate::{eventually, free_port, has};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A driver that does not end its browser within this time is not waited for.
@@ -35,6 +35,8 @@ pub struct Browser {
     port: u16,
     session: String,
     profile: TempDir,
+    /// Loaders of the documents that the browser opened by itself, before the first page of a test.
+    own_loaders: BTreeSet<String>,
 }
 
 impl Browser {
@@ -46,10 +48,10 @@ impl Browser {
         if let Some(program) = ["chromedriver", "chromium"].into_iter().find(|program| !has(program)) {
             return Err(format!("{program} is not installed"));
         }
-        // Of a port that is free for one version of the Internet protocol the driver does not know whether it is for the other.
+        // A port that is free for IPv4 may be taken for IPv6, or taken meanwhile.
         let (driver, port) = (0..5).find_map(|_| start_driver()).expect("chromedriver does not start");
         let profile = tempfile::tempdir().unwrap();
-        let mut browser = Self { driver, port, session: String::new(), profile };
+        let mut browser = Self { driver, port, session: String::new(), profile, own_loaders: BTreeSet::new() };
         let profile = format!("--user-data-dir={}", browser.profile.path().display());
         let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
@@ -59,6 +61,7 @@ impl Browser {
         } } });
         let session = browser.ask("POST", "/session", &capabilities);
         session["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
+        browser.leave_start_page();
         browser.size(1440, 900);
         Ok(browser)
     }
@@ -73,27 +76,7 @@ impl Browser {
     }
 
     fn exchange(&self, method: &str, path: &str, body: &Value, patience: Duration) -> std::io::Result<Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(patience))?;
-        let body = if method == "POST" { body.to_string() } else { String::new() };
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-        // The driver keeps the connection open, whatever it is told.
-        let mut answer = BufReader::new(stream);
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            answer.read_line(&mut line)?;
-            match line.trim_end().split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.trim().parse().unwrap_or_default();
-                }
-                None if line.trim_end().is_empty() => break,
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        answer.read_exact(&mut body)?;
-        Ok(serde_json::from_slice(&body)?)
+        exchange(self.port, method, path, body, patience)
     }
 
     fn command(&self, name: &str, body: &Value) -> Value {
@@ -103,6 +86,14 @@ impl Browser {
     /// A command of the browser's own protocol (<https://chromedevtools.github.io/devtools-protocol/>).
     pub fn devtools(&self, method: &str, parameters: &Value) -> Value {
         self.command("goog/cdp/execute", &json!({ "cmd": method, "params": parameters }))
+    }
+
+    /// Leaves the page that this version of the browser starts with: its requests and complaints are no test's.
+    fn leave_start_page(&mut self) {
+        self.open("about:blank");
+        let loaders = self.events().into_iter().filter_map(|event| loader(&event));
+        self.own_loaders = loaders.collect();
+        drop(self.complaints());
     }
 
     /// Goes to an address.
@@ -230,15 +221,20 @@ impl Browser {
         self.log("browser").iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
     }
 
-    /// The addresses that the page asked for since the last call, but for the pages inside of the browser.
+    /// Events of the browser's own protocol since the last call.
+    fn events(&self) -> Vec<Value> {
+        let log = self.log("performance");
+        let text = |entry: &Value| serde_json::from_str::<Value>(entry["message"].as_str()?).ok();
+        log.iter().filter_map(text).map(|mut entry| entry["message"].take()).collect()
+    }
+
+    /// The addresses that the pages of the test asked for since the last call: every frame and every worker of theirs.
     pub fn requests(&self) -> Vec<String> {
-        let messages = self.log("performance");
-        let messages =
-            messages.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
-        messages
-            .filter(|message| message["message"]["method"] == "Network.requestWillBeSent")
-            .filter_map(|message| Some(message["message"]["params"]["request"]["url"].as_str()?.to_owned()))
-            .filter(|url| !url.starts_with("chrome:"))
+        self.events()
+            .iter()
+            .filter(|event| event["method"] == "Network.requestWillBeSent")
+            .filter(|event| loader(event).is_none_or(|loader| !self.own_loaders.contains(&loader)))
+            .filter_map(|event| Some(event["params"]["request"]["url"].as_str()?.to_owned()))
             .collect()
     }
 }
@@ -256,23 +252,57 @@ impl Drop for Browser {
     }
 }
 
+/// Asks the driver on a port.
+fn exchange(port: u16, method: &str, path: &str, body: &Value, patience: Duration) -> std::io::Result<Value> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(patience))?;
+    let body = if method == "POST" { body.to_string() } else { String::new() };
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    // The driver keeps the connection open, whatever it is told.
+    let mut answer = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        answer.read_line(&mut line)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().unwrap_or_default();
+            }
+            None if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    answer.read_exact(&mut body)?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// The loader of the document that an event is about. Workers have none.
+fn loader(event: &Value) -> Option<String> {
+    event["params"]["loaderId"].as_str().filter(|loader| !loader.is_empty()).map(str::to_owned)
+}
+
 /// A driver, and the port that it listens on; `None` when it ends at once.
 fn start_driver() -> Option<(Child, u16)> {
+    let port = free_port();
     let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
+        .arg(format!("--port={port}"))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let port = lines.map_while(Result::ok).find_map(|line| {
-        line.strip_prefix("ChromeDriver was started successfully on port ")?.trim_end_matches('.').parse().ok()
+    let ready = eventually(PATIENCE, || {
+        let has_ended = driver.try_wait().unwrap().is_some();
+        let answer = || exchange(port, "GET", "/status", &Value::Null, LAST_PATIENCE).ok();
+        if has_ended { Some(false) } else { answer().filter(|it| it["value"]["ready"] == true).map(|_| true) }
     });
-    if port.is_none() {
-        _ = driver.wait();
+    if ready == Some(true) {
+        return Some((driver, port));
     }
-    Some((driver, port?))
+    _ = driver.kill();
+    _ = driver.wait();
+    None
 }
 
 /// The processes in whose arguments a path stands.

@@ -1,6 +1,8 @@
 //! The web page in a real browser, against real agents.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -28,7 +30,8 @@ macro_rules! browser {
     };
 }
 
-/// An agent of the whole machine that serves the page on a port.
+/// An agent of the whole machine that serves the page on a port. What else runs there is left out: the page shows the rows
+/// that fit its window, and others of the machine would come first.
 fn serve(port: u16, arguments: &[&str]) -> Agent {
     let listen = format!("127.0.0.1:{port}");
     let common = ["--scope", "host", "--interval", "500ms", "--disk-interval", "0s", "--listen", &listen];
@@ -58,7 +61,7 @@ fn what_the_page_shows_is_what_the_api_says() {
         Plan { name: HOSTILE, prepare: |_| (), load: &["open", "7"] }
     );
     let port = free_port();
-    let _agent = serve(port, &[]);
+    let _agent = serve(port, &["--containers", "page-spins,page-full,**onerror**"]);
     browser.prefer("light");
     let url = format!("http://127.0.0.1:{port}/");
     assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
@@ -238,7 +241,7 @@ fn the_page_survives_the_agents_restart() {
     let browser = browser!();
     let _world = world!("away", Plan { name: "page-stays", prepare: |_| (), load: &["idle"] });
     let port = free_port();
-    let agent = serve(port, &[]);
+    let agent = serve(port, &["--containers", "page-stays"]);
     assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.open(&format!("http://127.0.0.1:{port}/"));
     wait_for_row(&browser, "page-stays");
@@ -249,7 +252,7 @@ fn the_page_survives_the_agents_restart() {
         "/^agent away since \\d\\d:\\d\\d:\\d\\d/.test(document.getElementById('connection').textContent)",
     );
     wait_for_row(&browser, "page-stays");
-    let _agent = serve(port, &[]);
+    let _agent = serve(port, &["--containers", "page-stays"]);
     browser.wait("it does not come back", "document.getElementById('connection').textContent === 'live'");
     let started = api(&browser, "agent")["started"].as_str().unwrap().to_owned();
     browser.press('a');
@@ -270,7 +273,7 @@ fn the_page_asks_for_the_token_and_forgets_it_with_the_tab() {
     std::fs::write(token.path(), "correct-horse-battery-staple\n").unwrap();
     std::fs::set_permissions(token.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
     let port = free_port();
-    let _agent = serve(port, &["--listen-token-file", token.path().to_str().unwrap()]);
+    let _agent = serve(port, &["--containers", "none", "--listen-token-file", token.path().to_str().unwrap()]);
     assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.open(&format!("http://127.0.0.1:{port}/"));
     browser.wait("no token is asked for", "document.querySelector('dialog[open] input') !== null");
@@ -297,4 +300,39 @@ fn a_browser_ends_with_its_test_even_when_its_driver_hangs() {
     drop(browser);
     let ended = || pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(());
     assert!(eventually(PATIENCE, ended).is_some(), "some of {pids:?} are left");
+}
+
+/// Serves one document at every path, for as long as the tests run.
+fn serve_document(document: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length:";
+            _ = write!(stream, "{head} {}\r\n\r\n{document}", document.len());
+        }
+    });
+    port
+}
+
+#[test]
+fn requests_to_others_are_seen_and_those_of_the_browsers_start_page_are_not() {
+    let browser = browser!();
+    let stranger = serve_document("<p>a stranger".to_owned());
+    let asks = format!(
+        "<iframe src='http://localhost:{stranger}/frame'></iframe>\
+         <script>fetch('http://127.0.0.1:{stranger}/fetch', {{ mode: 'no-cors' }})</script>"
+    );
+    let own = serve_document(asks);
+    browser.open(&format!("http://127.0.0.1:{own}/"));
+    let mut seen = Vec::new();
+    let both = || {
+        seen.extend(browser.requests());
+        ["/frame", "/fetch"].iter().all(|path| seen.iter().any(|url| url.ends_with(path))).then_some(())
+    };
+    let both = eventually(PATIENCE, both);
+    assert!(both.is_some(), "{seen:?}");
+    let others: Vec<&String> = seen.iter().filter(|url| !url.starts_with("http://")).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
