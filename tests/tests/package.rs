@@ -203,7 +203,8 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     let pid = machine.property("MainPID");
     machine.ask(&format!("kill -STOP {pid}"));
     machine.becomes("MainPID", |now| now != "0" && now != pid);
-    assert!(machine.journal().contains("Watchdog timeout"), "{}", machine.journal());
+    let restarts: u32 = machine.property("NRestarts").parse().unwrap();
+    assert!(restarts > 0, "the manager itself started it again: {}", machine.journal());
 
     // A setting that makes no sense is said once, and not tried again and again.
     machine.ask(&format!("cp {CONFIG} /tmp/config; echo 'nonsense = 1' >> {CONFIG}"));
