@@ -177,6 +177,12 @@ impl Load {
         schedstat(Path::new(&format!("/proc/{}", self.pid()))).unwrap()
     }
 
+    /// Whether its first thread sleeps (`proc(5)`): what it was charged is known by then.
+    pub fn sleeps(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('S'))
+    }
+
     /// Lets it take its next step, if it has one.
     pub fn go_on(&mut self) {
         self.input.as_mut().unwrap().write_all(b"\n").unwrap();

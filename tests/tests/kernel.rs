@@ -77,19 +77,53 @@ fn a_load_at_half_of_its_allowance_reads_50_percent() {
     assert!((of_cores - report.number("cpu_percent").unwrap()).abs() < 0.1, "{}", report.json);
 }
 
+/// One load's CPU time in nanoseconds: what it says itself, and by how much the group's counters grew.
+struct Charged {
+    /// Charged to the load when its program began, by when it was in the group.
+    at_start: u64,
+    /// Charged to it in all, before and after the counters were read. It sleeps, or is about to.
+    in_all: [u64; 2],
+    /// The part of what it spent outside the kernel.
+    outside_the_kernel: u64,
+    usage: u64,
+    user: u64,
+}
+
+impl Charged {
+    fn to(group: &Group, outside: &mut Outside) -> Self {
+        let mut counters = || [Metric::CpuUsage, Metric::CpuUser].map(|metric| outside.counter(metric));
+        let before = counters();
+        let mut load = Load::start(group, &["spend", "400"]);
+        let said: Vec<u64> = load.done().iter().map(|line| line.parse().unwrap()).collect();
+        let [at_start, outside_the_kernel] = said[..] else { panic!("{said:?}") };
+        let asleep = eventually(PATIENCE, || load.sleeps().then(|| load.cpu())).expect("the load never sleeps");
+        let after = counters();
+        let in_all = [asleep, load.cpu()].map(|cpu| cpu.as_nanos().try_into().unwrap());
+        Self { at_start, in_all, outside_the_kernel, usage: after[0] - before[0], user: after[1] - before[1] }
+    }
+}
+
 #[test]
 fn cpu_time_is_what_the_process_itself_was_charged() {
+    // The kernel tells a group's time in whole microseconds.
+    const ROUNDING: u64 = 2_000;
     let group = group!("spent");
     let mut outside = Outside::files(&group);
     assert_eq!(outside.counter(Metric::CpuUsage), 0);
-    let mut load = Load::start(&group, &["spend", "400"]);
-    let said: Vec<u64> = load.done().iter().map(|line| line.parse().unwrap()).collect();
-    let [spent, outside_the_kernel] = said[..] else { panic!("{said:?}") };
-    let [usage, user] = [Metric::CpuUsage, Metric::CpuUser].map(|metric| outside.counter(metric));
-    // Between the two the load has said what it spent, and gone to sleep; before, it was not yet in the group.
-    assert!(usage.abs_diff(spent) < 50_000_000, "{usage} {spent}");
-    assert!(user.abs_diff(outside_the_kernel) < 50_000_000 && user > 0, "{user} {outside_the_kernel}");
-    assert!(user <= outside.counter(Metric::CpuUsage), "{user} {usage}");
+    let mut measured = Vec::new();
+    // Of the time outside the kernel there are only estimates, which differ where an emulated machine was held up in between.
+    let estimates_agree = (0..10).any(|_| {
+        let charged = Charged::to(&group, &mut outside);
+        let Charged { at_start, in_all, outside_the_kernel, usage, user } = charged;
+        let range = in_all[0] - at_start - ROUNDING..=in_all[1] + ROUNDING;
+        assert!(range.contains(&usage), "{usage} is not in {range:?}");
+        measured.push((user, outside_the_kernel));
+        user.abs_diff(outside_the_kernel) < 50_000_000 && user > 0
+    });
+    assert!(estimates_agree, "{measured:?}");
+    let user = outside.counter(Metric::CpuUser);
+    let usage = outside.counter(Metric::CpuUsage);
+    assert!(user <= usage, "{user} {usage}");
 }
 
 #[test]

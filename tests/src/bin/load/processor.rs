@@ -27,12 +27,13 @@ pub(crate) fn duty(thousandths: u64, milliseconds: u64) -> Held {
     Held::Nothing
 }
 
-/// So much CPU time; prints what it was charged in all, and outside the kernel.
+/// So much CPU time; prints what it was charged before that, and what outside the kernel.
 pub(crate) fn spend(time: Duration) -> Held {
+    let at_start = used();
     while used() < time {
         // Not in the kernel, which tells the time.
         (0..100_000).for_each(|_| std::hint::spin_loop());
     }
-    println!("{}\n{}", used().as_nanos(), used_outside().as_nanos());
+    println!("{}\n{}", at_start.as_nanos(), used_outside().as_nanos());
     Held::Nothing
 }
