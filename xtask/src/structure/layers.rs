@@ -25,19 +25,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         modules: &[
-            "findings",
-            "events",
-            "report",
-            "snapshot",
-            "metrics",
-            "cause",
-            "programs",
-            "settings",
-            "secrets",
-            "readings",
-            "unix_time",
-            "log_once",
-            "lock",
+            "findings", "events", "report", "snapshot", "metrics", "cause", "programs", "settings", "config", "secrets",
         ],
         role: "plain data and pure functions",
     },
@@ -56,18 +44,4 @@ pub(super) fn markdown() -> String {
         table += &format!("| {} | {} | {role} |\n", index + 1, modules.join(", "));
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_module_stands_in_one_layer() {
-        let modules: Vec<&str> = LAYERS.iter().flat_map(|layer| layer.modules).copied().collect();
-        for module in &modules {
-            assert_eq!(modules.iter().filter(|other| *other == module).count(), 1, "{module}");
-        }
-        assert!(layer_of("main") < layer_of("metrics"));
-    }
 }
