@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const OBJECTS: [&str; 7] = ["network", "process", "lifecycle", "cpu", "controllers", "memory", "tasks"];
+use monitor_common::objects;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SYSTEM_MONITOR_EBPF_OBJECTS");
@@ -14,14 +14,18 @@ fn main() {
         PathBuf::from,
     );
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    for name in OBJECTS {
+    let mut is_built = true;
+    let mut table = String::from("const ELF: &[(&str, &[u8])] = &[\n");
+    for name in objects::ALL {
         let object = built.join(format!("{name}.o"));
         println!("cargo::rerun-if-changed={}", object.display());
         let bytes = fs::read(&object).unwrap_or_default();
-        if let Err(error) = fs::write(out.join(format!("{name}.o")), bytes) {
-            println!("cargo::error={}: {error}", out.display());
-        }
+        is_built &= !bytes.is_empty();
+        table += &format!("({name:?}, aya::include_bytes_aligned!(concat!(env!(\"OUT_DIR\"), \"/{name}.o\"))),\n");
+        write(&out.join(format!("{name}.o")), &bytes);
     }
+    write(&out.join("objects.rs"), (table + "];\n").as_bytes());
+    println!("cargo::rustc-env=EBPF_OBJECTS={}", if is_built { "built" } else { "missing" });
     let toolchain = built.join("toolchain");
     println!("cargo::rerun-if-changed={}", toolchain.display());
     let toolchain = fs::read_to_string(toolchain).unwrap_or_default();
@@ -31,6 +35,12 @@ fn main() {
     }
     println!("cargo::rustc-env=COMPILER={}", compiler().unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo::rustc-env=TARGET={}", env::var_os("TARGET").unwrap_or_default().to_string_lossy());
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    if let Err(error) = fs::write(path, bytes) {
+        println!("cargo::error={}: {error}", path.display());
+    }
 }
 
 fn compiler() -> Option<String> {

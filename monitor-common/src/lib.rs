@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod kernel;
+pub mod objects;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -71,7 +72,7 @@ pub struct Retired<V> {
     /// The cgroup that is being added and whose own counts are to be removed; 0 for none.
     pub pending: u64,
     /// 1 when they are to be removed from the smaller map that was there before the present one.
-    pub smaller: u64,
+    pub of_previous: u64,
     /// The container whose retired counts were added and are to be removed; 0 for none.
     pub inherits: u64,
     /// Where the container lies.
@@ -107,36 +108,37 @@ impl Lineage {
     }
 }
 
-/// A turn in the life of one cgroup, as it is told through the ring buffer.
+/// Something that happened to one cgroup, as the ring buffer carries it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Life {
+pub struct CgroupEvent {
     /// The cgroup.
     pub id: u64,
     /// The cgroup that it is in.
     pub parent: u64,
-    /// What happened, a [`Turn`].
-    pub turn: u64,
+    /// What happened, a [`CgroupEventKind`].
+    pub kind: u64,
 }
 
-/// What can happen to a cgroup.
+/// The kinds of a [`CgroupEvent`].
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Its directory was made.
-    Made = 1,
-    /// It, or one below it, got the first process.
-    Filled = 2,
+pub enum CgroupEventKind {
+    /// Its directory was created.
+    Created = 1,
+    /// It, or a cgroup below it, got the first process.
+    Populated = 2,
     /// It and all below it have lost the last process.
     Emptied = 3,
     /// Its directory was removed.
     Removed = 4,
 }
 
-impl Life {
-    /// What happened, if this version knows it.
-    pub fn turn(&self) -> Option<Turn> {
-        [Turn::Made, Turn::Filled, Turn::Emptied, Turn::Removed].into_iter().find(|turn| *turn as u64 == self.turn)
+impl CgroupEvent {
+    /// What happened; `None` if this version does not know it.
+    pub fn kind(&self) -> Option<CgroupEventKind> {
+        use CgroupEventKind::{Created, Emptied, Populated, Removed};
+        [Created, Populated, Emptied, Removed].into_iter().find(|kind| *kind as u64 == self.kind)
     }
 }
 

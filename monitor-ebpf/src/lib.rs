@@ -180,7 +180,7 @@ pub fn current_ancestor(level: i32) -> u64 {
 /// Goes on with the program that `now` holds. This is what is attached to a tracepoint, as long as anybody counts: a
 /// link to one cannot be turned over to another program, but what the map holds can be exchanged between two events.
 #[inline(always)]
-pub fn go_on(now: &ProgramArray, ctx: &impl EbpfContext) -> i32 {
+pub fn tail_call(now: &ProgramArray, ctx: &impl EbpfContext) -> i32 {
     // SAFETY: nothing here has to be dropped.
     unsafe { now.tail_call(ctx, 0) };
     0

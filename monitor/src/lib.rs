@@ -34,6 +34,8 @@ pub mod lock;
 mod log_once;
 pub mod metrics;
 pub mod preflight;
+pub mod proc_text;
+pub mod programs;
 pub mod readings;
 pub mod refusal;
 pub mod report;

@@ -48,7 +48,7 @@ fn main() {
 
 /// The snapshot that the programs fill in that `is_wanted` selects.
 fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
-    let part = Part { lives: false, ..Part::machine(Some(top.to_owned()), BTreeMap::new()) };
+    let part = Part { cgroup_events: false, ..Part::machine(Some(top.to_owned()), BTreeMap::new()) };
     let roots = Roots::default();
     let mut decisions = assembly::program_decisions(&roots, EbpfMode::Auto, false, Scope::Host);
     for (_, decision) in decisions.iter_mut().filter(|(name, _)| !is_wanted(name)) {

@@ -8,14 +8,16 @@ use std::time::{Duration, SystemTime};
 
 use monitor::assembly;
 use monitor::containers::Roots;
-use monitor::containers::own::{Own, OwnContainer};
+use monitor::containers::own::Own;
 use monitor::metrics::Metric;
 use monitor::preflight::EbpfMode;
+use monitor::programs::ProgramState;
 use monitor::report::{Container, Report};
 use monitor::snapshot::{Scope, Snapshot, Stamp, Values};
+use monitor::sources::bpf;
 use monitor::sources::bpf::pins::Pins;
-use monitor::sources::bpf::{self, ProgramState};
 use monitor::sources::cgroup::CgroupFiles;
+use monitor::sources::own_container::OwnContainer;
 use monitor::sources::procfs::Procfs;
 use monitor::sources::{self, Source};
 

@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 use monitor::agent::Agent;
 use monitor::agent::publish::{self, Reports};
 use monitor::containers::Roots;
-use monitor::containers::own::{OwnContainer, find};
+use monitor::containers::own::find;
 use monitor::metrics::{Format, Metric, Origin};
 use monitor::report::{Container, Number, Report};
 use monitor::snapshot::{Snapshot, Stamp};
 use monitor::sources::cgroup::CgroupFiles;
+use monitor::sources::own_container::OwnContainer;
 use monitor::sources::procfs::Procfs;
 use monitor::sources::{SamplerThread, Source, parse};
 

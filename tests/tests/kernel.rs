@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use monitor::metrics::Metric;
 use monitor::preflight::EbpfMode;
+use monitor::programs::State;
 use monitor::report::Container;
-use monitor::sources::bpf::State;
 use tests::cgroup::Group;
 use tests::oracle::Judged;
 use tests::valkey::Valkey;

@@ -270,7 +270,7 @@ impl Below {
 fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
     let (group, ..) = pass!("many", CPU_ITERATOR);
     let top = group.v2().unwrap().to_owned();
-    let part = Part { lives: false, ..Part::machine(Some(top.clone()), Default::default()) };
+    let part = Part { cgroup_events: false, ..Part::machine(Some(top.clone()), Default::default()) };
     let now = || Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
     let roots = Roots::default();
     let decisions = assembly::program_decisions(&roots, EbpfMode::Auto, false, part.scope);

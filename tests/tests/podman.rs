@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use monitor::containers::names::Files;
-use monitor::containers::runtime::Marks;
+use monitor::containers::runtime_path::PathHint;
 use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, has, oracle, skip};
@@ -105,8 +105,8 @@ fn podmans_containers_are_named_by_its_files_by_its_interface_and_by_themselves(
     let host = podman.dir.path().join("host/var/lib/containers");
     fs::create_dir_all(&host).unwrap();
     symlink(podman.dir.path().join("store"), host.join("storage")).unwrap();
-    let marks = Marks { runtime: "podman", id: Some(id.clone()), name: None };
-    let known = Files::new(&podman.dir.path().join("host")).look_up(&marks).unwrap();
+    let hint = PathHint { runtime: "podman", id: Some(id.clone()), name: None };
+    let known = Files::new(&podman.dir.path().join("host")).look_up(&hint).unwrap();
     assert_eq!((known.name.as_deref(), known.is_final), (Some(&*db), true));
     assert!(known.image.is_some_and(|image| image.contains("test/busybox")));
 

@@ -45,7 +45,13 @@ impl Watched {
         let top = group.v2().unwrap().to_owned();
         let own = Some(id(&top)).filter(|_| scope == Scope::Own);
         let least = if scope == Scope::Own { LEAST } else { 4 * LEAST };
-        let part = Part { scope, id: own, lives: false, least, ..Part::machine(Some(top.clone()), Default::default()) };
+        let part = Part {
+            scope,
+            id: own,
+            cgroup_events: false,
+            least,
+            ..Part::machine(Some(top.clone()), Default::default())
+        };
         Self { part, top, dirs: Vec::new() }
     }
 

@@ -10,10 +10,10 @@ use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime};
 
+use monitor::containers::hierarchies::Hierarchies;
 use monitor::containers::names::Files;
 use monitor::containers::registry::Registry;
 use monitor::containers::rules::Rules;
-use monitor::containers::trees::Trees;
 use monitor::containers::{Roots, follow};
 use monitor::snapshot::{Snapshot, Stamp};
 use tests::agent::Agent;
@@ -36,11 +36,11 @@ fn reported(fixture: &Path, paths: &[&str]) -> BTreeMap<String, String> {
     }
     fs::write(dir.path().join("cgroup.procs"), "").unwrap();
     let roots = Roots { cgroup: Some(dir.path().to_owned()), ..Roots::default() };
-    let mut registry = Registry::new(Trees::find(&roots), Rules::default(), "machine");
+    let mut registry = Registry::new(Hierarchies::find(&roots), Rules::default(), "machine");
     follow::walk(&mut registry).unwrap();
     let mut files = Files::new(&fixture.join("root"));
-    for question in registry.questions() {
-        registry.named(question.id, &files.look_up(&question.marks).unwrap_or_default());
+    for question in registry.requests() {
+        registry.named(question.id, &files.look_up(&question.hint).unwrap_or_default());
     }
     let mut now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
     registry.fill(&mut now);

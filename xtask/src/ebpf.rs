@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use monitor_common::objects;
 use object::build::elf::{Builder, SectionData};
 
 use crate::packages;
@@ -20,8 +21,6 @@ const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// Its place, beside whatever `rustup` has put on the path.
 pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
-
-const OBJECTS: [&str; 7] = ["network", "process", "lifecycle", "cpu", "controllers", "memory", "tasks"];
 
 /// A compiler for the BPF target.
 enum Compiler {
@@ -56,7 +55,7 @@ pub(crate) fn build() -> anyhow::Result<bool> {
         remove_objects()?;
         return Ok(false);
     };
-    let objects = objects();
+    let objects = directory();
     fs::create_dir_all(&objects).with_context(|| objects.display().to_string())?;
     for (name, bytes) in compiled(&compiler, &linker, &root(), &root().join(target()).join("ebpf"))? {
         write_if_changed(&objects.join(format!("{name}.o")), &bytes)?;
@@ -112,16 +111,16 @@ fn compiled(
         let elf = fs::read(&built).with_context(|| built.display().to_string())?;
         Ok((name, finish(&elf).with_context(|| format!("the object {name}"))?))
     };
-    OBJECTS.into_iter().map(object).collect()
+    objects::ALL.into_iter().map(object).collect()
 }
 
-fn objects() -> PathBuf {
+fn directory() -> PathBuf {
     root().join("target/ebpf/objects")
 }
 
 /// Stale objects must not find their way into a build that says it has none.
 fn remove_objects() -> anyhow::Result<()> {
-    match fs::remove_dir_all(objects()) {
+    match fs::remove_dir_all(directory()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }

@@ -2,13 +2,13 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use monitor_common::Turn;
+use monitor_common::CgroupEventKind;
 
-use crate::tell;
+use crate::send;
 
 /// `cgroup_rmdir(struct cgroup *cgrp, const char *path)`.
 #[btf_tracepoint(function = "cgroup_rmdir")]
 fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the first argument is the cgroup.
-    unsafe { tell(ctx.arg(0), Turn::Removed) }
+    unsafe { send(ctx.arg(0), CgroupEventKind::Removed) }
 }

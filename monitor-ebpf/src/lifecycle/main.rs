@@ -9,7 +9,7 @@ mod cgroup_rmdir;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
-use monitor_common::{Life, Turn};
+use monitor_common::{CgroupEvent, CgroupEventKind};
 use monitor_ebpf::kernel::{follow, id, load};
 use monitor_ebpf::{Constant, add};
 
@@ -17,7 +17,7 @@ monitor_ebpf::object!();
 
 /// What happened, in its order.
 #[map]
-static LIVES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+static CGROUP_EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 /// What had no room.
 #[map]
@@ -48,20 +48,20 @@ static CSS_CGROUP: Constant<u64> = Constant::new(0);
 /// # Safety
 /// `cgroup` must be the `struct cgroup *` that is the first argument of a tracepoint with the kernel's types.
 #[inline(always)]
-unsafe fn tell(cgroup: *const u8, turn: Turn) -> i32 {
+unsafe fn send(cgroup: *const u8, kind: CgroupEventKind) -> i32 {
     // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
-    let life = unsafe {
+    let event = unsafe {
         let root = follow(cgroup, CGROUP_ROOT.get());
         let hierarchy: u32 = load(root, ROOT_HIERARCHY.get());
         if hierarchy != 0 {
             return 0;
         }
         let outer = follow(cgroup, CGROUP_SELF.get() + CSS_PARENT.get());
-        Life { id: id(cgroup), parent: id(follow(outer, CSS_CGROUP.get())), turn: turn as u64 }
+        CgroupEvent { id: id(cgroup), parent: id(follow(outer, CSS_CGROUP.get())), kind: kind as u64 }
     };
-    match LIVES.reserve::<Life>(0) {
+    match CGROUP_EVENTS.reserve::<CgroupEvent>(0) {
         Some(mut place) => {
-            place.write(life);
+            place.write(event);
             place.submit(0);
         }
         None => {

@@ -4,7 +4,7 @@
 use aya_ebpf::macros::{fexit, map};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::FExitContext;
-use monitor_ebpf::go_on;
+use monitor_ebpf::tail_call;
 
 use crate::{count_descriptors, returned};
 
@@ -15,7 +15,7 @@ static DO_DUP2: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// What is attached.
 #[fexit]
 fn do_dup2(ctx: FExitContext) -> i32 {
-    go_on(&DO_DUP2, &ctx)
+    tail_call(&DO_DUP2, &ctx)
 }
 
 /// Returns the descriptor or an error, as an `int`, which leaves the upper half of the register as it was.

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::{fexit, map};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::FExitContext;
-use monitor_ebpf::{files, go_on};
+use monitor_ebpf::{files, tail_call};
 
 use crate::{count_descriptors, returned};
 
@@ -17,7 +17,7 @@ static DUP_FD: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// What is attached.
 #[fexit]
 fn dup_fd(ctx: FExitContext) -> i32 {
-    go_on(&DUP_FD, &ctx)
+    tail_call(&DUP_FD, &ctx)
 }
 
 /// Returns the new table or an error.

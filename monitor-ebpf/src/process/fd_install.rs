@@ -4,7 +4,7 @@
 use aya_ebpf::macros::{fentry, map};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::FEntryContext;
-use monitor_ebpf::go_on;
+use monitor_ebpf::tail_call;
 
 use crate::count_descriptors;
 
@@ -15,7 +15,7 @@ static FD_INSTALL: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// What is attached.
 #[fentry]
 fn fd_install(ctx: FEntryContext) -> i32 {
-    go_on(&FD_INSTALL, &ctx)
+    tail_call(&FD_INSTALL, &ctx)
 }
 
 /// `fd_install(unsigned int fd, struct file *file)`.

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::{fentry, map};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::FEntryContext;
-use monitor_ebpf::go_on;
+use monitor_ebpf::tail_call;
 
 use crate::count_descriptors;
 
@@ -15,7 +15,7 @@ static FILP_CLOSE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// `filp_close`.
 #[fentry]
 fn filp_close(ctx: FEntryContext) -> i32 {
-    go_on(&FILP_CLOSE, &ctx)
+    tail_call(&FILP_CLOSE, &ctx)
 }
 
 /// `filp_close(struct file *filp, fl_owner_t id)`, and `filp_flush` likewise. Of a file that never was in a table, the

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::RawTracePointContext;
-use monitor_ebpf::{add, go_on};
+use monitor_ebpf::{add, tail_call};
 
 use crate::charge;
 
@@ -14,7 +14,7 @@ static SCHED_PROCESS_EXEC: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// What is attached.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
-    go_on(&SCHED_PROCESS_EXEC, &ctx)
+    tail_call(&SCHED_PROCESS_EXEC, &ctx)
 }
 
 /// Runs in the task that has just become another program.

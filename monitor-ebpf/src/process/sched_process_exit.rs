@@ -5,7 +5,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{LruHashMap, ProgramArray};
 use aya_ebpf::programs::BtfTracePointContext;
-use monitor_ebpf::{Constant, add, go_on};
+use monitor_ebpf::{Constant, add, tail_call};
 
 use crate::charge;
 
@@ -52,7 +52,7 @@ static SCHED_PROCESS_EXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// What is attached.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    go_on(&SCHED_PROCESS_EXIT, &ctx)
+    tail_call(&SCHED_PROCESS_EXIT, &ctx)
 }
 
 /// Runs in each thread that ends, after it has been subtracted from the live ones. Threads that end at the same moment may

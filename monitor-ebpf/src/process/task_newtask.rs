@@ -4,7 +4,7 @@ use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::RawTracePointContext;
 use monitor_common::CLONE_THREAD;
-use monitor_ebpf::{add, go_on};
+use monitor_ebpf::{add, tail_call};
 
 use crate::charge;
 
@@ -15,7 +15,7 @@ static TASK_NEWTASK: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// What is attached.
 #[raw_tracepoint(tracepoint = "task_newtask")]
 fn task_newtask(ctx: RawTracePointContext) -> i32 {
-    go_on(&TASK_NEWTASK, &ctx)
+    tail_call(&TASK_NEWTASK, &ctx)
 }
 
 /// Runs in the creator: `task_newtask(struct task_struct *task, u64 clone_flags)`.

@@ -10,11 +10,11 @@ use super::context::ProcessContext;
 use crate::agent::publish::{Publisher, Reports};
 use crate::config::Config;
 use crate::http::{self, About, Token};
+use crate::programs::ProgramState;
 use crate::sinks::drive;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::service::Service;
 use crate::sinks::valkey::Valkey;
-use crate::sources::bpf::ProgramState;
 
 /// How long the last report may take to get out.
 const GOODBYE: Duration = Duration::from_millis(600);

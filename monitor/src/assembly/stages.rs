@@ -15,10 +15,11 @@ use crate::containers::Roots;
 use crate::hardening;
 use crate::http;
 use crate::preflight::{self, EbpfMode, HostFacts, Plan};
+use crate::programs::{self, ProgramState};
 use crate::refusal::Decision;
 use crate::snapshot::Scope;
 use crate::sources::bpf::pins::Pins;
-use crate::sources::bpf::{self, Bpf, ProgramState};
+use crate::sources::bpf::{self, Bpf};
 use crate::sources::cgroup::CgroupFiles;
 use crate::sources::disk::{Disk, DiskPlan};
 use crate::sources::procfs::Procfs;
@@ -78,10 +79,10 @@ impl<'a> Prepared<'a> {
     /// Looks at the host and decides what is done on it.
     pub fn new(config: &'a Config, context: &ProcessContext) -> Self {
         raise_descriptor_limit();
-        let facts = preflight::probe(&config.roots, bpf::is_built());
+        let facts = preflight::probe(&config.roots, programs::are_built());
         let mut request = request(config);
         request.access.extend(context.access());
-        let plan = preflight::plan(bpf::programs(), &facts, &request);
+        let plan = preflight::plan(programs::catalog(), &facts, &request);
         Self { config, clock: context.clock, facts, plan, watched: Watched::find(config) }
     }
 
@@ -112,7 +113,7 @@ impl<'a> Attached<'a> {
     pub fn open_sources(self) -> anyhow::Result<OpenedSources> {
         let Self { config, clock, facts, plan, watched, mut bpf, programs } = self;
         let ended = Arc::<Notify>::default();
-        let first = watched.into_source(config, bpf.take_lives(), clock, &ended).context(THREAD)?;
+        let first = watched.into_source(config, bpf.take_change_feed(), clock, &ended).context(THREAD)?;
         let for_clients = if config.listen.is_some() { http::CONNECTIONS } else { 0 };
         let taken = preflight::DESCRIPTORS + for_clients + count_open(&config.roots.proc);
         let disk = DiskPlan {
@@ -178,8 +179,8 @@ pub fn program_decisions(
     fd_events: bool,
     scope: Scope,
 ) -> Vec<(&'static str, Decision)> {
-    let facts = preflight::probe(roots, bpf::is_built());
-    preflight::programs(bpf::programs(), &facts, mode, fd_events, scope)
+    let facts = preflight::probe(roots, programs::are_built());
+    preflight::programs(programs::catalog(), &facts, mode, fd_events, scope)
 }
 
 fn apply_landlock(plan: &Plan) {

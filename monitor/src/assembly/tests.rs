@@ -6,10 +6,10 @@ use rustix::thread::CapabilitySet;
 use super::request::request;
 use crate::config::Config;
 use crate::preflight::{self, HostFacts, Plan};
+use crate::programs::{self, Needs};
 use crate::refusal::Decision;
 use crate::settings::Settings;
 use crate::snapshot::Scope;
-use crate::sources::bpf::{self, Needs};
 
 /// The port of DNS servers.
 const DNS: u16 = 53;
@@ -41,7 +41,7 @@ fn config(settings: &[(&str, &str)]) -> Config {
 }
 
 fn plan(host: &HostFacts, config: &Config) -> Plan {
-    preflight::plan(bpf::programs(), host, &request(config))
+    preflight::plan(programs::catalog(), host, &request(config))
 }
 
 /// All that there is.
@@ -70,7 +70,7 @@ fn refused(host: &HostFacts) -> (Vec<&'static str>, String) {
 }
 
 fn names(which: fn(&Needs) -> bool) -> Vec<&'static str> {
-    bpf::programs().filter(which).map(|needs| needs.name).collect()
+    programs::catalog().filter(which).map(|needs| needs.name).collect()
 }
 
 #[test]

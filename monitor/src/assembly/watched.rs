@@ -8,20 +8,22 @@ use tokio::sync::Notify;
 use super::context::Clock;
 use crate::config::Config;
 use crate::containers;
-use crate::containers::host::HostContainers;
-use crate::containers::names::Places;
-use crate::containers::own::{self, Own, OwnContainer};
-use crate::containers::trees::Trees;
+use crate::containers::change::ChangeFeed;
+use crate::containers::hierarchies::Hierarchies;
+use crate::containers::names::RuntimePaths;
+use crate::containers::own::{self, Own};
 use crate::snapshot::Scope;
 use crate::sources::Source;
-use crate::sources::bpf::{Lives, Part};
+use crate::sources::bpf::Part;
+use crate::sources::host_containers::HostContainers;
+use crate::sources::own_container::OwnContainer;
 
 /// What is watched, and where its files are.
 pub(super) enum Watched {
     /// The agent's own container.
     Own(Own),
     /// Every container of the machine.
-    Machine(Trees),
+    Machine(Hierarchies),
 }
 
 impl Watched {
@@ -29,7 +31,7 @@ impl Watched {
     pub(super) fn find(config: &Config) -> Self {
         match config.scope {
             Scope::Own => Self::Own(own::find(&config.roots, &config.container_name)),
-            Scope::Host => Self::Machine(Trees::find(&config.roots)),
+            Scope::Host => Self::Machine(Hierarchies::find(&config.roots)),
         }
     }
 
@@ -37,7 +39,7 @@ impl Watched {
     pub(super) fn part(&self) -> Part {
         match self {
             Self::Own(own) => Part::of(own),
-            Self::Machine(trees) => Part::machine(trees.v2.clone(), trees.v1.clone()),
+            Self::Machine(hierarchies) => Part::machine(hierarchies.v2.clone(), hierarchies.v1.clone()),
         }
     }
 
@@ -46,29 +48,29 @@ impl Watched {
     pub(super) fn into_source(
         self,
         config: &Config,
-        lives: Option<Lives>,
+        feed: Option<Box<dyn ChangeFeed>>,
         clock: Clock,
         ended: &Arc<Notify>,
     ) -> io::Result<Box<dyn Source>> {
         match self {
             Self::Own(own) => Ok(Box::new(OwnContainer::new(own, &config.roots))),
-            Self::Machine(trees) => every_container(config, trees, lives, clock, ended),
+            Self::Machine(hierarchies) => every_container(config, hierarchies, feed, clock, ended),
         }
     }
 }
 
 fn every_container(
     config: &Config,
-    trees: Trees,
-    lives: Option<Lives>,
+    hierarchies: Hierarchies,
+    feed: Option<Box<dyn ChangeFeed>>,
     clock: Clock,
     ended: &Arc<Notify>,
 ) -> io::Result<Box<dyn Source>> {
     let host = containers::host_root(&config.roots);
     let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
-    let places = Places { host, proc: config.roots.proc.clone(), sockets };
-    let mut containers = HostContainers::new(trees, config.rules.clone(), &places, clock)?;
-    if let Err(error) = containers.follow(lives, Arc::clone(ended)) {
+    let paths = RuntimePaths { host, proc: config.roots.proc.clone(), sockets };
+    let mut containers = HostContainers::new(hierarchies, config.rules.clone(), &paths, clock)?;
+    if let Err(error) = containers.follow(feed, Arc::clone(ended)) {
         tracing::warn!(%error, "Changes of the cgroup tree cannot be followed: it is walked at each reading");
     }
     Ok(Box::new(containers))

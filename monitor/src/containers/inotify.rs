@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::follow::Change;
-use super::tree::{self, Directory};
+use super::change::{Change, ChangeFeed};
+use super::walk::{self, Directory};
 use crate::snapshot::CgroupId;
 
 /// The file whose change tells that a cgroup got its first process, or lost its last one.
@@ -39,49 +39,9 @@ impl Inotify {
         Ok(watching)
     }
 
-    /// What happened, in its order; `None` when something of it was lost.
-    pub fn take(&mut self) -> Option<Vec<Change>> {
-        let mut changes = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-        let queue = self.queue.try_clone().ok()?;
-        let mut reader = Reader::new(queue, &mut buffer);
-        loop {
-            let event = match reader.next() {
-                Ok(event) => event,
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => return Some(changes),
-                Err(_) => return None,
-            };
-            let flags = event.events();
-            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-                return None;
-            }
-            if flags.contains(ReadFlags::IGNORED) {
-                self.watches.remove(&event.wd());
-                continue;
-            }
-            let Some((id, dir)) = self.watches.get(&event.wd()).cloned() else { continue };
-            let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
-            let path = dir.join(OsStr::from_bytes(name));
-            if flags.contains(ReadFlags::CREATE | ReadFlags::ISDIR) {
-                self.meet(&path, &mut changes)?;
-            } else if flags.contains(ReadFlags::DELETE | ReadFlags::ISDIR) {
-                changes.extend(self.known.remove(&path).map(Change::Removed));
-            } else if flags.contains(ReadFlags::MODIFY) && name == EVENTS {
-                changes.extend(self.populated(id, &path));
-            }
-        }
-    }
-
-    /// Watches everything anew, after something was lost.
-    pub fn start_anew(&mut self) {
-        // Without a watch the next walk is as far away as the next loss: as good as can be had.
-        _ = self.watch_all(&mut Vec::new());
-    }
-
     fn watch_all(&mut self, changes: &mut Vec<Change>) -> io::Result<()> {
         self.watch(Path::new(""))?;
-        for directory in tree::walk(&self.tree)? {
+        for directory in walk::tree(&self.tree)? {
             self.note(&directory, changes)?;
         }
         Ok(())
@@ -91,7 +51,7 @@ impl Inotify {
     fn meet(&mut self, path: &Path, changes: &mut Vec<Change>) -> Option<()> {
         let parent = *self.known.get(path.parent()?)?;
         // One that is gone already has nothing to tell.
-        let Ok(found) = tree::walk(&self.tree.join(path)) else { return Some(()) };
+        let Ok(found) = walk::tree(&self.tree.join(path)) else { return Some(()) };
         for directory in found {
             let parent = if directory.path.as_os_str().is_empty() { parent } else { directory.parent };
             let path = if directory.path.as_os_str().is_empty() { path.to_owned() } else { path.join(&directory.path) };
@@ -132,6 +92,46 @@ impl Inotify {
         let text = std::fs::read_to_string(self.tree.join(file)).ok()?;
         let populated = text.lines().find_map(|line| line.strip_prefix("populated "))?;
         Some(if populated == "0" { Change::Emptied(id) } else { Change::Filled(id) })
+    }
+}
+
+impl ChangeFeed for Inotify {
+    fn take(&mut self) -> Option<Vec<Change>> {
+        let mut changes = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        let queue = self.queue.try_clone().ok()?;
+        let mut reader = Reader::new(queue, &mut buffer);
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Some(changes),
+                Err(_) => return None,
+            };
+            let flags = event.events();
+            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+                return None;
+            }
+            if flags.contains(ReadFlags::IGNORED) {
+                self.watches.remove(&event.wd());
+                continue;
+            }
+            let Some((id, dir)) = self.watches.get(&event.wd()).cloned() else { continue };
+            let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
+            let path = dir.join(OsStr::from_bytes(name));
+            if flags.contains(ReadFlags::CREATE | ReadFlags::ISDIR) {
+                self.meet(&path, &mut changes)?;
+            } else if flags.contains(ReadFlags::DELETE | ReadFlags::ISDIR) {
+                changes.extend(self.known.remove(&path).map(Change::Removed));
+            } else if flags.contains(ReadFlags::MODIFY) && name == EVENTS {
+                changes.extend(self.populated(id, &path));
+            }
+        }
+    }
+
+    fn recover(&mut self) {
+        // Without a watch the next walk is as far away as the next loss: as good as can be had.
+        _ = self.watch_all(&mut Vec::new());
     }
 }
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
+use super::hierarchies::{cgroup_mounts, controllers};
 use super::mounts::Mount;
-use super::{Roots, controllers, mounts, runtime};
-use crate::snapshot::{CgroupId, Identity, Scope, Snapshot};
-use crate::sources::{Source, SourceError};
+use super::roots::Roots;
+use super::runtime_path;
+use crate::snapshot::{CgroupId, Identity, Scope};
 
 /// The id of a cgroup of which no directory can be seen.
 const NOWHERE: CgroupId = CgroupId(0);
@@ -41,7 +41,7 @@ pub fn scope(roots: &Roots) -> Scope {
 pub fn find(roots: &Roots, name: &str) -> Own {
     let cgroups = fs::read(roots.proc.join("self/cgroup")).unwrap_or_default();
     let table = fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default();
-    let mounts = mounts(roots);
+    let mounts = cgroup_mounts(roots);
     let own = parse(&cgroups);
     let v2 = own.v2.as_deref().and_then(|path| directory(mounts.iter().filter(|mount| mount.is_v2()), path));
     let v1: BTreeMap<String, PathBuf> = controllers()
@@ -53,9 +53,9 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         .collect();
     let path = own.deepest();
     // In a cgroup namespace the own path says nothing; the runtime's bind mounts still name the container.
-    let marks = runtime::innermost(&path)
-        .or_else(|| mounts.iter().find_map(|mount| runtime::innermost(mount.root.to_str()?)))
-        .or_else(|| runtime::by_mounts(&String::from_utf8_lossy(&table)));
+    let hint = runtime_path::innermost(&path)
+        .or_else(|| mounts.iter().find_map(|mount| runtime_path::innermost(mount.root.to_str()?)))
+        .or_else(|| runtime_path::by_mounts(&String::from_utf8_lossy(&table)));
     let id = v2
         .iter()
         .map(|found| &found.path)
@@ -66,8 +66,8 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         id,
         identity: Identity {
             name: name.to_owned(),
-            container_id: marks.as_ref().and_then(|marks| marks.id.clone()),
-            runtime: marks.map(|marks| marks.runtime.to_owned()),
+            container_id: hint.as_ref().and_then(|hint| hint.id.clone()),
+            runtime: hint.map(|hint| hint.runtime.to_owned()),
             path,
             v2_level: v2.as_ref().map_or(0, |found| found.level),
             is_root: v2.as_ref().is_some_and(|found| {
@@ -110,7 +110,7 @@ fn parse(text: &[u8]) -> Paths {
     paths
 }
 
-struct Found {
+struct LocatedDirectory {
     path: PathBuf,
     /// How many directories of the tree are above it, as far as this mount shows them.
     level: usize,
@@ -121,49 +121,21 @@ struct Found {
 /// With a cgroup namespace the path is relative to the namespace's root, and begins with `/..` for what is outside of
 /// it; a mount made before the namespace still has the host's root. What fits no mount is then the mount itself: the
 /// runtime mounted the own cgroup.
-fn directory<'a>(mounts: impl Iterator<Item = &'a Mount>, path: &Path) -> Option<Found> {
+fn directory<'a>(mounts: impl Iterator<Item = &'a Mount>, path: &Path) -> Option<LocatedDirectory> {
     let mounts: Vec<&Mount> = mounts.collect();
     let located = mounts.iter().filter_map(|mount| {
         let dir = mount.locate(path)?;
         let plain = !dir.components().any(|component| component == Component::ParentDir);
-        (plain && dir.is_dir()).then(|| Found { level: levels(&mount.point, &dir), path: dir })
+        (plain && dir.is_dir()).then(|| LocatedDirectory { level: levels(&mount.point, &dir), path: dir })
     });
     located.max_by_key(|found| found.level).or_else(|| {
         let point = &mounts.iter().find(|mount| mount.root != Path::new("/") || path.starts_with("/.."))?.point;
-        point.is_dir().then(|| Found { path: point.clone(), level: 0 })
+        point.is_dir().then(|| LocatedDirectory { path: point.clone(), level: 0 })
     })
 }
 
 fn levels(root: &Path, dir: &Path) -> usize {
     dir.strip_prefix(root).map_or(0, |below| below.components().count())
-}
-
-/// The first source of scope `self`: it creates the one entry that the others fill.
-#[derive(Debug)]
-pub struct OwnContainer {
-    id: CgroupId,
-    identity: Arc<Identity>,
-    host: String,
-}
-
-impl OwnContainer {
-    /// Watches `own`.
-    pub fn new(own: Own, roots: &Roots) -> Self {
-        let host = fs::read_to_string(roots.proc.join("sys/kernel/hostname")).unwrap_or_default().trim().to_owned();
-        Self { id: own.id, identity: Arc::new(own.identity), host }
-    }
-}
-
-impl Source for OwnContainer {
-    fn name(&self) -> &'static str {
-        "own container"
-    }
-
-    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        into.host.name.clone_from(&self.host);
-        into.cgroups.entry(self.id).or_default().identity = Arc::clone(&self.identity);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

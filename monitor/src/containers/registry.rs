@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::names::{Known, Question};
+use super::hierarchies::Hierarchies;
+use super::info::{ContainerInfo, NameRequest};
 use super::rules::Rules;
-use super::runtime::Marks;
-use super::tree::Directory;
-use super::trees::Trees;
+use super::runtime_path::PathHint;
+use super::walk::Directory;
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapshot, Status};
 
 /// The place of what is gone is told for so many whole readings: what its last tasks did may be counted late.
@@ -21,7 +21,7 @@ const LOOKS: u32 = 3;
 /// What there is.
 #[derive(Debug)]
 pub struct Registry {
-    trees: Trees,
+    hierarchies: Hierarchies,
     rules: Rules,
     hostname: String,
     cgroups: BTreeMap<CgroupId, Node>,
@@ -33,8 +33,13 @@ pub struct Registry {
     /// Containers that are gone and were not told of yet.
     ended: BTreeMap<CgroupId, Container>,
     emptied: BTreeSet<CgroupId>,
-    questions: Vec<Question>,
+    requests: Vec<NameRequest>,
     walked_again: u64,
+}
+
+/// Locks a registry that threads share. Each of its methods leaves it whole, so one whose thread has panicked can be used.
+pub fn lock(shared: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
@@ -47,7 +52,7 @@ struct Node {
 struct Container {
     identity: Arc<Identity>,
     /// What its path says of it; `None` for the machine.
-    marks: Option<Marks>,
+    hint: Option<PathHint>,
     /// What it is called by whoever named it; its reports may need more to be told apart.
     called: String,
     /// Whether its name was looked for.
@@ -60,9 +65,9 @@ struct Container {
 
 impl Registry {
     /// Nothing is known yet.
-    pub fn new(trees: Trees, rules: Rules, hostname: &str) -> Self {
+    pub fn new(hierarchies: Hierarchies, rules: Rules, hostname: &str) -> Self {
         Self {
-            trees,
+            hierarchies,
             rules,
             hostname: hostname.to_owned(),
             cgroups: BTreeMap::new(),
@@ -71,14 +76,14 @@ impl Registry {
             gone: BTreeMap::new(),
             ended: BTreeMap::new(),
             emptied: BTreeSet::new(),
-            questions: Vec::new(),
+            requests: Vec::new(),
             walked_again: 0,
         }
     }
 
     /// Where the trees are.
-    pub fn trees(&self) -> &Trees {
-        &self.trees
+    pub fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
     }
 
     /// The path of a cgroup below the root of its tree.
@@ -107,27 +112,27 @@ impl Registry {
         }
         let id = directory.id;
         let is_root = directory.path.as_os_str().is_empty();
-        let marks = self.rules.marks(&format!("/{}", directory.path.display()));
+        let hint = self.rules.hint(&format!("/{}", directory.path.display()));
         let outer = self.cgroups.get(&directory.parent).map(|node| node.place.owner);
-        let is_own = is_root || marks.is_some();
+        let is_own = is_root || hint.is_some();
         let place = Place { owner: outer.filter(|_| !is_own).unwrap_or(id), outer: outer.filter(|_| is_own) };
         self.cgroups.insert(id, Node { path: directory.path.clone(), place });
         if is_own {
-            self.meet(id, &directory.path, marks);
+            self.meet(id, &directory.path, hint);
         }
     }
 
-    fn meet(&mut self, id: CgroupId, path: &Path, marks: Option<Marks>) {
-        let mut identity = self.trees.identity(path);
-        match &marks {
-            Some(marks) => describe(&mut identity, marks, &Known::default()),
+    fn meet(&mut self, id: CgroupId, path: &Path, hint: Option<PathHint>) {
+        let mut identity = self.hierarchies.identity(path);
+        match &hint {
+            Some(hint) => describe(&mut identity, hint, &ContainerInfo::default()),
             None => identity.name.clone_from(&self.hostname),
         }
-        let (called, is_root) = (identity.name.clone(), marks.is_none());
+        let (called, is_root) = (identity.name.clone(), hint.is_none());
         identity.name = self.unique(id, &identity);
         self.names.insert(identity.name.clone(), id);
         let identity = identity.into();
-        let container = Container { identity, marks, called, named: is_root, is_final: is_root, readings: 0 };
+        let container = Container { identity, hint, called, named: is_root, is_final: is_root, readings: 0 };
         self.containers.insert(id, container);
         self.ask(id);
     }
@@ -145,16 +150,16 @@ impl Registry {
     }
 
     fn ask(&mut self, id: CgroupId) {
-        let Some(Container { identity, marks: Some(marks), is_final: false, .. }) = self.containers.get(&id) else {
+        let Some(Container { identity, hint: Some(hint), is_final: false, .. }) = self.containers.get(&id) else {
             return;
         };
         let dirs = identity.v2.iter().chain(identity.v1.values()).cloned().collect();
-        self.questions.push(Question { id, marks: marks.clone(), dirs });
+        self.requests.push(NameRequest { id, hint: hint.clone(), dirs });
     }
 
     /// The names that are to be looked for since the last call.
-    pub fn questions(&mut self) -> Vec<Question> {
-        std::mem::take(&mut self.questions)
+    pub fn requests(&mut self) -> Vec<NameRequest> {
+        std::mem::take(&mut self.requests)
     }
 
     /// Whether a container is still there.
@@ -168,16 +173,16 @@ impl Registry {
     }
 
     /// A name was looked for.
-    pub fn named(&mut self, id: CgroupId, known: &Known) {
+    pub fn named(&mut self, id: CgroupId, known: &ContainerInfo) {
         let path = self.cgroups.get(&id).map(|node| node.path.clone());
         let found = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id));
-        let Some(container @ Container { marks: Some(_), .. }) = found else { return };
+        let Some(container @ Container { hint: Some(_), .. }) = found else { return };
         container.named = true;
         container.is_final |= known.is_final;
         let mut identity = Identity::clone(&container.identity);
         // What came into being after the first look.
-        identity.v1 = path.map_or(identity.v1, |path| self.trees.identity(&path).v1);
-        container.marks.iter().for_each(|marks| describe(&mut identity, marks, known));
+        identity.v1 = path.map_or(identity.v1, |path| self.hierarchies.identity(&path).v1);
+        container.hint.iter().for_each(|hint| describe(&mut identity, hint, known));
         let renamed = identity.name != std::mem::replace(&mut container.called, identity.name.clone());
         if !renamed {
             identity.name.clone_from(&container.identity.name);
@@ -283,14 +288,14 @@ impl Registry {
     /// The machine always, another when its name was looked for, or soon enough without.
     fn is_reported(&self, container: &Container) -> bool {
         let known = container.named || container.readings > 1;
-        container.marks.is_none() || (known && self.rules.reports(&container.identity.name))
+        container.hint.is_none() || (known && self.rules.reports(&container.identity.name))
     }
 
     fn look_again(&mut self) {
         for (id, container) in self.containers.iter_mut().filter(|(_, container)| container.readings < LOOKS) {
             container.readings += 1;
             let Some(node) = self.cgroups.get(id) else { continue };
-            let found = self.trees.identity(&node.path);
+            let found = self.hierarchies.identity(&node.path);
             if found.v1 != container.identity.v1 {
                 Arc::make_mut(&mut container.identity).v1 = found.v1;
             }
@@ -304,17 +309,17 @@ fn entry(container: &Container) -> Cgroup {
 }
 
 /// Writes what is known of a container into its identity.
-fn describe(identity: &mut Identity, marks: &Marks, known: &Known) {
-    identity.name = known.name.clone().unwrap_or_else(|| fallback(marks, &identity.path));
-    identity.container_id.clone_from(&marks.id);
-    identity.runtime = Some(marks.runtime.to_owned());
+fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
+    identity.name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
+    identity.container_id.clone_from(&hint.id);
+    identity.runtime = Some(hint.runtime.to_owned());
     identity.image.clone_from(&known.image);
     identity.labels.clone_from(&known.labels);
 }
 
 /// What a container is called that nobody has named.
-fn fallback(marks: &Marks, path: &str) -> String {
-    marks.name.clone().or_else(|| marks.id.as_deref().map(short)).unwrap_or_else(|| path.to_owned())
+fn fallback(hint: &PathHint, path: &str) -> String {
+    hint.name.clone().or_else(|| hint.id.as_deref().map(short)).unwrap_or_else(|| path.to_owned())
 }
 
 /// The first twelve digits, as runtimes show their ids.
@@ -348,7 +353,7 @@ mod tests {
             fs::create_dir(dir.path().join("cg")).unwrap();
             fs::write(dir.path().join("cg/cgroup.procs"), "").unwrap();
             let roots = Roots { cgroup: Some(dir.path().join("cg")), ..Roots::default() };
-            let registry = Registry::new(Trees::find(&roots), rules, "machine");
+            let registry = Registry::new(Hierarchies::find(&roots), rules, "machine");
             let mut machine = Self { dir, registry };
             dirs.iter().for_each(|dir| machine.make(dir));
             machine
@@ -367,14 +372,14 @@ mod tests {
 
         fn walk(&mut self) {
             follow::walk(&mut self.registry).unwrap();
-            for question in self.registry.questions() {
-                self.registry.named(question.id, &Known::default());
+            for request in self.registry.requests() {
+                self.registry.named(request.id, &ContainerInfo::default());
             }
         }
 
         fn call(&mut self, path: &str, name: &str) {
             let id = self.id(path);
-            self.registry.named(id, &Known { name: Some(name.to_owned()), ..Known::default() });
+            self.registry.named(id, &ContainerInfo { name: Some(name.to_owned()), ..ContainerInfo::default() });
         }
 
         fn id(&self, path: &str) -> CgroupId {
@@ -437,7 +442,7 @@ mod tests {
         let mut machine = Machine::new(Rules::default(), &["lxc.payload.box/docker/{A}"]);
         let (id, outer) = (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"));
         machine.remove("lxc.payload.box/docker/{A}");
-        machine.registry.named(id, &Known { name: Some("brief".into()), ..Known::default() });
+        machine.registry.named(id, &ContainerInfo { name: Some("brief".into()), ..ContainerInfo::default() });
         let now = machine.read(Coverage::Exited);
         assert_eq!(now.cgroups[&id].identity.name, "brief");
         assert_eq!(now.gone[&id], Place { owner: id, outer: Some(outer) });
@@ -535,8 +540,8 @@ mod tests {
             for _ in 0..=REMEMBERED {
                 machine.read(Coverage::All);
             }
-            let Registry { cgroups, containers, names, gone, ended, emptied, questions, .. } = &machine.registry;
-            let left = (cgroups.len(), containers.len(), names.len(), gone.len(), ended.len(), emptied.len(), questions.len());
+            let Registry { cgroups, containers, names, gone, ended, emptied, requests, .. } = &machine.registry;
+            let left = (cgroups.len(), containers.len(), names.len(), gone.len(), ended.len(), emptied.len(), requests.len());
             prop_assert_eq!(left, (2, 1, 1, 0, 0, 0, 0));
         }
     }

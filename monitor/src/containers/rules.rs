@@ -1,7 +1,7 @@
 //! What is watched: which cgroups besides the containers, and which names.
 
 use super::glob::Glob;
-use super::runtime::{self, Marks};
+use super::runtime_path::{self, PathHint};
 
 /// What counts as a container, and which of them are reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,9 +50,9 @@ impl Rules {
     }
 
     /// Whether a cgroup is watched as a container, and what its path says of it.
-    pub fn marks(&self, path: &str) -> Option<Marks> {
-        let other = || self.paths.iter().any(|glob| glob.matches(path)).then_some(Marks::other());
-        runtime::container(path).or_else(|| self.units.then(|| runtime::unit(path)).flatten()).or_else(other)
+    pub fn hint(&self, path: &str) -> Option<PathHint> {
+        let other = || self.paths.iter().any(|glob| glob.matches(path)).then_some(PathHint::other());
+        runtime_path::container(path).or_else(|| self.units.then(|| runtime_path::unit(path)).flatten()).or_else(other)
     }
 
     /// Whether a container of this name is reported.
@@ -85,13 +85,13 @@ mod tests {
     #[test]
     fn units_and_paths_are_watched_when_asked_for() {
         let plain = Rules::default();
-        assert_eq!(plain.marks("/system.slice/ssh.service"), None);
+        assert_eq!(plain.hint("/system.slice/ssh.service"), None);
         let rules = Rules::default().with_cgroups("systemd,/jobs/*").unwrap();
-        let marks = rules.marks("/system.slice/ssh.service").unwrap();
-        assert_eq!((marks.runtime, marks.name.as_deref()), ("systemd", Some("ssh.service")));
-        assert_eq!(rules.marks("/jobs/7").unwrap().runtime, "cgroup");
-        assert_eq!(rules.marks("/jobs/7/inner"), None);
-        let docker = rules.marks(&format!("/system.slice/docker-{ID}.scope")).unwrap();
+        let hint = rules.hint("/system.slice/ssh.service").unwrap();
+        assert_eq!((hint.runtime, hint.name.as_deref()), ("systemd", Some("ssh.service")));
+        assert_eq!(rules.hint("/jobs/7").unwrap().runtime, "cgroup");
+        assert_eq!(rules.hint("/jobs/7/inner"), None);
+        let docker = rules.hint(&format!("/system.slice/docker-{ID}.scope")).unwrap();
         assert_eq!(docker.runtime, "docker", "a container before a unit");
     }
 

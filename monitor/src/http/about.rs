@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::programs::{ProgramState, State};
 use crate::snapshot::Scope;
-use crate::sources::bpf::{ProgramState, State};
 
 /// Facts about the agent that stay the same while it runs.
 #[derive(Clone, Debug)]

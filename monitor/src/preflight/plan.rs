@@ -8,9 +8,9 @@ use super::programs::{programs, without_rights};
 use super::request::{EbpfMode, Layer, Request};
 use super::retained::{RetainedCapability, retained};
 use crate::hardening::landlock::AllowedAccess;
+use crate::programs::Needs;
 use crate::refusal::{BPF, Decision, without_bpf_fs};
 use crate::snapshot::Scope;
-use crate::sources::bpf::Needs;
 
 /// What is done on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]

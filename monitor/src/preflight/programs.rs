@@ -2,9 +2,9 @@
 
 use super::facts::HostFacts;
 use super::request::EbpfMode;
+use crate::programs::Needs;
 use crate::refusal::{CAPABILITIES, Capability, Decision, Refusal, lacking, without_tree};
 use crate::snapshot::Scope;
-use crate::sources::bpf::Needs;
 
 /// File descriptors that programs, maps and links take, with sockets and files that are opened only for a moment.
 pub const DESCRIPTORS: usize = 160;

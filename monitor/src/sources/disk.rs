@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::{Source, SourceError};
+use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::mounts::{self, Mount};
 use crate::containers::{Roots, host_root};

@@ -7,14 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Source, SourceError};
+use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
+use crate::proc_text::{self, Stat};
 use crate::readings::{Interfaces, Machine, Read, Tasks};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Scope, Snapshot, Status};
-use crate::sources::proc_text::{self, Stat};
 use crate::sources::processes::{Process, Processes};
 
 /// A process' limit of descriptors is read again after so many readings.

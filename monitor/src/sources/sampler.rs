@@ -6,7 +6,8 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::{Sampled, Source, reading};
+use super::sample::{Sampled, reading};
+use super::source::Source;
 use crate::snapshot::{Coverage, Stamp};
 
 /// A thread that samples on request. There a sample may block, and may look into other processes when the rest of this one is

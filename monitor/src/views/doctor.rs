@@ -11,9 +11,9 @@ use crate::events::Level;
 use crate::hardening::capabilities;
 use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, TASK_ITERATOR};
 use crate::preflight::Plan;
+use crate::programs::{ProgramState, State as Attachment};
 use crate::refusal::Decision;
 use crate::report::{Container, Report};
-use crate::sources::bpf::{ProgramState, State as Attachment};
 use crate::valkey::health::Told;
 
 /// Columns before what stands below a check.

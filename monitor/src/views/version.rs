@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use ring::digest::{SHA256, digest};
 
+use crate::programs;
 use crate::sources::bpf;
 
 /// The version alone, as `--version` prints it.
@@ -16,7 +17,7 @@ pub fn short() -> String {
 pub fn verbose() -> String {
     let mut text = short();
     text += concat!("compiler: ", env!("COMPILER"), "\ntarget: ", env!("TARGET"), "\n");
-    if !bpf::is_built() {
+    if !programs::are_built() {
         return text + "eBPF: none inside\n";
     }
     text += concat!("eBPF compiler: ", env!("EBPF_COMPILER"), "\neBPF linker: ", env!("EBPF_LINKER"), "\n");

@@ -5,11 +5,12 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use monitor::containers::Roots;
-use monitor::containers::own::{OwnContainer, find};
+use monitor::containers::own::find;
 use monitor::metrics::Metric;
 use monitor::snapshot::Snapshot;
 use monitor::sources::Source;
 use monitor::sources::cgroup::CgroupFiles;
+use monitor::sources::own_container::OwnContainer;
 use monitor::sources::procfs::Procfs;
 
 use crate::clock::stamp;

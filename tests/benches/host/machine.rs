@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use monitor::assembly;
 use monitor::containers::Roots;
-use monitor::containers::host::HostContainers;
-use monitor::containers::names::Places;
+use monitor::containers::hierarchies::Hierarchies;
+use monitor::containers::names::RuntimePaths;
 use monitor::containers::rules::Rules;
-use monitor::containers::trees::Trees;
 use monitor::preflight::EbpfMode;
 use monitor::snapshot::{Scope, Snapshot};
 use monitor::sources::bpf::{self, Part};
 use monitor::sources::cgroup::CgroupFiles;
+use monitor::sources::host_containers::HostContainers;
 use monitor::sources::procfs::Procfs;
 use monitor::sources::{self, Source};
 
@@ -26,13 +26,13 @@ pub struct Machine {
 /// Opens the containers of the machine, and eBPF.
 pub fn containers(ended: &Arc<tokio::sync::Notify>, mode: EbpfMode) -> (HostContainers, bpf::Bpf) {
     let roots = Roots::default();
-    let places = Places { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
-    let mut containers = HostContainers::new(Trees::find(&roots), Rules::default(), &places, stamp).unwrap();
-    let trees = Trees::find(&roots);
+    let places = RuntimePaths { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
+    let mut containers = HostContainers::new(Hierarchies::find(&roots), Rules::default(), &places, stamp).unwrap();
+    let trees = Hierarchies::find(&roots);
     let part = Part::machine(containers.root(), trees.v1);
     let decisions = assembly::program_decisions(&roots, mode, false, Scope::Host);
     let (mut bpf, _) = bpf::open(&decisions, &part, &roots, None, stamp);
-    containers.follow(bpf.take_lives(), Arc::clone(ended)).unwrap();
+    containers.follow(bpf.take_change_feed(), Arc::clone(ended)).unwrap();
     (containers, bpf)
 }
 

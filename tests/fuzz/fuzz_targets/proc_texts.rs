@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use monitor::sources::proc_text;
+use monitor::proc_text;
 
 fuzz_target!(|text: &[u8]| {
     let _total = (

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use monitor::containers::names::Files;
-use monitor::containers::runtime::Marks;
+use monitor::containers::runtime_path::PathHint;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -30,7 +30,7 @@ fuzz_target!(|text: &[u8]| {
         let path = ROOT.join(runtime).join(place.replace("ID", ID));
         fs::create_dir_all(path.parent().expect("it has a parent")).expect("a directory");
         fs::write(&path, text).expect("a file");
-        let marks = Marks { runtime, id: Some(ID.to_owned()), name: None };
-        let _total = Files::new(&ROOT.join(runtime)).look_up(&marks);
+        let hint = PathHint { runtime, id: Some(ID.to_owned()), name: None };
+        let _total = Files::new(&ROOT.join(runtime)).look_up(&hint);
     }
 });

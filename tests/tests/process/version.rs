@@ -21,7 +21,7 @@ fn the_version_names_the_compilers_and_the_objects_by_their_hashes() {
     let objects = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/objects");
     assert!(value("eBPF compiler").unwrap().starts_with("rustc 1."), "{said}");
     assert_eq!(value("eBPF linker"), Some("bpf-linker 0.10.0"), "{said}");
-    for name in ["network", "process", "lifecycle", "cpu", "memory", "tasks"] {
+    for name in monitor_common::objects::ALL {
         let file = objects.join(format!("{name}.o"));
         let summed = Command::new("sha256sum").arg(&file).output().unwrap();
         let summed = text(&summed.stdout).split(' ').next().unwrap().to_owned();

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Known;
-use crate::containers::runtime::Marks;
+use crate::containers::info::{ContainerInfo, FileVersion};
+use crate::containers::runtime_path::PathHint;
 
 /// No state file of a runtime is longer.
 const LONGEST: u64 = 4 << 20;
@@ -44,7 +43,7 @@ struct DockerConfig {
     env: Option<Vec<String>>,
 }
 
-impl From<Docker> for Known {
+impl From<Docker> for ContainerInfo {
     fn from(container: Docker) -> Self {
         let name = container.name.trim_start_matches('/').to_owned();
         let known = Self {
@@ -55,22 +54,6 @@ impl From<Docker> for Known {
         };
         let environment = container.config.env.unwrap_or_default();
         known.with_kubernetes_name().with_environment(environment.iter().map(String::as_str))
-    }
-}
-
-/// Which version of a file it is: any change makes another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Version {
-    /// The one that is there now, if any.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let found = fs::metadata(path).ok()?;
-        Some(Self { inode: found.ino(), size: found.size(), changed: (found.ctime(), found.ctime_nsec()) })
     }
 }
 
@@ -90,7 +73,7 @@ pub struct Files {
     /// Where Docker and Podman keep theirs, where they said that it is elsewhere.
     roots: Vec<PathBuf>,
     /// The lists as they were read last: one list names many containers.
-    lists: HashMap<PathBuf, (Version, HashMap<String, Listed>)>,
+    lists: HashMap<PathBuf, (FileVersion, HashMap<String, Listed>)>,
 }
 
 impl Files {
@@ -110,9 +93,9 @@ impl Files {
     }
 
     /// What they say of a container.
-    pub fn look_up(&mut self, marks: &Marks) -> Option<Known> {
-        let id = marks.id.as_deref()?;
-        match marks.runtime {
+    pub fn look_up(&mut self, hint: &PathHint) -> Option<ContainerInfo> {
+        let id = hint.id.as_deref()?;
+        match hint.runtime {
             "docker" => self.docker(id).or_else(|| self.kubelet(id)),
             "containerd" => self.containerd(id).or_else(|| self.docker(id)).or_else(|| self.kubelet(id)),
             "cri-o" => self.stored(id).or_else(|| self.kubelet(id)),
@@ -122,17 +105,17 @@ impl Files {
     }
 
     /// `config.v2.json` of the Docker engine.
-    fn docker(&self, id: &str) -> Option<Known> {
+    fn docker(&self, id: &str) -> Option<ContainerInfo> {
         let roots = std::iter::once(self.host.join("var/lib/docker")).chain(self.roots.iter().cloned());
         let mut paths = roots.map(|root| root.join("containers").join(id).join("config.v2.json"));
-        let (path, version) = paths.find_map(|path| Some((path.clone(), Version::of(&path)?)))?;
-        let known = Known::from(json::<Docker>(&path)?);
-        Some(Known { source: Some((path, version)), ..known })
+        let (path, version) = paths.find_map(|path| Some((path.clone(), FileVersion::of(&path)?)))?;
+        let known = ContainerInfo::from(json::<Docker>(&path)?);
+        Some(ContainerInfo { source: Some((path, version)), ..known })
     }
 
     /// The bundle that containerd gives its OCI runtime, in whichever namespace the container is, and the name that nerdctl
     /// keeps.
-    fn containerd(&self, id: &str) -> Option<Known> {
+    fn containerd(&self, id: &str) -> Option<ContainerInfo> {
         let namespaces = entries(&self.host.join("run/containerd/io.containerd.runtime.v2.task"));
         let bundle = namespaces.into_iter().map(|namespace| namespace.join(id)).find(|bundle| bundle.is_dir())?;
         let specification: Specification = json(&bundle.join("config.json"))?;
@@ -147,12 +130,12 @@ impl Files {
             .flat_map(|names| entries(&names))
             .find(|path| fs::read(path).is_ok_and(|owner| owner == id.as_bytes()));
         let name = source.as_ref().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        let source = source.and_then(|path| Some((path.clone(), Version::of(&path)?)));
-        Some(Known { name, source, ..known })
+        let source = source.and_then(|path| Some((path.clone(), FileVersion::of(&path)?)));
+        Some(ContainerInfo { name, source, ..known })
     }
 
     /// What Podman and CRI-O keep beside their images, for root and for each user: the list of containers, and the bundle.
-    fn stored(&mut self, id: &str) -> Option<Known> {
+    fn stored(&mut self, id: &str) -> Option<ContainerInfo> {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case")]
         struct Metadata {
@@ -174,7 +157,7 @@ impl Files {
         let name = names.and_then(|names| names.into_iter().next());
         let known = described(bundle.unwrap_or_default(), name);
         let image = known.image.clone().or(metadata.image_name).filter(|image| !image.is_empty());
-        Some(Known { image, source, ..known })
+        Some(ContainerInfo { image, source, ..known })
     }
 
     /// The directories of root's containers and of each user's, named after the driver of the store: `overlay-containers`.
@@ -188,8 +171,8 @@ impl Files {
     }
 
     /// The containers of a list, read anew when it has changed.
-    fn list(&mut self, path: &Path) -> Option<&(Version, HashMap<String, Listed>)> {
-        let version = Version::of(path)?;
+    fn list(&mut self, path: &Path) -> Option<&(FileVersion, HashMap<String, Listed>)> {
+        let version = FileVersion::of(path)?;
         if self.lists.get(path).is_none_or(|(known, _)| *known != version) {
             let all = json::<Vec<Listed>>(path).unwrap_or_default();
             let all = all.into_iter().map(|listed| (listed.id.clone(), listed)).collect();
@@ -199,7 +182,7 @@ impl Files {
     }
 
     /// The name of the log that the kubelet links for each container: `POD_NAMESPACE_CONTAINER-ID.log`.
-    fn kubelet(&self, id: &str) -> Option<Known> {
+    fn kubelet(&self, id: &str) -> Option<ContainerInfo> {
         let suffix = format!("-{id}.log");
         entries(&self.host.join("var/log/containers")).into_iter().find_map(|path| {
             let mut parts = path.file_name()?.to_str()?.strip_suffix(&suffix)?.splitn(3, '_');
@@ -210,13 +193,13 @@ impl Files {
                 ("io.kubernetes.container.name", container),
             ];
             let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            Some(Known { labels, ..Known::default() }.with_kubernetes_name())
+            Some(ContainerInfo { labels, ..ContainerInfo::default() }.with_kubernetes_name())
         })
     }
 }
 
 /// What a bundle says: Kubernetes' names and the image stand in its annotations.
-fn described(specification: Specification, name: Option<String>) -> Known {
+fn described(specification: Specification, name: Option<String>) -> ContainerInfo {
     let Specification { process, annotations } = specification;
     let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
         .iter()
@@ -225,7 +208,7 @@ fn described(specification: Specification, name: Option<String>) -> Known {
     // What Kubernetes calls things is what a reader looks for; the runtimes' notes to themselves are not.
     let is_label = |key: &str| key.starts_with("io.kubernetes.") && !key.starts_with("io.kubernetes.cri-o.");
     let labels = annotations.into_iter().filter(|(key, _)| is_label(key)).collect();
-    Known { name, image, labels, ..Known::default() }
+    ContainerInfo { name, image, labels, ..ContainerInfo::default() }
         .with_kubernetes_name()
         .with_environment(process.env.iter().map(String::as_str))
 }
@@ -250,14 +233,14 @@ mod tests {
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    fn known(runtime: &'static str, files: &[(&str, &str)]) -> Option<Known> {
+    fn known(runtime: &'static str, files: &[(&str, &str)]) -> Option<ContainerInfo> {
         let dir = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let path = dir.path().join(path.replace("ID", ID));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content.replace("ID", ID)).unwrap();
         }
-        Files::new(dir.path()).look_up(&Marks { runtime, id: Some(ID.to_owned()), name: None })
+        Files::new(dir.path()).look_up(&PathHint { runtime, id: Some(ID.to_owned()), name: None })
     }
 
     fn name(runtime: &'static str, files: &[(&str, &str)]) -> Option<String> {

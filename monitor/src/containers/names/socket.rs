@@ -11,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
-use super::Known;
 use super::files::Docker;
+use crate::containers::info::ContainerInfo;
 use crate::snapshot::Stamp;
 
 /// How long an answer may take.
@@ -58,7 +58,7 @@ impl Socket {
     }
 
     /// What the runtime says of a container; `None` when it does not know it, or does not answer.
-    pub(super) async fn look_up(&mut self, id: &str, now: Stamp) -> Option<Known> {
+    pub(super) async fn look_up(&mut self, id: &str, now: Stamp) -> Option<ContainerInfo> {
         let body = self.get(&format!("/containers/{id}/json"), now).await?;
         // Containers that were there before the first answer have their names from it.
         self.asked.get_or_insert(now);

@@ -14,11 +14,15 @@ use aya::{Btf, BtfError, Ebpf, EbpfLoader, Endianness};
 use rustix::thread::CapabilitySet;
 
 use super::btf::Layouts;
+use super::counters::Trampoline;
+use super::elf::elf;
 use super::facts::Facts;
-use super::objects::{Hook, OBJECTS, Object};
-use super::pins::Kept;
-use super::{Entrance, passes, sys};
+use super::iterators::objects as iterators;
+use super::objects::{OBJECTS, Object};
+use super::pins::PinnedObject;
+use super::sys;
 use crate::containers::Roots;
+use crate::programs::Hook;
 use crate::refusal::{Decision, KNOWN_KERNELS, Refusal, Step, explain};
 
 /// The fields that the programs load, with the constants that tell them where: constant, structure, field.
@@ -63,12 +67,17 @@ impl Host {
 
     /// Why a program is not tried, if it is not.
     pub(super) fn refuses(&self, name: &str) -> Option<Refusal> {
-        match super::decision(&self.decisions, name) {
+        match decision(&self.decisions, name) {
             Decision::Take => None,
             Decision::Off(why) => Some(Refusal { cause: why, cure: None }),
             Decision::Refused(refusal) => Some(refusal),
         }
     }
+}
+
+/// What is decided about a program. One that nothing is known of is tried.
+pub(super) fn decision(decisions: &[(&'static str, Decision)], name: &str) -> Decision {
+    decisions.iter().find(|(known, _)| *known == name).map_or(Decision::Take, |(_, decision)| decision.clone())
 }
 
 /// A loader for one object. Nothing is relocated by type, so it need not know the kernel's.
@@ -99,7 +108,7 @@ impl Types {
         let btf = Btf::parse(&bytes, Endianness::default()).map_err(|error| refusal(error.to_string()))?;
         let layouts = Layouts::parse(bytes).ok_or_else(|| refusal("is of an unknown form".to_owned()))?;
         let counting = OBJECTS.iter().flat_map(|object| object.constants).copied();
-        let facts = Facts::gather(&layouts, passes::constants().chain(counting));
+        let facts = Facts::gather(&layouts, iterators::constants().chain(counting));
         let offset = |&(constant, structure, field): &(&'static str, &'static str, &str)| {
             let offset = layouts.offset(structure, field);
             offset.map(|offset| (constant, offset)).ok_or_else(|| refusal(format!("has no {structure}.{field}")))
@@ -117,7 +126,7 @@ pub(super) struct Loaded {
     /// Those of the links that are pinned.
     pub(super) links: Vec<OwnedFd>,
     /// The programs that stand where tasks may be preempted, as far as they are known.
-    pub(super) entrances: Vec<Entrance>,
+    pub(super) trampolines: Vec<Trampoline>,
 }
 
 /// What programs are attached to.
@@ -134,20 +143,20 @@ pub(super) fn load(
     object: &Object,
     host: &Host,
     target: &Target<'_>,
-    kept: Option<&Kept>,
+    kept: Option<&PinnedObject>,
     maps: impl FnOnce(&Ebpf) -> io::Result<()>,
 ) -> Loaded {
     let refused = |refusal: Refusal| Loaded {
         ebpf: None,
         links: Vec::new(),
-        entrances: Vec::new(),
+        trampolines: Vec::new(),
         programs: object.programs.iter().map(|(name, _)| (*name, Err(refusal.clone()))).collect(),
     };
     let refusals = object.programs.iter().map(|(name, _)| host.refuses(name).map(|refusal| (*name, Err(refusal))));
     if let Some(programs) = refusals.collect() {
-        return Loaded { ebpf: None, links: Vec::new(), entrances: Vec::new(), programs };
+        return Loaded { ebpf: None, links: Vec::new(), trampolines: Vec::new(), programs };
     }
-    let found = match kept.filter(|kept| kept.since().is_some()).map(Kept::found_maps).transpose() {
+    let found = match kept.filter(|kept| kept.since().is_some()).map(PinnedObject::found_maps).transpose() {
         Ok(found) => found.unwrap_or_default(),
         Err(error) => return refused(Refusal { cause: format!("the pinned maps: {error}"), cure: None }),
     };
@@ -157,8 +166,8 @@ pub(super) fn load(
         Err(cause) => return refused(Refusal::new(cause, KNOWN_KERNELS)),
     };
     // What must be told of the kernel may call its functions too.
-    let fitted = types.filter(|_| !constants.is_empty()).map(|types| types.facts.put_into(object.elf));
-    let elf = fitted.as_deref().map_or(object.elf, bytemuck::cast_slice);
+    let fitted = types.filter(|_| !constants.is_empty()).map(|types| types.facts.put_into(elf(object.name)));
+    let elf = fitted.as_deref().map_or(elf(object.name), bytemuck::cast_slice);
     let mut loader = loader();
     loader.override_global("SCOPE", &target.scope, false);
     for (constant, offset) in types.iter().flat_map(|types| &types.offsets) {
@@ -181,14 +190,14 @@ pub(super) fn load(
         return refused(explain(Step::Maps, &error, host.capabilities));
     }
     let mut links = Vec::new();
-    let mut entrances = Vec::new();
+    let mut trampolines = Vec::new();
     let mut programs = Vec::new();
     for &(name, hook) in object.programs {
         if let Some(refusal) = host.refuses(name) {
             programs.push((name, Err(refusal)));
             continue;
         }
-        let mut attaching = Attaching { ebpf: &mut ebpf, name, host, target, kept, entrances: &mut entrances };
+        let mut attaching = Attaching { ebpf: &mut ebpf, name, host, target, kept, trampolines: &mut trampolines };
         let result = match (attaching.attach(hook), kept.and_then(|kept| kept.link(name))) {
             (Ok(link), _) => Ok(link),
             (Err(refusal), Some(link)) => {
@@ -199,7 +208,7 @@ pub(super) fn load(
         };
         programs.push((name, result.map(|link| links.extend(link))));
     }
-    Loaded { ebpf: Some(ebpf), programs, links, entrances }
+    Loaded { ebpf: Some(ebpf), programs, links, trampolines }
 }
 
 /// One program on its way into the kernel.
@@ -208,8 +217,8 @@ struct Attaching<'a> {
     name: &'static str,
     host: &'a Host,
     target: &'a Target<'a>,
-    kept: Option<&'a Kept>,
-    entrances: &'a mut Vec<Entrance>,
+    kept: Option<&'a PinnedObject>,
+    trampolines: &'a mut Vec<Trampoline>,
 }
 
 impl Attaching<'_> {
@@ -218,7 +227,7 @@ impl Attaching<'_> {
         match hook {
             Hook::Ingress => self.attach_to_cgroup(CgroupSkbAttachType::Ingress),
             Hook::Egress => self.attach_to_cgroup(CgroupSkbAttachType::Egress),
-            Hook::RawTracepoint | Hook::BtfTracepoint | Hook::Entry(_) | Hook::Exit(_) => self.attach_going_on(hook),
+            Hook::RawTracepoint | Hook::BtfTracepoint | Hook::Entry(_) | Hook::Exit(_) => self.attach_trampoline(hook),
             Hook::Messages => self.attach_alone(hook),
         }
     }
@@ -256,7 +265,7 @@ impl Attaching<'_> {
 
     /// What is attached to a tracepoint or a function only goes on with what the map of its name holds: the program that
     /// counts.
-    fn attach_going_on(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
+    fn attach_trampoline(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
         let (name, kept, told) = (self.name, self.kept, self.told());
         let may_miss = hook.is_of_descriptors() || self.host.is_real_time;
         self.load_tracing(&format!("count_{name}"), hook)?;
@@ -269,13 +278,13 @@ impl Attaching<'_> {
         exchanged.map_err(|error| told(Step::Exchange, &error))?;
         if let Some(link) = kept.and_then(|kept| kept.link(name)) {
             let program = kept.filter(|_| may_miss).and_then(|kept| kept.program(name));
-            self.entrances.extend(program.map(|program| Entrance::new(name, program)));
+            self.trampolines.extend(program.map(|program| Trampoline::new(name, program)));
             return Ok(Some(link));
         }
         self.load_tracing(name, hook)?;
         let program = program(self.ebpf, name)?;
-        let entrance = may_miss.then(|| program.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?))).transpose();
-        let entrance = entrance.map_err(|error| told(Step::AttachTracing, &error))?;
+        let trampoline = may_miss.then(|| program.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?))).transpose();
+        let trampoline = trampoline.map_err(|error| told(Step::AttachTracing, &error))?;
         macro_rules! attach {
             ($kind:ty $(, $place:expr)?) => {{
                 let program: &mut $kind = of_kind(program)?;
@@ -289,11 +298,11 @@ impl Attaching<'_> {
             Hook::Exit(_) => attach!(FExit),
             _ => attach!(RawTracePoint, name),
         };
-        let pinned = match (kept, &entrance) {
-            (Some(kept), Some(entrance)) => kept.keep_program(name, entrance.as_fd()),
+        let pinned = match (kept, &trampoline) {
+            (Some(kept), Some(trampoline)) => kept.keep_program(name, trampoline.as_fd()),
             _ => Ok(()),
         };
-        self.entrances.extend(entrance.map(|program| Entrance::new(name, program)));
+        self.trampolines.extend(trampoline.map(|program| Trampoline::new(name, program)));
         let Some((link, kept)) = link.zip(kept) else { return Ok(None) };
         pinned.map_err(|error| told(Step::Pin, &error))?;
         let link = link.map_err(|error| told(Step::Pin, &error))?;

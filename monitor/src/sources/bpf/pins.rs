@@ -19,7 +19,7 @@ use aya::programs::links::FdLink;
 use bytemuck::Zeroable;
 use monitor_common::{LAYOUT, Meta};
 
-use super::{room, sys};
+use super::{growable, sys};
 use crate::lock::{self, DirectoryLock, LockError};
 use crate::refusal::without_bpf_fs;
 
@@ -99,12 +99,12 @@ impl Pins {
 
     /// The pins of one object for counting in and below the cgroup `scope`. Those that this agent cannot take over are
     /// removed, and it says so.
-    pub(super) fn object(&self, name: &str, scope: u64) -> io::Result<Kept> {
-        let mut kept = Kept { dir: self.dir.join(name), since: None };
+    pub(super) fn object(&self, name: &str, scope: u64) -> io::Result<PinnedObject> {
+        let mut kept = PinnedObject { dir: self.dir.join(name), since: None };
         match kept.found(scope) {
-            Found::Nothing => {}
-            Found::Whole(meta) => kept.since = Some(meta.since),
-            Found::Unusable(why) => {
+            FoundPins::Nothing => {}
+            FoundPins::Whole(meta) => kept.since = Some(meta.since),
+            FoundPins::Unusable(why) => {
                 tracing::warn!("what is pinned in {} {why}; counting starts afresh", kept.dir.display());
                 remove(&kept.dir)?;
             }
@@ -144,7 +144,7 @@ impl Pins {
 }
 
 /// What is in the directory of an object.
-enum Found {
+enum FoundPins {
     Nothing,
     Whole(Meta),
     Unusable(String),
@@ -152,13 +152,13 @@ enum Found {
 
 /// The pins of one object.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct PinnedObject {
     dir: PathBuf,
     /// Since when the maps that are there have counted, in nanoseconds of Unix time.
     since: Option<u64>,
 }
 
-impl Kept {
+impl PinnedObject {
     /// Where maps are pinned.
     pub(super) fn maps(&self) -> PathBuf {
         self.dir.join("maps")
@@ -172,18 +172,18 @@ impl Kept {
         self.dir.join("programs")
     }
 
-    fn found(&self, scope: u64) -> Found {
+    fn found(&self, scope: u64) -> FoundPins {
         if !self.dir.exists() {
-            return Found::Nothing;
+            return FoundPins::Nothing;
         }
         match read_meta(&self.maps().join(META)) {
-            Err(error) => Found::Unusable(format!("cannot be read ({error})")),
-            Ok(Meta { layout: 0, .. }) => Found::Unusable("is not complete".to_owned()),
+            Err(error) => FoundPins::Unusable(format!("cannot be read ({error})")),
+            Ok(Meta { layout: 0, .. }) => FoundPins::Unusable("is not complete".to_owned()),
             Ok(meta) if meta.layout != LAYOUT => {
-                Found::Unusable(format!("has layout {}, and this version reads layout {LAYOUT}", meta.layout))
+                FoundPins::Unusable(format!("has layout {}, and this version reads layout {LAYOUT}", meta.layout))
             }
-            Ok(meta) if meta.scope != scope => Found::Unusable("counts another cgroup".to_owned()),
-            Ok(meta) => Found::Whole(meta),
+            Ok(meta) if meta.scope != scope => FoundPins::Unusable("counts another cgroup".to_owned()),
+            Ok(meta) => FoundPins::Whole(meta),
         }
     }
 
@@ -195,7 +195,7 @@ impl Kept {
     /// The maps of the object to take over, by name.
     pub(super) fn found_maps(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let dir = self.maps();
-        let names = names(&dir)?.into_iter().filter(|name| room::number(name).is_none());
+        let names = names(&dir)?.into_iter().filter(|name| growable::number(name).is_none());
         Ok(names.map(|name| (name.clone(), dir.join(name))).collect())
     }
 
@@ -240,7 +240,7 @@ impl Kept {
         let maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| is_lasting(name)).collect();
         keep_only(&self.links(), |name| programs.contains(&name))?;
         keep_only(&self.programs(), |name| programs.contains(&name))?;
-        keep_only(&self.maps(), |name| maps.contains(&name) || room::number(name).is_some())?;
+        keep_only(&self.maps(), |name| maps.contains(&name) || growable::number(name).is_some())?;
         for (name, map) in ebpf.maps().filter(|(name, _)| is_lasting(name)) {
             let path = self.maps().join(name);
             if !path.exists() {

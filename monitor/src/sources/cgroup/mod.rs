@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::file::{Above, Causes, Kept, Place, Reader, Wanted};
-use super::scarce::{Activity, choose};
-use super::{Source, SourceError};
+use super::fd_budget::{Activity, choose};
+use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{File, Metric, NO_LIMIT, Origin};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Snapshot, Status, Values};

@@ -4,15 +4,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use monitor_common::Life;
+use monitor_common::{CgroupEvent, CgroupEventKind};
 
 use super::load::{Host, Target, load};
 use super::objects::LIFECYCLE;
-use super::{Part, ProgramState, State};
+use super::part::Part;
+use crate::containers::change::{Change, ChangeFeed};
+use crate::programs::{ProgramState, State};
 use crate::refusal::Refusal;
+use crate::snapshot::CgroupId;
 
 /// The messages, while the programs that send them are attached.
-pub struct Lives {
+pub struct CgroupEvents {
     /// Keeps programs and links alive.
     _ebpf: Ebpf,
     messages: RingBuf<MapData>,
@@ -21,47 +24,56 @@ pub struct Lives {
 }
 
 /// Attaches the programs; all of them, or what they tell would be half of the truth.
-pub(super) fn open(part: &Part, host: &Host, programs: &mut Vec<ProgramState>) -> Option<Lives> {
-    let cgroup = part.top.as_deref().filter(|_| part.lives)?;
+pub(super) fn open(part: &Part, host: &Host, programs: &mut Vec<ProgramState>) -> Option<CgroupEvents> {
+    let cgroup = part.top.as_deref().filter(|_| part.cgroup_events)?;
     let loaded = load(&LIFECYCLE, host, &Target { cgroup, scope: 0 }, None, |_| Ok(()));
     let whole = loaded.programs.iter().all(|(_, result)| result.is_ok());
-    let lives = loaded.ebpf.filter(|_| whole).and_then(Lives::take);
+    let events = loaded.ebpf.filter(|_| whole).and_then(CgroupEvents::take);
     let broken = Refusal { cause: "its messages cannot be read".to_owned(), cure: None };
     programs.extend(loaded.programs.into_iter().map(|(name, result)| {
         let state = match result {
             Err(refusal) => State::Refused(refusal),
-            Ok(()) if lives.is_some() => State::Attached,
+            Ok(()) if events.is_some() => State::Attached,
             Ok(()) => State::Refused(broken.clone()),
         };
         ProgramState { name, state }
     }));
-    lives
+    events
 }
 
-impl Lives {
+impl CgroupEvents {
     fn take(mut ebpf: Ebpf) -> Option<Self> {
         let messages = RingBuf::try_from(ebpf.take_map(LIFECYCLE.counters)?).ok()?;
         let lost = PerCpuArray::try_from(ebpf.take_map("LOST")?).ok()?;
         Some(Self { _ebpf: ebpf, messages, lost, known_lost: 0 })
     }
+}
 
-    /// Takes the messages that are there, in the order in which things happened.
-    pub fn take_messages(&mut self, mut each: impl FnMut(Life)) {
+impl ChangeFeed for CgroupEvents {
+    fn take(&mut self) -> Option<Vec<Change>> {
+        let mut changes = Vec::new();
         while let Some(message) = self.messages.next() {
-            if message.len() == size_of::<Life>() {
-                each(bytemuck::pod_read_unaligned(&message));
+            if message.len() == size_of::<CgroupEvent>() {
+                changes.extend(change(&bytemuck::pod_read_unaligned(&message)));
             }
         }
-    }
-
-    /// Whether messages have been lost since the last call, because too many waited.
-    pub fn lost_some(&mut self) -> bool {
         let lost = self.lost.get(&0, 0).map_or(0, |values| values.iter().sum());
-        lost != std::mem::replace(&mut self.known_lost, lost)
+        (lost == std::mem::replace(&mut self.known_lost, lost)).then_some(changes)
     }
 }
 
-impl AsFd for Lives {
+/// Decodes an event; `None` if this version does not know its kind.
+fn change(event: &CgroupEvent) -> Option<Change> {
+    let id = CgroupId(event.id);
+    Some(match event.kind()? {
+        CgroupEventKind::Created => Change::Made { id, parent: CgroupId(event.parent), name: None },
+        CgroupEventKind::Populated => Change::Filled(id),
+        CgroupEventKind::Emptied => Change::Emptied(id),
+        CgroupEventKind::Removed => Change::Removed(id),
+    })
+}
+
+impl AsFd for CgroupEvents {
     /// Readable while messages wait.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.messages.as_fd()

@@ -1,20 +1,18 @@
 //! The objects of the passes, and what they must know of the kernel.
 
-use aya::include_bytes_aligned;
 use monitor_common::kernel::{
     CAST, FLUSH, MEMORY_EVENTS, MEMORY_FLUSH, MEMORY_GET, MEMORY_PUT, MEMORY_STATE, MEMORY_USAGE,
 };
+use monitor_common::objects;
 
-use super::super::facts::{Constant, Fact};
 use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR};
+use crate::sources::bpf::facts::{Constant, Fact};
 
 /// An ELF object with one program.
 #[derive(Debug)]
-pub(super) struct Object {
+pub(super) struct IteratorObject {
     /// Its name.
     pub(super) name: &'static str,
-    /// Empty when the objects were not there as this binary was built.
-    pub(super) elf: &'static [u8],
     /// Its program.
     pub(super) program: &'static str,
     /// What the kernel goes through.
@@ -30,9 +28,8 @@ pub(super) struct Object {
 }
 
 /// Takes CPU time.
-pub(super) const CPU: Object = Object {
-    name: "cpu",
-    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.o")),
+pub(super) const CPU: IteratorObject = IteratorObject {
+    name: objects::CPU,
     program: CPU_ITERATOR,
     over: "cgroup",
     table: "CPU",
@@ -51,9 +48,8 @@ pub(super) const CPU: Object = Object {
 };
 
 /// Takes what the controllers know.
-pub(super) const CONTROLLERS: Object = Object {
-    name: "controllers",
-    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/controllers.o")),
+pub(super) const CONTROLLERS: IteratorObject = IteratorObject {
+    name: objects::CONTROLLERS,
     program: CONTROLLER_ITERATOR,
     over: "cgroup",
     table: "CONTROLLERS",
@@ -114,9 +110,8 @@ pub(super) const CONTROLLERS: Object = Object {
 };
 
 /// Takes memory.
-pub(super) const MEMORY: Object = Object {
-    name: "memory",
-    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memory.o")),
+pub(super) const MEMORY: IteratorObject = IteratorObject {
+    name: objects::MEMORY,
     program: MEMORY_ITERATOR,
     over: "cgroup",
     table: "MEMORY",
@@ -134,9 +129,8 @@ pub(super) const MEMORY: Object = Object {
 };
 
 /// Takes processes with their threads and descriptors.
-pub(super) const TASKS: Object = Object {
-    name: "tasks",
-    elf: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tasks.o")),
+pub(super) const TASKS: IteratorObject = IteratorObject {
+    name: objects::TASKS,
     program: TASK_ITERATOR,
     over: "task",
     table: "",
@@ -163,3 +157,8 @@ pub(super) const TASKS: Object = Object {
     functions: &[],
     cure: "run Linux 5.17 or later; until then the files of /proc are read, which costs more",
 };
+
+/// All that the objects must be told.
+pub(in crate::sources::bpf) fn constants() -> impl Iterator<Item = Constant> {
+    [&CPU, &CONTROLLERS, &MEMORY, &TASKS].into_iter().flat_map(|object| object.constants).copied()
+}

@@ -9,16 +9,17 @@ use std::time::Duration;
 use aya::Ebpf;
 use monitor_common::Process as Record;
 
-use super::super::load::Host;
-use super::super::sys::{Iterator, Over};
+use super::load::{bind, load};
 use super::objects::TASKS;
-use super::{Part, bind, load};
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::{self, Read as Reading};
 use crate::refusal::Refusal;
 use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
+use crate::sources::bpf::load::Host;
+use crate::sources::bpf::part::Part;
+use crate::sources::bpf::sys::{Iterator, Over};
 use crate::sources::processes::{Process, Processes};
 
 /// Bytes that are read at once: what the kernel gathers is half as much.

@@ -1,6 +1,6 @@
 //! The maps of one object: as large as what is watched needs them, and exchanged for larger ones before they are full.
 //!
-//! The programs find their maps in maps of one map each, which the kernel exchanges between two events. What a smaller map
+//! The programs find their maps in maps of one map each, which the kernel exchanges between two events. What a previous map
 //! has counted moves, cgroup by cgroup, to what has retired: both together are the counts, at each moment, and also for the
 //! next agent. Pinned are `COUNTS_n`, `LINEAGE_n` and `RETIRED_n`; the highest `n` of which all three are there is the one
 //! that counts.
@@ -14,8 +14,8 @@ use aya::maps::Map;
 use bytemuck::Pod;
 use monitor_common::{Lineage, Retired};
 
+use super::attribution::{Add, CounterStore};
 use super::sys::{self, Hash, PerCpuHash};
-use super::tally::{self, Add};
 
 const COUNTS: &str = "COUNTS";
 const LINEAGE: &str = "LINEAGE";
@@ -41,13 +41,13 @@ pub(super) fn number(name: &str) -> Option<u32> {
 }
 
 /// The maps of one object.
-pub(super) struct Maps<V: Pod> {
+pub(super) struct GrowableMaps<V: Pod> {
     number: u32,
     counts: PerCpuHash<V>,
     lineage: Hash<Lineage>,
     retired: Hash<Retired<V>>,
     /// The maps before, as long as they hold anything.
-    smaller: Option<(u32, PerCpuHash<V>, Hash<Lineage>)>,
+    previous: Option<(u32, PerCpuHash<V>, Hash<Lineage>)>,
     /// Where the programs find counts and lineage.
     places: [OwnedFd; 2],
     /// Where they are pinned.
@@ -55,7 +55,7 @@ pub(super) struct Maps<V: Pod> {
     pub(super) add: Add<V>,
 }
 
-impl<V: Pod + Default> Maps<V> {
+impl<V: Pod + Default> GrowableMaps<V> {
     /// Opens what an agent before has pinned in `dir`, or makes maps for so many entries; then the programs find them.
     /// `counts` is the name of the map in which these find what they count in.
     ///
@@ -74,26 +74,26 @@ impl<V: Pod + Default> Maps<V> {
             let mut maps = Self::make(places, 1, entries, add)?;
             maps.dir = dir.map(Path::to_owned);
             maps.pin()?;
-            maps.show()?;
+            maps.publish()?;
             return Ok(maps);
         };
         let open = |number: u32| {
             let path = |kind| at(kind, number).unwrap_or_default();
             Ok::<_, io::Error>((PerCpuHash::open(&path(COUNTS))?, Hash::open(&path(LINEAGE))?))
         };
-        let mut smaller = None;
+        let mut previous = None;
         for &other in pinned.iter().filter(|other| **other != newest) {
             // One that was never whole, or whose counts have moved, is forgotten.
             match open(other) {
-                Ok((counts, lineage)) if other < newest => smaller = Some((other, counts, lineage)),
+                Ok((counts, lineage)) if other < newest => previous = Some((other, counts, lineage)),
                 _ => forget(dir, other, &KINDS),
             }
         }
         let (counts, lineage) = open(newest)?;
         let retired = Hash::open(&at(RETIRED, newest).unwrap_or_default())?;
         let dir = dir.map(Path::to_owned);
-        let maps = Self { number: newest, counts, lineage, retired, smaller, places, dir, add };
-        maps.show()?;
+        let maps = Self { number: newest, counts, lineage, retired, previous, places, dir, add };
+        maps.publish()?;
         Ok(maps)
     }
 
@@ -101,7 +101,7 @@ impl<V: Pod + Default> Maps<V> {
         let counts = PerCpuHash::make(COUNTS, entries)?;
         let lineage = Hash::make(LINEAGE, entries)?;
         let retired = Hash::make(RETIRED, entries)?;
-        Ok(Self { number, counts, lineage, retired, smaller: None, places, dir: None, add })
+        Ok(Self { number, counts, lineage, retired, previous: None, places, dir: None, add })
     }
 
     fn pin(&self) -> io::Result<()> {
@@ -111,7 +111,7 @@ impl<V: Pod + Default> Maps<V> {
     }
 
     /// Lets the programs find these maps. A cgroup's place must be there to be remembered before it counts.
-    fn show(&self) -> io::Result<()> {
+    fn publish(&self) -> io::Result<()> {
         sys::exchange(self.places[1].as_fd(), self.lineage.as_fd())?;
         sys::exchange(self.places[0].as_fd(), self.counts.as_fd())
     }
@@ -131,7 +131,7 @@ impl<V: Pod + Default> Maps<V> {
     /// # Errors
     /// When they cannot be had: these go on counting until they are full.
     pub(super) fn grow(&mut self, cgroups: usize, retired: usize) -> io::Result<()> {
-        if self.smaller.is_some() {
+        if self.previous.is_some() {
             return Ok(());
         }
         let least = u32::try_from(self.room()).unwrap_or(u32::MAX);
@@ -145,14 +145,14 @@ impl<V: Pod + Default> Maps<V> {
             next.retired.put(id, &retired)?;
         }
         next.dir.clone_from(&self.dir);
-        if let Err(error) = next.pin().and_then(|()| next.show()) {
-            _ = self.show();
+        if let Err(error) = next.pin().and_then(|()| next.publish()) {
+            _ = self.publish();
             forget(self.dir.as_deref(), next.number, &KINDS);
             return Err(error);
         }
         forget(self.dir.as_deref(), self.number, &[RETIRED]);
         let before = std::mem::replace(self, next);
-        self.smaller = Some((before.number, before.counts, before.lineage));
+        self.previous = Some((before.number, before.counts, before.lineage));
         tracing::info!("the maps have room for {entries} cgroups now; {least} were nearly too few");
         Ok(())
     }
@@ -196,14 +196,14 @@ fn sum<V: Pod + Default>(add: Add<V>, values: &[V]) -> V {
     })
 }
 
-impl<V: Pod + Default> tally::Kept<V> for Maps<V> {
+impl<V: Pod + Default> CounterStore<V> for GrowableMaps<V> {
     fn lineage(&self, id: u64) -> io::Result<Lineage> {
         let known = |lineage: Option<Lineage>| lineage.filter(|lineage| lineage.ids().next().is_some());
         if let Some(lineage) = known(self.lineage.get(id)?) {
             return Ok(lineage);
         }
-        let smaller = self.smaller.as_ref().map(|(.., lineage)| lineage.get(id)).transpose()?;
-        Ok(known(smaller.flatten()).unwrap_or_default())
+        let previous = self.previous.as_ref().map(|(.., lineage)| lineage.get(id)).transpose()?;
+        Ok(known(previous.flatten()).unwrap_or_default())
     }
 
     fn retired(&self) -> io::Result<Vec<(u64, Retired<V>)>> {
@@ -218,9 +218,9 @@ impl<V: Pod + Default> tally::Kept<V> for Maps<V> {
         self.retired.remove(container)
     }
 
-    fn take(&mut self, id: u64, of_smaller: bool) -> io::Result<Option<V>> {
-        let counts = if of_smaller {
-            let Some((_, counts, _)) = &mut self.smaller else { return Ok(None) };
+    fn take(&mut self, id: u64, of_previous: bool) -> io::Result<Option<V>> {
+        let counts = if of_previous {
+            let Some((_, counts, _)) = &mut self.previous else { return Ok(None) };
             counts
         } else {
             // First: should the cgroup count again, it gets a new one.
@@ -230,13 +230,13 @@ impl<V: Pod + Default> tally::Kept<V> for Maps<V> {
         Ok(counts.take(id)?.map(|values| sum(self.add, &values)))
     }
 
-    fn smaller(&mut self) -> io::Result<Vec<(u64, V)>> {
+    fn previous(&mut self) -> io::Result<Vec<(u64, V)>> {
         let add = self.add;
-        self.smaller.as_mut().map_or_else(|| Ok(Vec::new()), |(_, counts, _)| sums(counts, add))
+        self.previous.as_mut().map_or_else(|| Ok(Vec::new()), |(_, counts, _)| sums(counts, add))
     }
 
-    fn forget_smaller(&mut self) {
-        if let Some((number, ..)) = self.smaller.take() {
+    fn forget_previous(&mut self) {
+        if let Some((number, ..)) = self.previous.take() {
             forget(self.dir.as_deref(), number, &KINDS);
         }
     }

@@ -10,20 +10,20 @@ use aya::maps::Map;
 use bytemuck::Pod;
 use monitor_common::Pass;
 
-use super::super::load::Host;
-use super::super::sys::{Iterator, Over, Table};
-use super::objects::Object;
-use super::{bind, load};
-use crate::containers::{Roots, tree};
+use super::load::{bind, load};
+use super::objects::IteratorObject;
+use crate::containers::{Roots, walk};
 use crate::refusal::Refusal;
 use crate::snapshot::Scope;
+use crate::sources::bpf::load::Host;
+use crate::sources::bpf::sys::{Iterator, Over, Table};
 
 /// The fewest entries of a table for a whole tree: no larger one can be had once privileges are dropped.
 const FEWEST: usize = 4096;
 
 /// The program, what it goes through, and its table.
 pub(super) struct Cgroups<V> {
-    object: &'static Object,
+    object: &'static IteratorObject,
     /// The directories at the tops of the trees.
     tops: Vec<PathBuf>,
     scope: Scope,
@@ -51,14 +51,14 @@ impl<V: Pod> Cgroups<V> {
     /// Loads the program and binds it to parts of trees, the first of which must be had: to the top alone when only the own
     /// container is watched, whose numbers are those of all below it.
     pub(super) fn open(
-        object: &'static Object,
+        object: &'static IteratorObject,
         tops: Vec<PathBuf>,
         scope: Scope,
         roots: &Roots,
         host: &Host,
     ) -> Result<Self, Refusal> {
         let entries = match (scope, tops.first()) {
-            (Scope::Host, Some(top)) => room(tree::walk(top).map_or(0, |found| found.len())),
+            (Scope::Host, Some(top)) => room(walk::tree(top).map_or(0, |found| found.len())),
             _ => 1,
         };
         let bound = Bound::new(object, &tops, scope, entries, host)?;
@@ -115,7 +115,13 @@ fn room(cgroups: usize) -> usize {
 }
 
 impl<V: Pod> Bound<V> {
-    fn new(object: &Object, tops: &[PathBuf], scope: Scope, entries: usize, host: &Host) -> Result<Self, Refusal> {
+    fn new(
+        object: &IteratorObject,
+        tops: &[PathBuf],
+        scope: Scope,
+        entries: usize,
+        host: &Host,
+    ) -> Result<Self, Refusal> {
         let ebpf = load(object, u32::try_from(entries).unwrap_or(u32::MAX), 0, host)?;
         let mut iterators = Vec::new();
         for (at, top) in tops.iter().enumerate() {
@@ -130,7 +136,7 @@ impl<V: Pod> Bound<V> {
     }
 }
 
-fn bound(ebpf: &Ebpf, object: &Object, top: &Path, scope: Scope, host: &Host) -> Result<Iterator, Refusal> {
+fn bound(ebpf: &Ebpf, object: &IteratorObject, top: &Path, scope: Scope, host: &Host) -> Result<Iterator, Refusal> {
     let directory =
         File::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), cure: None })?;
     let over = match scope {

@@ -5,7 +5,7 @@
 
 /// What a path says of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marks {
+pub struct PathHint {
     /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`; `systemd` for a unit, `cgroup` for any other.
     pub runtime: &'static str,
     /// The runtime's id, where it has one.
@@ -14,7 +14,7 @@ pub struct Marks {
     pub name: Option<String>,
 }
 
-impl Marks {
+impl PathHint {
     fn with_id(runtime: &'static str, id: &str) -> Option<Self> {
         is_id(id).then(|| Self { runtime, id: Some(id.to_owned()), name: None })
     }
@@ -30,7 +30,7 @@ impl Marks {
 }
 
 /// Whether the last component of a path is a container's own cgroup, and whose. What lies below it belongs to it.
-pub fn container(path: &str) -> Option<Marks> {
+pub fn container(path: &str) -> Option<PathHint> {
     let mut components = path.rsplit('/').filter(|component| !component.is_empty());
     let name = components.next()?;
     let parent = components.next().unwrap_or_default();
@@ -38,18 +38,18 @@ pub fn container(path: &str) -> Option<Marks> {
 }
 
 /// Whether a path is that of a service or a scope of systemd's, and of which.
-pub fn unit(path: &str) -> Option<Marks> {
+pub fn unit(path: &str) -> Option<PathHint> {
     let name = path.rsplit('/').next()?;
     let is_unit = [".service", ".scope"].iter().any(|suffix| name.ends_with(suffix));
-    is_unit.then(|| Marks::with_name("systemd", name)).flatten()
+    is_unit.then(|| PathHint::with_name("systemd", name)).flatten()
 }
 
 /// The innermost container that a path lies in: for who only knows the own path.
-pub fn innermost(path: &str) -> Option<Marks> {
+pub fn innermost(path: &str) -> Option<PathHint> {
     let mut path = path.trim_end_matches('/');
     loop {
-        if let Some(marks) = container(path) {
-            return Some(marks);
+        if let Some(hint) = container(path) {
+            return Some(hint);
         }
         path = &path[..path.rfind('/')?];
     }
@@ -57,17 +57,17 @@ pub fn innermost(path: &str) -> Option<Marks> {
 
 /// The container whose files (`hostname`, `resolv.conf`) the runtime has mounted into this mount namespace: for who is
 /// in a cgroup namespace, where the own path is `/`.
-pub fn by_mounts(table: &str) -> Option<Marks> {
+pub fn by_mounts(table: &str) -> Option<PathHint> {
     let words: Vec<&str> = table.split(['/', ' ', '\n']).collect();
     words.windows(2).find_map(|pair| match pair[0] {
-        "containers" => Marks::with_id("docker", pair[1]),
-        "overlay-containers" => Marks::with_id("podman", pair[1]),
+        "containers" => PathHint::with_id("docker", pair[1]),
+        "overlay-containers" => PathHint::with_id("podman", pair[1]),
         _ => None,
     })
 }
 
 /// A unit of systemd's: `docker-ID.scope`, `libpod-ID.scope`, …
-fn scope(name: &str) -> Option<Marks> {
+fn scope(name: &str) -> Option<PathHint> {
     let of = |prefix: &str, suffix: &str| name.strip_prefix(prefix)?.strip_suffix(suffix);
     [
         ("docker-", "docker"),
@@ -77,28 +77,28 @@ fn scope(name: &str) -> Option<Marks> {
         ("libpod-", "podman"),
     ]
     .iter()
-    .find_map(|(prefix, runtime)| Marks::with_id(runtime, of(prefix, ".scope")?))
-    .or_else(|| Marks::with_name("systemd-nspawn", of("systemd-nspawn@", ".service")?))
-    .or_else(|| Marks::with_name("systemd-nspawn", of("machine-", ".scope")?))
+    .find_map(|(prefix, runtime)| PathHint::with_id(runtime, of(prefix, ".scope")?))
+    .or_else(|| PathHint::with_name("systemd-nspawn", of("systemd-nspawn@", ".service")?))
+    .or_else(|| PathHint::with_name("systemd-nspawn", of("machine-", ".scope")?))
 }
 
 /// A plain directory.
-fn plain(name: &str, parent: &str, path: &str) -> Option<Marks> {
+fn plain(name: &str, parent: &str, path: &str) -> Option<PathHint> {
     if let Some(id) = name.strip_prefix("libpod-") {
-        return Marks::with_id("podman", id);
+        return PathHint::with_id("podman", id);
     }
     if let Some(id) = name.strip_prefix("crio-") {
-        return Marks::with_id("cri-o", id);
+        return PathHint::with_id("cri-o", id);
     }
     if let Some(name) = name.strip_prefix("lxc.payload.") {
-        return Marks::with_name("lxc", name);
+        return PathHint::with_name("lxc", name);
     }
     match parent {
-        "lxc" if !name.starts_with("lxc.") => Marks::with_name("lxc", name),
-        "docker" => Marks::with_id("docker", name),
+        "lxc" if !name.starts_with("lxc.") => PathHint::with_name("lxc", name),
+        "docker" => PathHint::with_id("docker", name),
         // containerd's namespaces: nerdctl's is the first, Docker's own `moby` and Kubernetes' are told by their paths.
-        "default" | "moby" => Marks::with_id("containerd", name),
-        _ if path.contains("/kubepods") => Marks::with_id("containerd", name),
+        "default" | "moby" => PathHint::with_id("containerd", name),
+        _ if path.contains("/kubepods") => PathHint::with_id("containerd", name),
         _ => None,
     }
 }
@@ -136,8 +136,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn told(path: &str) -> Option<(&'static str, Option<String>)> {
-        container(&path.replace("ID", ID))
-            .map(|marks| (marks.runtime, marks.id.map(|_| "ID".to_owned()).or(marks.name)))
+        container(&path.replace("ID", ID)).map(|hint| (hint.runtime, hint.id.map(|_| "ID".to_owned()).or(hint.name)))
     }
 
     #[test]
@@ -198,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_innermost_container_of_a_deeper_path_is_found() {
-        let of = |path: &str| innermost(&path.replace("ID", ID)).map(|marks| marks.runtime);
+        let of = |path: &str| innermost(&path.replace("ID", ID)).map(|hint| hint.runtime);
         assert_eq!(of("/machine.slice/libpod-ID.scope/container"), Some("podman"));
         assert_eq!(of("/lxc.payload.box/docker/ID/init"), Some("docker"));
         assert_eq!(of("/system.slice/ssh.service"), None);

@@ -27,7 +27,7 @@ pub struct Directory {
 ///
 /// # Errors
 /// When the root cannot be read.
-pub fn walk(root: &Path) -> io::Result<Vec<Directory>> {
+pub fn tree(root: &Path) -> io::Result<Vec<Directory>> {
     let stat = rustix::fs::stat(root)?;
     let mut found = vec![Directory { id: CgroupId(stat.st_ino), path: PathBuf::new(), parent: CgroupId(stat.st_ino) }];
     let mut left = vec![0];
@@ -49,7 +49,7 @@ pub fn walk(root: &Path) -> io::Result<Vec<Directory>> {
 }
 
 /// The directories in one, by their ids. One that vanishes has none.
-pub fn names(dir: &Path) -> HashMap<CgroupId, OsString> {
+pub fn child_names(dir: &Path) -> HashMap<CgroupId, OsString> {
     let mut names = HashMap::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let entries = rustix::fs::open(dir, flags, Mode::empty()).and_then(|handle| Dir::read_from(&handle));
@@ -94,7 +94,7 @@ mod tests {
         }
         fs::write(dir.path().join("a/file"), "").unwrap();
         fs::create_dir(dir.path().join(OsStr::from_bytes(b"bad\xff"))).unwrap();
-        let found = walk(dir.path()).unwrap();
+        let found = tree(dir.path()).unwrap();
         let mut paths: Vec<_> = found.iter().map(|directory| directory.path.as_os_str().as_bytes().to_vec()).collect();
         paths.sort();
         assert_eq!(paths, [&b""[..], b"a", b"a/b", b"a/b/c", b"a/d", b"bad\xff", b"e"]);
@@ -110,12 +110,12 @@ mod tests {
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         let id = CgroupId(fs::metadata(dir.path().join("a")).unwrap().ino());
-        assert_eq!(names(dir.path()), HashMap::from([(id, "a".into())]));
-        assert!(names(Path::new("/nonexistent")).is_empty());
+        assert_eq!(child_names(dir.path()), HashMap::from([(id, "a".into())]));
+        assert!(child_names(Path::new("/nonexistent")).is_empty());
     }
 
     #[test]
     fn a_tree_that_is_not_there_is_an_error() {
-        assert!(walk(Path::new("/nonexistent")).is_err());
+        assert!(tree(Path::new("/nonexistent")).is_err());
     }
 }

@@ -7,23 +7,23 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tokio::sync::Notify;
 
-use super::follow::{self, Changes};
-use super::inotify::Inotify;
-use super::lock;
-use super::names::{Namer, Places, Question};
-use super::registry::Registry;
-use super::rules::Rules;
-use super::trees::Trees;
+use super::source::{Source, SourceError};
+use crate::containers::change::ChangeFeed;
+use crate::containers::follow;
+use crate::containers::hierarchies::Hierarchies;
+use crate::containers::info::NameRequest;
+use crate::containers::inotify::Inotify;
+use crate::containers::names::{NameResolver, RuntimePaths};
+use crate::containers::registry::{Registry, lock};
+use crate::containers::rules::Rules;
 use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp};
-use crate::sources::bpf::Lives;
-use crate::sources::{Source, SourceError};
 
 /// The first source of scope `host`: it makes the entries that the others fill. What there is it learns from who follows
 /// the tree; where nobody can, it walks at each whole reading.
 #[derive(Debug)]
 pub struct HostContainers {
     registry: Arc<Mutex<Registry>>,
-    ask: mpsc::Sender<Question>,
+    ask: mpsc::Sender<NameRequest>,
     /// Held by a tree that is followed.
     followed: Option<PipeWriter>,
 }
@@ -33,17 +33,22 @@ impl HostContainers {
     ///
     /// # Errors
     /// When the thread that looks names up cannot start.
-    pub fn new(trees: Trees, rules: Rules, places: &Places, clock: fn() -> Stamp) -> std::io::Result<Self> {
-        let hostname = fs::read_to_string(places.proc.join("sys/kernel/hostname")).unwrap_or_default();
-        let registry = Registry::new(trees, rules, hostname.trim());
+    pub fn new(
+        hierarchies: Hierarchies,
+        rules: Rules,
+        paths: &RuntimePaths,
+        clock: fn() -> Stamp,
+    ) -> std::io::Result<Self> {
+        let hostname = fs::read_to_string(paths.proc.join("sys/kernel/hostname")).unwrap_or_default();
+        let registry = Registry::new(hierarchies, rules, hostname.trim());
         let registry = Arc::new(Mutex::new(registry));
-        let ask = Namer::start(places, Arc::clone(&registry), clock)?;
+        let ask = NameResolver::start(paths, Arc::clone(&registry), clock)?;
         Ok(Self { registry, ask, followed: None })
     }
 
     /// The directory of the v2 tree below which everything is.
     pub fn root(&self) -> Option<PathBuf> {
-        lock(&self.registry).trees().v2.clone()
+        lock(&self.registry).hierarchies().v2.clone()
     }
 
     /// Whether a container is known by now.
@@ -56,15 +61,15 @@ impl HostContainers {
     ///
     /// # Errors
     /// When neither can be had; the tree is then walked at each whole reading.
-    pub fn follow(&mut self, lives: Option<Lives>, ended: Arc<Notify>) -> std::io::Result<()> {
-        let tree = lock(&self.registry).trees().walked().map(PathBuf::from);
+    pub fn follow(&mut self, feed: Option<Box<dyn ChangeFeed>>, ended: Arc<Notify>) -> std::io::Result<()> {
+        let tree = lock(&self.registry).hierarchies().walked().map(PathBuf::from);
         let tree = tree.ok_or_else(|| std::io::Error::other("no cgroup tree is mounted"))?;
-        let changes = match lives {
-            Some(lives) => Changes::Kernel(Box::new(lives)),
-            None => Changes::Inotify(Inotify::new(&tree)?),
+        let feed = match feed {
+            Some(feed) => feed,
+            None => Box::new(Inotify::new(&tree)?),
         };
         self.walk()?;
-        self.followed = Some(follow::start(changes, Arc::clone(&self.registry), self.ask.clone(), ended)?);
+        self.followed = Some(follow::start(feed, Arc::clone(&self.registry), self.ask.clone(), ended)?);
         Ok(())
     }
 

@@ -11,16 +11,17 @@ use std::sync::Arc;
 
 use monitor_common::{Controllers as Found, UNKNOWN};
 
-use super::super::load::Host;
 use super::cgroups::Cgroups;
 use super::objects::CONTROLLERS;
-use super::{Part, Times};
+use super::times::Times;
 use crate::containers::Roots;
 use crate::metrics::ChangeToken;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::readings::Controllers as Known;
 use crate::refusal::Refusal;
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Snapshot, Status};
+use crate::sources::bpf::load::Host;
+use crate::sources::bpf::part::Part;
 
 /// The v1 controllers of which the program knows something. Each has a tree of its own, or shares one.
 const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
@@ -43,7 +44,7 @@ struct Tree {
 
 /// Which kind of tree a cgroup was found in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TreeKind {
     V2,
     V1,
 }
@@ -69,7 +70,7 @@ impl Controllers {
             self.learn(into);
         }
         let (page, rows) = (self.page, &self.rows);
-        let mut fill = |id: CgroupId, found: &Found, kind: Kind| {
+        let mut fill = |id: CgroupId, found: &Found, kind: TreeKind| {
             let cgroup = into.cgroups.get_mut(&id);
             if let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) {
                 fill(cgroup, rows, &known(found, kind, page));
@@ -77,12 +78,12 @@ impl Controllers {
             }
         };
         for found in self.cgroups.pass(0)? {
-            fill(CgroupId(found.cgroup), found, Kind::V2);
+            fill(CgroupId(found.cgroup), found, TreeKind::V2);
         }
         for (at, tree) in self.v1.iter().enumerate() {
             for found in self.cgroups.pass(at + 1)? {
                 if let Some(id) = tree.ids.get(&found.cgroup) {
-                    fill(*id, found, Kind::V1);
+                    fill(*id, found, TreeKind::V1);
                 }
             }
         }
@@ -155,10 +156,10 @@ fn some(number: u64) -> Option<u64> {
 }
 
 /// What was found, as the files would tell it.
-fn known(found: &Found, kind: Kind, page: u64) -> Known {
+fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
     let bytes = |pages| some(pages).map(|pages| pages.saturating_mul(page));
     // The v2 tree alone has files for these, and one number for memory and swap together is no substitute.
-    let of_v2 = |number| (kind == Kind::V2).then_some(number);
+    let of_v2 = |number| (kind == TreeKind::V2).then_some(number);
     Known {
         periods: some(found.periods),
         throttled: some(found.throttled),
@@ -201,11 +202,11 @@ mod tests {
 
     #[test]
     fn what_a_tree_does_not_have_is_left_to_the_files() {
-        assert_eq!(known(&NOTHING, Kind::V1, 4096), Known::default());
+        assert_eq!(known(&NOTHING, TreeKind::V1, 4096), Known::default());
         let only = Known { frozen: Some(0), populated: Some(0), ..Known::default() };
-        assert_eq!(known(&NOTHING, Kind::V2, 4096), only);
+        assert_eq!(known(&NOTHING, TreeKind::V2, 4096), only);
         let found = Found { pages: 3, swapped_pages: 5, at_ease: 1, tasks: 7, frozen_v1: 1, ..NOTHING };
-        let (v1, v2) = (known(&found, Kind::V1, 4096), known(&found, Kind::V2, 4096));
+        let (v1, v2) = (known(&found, TreeKind::V1, 4096), known(&found, TreeKind::V2, 4096));
         assert_eq!((v1.memory, v1.swap, v1.pressure, v1.frozen), (Some(12_288), None, None, None));
         assert_eq!((v2.memory, v2.swap, v2.pressure, v2.tasks), (Some(12_288), Some(20_480), Some(0), Some(7)));
     }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::files::{Files, Version};
+use super::environment::from_first_process;
+use super::files::Files;
 use super::socket::Socket;
-use super::{Known, Question, from_first_process};
-use crate::containers::lock;
-use crate::containers::registry::Registry;
+use crate::containers::info::{ContainerInfo, FileVersion, NameRequest};
+use crate::containers::registry::{Registry, lock};
 use crate::snapshot::{CgroupId, Stamp};
 
 /// When a name is looked for again that neither the runtime nor the first process has given yet: at first that process is
@@ -32,7 +32,7 @@ const FOLLOW: Duration = Duration::from_secs(5);
 
 /// Where names are looked for.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct RuntimePaths {
     /// The machine's root.
     pub host: PathBuf,
     /// procfs.
@@ -43,57 +43,57 @@ pub struct Places {
 
 /// The thread's state.
 #[derive(Debug)]
-pub struct Namer {
+pub struct NameResolver {
     files: Files,
     proc: PathBuf,
     sockets: Vec<Socket>,
     registry: Arc<Mutex<Registry>>,
     clock: fn() -> Stamp,
     /// What is to be looked for again: when, and how often it was.
-    waiting: BTreeMap<CgroupId, (Duration, usize, Question)>,
-    followed: BTreeMap<CgroupId, (Question, Origin)>,
+    waiting: BTreeMap<CgroupId, (Duration, usize, NameRequest)>,
+    followed: BTreeMap<CgroupId, (NameRequest, Origin)>,
     follow_due: Duration,
 }
 
 /// What a name changes with.
 #[derive(Debug)]
 enum Origin {
-    File(PathBuf, Version),
+    File(PathBuf, FileVersion),
     Socket,
 }
 
-impl Namer {
+impl NameResolver {
     /// Starts the thread, which answers to `registry` and ends when nobody can ask any more.
     ///
     /// # Errors
     /// When there can be no thread, or no runtime in it.
     pub fn start(
-        places: &Places,
+        paths: &RuntimePaths,
         registry: Arc<Mutex<Registry>>,
         clock: fn() -> Stamp,
-    ) -> std::io::Result<Sender<Question>> {
-        let (ask, questions) = mpsc::channel();
+    ) -> std::io::Result<Sender<NameRequest>> {
+        let (ask, requests) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let namer = Self {
-            files: Files::new(&places.host),
-            proc: places.proc.clone(),
-            sockets: places.sockets.iter().cloned().map(Socket::new).collect(),
+        let resolver = Self {
+            files: Files::new(&paths.host),
+            proc: paths.proc.clone(),
+            sockets: paths.sockets.iter().cloned().map(Socket::new).collect(),
             registry,
             clock,
             waiting: BTreeMap::new(),
             followed: BTreeMap::new(),
             follow_due: clock().mono + FOLLOW,
         };
-        thread::Builder::new().name("names".into()).spawn(move || namer.run(&questions, &runtime))?;
+        thread::Builder::new().name("names".into()).spawn(move || resolver.run(&requests, &runtime))?;
         Ok(ask)
     }
 
-    fn run(mut self, questions: &Receiver<Question>, runtime: &tokio::runtime::Runtime) {
+    fn run(mut self, requests: &Receiver<NameRequest>, runtime: &tokio::runtime::Runtime) {
         loop {
             let now = (self.clock)().mono;
             let due = self.waiting.values().map(|(due, ..)| *due).min().unwrap_or(self.follow_due).min(self.follow_due);
-            match questions.recv_timeout(due.saturating_sub(now)) {
-                Ok(question) => runtime.block_on(self.answer(question, 0)),
+            match requests.recv_timeout(due.saturating_sub(now)) {
+                Ok(request) => runtime.block_on(self.answer(request, 0)),
                 Err(RecvTimeoutError::Timeout) => runtime.block_on(self.catch_up()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -106,8 +106,8 @@ impl Namer {
         let due: Vec<CgroupId> =
             self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono).map(|(id, _)| *id).collect();
         for id in due {
-            if let Some((_, looks, question)) = self.waiting.remove(&id) {
-                self.answer(question, looks).await;
+            if let Some((_, looks, request)) = self.waiting.remove(&id) {
+                self.answer(request, looks).await;
             }
         }
         if now.mono >= self.follow_due {
@@ -117,16 +117,16 @@ impl Namer {
     }
 
     /// Looks for a name for the `looks`th time.
-    async fn answer(&mut self, question: Question, looks: usize) {
-        let id = question.id;
+    async fn answer(&mut self, request: NameRequest, looks: usize) {
+        let id = request.id;
         if !lock(&self.registry).is_known(id) {
             return;
         }
-        let (mut known, origin) = self.look_up(&question).await;
+        let (mut known, origin) = self.look_up(&request).await;
         if !known.is_final {
-            match self.due(looks, &question, &known) {
+            match self.due(looks, &request, &known) {
                 Some(due) => {
-                    self.waiting.insert(id, (due, looks + 1, question.clone()));
+                    self.waiting.insert(id, (due, looks + 1, request.clone()));
                 }
                 None => known.is_final = true,
             }
@@ -135,38 +135,38 @@ impl Namer {
         }
         lock(&self.registry).named(id, &known);
         if let Some(origin) = origin {
-            self.followed.insert(id, (question, origin));
+            self.followed.insert(id, (request, origin));
         }
     }
 
     /// When a name is looked for again after the `looks`th time: also when a runtime has rested that may know it.
-    fn due(&self, looks: usize, question: &Question, known: &Known) -> Option<Duration> {
+    fn due(&self, looks: usize, request: &NameRequest, known: &ContainerInfo) -> Option<Duration> {
         let now = (self.clock)().mono;
         let rested = || {
-            let may_know = has_interface(question) && known.name.is_none();
+            let may_know = has_interface(request) && known.name.is_none();
             self.sockets.iter().filter_map(|socket| socket.rests_until(now)).min().filter(|_| may_know)
         };
         AGAIN.get(looks).map(|pause| now + *pause).or_else(rested)
     }
 
-    async fn look_up(&mut self, question: &Question) -> (Known, Option<Origin>) {
-        let Question { marks, dirs, .. } = question;
-        let mut known = self.files.look_up(marks);
-        let unnamed = |known: &Option<Known>| known.as_ref().is_none_or(|known| known.name.is_none());
-        let has_interface = has_interface(question);
+    async fn look_up(&mut self, request: &NameRequest) -> (ContainerInfo, Option<Origin>) {
+        let NameRequest { hint, dirs, .. } = request;
+        let mut known = self.files.look_up(hint);
+        let unnamed = |known: &Option<ContainerInfo>| known.as_ref().is_none_or(|known| known.name.is_none());
+        let has_interface = has_interface(request);
         if has_interface && unnamed(&known) && self.learn_roots().await {
-            known = self.files.look_up(marks);
+            known = self.files.look_up(hint);
         }
         let source = known.as_ref().and_then(|known| known.source.clone());
         let mut origin = source.map(|(path, version)| Origin::File(path, version));
-        if let (Some(id), true) = (&marks.id, has_interface && unnamed(&known))
+        if let (Some(id), true) = (&hint.id, has_interface && unnamed(&known))
             && let Some(told) = self.ask_runtimes(id).await
         {
             (known, origin) = (Some(told), Some(Origin::Socket));
         }
         let mut known = known.unwrap_or_default();
         // Podman's labels stand in a database, which its interface alone reads.
-        if let (Some(id), "podman", true) = (&marks.id, marks.runtime, known.labels.is_empty()) {
+        if let (Some(id), "podman", true) = (&hint.id, hint.runtime, known.labels.is_empty()) {
             known.labels = self.ask_runtimes(id).await.unwrap_or_default().labels;
         }
         if !known.is_final
@@ -188,7 +188,7 @@ impl Namer {
         learnt
     }
 
-    async fn ask_runtimes(&mut self, id: &str) -> Option<Known> {
+    async fn ask_runtimes(&mut self, id: &str) -> Option<ContainerInfo> {
         for socket in &mut self.sockets {
             if let Some(known) = socket.look_up(id, (self.clock)()).await {
                 return Some(known);
@@ -210,19 +210,19 @@ impl Namer {
                 renamed.extend(socket.renamed(now).await);
             }
         }
-        let changed = |(question, origin): &(Question, Origin)| match origin {
-            Origin::File(path, version) => Version::of(path).is_some_and(|now| now != *version),
-            Origin::Socket => question.marks.id.as_ref().is_some_and(|id| renamed.contains(id)),
+        let changed = |(request, origin): &(NameRequest, Origin)| match origin {
+            Origin::File(path, version) => FileVersion::of(path).is_some_and(|now| now != *version),
+            Origin::Socket => request.hint.id.as_ref().is_some_and(|id| renamed.contains(id)),
         };
-        let changed: Vec<Question> =
-            self.followed.values().filter(|followed| changed(followed)).map(|(question, _)| question.clone()).collect();
-        for question in changed {
-            self.answer(question, AGAIN.len()).await;
+        let changed: Vec<NameRequest> =
+            self.followed.values().filter(|followed| changed(followed)).map(|(request, _)| request.clone()).collect();
+        for request in changed {
+            self.answer(request, AGAIN.len()).await;
         }
     }
 }
 
 /// Whether the runtime can be asked through a socket.
-fn has_interface(question: &Question) -> bool {
-    matches!(question.marks.runtime, "docker" | "podman")
+fn has_interface(request: &NameRequest) -> bool {
+    matches!(request.hint.runtime, "docker" | "podman")
 }

@@ -1,0 +1,84 @@
+//! Where the hierarchies are, and where in them a cgroup's files are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::mounts::{self, Mount};
+use super::roots::Roots;
+use crate::metrics::{Metric, Origin};
+use crate::snapshot::Identity;
+
+/// Where the hierarchies are mounted.
+#[derive(Clone, Debug, Default)]
+pub struct Hierarchies {
+    /// The v2 tree.
+    pub v2: Option<PathBuf>,
+    /// Those of the v1 controllers.
+    pub v1: BTreeMap<String, PathBuf>,
+}
+
+impl Hierarchies {
+    /// Looks for them.
+    pub fn find(roots: &Roots) -> Self {
+        let mounts: Vec<_> = cgroup_mounts(roots).into_iter().filter(|mount| mount.root == Path::new("/")).collect();
+        let v1 = controllers().filter_map(|controller| {
+            let mount = mounts.iter().find(|mount| mount.has_controller(controller))?;
+            Some((controller.to_owned(), mount.point.clone()))
+        });
+        Self { v2: mounts.iter().find(|mount| mount.is_v2()).map(|mount| mount.point.clone()), v1: v1.collect() }
+    }
+
+    /// The tree whose directories are the containers: v2, else the v1 hierarchy of memory, else any.
+    pub fn walked(&self) -> Option<&Path> {
+        self.v2.as_deref().or_else(|| self.v1.get("memory").or_else(|| self.v1.values().next()).map(PathBuf::as_path))
+    }
+
+    /// The files of one cgroup, in all trees in which it is.
+    pub fn identity(&self, path: &Path) -> Identity {
+        let v1 = self.v1.iter().map(|(controller, tree)| (controller.clone(), tree.join(path)));
+        Identity {
+            path: format!("/{}", path.display()),
+            v2: self.v2.as_ref().map(|tree| tree.join(path)),
+            v2_level: path.components().count(),
+            v1: v1.filter(|(_, dir)| dir.is_dir()).collect(),
+            is_root: path.as_os_str().is_empty(),
+            ..Identity::default()
+        }
+    }
+}
+
+/// The mounts that show cgroup trees.
+pub(super) fn cgroup_mounts(roots: &Roots) -> Vec<Mount> {
+    match &roots.cgroup {
+        Some(root) => beneath(root),
+        None => mounts::parse(&fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default()),
+    }
+}
+
+/// The trees below a directory that is given instead of the mount table: the v2 tree itself, or the customary layout.
+fn beneath(root: &Path) -> Vec<Mount> {
+    let mount = |point: PathBuf, kind: &str, controller: Option<&str>| Mount {
+        root: "/".into(),
+        point,
+        kind: kind.to_owned(),
+        options: controller.map(str::to_owned).into_iter().collect(),
+    };
+    let v2 = [root.to_path_buf(), root.join("unified")]
+        .into_iter()
+        .filter(|dir| dir.join("cgroup.procs").exists())
+        .map(|dir| mount(dir, "cgroup2", None));
+    let v1 = controllers()
+        .filter(|controller| root.join(controller).is_dir())
+        .map(|controller| mount(root.join(controller), "cgroup", Some(controller)));
+    v2.chain(v1).collect()
+}
+
+/// The v1 controllers that the table reads.
+pub(super) fn controllers() -> impl Iterator<Item = &'static str> {
+    let all = Metric::origins().filter_map(|(_, _, origin)| match origin {
+        Origin::V1(controller, _) => Some(*controller),
+        _ => None,
+    });
+    all.collect::<BTreeSet<_>>().into_iter()
+}

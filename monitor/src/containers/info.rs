@@ -1,0 +1,81 @@
+//! What is asked about a container, and what is known of it besides its path.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::runtime_path::PathHint;
+use crate::snapshot::CgroupId;
+
+/// The variable by which a container names itself, and by which the agents that ran inside were told the name.
+pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
+
+/// A container whose name is to be looked for.
+#[derive(Clone, Debug)]
+pub struct NameRequest {
+    /// Its cgroup.
+    pub id: CgroupId,
+    /// What its path says of it.
+    pub hint: PathHint,
+    /// Its directories in all trees.
+    pub dirs: Vec<PathBuf>,
+}
+
+/// What is known of a container besides its path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerInfo {
+    /// Its name.
+    pub name: Option<String>,
+    /// Whether no better name will come, but by a change of `source`.
+    pub is_final: bool,
+    /// Its image.
+    pub image: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The file that gave the name, and its version: it changes with the name.
+    pub source: Option<(PathBuf, FileVersion)>,
+}
+
+impl ContainerInfo {
+    /// What the labels of Kubernetes say is the name, whoever runs the container.
+    pub(super) fn with_kubernetes_name(mut self) -> Self {
+        let label = |names: [&str; 2]| names.iter().find_map(|name| self.labels.get(*name)).filter(|v| !v.is_empty());
+        let pod = label(["io.kubernetes.pod.name", "io.kubernetes.cri.sandbox-name"]);
+        let namespace = label(["io.kubernetes.pod.namespace", "io.kubernetes.cri.sandbox-namespace"]);
+        let container = label(["io.kubernetes.container.name", "io.kubernetes.cri.container-name"]);
+        if let (Some(pod), Some(namespace)) = (pod, namespace) {
+            // The container that holds a pod's namespaces has no name of its own.
+            let own = container.map(|container| format!("/{container}")).unwrap_or_default();
+            self.name = Some(format!("{namespace}/{pod}{own}"));
+        }
+        self
+    }
+
+    /// What the container says itself comes first.
+    pub(super) fn with_environment<'a>(mut self, environment: impl IntoIterator<Item = &'a str>) -> Self {
+        let name =
+            environment.into_iter().find_map(|pair| pair.strip_prefix(NAME_VARIABLE)).filter(|name| !name.is_empty());
+        if let Some(name) = name {
+            self.name = Some(name.to_owned());
+        }
+        self.is_final = true;
+        self
+    }
+}
+
+/// Which version of a file it is: any change makes another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    /// The one that is there now, if any.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self { inode: found.ino(), size: found.size(), changed: (found.ctime(), found.ctime_nsec()) })
+    }
+}

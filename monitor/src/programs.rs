@@ -1,0 +1,153 @@
+//! eBPF programs: which exist, what each needs of the kernel, and what became of it. Plain data.
+
+use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR};
+use crate::refusal::{BPF, Capability, Decision, NET_ADMIN, PERFMON, Refusal};
+
+/// Begins each cause that is a program's.
+pub const PREFIX: &str = "eBPF ";
+
+/// A program and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramState {
+    /// Its name: that of its hook.
+    pub name: &'static str,
+    /// Attached, or why not.
+    pub state: State,
+}
+
+/// What became of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It counts.
+    Attached,
+    /// Nobody wanted it, for this reason.
+    Off(String),
+    /// The host refused it.
+    Refused(Refusal),
+}
+
+impl State {
+    /// Whether it counts.
+    pub fn is_attached(&self) -> bool {
+        *self == Self::Attached
+    }
+
+    /// What follows from a decision alone; `None` when it is to try.
+    pub(crate) fn of(decision: &Decision) -> Option<Self> {
+        match decision {
+            Decision::Take => None,
+            Decision::Off(why) => Some(Self::Off(why.clone())),
+            Decision::Refused(refusal) => Some(Self::Refused(refusal.clone())),
+        }
+    }
+
+    pub(crate) fn why(&self) -> Option<String> {
+        match self {
+            Self::Attached => None,
+            Self::Off(why) => Some(why.clone()),
+            Self::Refused(refusal) => Some(refusal.cause.clone()),
+        }
+    }
+}
+
+/// A program: its name, which is that of its hook, and how it is attached.
+pub(crate) type Program = (&'static str, Hook);
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// To the packets that come into a cgroup.
+    Ingress,
+    /// To the packets that leave a cgroup.
+    Egress,
+    /// To the tracepoint of the program's name, by number of argument alone.
+    RawTracepoint,
+    /// To the tracepoint of the program's name, with the types of the kernel.
+    BtfTracepoint,
+    /// The same, for as long as this agent lives.
+    Messages,
+    /// To where the first of these functions begins that the kernel has.
+    Entry(&'static [&'static str]),
+    /// To where the first of them ends.
+    Exit(&'static [&'static str]),
+}
+
+impl Hook {
+    /// The capabilities that loading and attaching take.
+    pub(crate) fn takes(self) -> &'static [Capability] {
+        match self {
+            Self::Ingress | Self::Egress => &[BPF, NET_ADMIN],
+            Self::RawTracepoint | Self::BtfTracepoint | Self::Messages | Self::Entry(_) | Self::Exit(_) => {
+                &[BPF, PERFMON]
+            }
+        }
+    }
+
+    /// Whether it is at a function through which each descriptor goes that is opened or closed.
+    pub(crate) fn is_of_descriptors(self) -> bool {
+        matches!(self, Self::Entry(_) | Self::Exit(_))
+    }
+
+    /// Whether it takes the kernel's types.
+    pub(crate) fn takes_types(self) -> bool {
+        matches!(self, Self::BtfTracepoint | Self::Messages | Self::Entry(_) | Self::Exit(_))
+    }
+}
+
+/// The programs that count packets.
+pub(crate) const NETWORK: &[Program] = &[("ingress", Hook::Ingress), ("egress", Hook::Egress)];
+
+/// The programs that count process events and descriptors.
+pub(crate) const PROCESS: &[Program] = &[
+    ("task_newtask", Hook::RawTracepoint),
+    ("sched_process_exec", Hook::RawTracepoint),
+    ("sched_process_exit", Hook::BtfTracepoint),
+    ("fd_install", Hook::Entry(&["fd_install"])),
+    ("do_dup2", Hook::Exit(&["do_dup2"])),
+    ("dup_fd", Hook::Exit(&["dup_fd"])),
+    // Since Linux 6.6 not every way of closing takes the second.
+    ("filp_close", Hook::Entry(&["filp_flush", "filp_close"])),
+];
+
+/// The programs that report cgroups that come and go.
+pub(crate) const LIFECYCLE: &[Program] =
+    &[("cgroup_rmdir", Hook::Messages), ("cgroup_mkdir", Hook::Messages), ("cgroup_notify_populated", Hook::Messages)];
+
+/// The iterator programs.
+pub(crate) const ITERATORS: [&str; 4] = [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR];
+
+/// The capabilities that loading an iterator and binding it take.
+const ITERATORS_TAKE: &[Capability] = &[BPF, PERFMON];
+
+/// What a program needs of a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// The program's name.
+    pub name: &'static str,
+    /// Whether it is for the agent of a whole machine alone.
+    pub of_a_machine: bool,
+    /// Whether it counts at each descriptor, which has to be asked for.
+    pub of_descriptors: bool,
+    /// Whether it takes the kernel's types.
+    pub types: bool,
+    pub(crate) capabilities: &'static [Capability],
+}
+
+/// All programs that there are.
+pub fn catalog() -> impl Iterator<Item = Needs> {
+    let needs = |&(name, hook): &Program| Needs {
+        name,
+        of_a_machine: hook == Hook::Messages,
+        of_descriptors: hook.is_of_descriptors(),
+        types: hook.takes_types(),
+        capabilities: hook.takes(),
+    };
+    let iterator =
+        |name| Needs { name, of_a_machine: false, of_descriptors: false, types: true, capabilities: ITERATORS_TAKE };
+    [NETWORK, PROCESS, LIFECYCLE].into_iter().flatten().map(needs).chain(ITERATORS.map(iterator))
+}
+
+/// Whether this binary has the eBPF objects inside.
+pub fn are_built() -> bool {
+    env!("EBPF_OBJECTS") == "built"
+}

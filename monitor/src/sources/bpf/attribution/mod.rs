@@ -1,0 +1,298 @@
+//! Whose the counts are: a cgroup's own belong to the container that it is in and to all around that one. Pure.
+//!
+//! Everything that must outlive the agent is in maps, behind [`CounterStore`]; what is only remembered here may be forgotten.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytemuck::Pod;
+use monitor_common::{Lineage, Retired};
+
+use crate::snapshot::{CgroupId, Coverage, Scope, Snapshot};
+
+/// A cgroup that is gone is counted in the map for so many readings more, for those whose tasks still end; then its counts
+/// move to what it was in.
+const READINGS: u32 = 2;
+
+/// No tree is deeper.
+const DEEPEST: usize = 64;
+
+/// Adds one count to another.
+pub(super) type Add<V> = fn(&mut V, &V);
+
+/// The maps beside the counts.
+pub(super) trait CounterStore<V: Pod> {
+    /// Where a cgroup of the counts lies.
+    fn lineage(&self, id: u64) -> io::Result<Lineage>;
+    /// All that has retired, by container.
+    fn retired(&self) -> io::Result<Vec<(u64, Retired<V>)>>;
+    /// Writes what has retired to a container, in one step.
+    fn retire(&mut self, container: u64, retired: &Retired<V>) -> io::Result<()>;
+    /// Removes a container's.
+    fn release(&mut self, container: u64) -> io::Result<()>;
+    /// Removes a cgroup from the counts, or from those of the previous map before, in one step, and says what it had counted;
+    /// `None` when it is not there.
+    fn take(&mut self, id: u64, of_previous: bool) -> io::Result<Option<V>>;
+    /// What the previous map holds that counted before the present one.
+    fn previous(&mut self) -> io::Result<Vec<(u64, V)>>;
+    /// The previous map holds nothing any more.
+    fn forget_previous(&mut self);
+}
+
+/// What is remembered from reading to reading.
+#[derive(Debug)]
+pub(super) struct Attribution<V: Pod> {
+    add: Add<V>,
+    /// What cgroups counted that are gone, by the containers that they were in: as it stands in the map.
+    retired: BTreeMap<u64, Retired<V>>,
+    gone: BTreeMap<u64, Gone<V>>,
+    /// Those that were asked for: of cgroups that are gone.
+    lineages: BTreeMap<u64, Lineage>,
+}
+
+/// A cgroup that has counted and is not there any more.
+#[derive(Debug)]
+struct Gone<V> {
+    /// For so many.
+    readings: u32,
+    lineage: Lineage,
+    /// The innermost container around it that is still there.
+    heir: Option<CgroupId>,
+    /// What stands in the map under its own name.
+    counted: Option<V>,
+}
+
+impl<V: Pod + Default> Attribution<V> {
+    /// Takes up what an agent before has left, also one that was killed in the middle.
+    ///
+    /// # Errors
+    /// What the maps said.
+    pub(super) fn new(add: Add<V>, store: &mut impl CounterStore<V>) -> io::Result<Self> {
+        let mut attribution = Self {
+            add,
+            retired: store.retired()?.into_iter().collect(),
+            gone: BTreeMap::new(),
+            lineages: BTreeMap::new(),
+        };
+        attribution.finish_moves(store)?;
+        Ok(attribution)
+    }
+
+    /// How many containers have something retired.
+    pub(super) fn retired(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// Whether nothing is half done. What is must be ended in the map in which it began.
+    pub(super) fn has_no_pending_move(&self) -> bool {
+        !self.retired.values().any(has_pending_move)
+    }
+
+    /// Ends what an agent that was killed, or a call that failed, has left half done. To be called before the counts are
+    /// read: till then, a cgroup that moves is counted twice.
+    ///
+    /// # Errors
+    /// What the maps said.
+    pub(super) fn finish_moves(&mut self, store: &mut impl CounterStore<V>) -> io::Result<()> {
+        let pending = self.retired.iter().filter(|(_, retired)| has_pending_move(retired));
+        let heirs: Vec<u64> = pending.map(|(id, _)| *id).collect();
+        heirs.into_iter().try_for_each(|heir| {
+            self.remove_counts(heir, store)?;
+            self.remove_inherited(heir, store)
+        })
+    }
+
+    /// Moves all that a previous map has counted to what has retired: of each cgroup to its own name, or in the own scope to
+    /// the container's. To be called before the counts are read.
+    ///
+    /// # Errors
+    /// What the maps said; what is left moves the next time.
+    pub(super) fn fold_previous(&mut self, snapshot: &Snapshot, store: &mut impl CounterStore<V>) -> io::Result<()> {
+        let own = snapshot.cgroups.keys().next().filter(|_| snapshot.scope == Scope::Own);
+        for (id, counted) in store.previous()? {
+            let heir = own.map_or(id, |own| own.0);
+            let lineage = store.lineage(id)?.up_to(heir);
+            self.fold_into(heir, id, &counted, lineage, true, store)?;
+        }
+        store.forget_previous();
+        Ok(())
+    }
+
+    /// In the own scope: moves the counts of cgroups that are gone to the container's.
+    ///
+    /// # Errors
+    /// What the maps said; what is left moves the next time.
+    pub(super) fn clean(
+        &mut self,
+        own: CgroupId,
+        counts: &[(u64, V)],
+        is_there: impl Fn(u64) -> bool,
+        store: &mut impl CounterStore<V>,
+    ) -> io::Result<()> {
+        for (id, counted) in counts.iter().filter(|(id, _)| !is_there(*id)) {
+            self.fold_into(own.0, *id, counted, Lineage::default(), false, store)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what a cgroup has counted to what has retired, and removes it from the counts.
+    fn fold_into(
+        &mut self,
+        heir: u64,
+        id: u64,
+        counted: &V,
+        lineage: Lineage,
+        of_previous: bool,
+        store: &mut impl CounterStore<V>,
+    ) -> io::Result<()> {
+        self.write(heir, store, |retired, add| {
+            retired.before = retired.sum;
+            let mut sum = retired.sum;
+            add(&mut sum, counted);
+            (retired.sum, retired.pending, retired.of_previous) = (sum, id, u64::from(of_previous));
+            if lineage.ids().next().is_some() {
+                retired.lineage = lineage;
+            }
+        })?;
+        self.remove_counts(heir, store)
+    }
+
+    /// The counts of each cgroup of the snapshot. Those of cgroups that are gone then move to what these were in; what
+    /// cannot move, for the reason that comes with the counts, stays for the next reading.
+    pub(super) fn attribute(
+        &mut self,
+        counts: &[(u64, V)],
+        snapshot: &Snapshot,
+        store: &mut impl CounterStore<V>,
+    ) -> (BTreeMap<CgroupId, V>, io::Result<()>) {
+        let mut sums: BTreeMap<CgroupId, V> = snapshot.cgroups.keys().map(|id| (*id, V::default())).collect();
+        if snapshot.scope == Scope::Own {
+            // The programs count nothing else.
+            for sum in sums.values_mut() {
+                counts.iter().for_each(|(_, count)| (self.add)(sum, count));
+                self.retired.values().for_each(|retired| (self.add)(sum, &{ retired.sum }));
+            }
+            return (sums, Ok(()));
+        }
+        let root = snapshot.cgroups.iter().find(|(_, cgroup)| cgroup.identity.is_root).map(|(id, _)| *id);
+        let mut gone = BTreeMap::new();
+        let retired: Vec<_> = self.retired.iter().map(|(id, retired)| (CgroupId(*id), retired.sum, false)).collect();
+        let counts = counts.iter().map(|(id, count)| (CgroupId(*id), *count, true));
+        for (id, count, is_own) in counts.chain(retired) {
+            let is_gone = !snapshot.places.contains_key(&id);
+            let lineage = is_gone.then(|| self.lineage(id.0, store));
+            let chain = chain(id, lineage.as_ref(), snapshot, root);
+            for member in &chain {
+                if let Some(sum) = sums.get_mut(member) {
+                    (self.add)(sum, &count);
+                }
+            }
+            if let Some(lineage) = lineage {
+                let readings = 1 + self.gone.get(&id.0).map_or(0, |gone| gone.readings);
+                // One that has ended itself can take nothing over.
+                let heir = chain.into_iter().find(|member| snapshot.places.contains_key(member)).or(root);
+                gone.entry(id.0).or_insert(Gone { readings, lineage, heir, counted: is_own.then_some(count) });
+            }
+        }
+        if snapshot.coverage == Coverage::Exited {
+            // Of those that are not in it, it does not say that they are gone.
+            return (sums, Ok(()));
+        }
+        self.lineages.retain(|id, _| gone.contains_key(id));
+        self.gone = gone;
+        (sums, self.retire(store))
+    }
+
+    fn lineage(&mut self, id: u64, store: &impl CounterStore<V>) -> Lineage {
+        let retired = self.retired.get(&id).map(|retired| retired.lineage);
+        // Without it, it has been on the machine all the same.
+        let read = || retired.or_else(|| store.lineage(id).ok()).unwrap_or_default();
+        *self.lineages.entry(id).or_insert_with(read)
+    }
+
+    /// Moves the counts of those that have been gone long enough.
+    fn retire(&mut self, store: &mut impl CounterStore<V>) -> io::Result<()> {
+        let due: Vec<u64> = self.gone.iter().filter(|(_, gone)| gone.readings > READINGS).map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(&Gone { heir: Some(heir), lineage, counted, .. }) = self.gone.get(&id) else { continue };
+            let heir = heir.0;
+            if let Some(counted) = counted {
+                self.fold_into(heir, id, &counted, lineage.up_to(heir), false, store)?;
+            }
+            if let Some(inherited) = self.retired.get(&id).map(|retired| retired.sum) {
+                self.write(heir, store, |retired, add| {
+                    let mut sum = retired.sum;
+                    add(&mut sum, &inherited);
+                    (retired.sum, retired.inherits, retired.lineage) = (sum, id, lineage.up_to(heir));
+                })?;
+                self.remove_inherited(heir, store)?;
+            }
+            self.gone.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Removes the counts that have been added to a container's, which takes over what they have become meanwhile.
+    fn remove_counts(&mut self, heir: u64, store: &mut impl CounterStore<V>) -> io::Result<()> {
+        let pending = self.retired.get(&heir).map(|retired| (retired.pending, retired.of_previous != 0));
+        let Some((id, of_previous)) = pending.filter(|(id, _)| *id != 0) else { return Ok(()) };
+        if let (Some(own), Some(retired)) = (store.take(id, of_previous)?, self.retired.get_mut(&heir)) {
+            // Remembered before anything else can fail: it cannot be taken twice.
+            let mut sum = retired.before;
+            (self.add)(&mut sum, &own);
+            (retired.before, retired.sum) = (sum, sum);
+        }
+        self.write(heir, store, |retired, _| {
+            (retired.before, retired.pending, retired.of_previous) = (V::default(), 0, 0);
+        })
+    }
+
+    /// Removes what had retired to a container that is gone itself, and has been added to another's.
+    fn remove_inherited(&mut self, heir: u64, store: &mut impl CounterStore<V>) -> io::Result<()> {
+        let Some(id) = self.retired.get(&heir).map(|retired| retired.inherits).filter(|id| *id != 0) else {
+            return Ok(());
+        };
+        store.release(id)?;
+        self.retired.remove(&id);
+        self.write(heir, store, |retired, _| retired.inherits = 0)
+    }
+
+    /// Changes what has retired to a container, in the map first.
+    fn write(
+        &mut self,
+        heir: u64,
+        store: &mut impl CounterStore<V>,
+        change: impl FnOnce(&mut Retired<V>, Add<V>),
+    ) -> io::Result<()> {
+        let mut retired = self.retired.get(&heir).copied().unwrap_or_default();
+        change(&mut retired, self.add);
+        store.retire(heir, &retired)?;
+        self.retired.insert(heir, retired);
+        Ok(())
+    }
+}
+
+fn has_pending_move<V: Pod>(retired: &Retired<V>) -> bool {
+    retired.pending != 0 || retired.inherits != 0
+}
+
+/// The containers that a cgroup counts for, from the innermost to the machine. Of one that is gone the lineage tells, or
+/// the place that it had when it was last seen.
+fn chain(id: CgroupId, lineage: Option<&Lineage>, snapshot: &Snapshot, root: Option<CgroupId>) -> Vec<CgroupId> {
+    let place = |id: &CgroupId| snapshot.places.get(id).or_else(|| snapshot.gone.get(id));
+    let mut chain: Vec<CgroupId> = match lineage.filter(|lineage| lineage.ids().next().is_some()) {
+        Some(lineage) => {
+            let above = lineage.ids().rev().map(CgroupId).filter(|other| *other != id);
+            std::iter::once(id).chain(above).filter(|id| snapshot.cgroups.contains_key(id)).collect()
+        }
+        None => {
+            let owner = place(&id).map(|place| place.owner);
+            std::iter::successors(owner, |inner| place(inner)?.outer).take(DEEPEST).collect()
+        }
+    };
+    chain.extend(root.filter(|root| chain.last() != Some(root)));
+    chain
+}
+
+#[cfg(test)]
+mod tests;

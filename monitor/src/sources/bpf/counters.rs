@@ -1,0 +1,146 @@
+//! The counters of one object while its programs are attached.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use aya::Ebpf;
+use aya::maps::{MapData, PerCpuArray};
+use aya_log::EbpfLogger;
+use bytemuck::Pod;
+
+use super::attribution::Attribution;
+use super::growable::GrowableMaps;
+use super::program_log::ToTracing;
+use super::sys;
+use crate::cause::{Cause, CauseKind};
+use crate::containers::walk;
+use crate::snapshot::{CgroupId, Scope, Snapshot};
+
+/// The counters of one object, while they are attached.
+pub(super) struct Counters<V: Pod> {
+    /// Keeps programs, maps and links alive.
+    _ebpf: Ebpf,
+    _links: Vec<OwnedFd>,
+    maps: GrowableMaps<V>,
+    attribution: Attribution<V>,
+    /// The directory in and below which is counted.
+    top: PathBuf,
+    pub(super) since: SystemTime,
+    lost: Option<PerCpuArray<MapData, u64>>,
+    known_lost: u64,
+    trampolines: Vec<Trampoline>,
+    log: Option<EbpfLogger<ToTracing>>,
+}
+
+/// What one object has counted of each cgroup of a reading, with all that is below it.
+pub(super) struct Counted<V> {
+    sums: BTreeMap<CgroupId, V>,
+    /// Whether events had no room since the reading before.
+    is_short: bool,
+    /// The programs that did not begin at each of their events since then.
+    pub(super) missed: Vec<&'static str>,
+    /// What was refused on the way, and cost no number.
+    pub(super) trouble: io::Result<()>,
+}
+
+impl<V: Copy + Default + PartialEq> Counted<V> {
+    /// What a cgroup has counted; why not, where events are missing: those of a cgroup that counts for the first time while
+    /// the map is full, and so also those of everything together.
+    pub(super) fn of(&self, id: CgroupId, is_all: bool) -> Option<Result<V, Cause>> {
+        let sum = *self.sums.get(&id)?;
+        let is_short = self.is_short && (is_all || sum == V::default());
+        let lost = || Cause::new(CauseKind::LostEvents, "an eBPF map is full: not all events are counted");
+        Some(if is_short { Err(lost()) } else { Ok(sum) })
+    }
+}
+
+impl<V: Pod + Default> Counters<V> {
+    /// The counters of a loaded object, in and below the cgroup `top`, since that time.
+    pub(super) fn new(
+        mut ebpf: Ebpf,
+        attached: (Vec<OwnedFd>, Vec<Trampoline>),
+        maps: GrowableMaps<V>,
+        attribution: Attribution<V>,
+        (top, since): (PathBuf, SystemTime),
+    ) -> Self {
+        let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
+        // The agent before has told of it.
+        let known_lost = lost.as_ref().map_or(0, events);
+        let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
+        let (links, trampolines) = attached;
+        Self { _ebpf: ebpf, _links: links, maps, attribution, top, since, lost, known_lost, trampolines, log }
+    }
+
+    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it.
+    pub(super) fn read(&mut self, snapshot: &Snapshot) -> io::Result<Counted<V>> {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        self.attribution.finish_moves(&mut self.maps)?;
+        self.attribution.fold_previous(snapshot, &mut self.maps)?;
+        let counts = self.maps.counts()?;
+        let (sums, trouble) = self.attribution.attribute(&counts, snapshot, &mut self.maps);
+        let grown = self.grow(snapshot, &counts);
+        let lost = self.lost.as_ref().map_or(0, events);
+        let is_short = lost > std::mem::replace(&mut self.known_lost, lost);
+        let missed = self.trampolines.iter_mut().filter_map(Trampoline::has_missed).collect();
+        Ok(Counted { sums, is_short, missed, trouble: trouble.and(grown) })
+    }
+
+    /// Events that are not counted, in all.
+    pub(super) fn lost(&self) -> u64 {
+        self.known_lost + self.trampolines.iter().map(|trampoline| trampoline.missed).sum::<u64>()
+    }
+
+    /// Takes larger maps when counts nearly fill these. In the own scope nobody tells of cgroups that are gone: they are
+    /// looked for first.
+    fn grow(&mut self, snapshot: &Snapshot, counts: &[(u64, V)]) -> io::Result<()> {
+        if !self.attribution.has_no_pending_move()
+            || !self.maps.is_nearly_full(counts.len(), self.attribution.retired())
+        {
+            return Ok(());
+        }
+        let mut there = snapshot.places.len().max(counts.len());
+        if let (Scope::Own, Some(own)) = (snapshot.scope, snapshot.cgroups.keys().next()) {
+            let found: BTreeSet<u64> = walk::tree(&self.top)?.iter().map(|directory| directory.id.0).collect();
+            self.attribution.clean(*own, counts, |id| found.contains(&id), &mut self.maps)?;
+            there = found.len();
+            if !self.maps.is_nearly_full(there, 0) {
+                return Ok(());
+            }
+        }
+        self.maps.grow(there, self.attribution.retired()).map_err(|error| {
+            io::Error::new(error.kind(), format!("a map is nearly full, and there can be no larger one: {error}"))
+        })
+    }
+}
+
+/// Events that had no room, over all CPUs.
+fn events(lost: &PerCpuArray<MapData, u64>) -> u64 {
+    lost.get(&0, 0).map_or(0, |values| values.iter().sum())
+}
+
+/// The program that stands at a tracepoint or a function. While a task is preempted in it, it does not begin for others on
+/// the same CPU; the kernel counts these (`recursion_misses` of `struct bpf_prog_info`).
+pub(super) struct Trampoline {
+    name: &'static str,
+    program: OwnedFd,
+    missed: u64,
+}
+
+impl Trampoline {
+    /// The agent before has told of what was missed till now.
+    pub(super) fn new(name: &'static str, program: OwnedFd) -> Self {
+        let missed = sys::recursion_misses(program.as_fd()).unwrap_or(0);
+        Self { name, program, missed }
+    }
+
+    /// Its name, if it has missed anything since this was asked the last time.
+    fn has_missed(&mut self) -> Option<&'static str> {
+        let missed = sys::recursion_misses(self.program.as_fd()).unwrap_or(self.missed);
+        (missed > std::mem::replace(&mut self.missed, missed)).then_some(self.name)
+    }
+}

@@ -1,0 +1,49 @@
+//! Loads an iterator program and binds it to what it iterates over.
+
+use std::os::fd::AsFd;
+
+use aya::Ebpf;
+use aya::programs::{Iter, ProgramError};
+
+use super::objects::IteratorObject;
+use crate::refusal::{Refusal, Step, explain};
+use crate::sources::bpf::elf::elf;
+use crate::sources::bpf::load::{Host, loader};
+use crate::sources::bpf::sys::{Iterator, Over};
+
+/// Loads an object and its program: with tables of so many entries, for the tasks of a cgroup and those below it (0 for all).
+pub(super) fn load(object: &IteratorObject, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, Refusal> {
+    if let Some(refusal) = host.refuses(object.program) {
+        return Err(refusal);
+    }
+    let types = host.types.as_ref().map_err(Refusal::clone)?;
+    if let Some(cause) = types.facts.lacking(object.functions) {
+        return Err(Refusal::new(cause, object.cure));
+    }
+    let constants = types.facts.numbers(object.constants).map_err(|cause| Refusal::new(cause, object.cure))?;
+    let elf = types.facts.put_into(elf(object.name));
+    let mut loader = loader();
+    loader.override_global("SCOPE", &scope, false).map_max_entries(object.table, entries);
+    for (name, value) in &constants {
+        loader.override_global(name, value, true);
+    }
+    let mut ebpf =
+        loader.load(bytemuck::cast_slice(&elf)).map_err(|error| explain(Step::Maps, &error, host.capabilities))?;
+    let program: Result<&mut Iter, _> = ebpf
+        .program_mut(object.program)
+        .ok_or_else(|| ProgramError::InvalidName { name: object.program.to_owned() })
+        .and_then(TryInto::try_into);
+    program.and_then(|program| program.load(object.over, &types.btf)).map_err(|error| {
+        tracing::debug!("{}: {error:?}", object.program);
+        explain(Step::LoadTracing, &error, host.capabilities)
+    })?;
+    Ok(ebpf)
+}
+
+/// Binds the program of a loaded object to what it goes through.
+pub(super) fn bind(ebpf: &Ebpf, object: &IteratorObject, over: Over<'_>, host: &Host) -> Result<Iterator, Refusal> {
+    let program = ebpf.program(object.program).and_then(|program| program.fd().ok());
+    let program = program.ok_or_else(|| Refusal { cause: "it is not loaded".to_owned(), cure: None })?;
+    let bound = Iterator::new(program.as_fd(), over);
+    bound.map_err(|error| explain(Step::AttachIterator, &error, host.capabilities))
+}

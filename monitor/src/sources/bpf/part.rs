@@ -1,0 +1,39 @@
+//! The part of the cgroup tree that the programs count.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::containers::own::Own;
+use crate::snapshot::{CgroupId, Scope};
+
+/// The part of the tree that is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Whether it is the own container, or all of them.
+    pub scope: Scope,
+    /// The v2 directory at its top; `None` where no v2 tree can be seen.
+    pub top: Option<PathBuf>,
+    /// Its directories in the trees of the v1 controllers.
+    pub v1: BTreeMap<String, PathBuf>,
+    /// Its id; `None` for the whole tree.
+    pub id: Option<CgroupId>,
+    /// Whether cgroups that come and go are told of.
+    pub cgroup_events: bool,
+    /// For so many cgroups there is room in the maps from the first.
+    pub least: u32,
+}
+
+impl Part {
+    /// A machine, below the directory of its v2 tree and those of the v1 controllers. Many a cgroup may come between two
+    /// readings.
+    pub fn machine(top: Option<PathBuf>, v1: BTreeMap<String, PathBuf>) -> Self {
+        Self { scope: Scope::Host, top, v1, id: None, cgroup_events: true, least: 4096 }
+    }
+
+    /// One container and what is below it.
+    pub fn of(own: &Own) -> Self {
+        let id = Some(own.id).filter(|_| !own.identity.is_root);
+        let (top, v1) = (own.identity.v2.clone(), own.identity.v1.clone());
+        Self { scope: Scope::Own, top, v1, id, cgroup_events: false, least: 1024 }
+    }
+}

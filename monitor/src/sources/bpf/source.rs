@@ -1,0 +1,36 @@
+//! The source that reads what the programs count.
+
+use super::cgroup_events::CgroupEvents;
+use super::group::CounterSource;
+use super::iterators::Iterators;
+use crate::containers::change::ChangeFeed;
+use crate::snapshot::Snapshot;
+use crate::sources::source::{Source, SourceError};
+
+/// Reads what the programs count.
+pub struct Bpf {
+    pub(super) groups: Vec<Box<dyn CounterSource>>,
+    pub(super) cgroup_events: Option<CgroupEvents>,
+    pub(super) iterators: Iterators,
+}
+
+impl Bpf {
+    /// Hands over the kernel's reports of cgroups that come and go, if their programs are attached.
+    pub fn take_change_feed(&mut self) -> Option<Box<dyn ChangeFeed>> {
+        self.cgroup_events.take().map(|events| Box::new(events) as Box<dyn ChangeFeed>)
+    }
+}
+
+impl Source for Bpf {
+    fn name(&self) -> &'static str {
+        "eBPF maps"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        let counted = self.groups.iter_mut().fold(Ok(()), |result, group| result.and(group.sample(into)));
+        into.counting_since = self.groups.iter().find_map(|group| group.since());
+        into.lost_events = self.groups.iter().map(|group| group.lost()).sum();
+        let iterated = self.iterators.sample(into);
+        counted.and(iterated).map_err(|error| SourceError(error.to_string()))
+    }
+}
