@@ -47,3 +47,4 @@ pub mod sources;
 mod unix_time;
 pub mod valkey;
 pub mod views;
+pub mod wire;

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use monitor::sinks::wire;
+use monitor::wire;
 use serde_json::{Value, json};
 
 use crate::valkey::Valkey;

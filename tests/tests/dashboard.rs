@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use monitor::events::Level;
-use monitor::sinks::wire;
+use monitor::wire;
 use serde_json::Value;
 use tests::agent::{self, Agent};
 use tests::browser::Browser;

@@ -48,7 +48,7 @@ async fn a_long_history_comes_in_pages_and_what_is_no_report_is_named() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let mut pipe = redis::pipe();
     for second in 0..1_200u64 {
-        let timestamp = monitor::sinks::wire::timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        let timestamp = monitor::wire::timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
         let report = format!(r#"{{"container_name":"web","timestamp":"{timestamp}","status":"running"}}"#);
         pipe.cmd("XADD")
             .arg("system:history:web")

@@ -18,6 +18,6 @@ pub(super) fn run(flags: &ArgMatches, config: &Config, context: &ProcessContext)
     let mut opened = probe::open(config, context)?;
     let report = probe::report(&mut opened, wait, context);
     let is_json = flags.get_flag("json") || !std::io::stdout().is_terminal();
-    let text = if is_json { stdout::lines(&report) } else { once::render(&report, output::look(context.use_color)) };
+    let text = if is_json { stdout::lines(&report)? } else { once::render(&report, output::look(context.use_color)) };
     Ok(output::print(&text))
 }

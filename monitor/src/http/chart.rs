@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::numbers::scale;
 use super::packed::{ABSENT, Row};
 use crate::metrics::{Kind, Metric};
-use crate::sinks::wire::Shape;
+use crate::wire::Shape;
 
 /// A series has at most so many points when it is shown.
 pub(super) const POINTS: u64 = 1000;

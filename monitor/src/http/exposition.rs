@@ -22,8 +22,8 @@ use super::frame::Frame;
 use super::text_format::TextFormat;
 use super::view::ContainerView;
 use crate::metrics::{Kind, Metric, Shown as Place, Unit};
-use crate::sinks::wire::Shape;
 use crate::unix_time::since_epoch;
+use crate::wire::Shape;
 
 /// What our own names begin with.
 const PREFIX: &str = "system_monitor_";

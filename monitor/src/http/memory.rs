@@ -13,7 +13,6 @@ use super::log_entry::LogEntry;
 use super::numbers::millis;
 use super::packed::{ABSENT, Packed, Row};
 use crate::metrics::Metric;
-use crate::sinks::wire;
 
 /// All that is remembered takes at most about so many bytes.
 pub(super) const BOUND: usize = 12 << 20;
@@ -47,7 +46,7 @@ struct Remembered {
 impl Memory {
     /// Remembers nothing yet.
     pub(super) fn new(bound: usize) -> Self {
-        let metrics = wire::fields().map(|(metric, _)| metric).collect();
+        let metrics = Metric::fields().map(|(metric, _)| metric).collect();
         Self { bound, metrics, containers: BTreeMap::new(), stride: 1 }
     }
 
@@ -185,8 +184,8 @@ mod tests {
     use super::*;
     use crate::events::Topic;
     use crate::report::Report;
-    use crate::sinks::wire::Shape;
     use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
+    use crate::wire::Shape;
 
     const START: u64 = 1_700_000_000;
 

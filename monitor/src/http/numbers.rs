@@ -3,11 +3,10 @@
 use std::time::SystemTime;
 
 use crate::metrics::{Metric, Unit};
-use crate::sinks::wire;
 
 /// The metric with a field name.
 pub(super) fn field(name: &str) -> Option<Metric> {
-    wire::fields().find(|(_, field)| *field == name).map(|(metric, _)| metric)
+    Metric::fields().find(|(_, field)| *field == name).map(|(metric, _)| metric)
 }
 
 /// The factor that makes a metric's values integers without losing a digit of the report.
@@ -21,7 +20,7 @@ pub(super) fn scale(metric: Metric) -> f64 {
 
 /// The contract fields: those outside of any group.
 pub(super) fn contract() -> impl Iterator<Item = Metric> {
-    wire::fields().filter(|(_, field)| !field.contains('.')).map(|(metric, _)| metric)
+    Metric::fields().filter(|(_, field)| !field.contains('.')).map(|(metric, _)| metric)
 }
 
 /// Unix time in milliseconds.

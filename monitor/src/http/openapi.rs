@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::numbers::scale;
-use crate::sinks::wire;
+use crate::metrics::Metric;
 
 /// All but the numbers.
 const WRITTEN: &str = include_str!("openapi.json");
@@ -19,7 +19,7 @@ pub fn document() -> String {
 }
 
 fn add_numbers(properties: &mut Map<String, Value>) {
-    for (metric, field) in wire::fields() {
+    for (metric, field) in Metric::fields() {
         let spec = metric.spec();
         let kind = if scale(metric) == 1.0 { "integer" } else { "number" };
         let number = json!({
@@ -46,7 +46,7 @@ mod tests {
     fn every_number_of_the_report_is_described() {
         let document: Value = serde_json::from_str(&document()).unwrap();
         let report = &document["components"]["schemas"]["Report"]["properties"];
-        for (_, field) in wire::fields() {
+        for (_, field) in Metric::fields() {
             let path = field.replace('.', "/properties/");
             assert!(report.pointer(&format!("/{path}/description")).is_some(), "{field}");
         }

@@ -19,7 +19,7 @@ use super::server::Server;
 use super::text_format::TextFormat;
 use super::{assets, openapi};
 use crate::metrics::{Kind, Metric};
-use crate::sinks::wire;
+use crate::wire;
 
 type Shared = State<Arc<Server>>;
 type Answer = Result<Response, Problem>;
@@ -191,7 +191,7 @@ async fn metrics() -> Response {
             origins: spec.origins().iter().map(ToString::to_string).collect(),
         }
     };
-    json(&wire::fields().map(|(metric, _)| described(metric)).collect::<Vec<_>>())
+    json(&Metric::fields().map(|(metric, _)| described(metric)).collect::<Vec<_>>())
 }
 
 fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> {

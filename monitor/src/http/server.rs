@@ -22,8 +22,8 @@ use super::stream::{self, News};
 use super::text_format::TextFormat;
 use crate::events::Topic;
 use crate::metrics::Metric;
-use crate::sinks::wire;
 use crate::snapshot::{Scope, Stamp};
+use crate::wire;
 
 /// So many event streams may be open.
 const STREAMS: usize = 256;

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::metrics::Metric;
 use crate::report::{Container, Report};
-use crate::sinks::wire::{self, Shape};
 use crate::snapshot::Scope;
 use crate::valkey::store::Stored;
+use crate::wire::{self, Shape};
 
 /// A container as the server shows it, whichever way it became known.
 #[derive(Clone, Debug)]
@@ -135,7 +135,7 @@ impl Serialize for ContainerView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Reported(report, index) => {
-                let document = wire::report(report, Self::reported(report, *index));
+                let document = wire::report(report, Self::reported(report, *index)).map_err(S::Error::custom)?;
                 RawValue::from_string(document).map_err(S::Error::custom)?.serialize(serializer)
             }
             Self::Stored(stored, _) => stored.document().serialize(serializer),

@@ -5,7 +5,6 @@ pub mod service;
 pub mod stdout;
 pub mod terminal;
 pub mod valkey;
-pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;

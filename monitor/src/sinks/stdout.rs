@@ -1,9 +1,12 @@
 //! Reports as lines of JSON, for programs.
 
-use super::wire;
 use crate::report::Report;
+use crate::wire::{self, EncodeError};
 
 /// One line per container.
-pub fn lines(report: &Report) -> String {
-    report.containers.iter().map(|container| wire::report(report, container) + "\n").collect()
+///
+/// # Errors
+/// A bug of this program.
+pub fn lines(report: &Report) -> Result<String, EncodeError> {
+    report.containers.iter().map(|container| Ok(wire::report(report, container)? + "\n")).collect()
 }

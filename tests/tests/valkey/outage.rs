@@ -70,14 +70,14 @@ fn a_frozen_server_neither_ends_the_agent_nor_delays_its_end() {
 
 /// The time of day as the reports write it.
 fn wall() -> String {
-    monitor::sinks::wire::timestamp(std::time::SystemTime::now())
+    monitor::wire::timestamp(std::time::SystemTime::now())
 }
 
 /// So many milliseconds before a time of day.
 fn before(wall: &str, milliseconds: u64) -> String {
     let parsed = eventually(PATIENCE, || Command::new("date").args(["-u", "-d", wall, "+%s%N"]).output().ok()).unwrap();
     let nanos: u64 = String::from_utf8(parsed.stdout).unwrap().trim().parse().unwrap();
-    monitor::sinks::wire::timestamp(
+    monitor::wire::timestamp(
         std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos) - Duration::from_millis(milliseconds),
     )
 }

@@ -25,7 +25,8 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         modules: &[
-            "findings", "events", "report", "snapshot", "metrics", "cause", "programs", "settings", "config", "secrets",
+            "findings", "events", "report", "snapshot", "metrics", "cause", "programs", "settings", "config",
+            "secrets", "wire", "readings",
         ],
         role: "plain data and pure functions",
     },

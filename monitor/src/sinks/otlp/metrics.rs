@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::protobuf::Message;
 use crate::metrics::{Kind, Metric, Origin, Shown, Unit};
 use crate::report::{Container, Report};
-use crate::sinks::wire::{self, Shape};
 use crate::unix_time::since_epoch;
+use crate::wire::{self, Shape};
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u64 = 2;

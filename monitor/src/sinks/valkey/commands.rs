@@ -7,10 +7,10 @@ use redis::Cmd;
 
 use super::stream::Id;
 use crate::events::Level;
-use crate::sinks::wire;
 use crate::unix_time::{since_epoch, unix_millis};
 use crate::valkey::keys::{CONTAINERS, LOGS, entry_key, metrics_key};
 use crate::valkey::{Document, Request};
+use crate::wire;
 
 /// At most so many keys are removed in one tick, so that a long legacy is no burden.
 const MOST_REMOVED: usize = 500;

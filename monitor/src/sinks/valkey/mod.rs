@@ -33,7 +33,7 @@ use self::commands::Purpose;
 use self::deliver::{Batch, Rests};
 use self::journal::Journal;
 use self::record::{Context, Live, Recorder};
-use super::{Retry, SinkError, Trouble, wire};
+use super::{Retry, SinkError, Trouble};
 use crate::events::Event;
 use crate::log_once::LogOnce;
 use crate::report::{Delivery, Report};

@@ -9,12 +9,13 @@ use redis::Value;
 use super::backlog::Backlog;
 use super::commands::{self, Log, Purpose, Search};
 use super::stream::{Id, Stream};
-use super::wire;
 use crate::events::{Event, Heartbeat, Watch};
+use crate::log_once::LogOnce;
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Coverage, Stamp, Status};
 use crate::valkey::keys::parse_entry_key;
 use crate::valkey::{Document, Request, ValkeyOptions};
+use crate::wire::{EncodeError, Writer};
 
 /// After the agent's goodbye the report stays for at most so long.
 const GOODBYE_TTL: Duration = Duration::from_secs(30);
@@ -40,6 +41,8 @@ pub(super) struct Recorder {
     clock: SteadyClock,
     /// How long a document was at last.
     length: usize,
+    /// Errors of encoding, which are bugs.
+    encoding: LogOnce,
 }
 
 #[derive(Debug)]
@@ -103,7 +106,14 @@ impl Recorder {
     /// Knows no container yet.
     pub(super) fn new(options: ValkeyOptions) -> Self {
         let search = Search::new(options.log_cleanup);
-        Self { options, containers: BTreeMap::new(), search, clock: SteadyClock::default(), length: LENGTH }
+        Self {
+            options,
+            containers: BTreeMap::new(),
+            search,
+            clock: SteadyClock::default(),
+            length: LENGTH,
+            encoding: LogOnce::default(),
+        }
     }
 
     /// Takes a report: its entries go to the backlog.
@@ -113,7 +123,10 @@ impl Recorder {
             self.forget_ended(&report, backlog);
         }
         let stopping = report.coverage == Coverage::All && report.is_goodbye();
-        let documents = self.documents(&report);
+        let documents = self.documents(&report).unwrap_or_else(|error| {
+            self.encoding.warn(&format!("Error encoding a report, nothing is written: {error}"));
+            Vec::new()
+        });
         for (container, json) in report.containers.iter().zip(&documents) {
             let name = &container.identity.name;
             let Stamp { mono, wall } = report.taken;
@@ -140,18 +153,17 @@ impl Recorder {
     }
 
     /// A report's documents, in the order of its containers. There is room for them from the first.
-    fn documents(&mut self, report: &Report) -> Vec<Document> {
-        let writer = wire::Writer::new(report);
+    fn documents(&mut self, report: &Report) -> Result<Vec<Document>, EncodeError> {
+        let writer = Writer::new(report)?;
         let number = report.containers.len();
         let mut text = Vec::with_capacity(number * (self.length + SLACK));
         let mut ends = Vec::with_capacity(number);
         for container in &report.containers {
-            writer.write(container, &mut text);
+            writer.write(container, &mut text)?;
             ends.push(text.len());
         }
         self.length = text.len() / number.max(1);
-        // They are put together from texts.
-        Document::parts(String::from_utf8(text).unwrap_or_default(), &ends)
+        Ok(Document::parts(String::from_utf8(text)?, &ends))
     }
 
     fn forget_ended(&mut self, report: &Report, backlog: &mut Backlog) {
