@@ -272,7 +272,7 @@ impl Outside {
     pub fn programs(group: &Group, mode: EbpfMode, fd_events: bool, pins: Option<&Pins>) -> Self {
         let own = group.own();
         let roots = Roots::default();
-        let decisions = assembly::program_decisions(&roots, mode, fd_events, Scope::Own);
+        let decisions = assembly::program_decisions(&roots, mode, fd_events, Scope::SelfContainer);
         let (source, programs) = bpf::open(&decisions, &bpf::Part::of(&own), &roots, pins, now);
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }

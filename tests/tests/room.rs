@@ -43,8 +43,8 @@ struct Watched {
 impl Watched {
     fn new(group: &Group, scope: Scope) -> Self {
         let top = group.v2().unwrap().to_owned();
-        let own = Some(id(&top)).filter(|_| scope == Scope::Own);
-        let least = if scope == Scope::Own { LEAST } else { 4 * LEAST };
+        let own = Some(id(&top)).filter(|_| scope == Scope::SelfContainer);
+        let least = if scope == Scope::SelfContainer { LEAST } else { 4 * LEAST };
         let part = Part {
             scope,
             id: own,
@@ -127,7 +127,7 @@ fn group(name: &str) -> Option<Group> {
 #[test]
 fn a_container_with_ever_new_cgroups_is_counted_exactly_and_its_maps_stay_small() {
     let Some(group) = group("room-own") else { skip!("no v2 control group can be made here") };
-    let mut watched = Watched::new(&group, Scope::Own);
+    let mut watched = Watched::new(&group, Scope::SelfContainer);
     let mut bpf = match watched.open(None) {
         Ok(bpf) => bpf,
         Err(refused) => skip!("{refused}"),
@@ -212,7 +212,7 @@ fn watched_maps(pins: &Path) -> PathBuf {
 #[test]
 fn what_a_full_map_cannot_count_is_told_and_no_number_is_invented() {
     let Some(group) = group("room-full") else { skip!("no v2 control group can be made here") };
-    let mut watched = Watched::new(&group, Scope::Own);
+    let mut watched = Watched::new(&group, Scope::SelfContainer);
     let mut bpf = match watched.open(None) {
         Ok(bpf) => bpf,
         Err(refused) => skip!("{refused}"),

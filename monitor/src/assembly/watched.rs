@@ -30,7 +30,7 @@ impl Watched {
     /// Finds it.
     pub(super) fn find(config: &Config) -> Self {
         match config.scope {
-            Scope::Own => Self::Own(own::find(&config.roots, &config.container_name)),
+            Scope::SelfContainer => Self::Own(own::find(&config.roots, &config.container_name)),
             Scope::Host => Self::Machine(Hierarchies::find(&config.roots)),
         }
     }

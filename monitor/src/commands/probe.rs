@@ -30,7 +30,7 @@ pub(super) fn token(config: &Config) -> Result<Option<Token>, TokenError> {
 /// The name under which this container or machine is reported.
 pub(super) fn reported_name(config: &Config) -> String {
     match config.scope {
-        Scope::Own => config.container_name.clone(),
+        Scope::SelfContainer => config.container_name.clone(),
         Scope::Host => hostname(config),
     }
 }

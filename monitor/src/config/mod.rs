@@ -139,9 +139,9 @@ fn roots(settings: &Settings) -> Result<Roots, SettingError> {
 /// The scope that was set. A container name belongs to one container.
 fn scope(settings: &Settings) -> Result<Option<Scope>, SettingError> {
     let scope = settings.required(SettingName::Scope, |text| {
-        one_of(text, &[("auto", None), ("self", Some(Scope::Own)), ("host", Some(Scope::Host))])
+        one_of(text, &[("auto", None), ("self", Some(Scope::SelfContainer)), ("host", Some(Scope::Host))])
     })?;
-    Ok(scope.or_else(|| settings.is_set(SettingName::ContainerName).then_some(Scope::Own)))
+    Ok(scope.or_else(|| settings.is_set(SettingName::ContainerName).then_some(Scope::SelfContainer)))
 }
 
 fn rules(settings: &Settings) -> Result<Rules, SettingError> {

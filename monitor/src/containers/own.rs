@@ -34,7 +34,7 @@ pub const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 pub fn scope(roots: &Roots) -> Scope {
     let first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
     let in_container = find(roots, "").identity.runtime.is_some();
-    if first && !in_container { Scope::Host } else { Scope::Own }
+    if first && !in_container { Scope::Host } else { Scope::SelfContainer }
 }
 
 /// Finds the own container. What cannot be found stays empty: the numbers that depend on it are absent with a cause.

@@ -214,7 +214,7 @@ impl Collector for Exposition {
 impl Exposition {
     /// What has ended, or is silent, is not told of.
     fn present(&self) -> impl DoubleEndedIterator<Item = &ContainerView> {
-        self.frame.containers.iter().filter(|view| !["exited", "unknown"].contains(&view.status()))
+        self.frame.containers.iter().filter(|view| view.is_present())
     }
 
     /// A family has a head even when nothing is in it: who writes a query sees that the name is right.

@@ -9,6 +9,7 @@ use super::log_entry::LogEntry;
 use super::server::Server;
 use crate::events::Topic;
 use crate::log_once::LogOnce;
+use crate::snapshot::Status;
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Looked, Store, StoreError, Stored};
 
@@ -71,7 +72,7 @@ impl Fleet {
         for Looked { name, report, .. } in looked {
             // What is no report costs its own container alone.
             let report = report.ok().flatten().map(Arc::new);
-            let missed = before.remove(&name).filter(|report| report.status != "exited");
+            let missed = before.remove(&name).filter(|report| !Status::Exited.is(&report.status));
             let (report, is_there) = match (report, missed) {
                 (Some(report), _) => (report, true),
                 (None, Some(report)) => (report, false),

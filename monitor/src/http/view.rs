@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::metrics::Metric;
 use crate::report::{Container, Report};
-use crate::snapshot::Scope;
+use crate::snapshot::{Scope, Status};
 use crate::valkey::store::Stored;
 use crate::wire::{self, Shape};
 
@@ -41,6 +41,11 @@ impl ContainerView {
             Self::Stored(stored, true) => &stored.status,
             Self::Stored(_, false) => "unknown",
         }
+    }
+
+    /// True if it has a report, and has not exited.
+    pub(super) fn is_present(&self) -> bool {
+        !matches!(self, Self::Stored(_, false)) && !Status::Exited.is(self.status())
     }
 
     /// The host that it runs on.

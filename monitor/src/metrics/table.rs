@@ -132,8 +132,8 @@ impl Spec {
         Self { how: How::Derived(from), ..self }
     }
 
-    /// Reads the number from the first of these origins that has it. A file without an eBPF iterator before it is read once
-    /// per container and reading, which a row has to say.
+    /// Reads the number from the first of these origins that has it. A file without an iterator before it is read once per
+    /// container and tick, which a row has to say.
     const fn read(self, origins: &'static [Origin]) -> Self {
         let (mut at, mut is_served) = (0, false);
         while at < origins.len() {
@@ -200,8 +200,8 @@ metrics!(
     CpuPercent = gauge(
         "cpu_percent",
         Percent,
-        "Share of the CPU allowance in use, 100 being all of it: the tightest quota on the way to the root, \
-         else the CPUs of the cpuset, else the machine's."
+        "Share of the CPU allowance in use, 100 being all of it. The allowance is the tightest quota on the way to \
+         the root, else the CPUs of the cpuset, else the machine's."
     )
     .computed(|v| Ok((v.real(Metric::CpuUsageCores)? / v.cpu_allowance()? * 100.0).min(100.0))),
     MemoryUsage = gauge("memory_usage_bytes", Bytes, "Memory charged to the container, page cache included.").read(&[
@@ -224,7 +224,7 @@ metrics!(
          of its network namespace but loopback."
     )
     .read(&[Network(INGRESS, |n| n.rx_bytes), Interfaces(|i| i.rx_bytes)]),
-    NetworkTxBytes = counter("network_tx_bytes", Bytes, "Bytes sent, likewise.")
+    NetworkTxBytes = counter("network_tx_bytes", Bytes, "Bytes sent, counted in the same way.")
         .read(&[Network(EGRESS, |n| n.tx_bytes), Interfaces(|i| i.tx_bytes)]),
     DiskReadBytes = counter("disk_read_bytes", Bytes, "Bytes read from block devices.").read(&[
         io_stat("rbytes"),
@@ -237,13 +237,13 @@ metrics!(
     DiskUsage = gauge(
         "disk_usage_bytes",
         Bytes,
-        "What the container's root filesystem holds: allocated blocks, mounts excluded, hard links once."
+        "Bytes allocated in the container's root filesystem: mounts excluded, hard links counted once."
     )
     .read(&[Disk(|d| d.used_bytes.clone())]),
     DiskTotal = gauge("disk_total_bytes", Bytes, "Size of the filesystem that the container's root lies on.")
         .read(&[Filesystem(|f| f.total_bytes)]),
     DiskPercent = gauge("disk_percent", Percent, "Disk usage in percent of that size.").computed(disk_percent),
-    ProcessCount = gauge("process_count", Count, "Processes, not threads.")
+    ProcessCount = gauge("process_count", Count, "Processes; threads are not counted.")
         .read(&[TaskIterator(|t| t.processes.clone()), Tasks(|t| t.processes.clone())]),
     FileDescriptors = gauge("file_descriptors", Count, "Open descriptors of all processes.")
         .read(&[TaskIterator(|t| t.descriptors.clone()), Tasks(|t| t.descriptors.clone())]),
@@ -255,7 +255,7 @@ metrics!(
         .read(&[Machine(|m| m.load[2].clone())]),
     Uptime = gauge("uptime_seconds", Seconds, "Seconds since the container's first process started.")
         .read(&[TaskIterator(|t| t.uptime.clone()), Tasks(|t| t.uptime.clone())]),
-    CpuUsageCores = gauge("cpu.usage_cores", Cores, "CPUs in use, never clamped.")
+    CpuUsageCores = gauge("cpu.usage_cores", Cores, "CPUs in use; may exceed the limit for a moment.")
         .computed(|v| Ok(v.rate(Metric::CpuUsage)? / 1e9)),
     CpuLimit = gauge("cpu.limit_cores", Cores, "The tightest CPU quota on the way to the root.").read(&[
         v2("cpu.max", Quota).limit(ChangeToken::Quota),
@@ -312,13 +312,14 @@ metrics!(
         v2("memory.peak", Single),
         v1("memory", "memory.max_usage_in_bytes", Single),
     ]),
-    OomKills = counter("memory.oom_kills", Count, "Processes killed for want of memory.").read(&[
-        MemoryIterator(|m| m.oom_kills),
-        ControllerIterator(|c| c.oom_kills),
-        v2("memory.events", Flat("oom_kill")),
-        v1("memory", "memory.oom_control", Flat("oom_kill")),
-        Processes(&["sched_process_exit"], |p| p.oom_kills),
-    ]),
+    OomKills = counter("memory.oom_kills", Count, "Processes that the kernel killed because memory ran out (OOM).")
+        .read(&[
+            MemoryIterator(|m| m.oom_kills),
+            ControllerIterator(|c| c.oom_kills),
+            v2("memory.events", Flat("oom_kill")),
+            v1("memory", "memory.oom_control", Flat("oom_kill")),
+            Processes(&["sched_process_exit"], |p| p.oom_kills),
+        ]),
     MemoryPressureSome = gauge(
         "memory.pressure_some_avg10",
         Percent,
@@ -332,9 +333,9 @@ metrics!(
     )
     .read(&[ControllerIterator(|c| c.pressure), pressure("memory.pressure", "full")]),
     NetworkRxPackets =
-        counter("network.rx_packets", Count, "Packets received, a datagram that comes in fragments being one.")
+        counter("network.rx_packets", Count, "Packets received; a datagram that arrives in fragments counts as one.")
             .read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]),
-    NetworkTxPackets = counter("network.tx_packets", Count, "Packets sent, likewise.")
+    NetworkTxPackets = counter("network.tx_packets", Count, "Packets sent, counted in the same way.")
         .read(&[Network(EGRESS, |n| n.tx_packets), Interfaces(|i| i.tx_packets)]),
     NetworkRxRate = gauge("network.rx_bytes_per_second", BytesPerSecond, "Bytes received per second.")
         .computed(|v| v.rate(Metric::NetworkRxBytes)),
@@ -375,13 +376,13 @@ metrics!(
         .read(&[Processes(&["task_newtask"], |p| p.threads)]),
     Execs = counter("processes.execs", Count, "Programs started, since counting began.")
         .read(&[Processes(&["sched_process_exec"], |p| p.execs)]),
-    Exits = counter("processes.exits", Count, "Processes ended, since counting began.")
+    Exits = counter("processes.exits", Count, "Processes that exited, since counting began.")
         .read(&[Processes(&["sched_process_exit"], |p| p.exits)]),
     ForkRate = gauge("processes.forks_per_second", PerSecond, "Processes created per second.")
         .computed(|v| v.rate(Metric::Forks)),
     ExecRate = gauge("processes.execs_per_second", PerSecond, "Programs started per second.")
         .computed(|v| v.rate(Metric::Execs)),
-    ExitRate = gauge("processes.exits_per_second", PerSecond, "Processes ended per second.")
+    ExitRate = gauge("processes.exits_per_second", PerSecond, "Processes that exited per second.")
         .computed(|v| v.rate(Metric::Exits)),
     DescriptorsOpened = counter(
         "descriptors.opened",
@@ -393,7 +394,8 @@ metrics!(
     DescriptorsClosed = counter(
         "descriptors.closed",
         Count,
-        "Descriptors closed, since counting began, with those that go when a process ends; likewise."
+        "Descriptors closed, since counting began, with those that a process closes when it exits; counted only \
+         with `--ebpf-fd-events`."
     )
     .read(&[Processes(&["filp_close"], |p| p.closed)]),
     DescriptorsNearest = gauge(
@@ -402,11 +404,11 @@ metrics!(
         "Descriptors of the process nearest its own limit, in percent of that limit."
     )
     .read(&[TaskIterator(|t| t.nearest_limit.clone()), Tasks(|t| t.nearest_limit.clone())]),
-    DiskWritable = gauge("disk.writable_bytes", Bytes, "What the container itself wrote over its image.")
+    DiskWritable = gauge("disk.writable_bytes", Bytes, "Bytes that the container wrote over its image.")
         .read(&[Disk(|d| d.writable_bytes.clone())]),
     InodesUsed = gauge("disk.inodes_used", Count, "Inodes in use on the filesystem of the container's root.")
         .read(&[Filesystem(|f| f.inodes_used)]),
-    InodesTotal = gauge("disk.inodes_total", Count, "Inodes which that filesystem can hold.")
+    InodesTotal = gauge("disk.inodes_total", Count, "Inodes that this filesystem can hold.")
         .read(&[Filesystem(|f| f.inodes_total)]),
     CpuUsage = counter("cpu.usage", Nanoseconds, "CPU time used.").internal().read(&[
         CpuIterator(|c| c.total),
@@ -435,23 +437,23 @@ metrics!(
         v1("cpuset", "cpuset.effective_cpus", List).valid_for(LIMITS).costs_read(),
         v1("cpuset", "cpuset.cpus", List).valid_for(LIMITS).costs_read(),
     ]),
-    MemoryInactiveFile = gauge("memory.inactive_file", Bytes, "Page cache not used of late.").internal().read(&[
-        MemoryIterator(|m| m.inactive_file),
-        memory_stat_v2("inactive_file"),
-        memory_stat_v1("total_inactive_file"),
-    ]),
-    Frozen = gauge("frozen", Count, "Whether the container is frozen by its v2 group.")
+    MemoryInactiveFile =
+        gauge("memory.inactive_file", Bytes, "Page cache that was not used recently.").internal().read(&[
+            MemoryIterator(|m| m.inactive_file),
+            memory_stat_v2("inactive_file"),
+            memory_stat_v1("total_inactive_file"),
+        ]),
+    Frozen = gauge("frozen", Count, "1 if the container is frozen by its v2 cgroup.")
         .internal()
         .read(&[ControllerIterator(|c| c.frozen), v2("cgroup.events", Flat("frozen"))]),
     FrozenV1 = gauge(
         "frozen.v1",
         Count,
-        "Whether the container is frozen by its group of the v1 freezer, which a hybrid host has beside the \
-         v2 one."
+        "1 if the container is frozen by its cgroup of the v1 freezer, which a hybrid host has beside the v2 one."
     )
     .internal()
     .read(&[ControllerIterator(|c| c.frozen_v1), v1("freezer", "freezer.state", Word("FROZEN"))]),
-    Populated = gauge("populated", Count, "Whether the container has a process.")
+    Populated = gauge("populated", Count, "1 if the container has a process.")
         .internal()
         .read(&[ControllerIterator(|c| c.populated), v2("cgroup.events", Flat("populated"))]),
     MachineCpus = gauge("machine.cpus", Count, "CPUs of the machine.").internal().read(&[Machine(|m| m.cpus.clone())]),

@@ -52,7 +52,7 @@ pub fn plan(catalogue: impl Iterator<Item = Needs>, host: &HostFacts, request: &
         retained: retained(host, request),
         landlock: sandbox(request, Layer::Landlock),
         // Landlock hides other processes as it does from a debugger.
-        confines_sampler: request.scope == Scope::Own && host.counts_descriptors,
+        confines_sampler: request.scope == Scope::SelfContainer && host.counts_descriptors,
         access: access(host, request),
         seccomp: sandbox(request, Layer::Seccomp),
         maps_grow: request.scope == Scope::Host,

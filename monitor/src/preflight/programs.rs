@@ -24,7 +24,7 @@ fn program(host: &HostFacts, mode: EbpfMode, fd_events: bool, scope: Scope, need
     if mode == EbpfMode::Off {
         return Decision::Off("switched off by --ebpf off".to_owned());
     }
-    if needs.of_a_machine && scope == Scope::Own {
+    if needs.of_a_machine && scope == Scope::SelfContainer {
         return Decision::Off("for --scope host alone".to_owned());
     }
     if needs.of_descriptors && !fd_events {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{Derived, How, Metric, NO_LIMIT, View};
-use crate::snapshot::{Host, Values};
+use crate::snapshot::{HostValues, Values};
 
 /// Made once and shared by all containers.
 static FIRST: LazyLock<Cause> = LazyLock::new(|| Cause::new(CauseKind::FirstReading, "first reading"));
@@ -21,7 +21,7 @@ static UNREAD: LazyLock<Vec<Cause>> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CgroupView<'a> {
     pub(super) now: &'a Values,
-    pub(super) host: &'a Host,
+    pub(super) host: &'a HostValues,
     pub(super) prev: Option<&'a Values>,
     pub(super) interval: Option<Duration>,
 }

@@ -156,7 +156,7 @@ impl Disk {
     /// Where a container's filesystems are seen.
     fn wanted(&self, cgroup: &Cgroup, scope: Scope) -> Option<Wanted> {
         let (root, layer) = match (scope, cgroup.identity.is_root) {
-            (Scope::Own, _) => {
+            (Scope::SelfContainer, _) => {
                 let why = "the container's own layer can be told from its image only on the host";
                 ("/".into(), Layer::Unseen(why))
             }

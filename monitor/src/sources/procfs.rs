@@ -124,7 +124,7 @@ impl Procfs {
     fn interfaces(&self, cgroup: &Cgroup, scope: Scope) -> Result<Interfaces, Cause> {
         let pid = match (scope, cgroup.identity.is_root, cgroup.first_process) {
             _ if cgroup.status == Status::Exited => return Err(ended()),
-            (Scope::Own, ..) => "self".to_owned(),
+            (Scope::SelfContainer, ..) => "self".to_owned(),
             (Scope::Host, true, _) => "1".to_owned(),
             (Scope::Host, false, Some(pid)) => pid.to_string(),
             (Scope::Host, false, None) => {
@@ -383,7 +383,12 @@ mod tests {
         let roots = Roots::default();
         let mut procfs = Procfs::new(&roots);
         procfs.own_pid_namespace = true;
-        let tasks = procfs.tasks(CgroupId(1), &mut Cgroup::default(), Scope::Own, Duration::from_secs(u32::MAX.into()));
+        let tasks = procfs.tasks(
+            CgroupId(1),
+            &mut Cgroup::default(),
+            Scope::SelfContainer,
+            Duration::from_secs(u32::MAX.into()),
+        );
         assert!(tasks.processes.unwrap() >= 1);
         let open = procfs.descriptors(Path::new("/proc/self")).unwrap();
         let listed = fs::read_dir("/proc/self/fd").unwrap().count() as u64;

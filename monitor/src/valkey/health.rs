@@ -6,7 +6,7 @@ use super::connector::connect;
 use super::fault::Fault;
 use super::keys::metrics_key;
 use super::options::ValkeyOptions;
-use crate::snapshot::Stamp;
+use crate::snapshot::{Stamp, Status};
 
 /// A report is stale after so many intervals.
 const STALE: u32 = 3;
@@ -116,7 +116,7 @@ fn judge(key: &str, text: Option<&str>, interval: Duration, wall: SystemTime) ->
     let text = text.ok_or_else(|| Unhealthy::Missing(key.to_owned()))?;
     let nonsense = || Unhealthy::Nonsense(key.to_owned());
     let written: Written = serde_json::from_str(text).map_err(|_| nonsense())?;
-    if written.status == "exited" {
+    if Status::Exited.is(&written.status) {
         return Err(Unhealthy::Exited(key.to_owned()));
     }
     let at = humantime::parse_rfc3339(&written.timestamp).map_err(|_| nonsense())?;

@@ -13,6 +13,7 @@ use super::theme::Theme;
 use super::trouble;
 use crate::events::Level;
 use crate::metrics::Metric;
+use crate::snapshot::Status;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -287,7 +288,7 @@ fn cell(column: Column, row: &Row, prefix: &str, size: usize, theme: Theme) -> V
             ]
         }
         Column::Host => plain(left(&row.host, size), Style::new()),
-        Column::Status if row.status == "running" => plain(left(&row.status, size), theme.faint()),
+        Column::Status if Status::Running.is(&row.status) => plain(left(&row.status, size), theme.faint()),
         Column::Status => plain(left(&row.status, size), theme.level(Level::Warn)),
         Column::Why => match row.worst() {
             Some(trouble) => {

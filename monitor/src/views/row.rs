@@ -10,7 +10,7 @@ use super::trouble::{self, Trouble};
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, Report};
-use crate::snapshot::Scope;
+use crate::snapshot::{Scope, Status};
 use crate::valkey::store::Stored;
 
 /// A report that is so many intervals old is late: the agent's health check draws the same line.
@@ -100,7 +100,7 @@ impl Row {
         }
         .judged();
         let age = now.duration_since(stored.taken).unwrap_or_default();
-        if row.status != "exited" && interval.is_some_and(|interval| age > interval * LATE) {
+        if !Status::Exited.is(&row.status) && interval.is_some_and(|interval| age > interval * LATE) {
             row.complain(Trouble::late(age));
         }
         row

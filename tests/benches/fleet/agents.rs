@@ -73,7 +73,7 @@ fn clock() -> Stamp {
 /// A reading in which every number is there that a container with limits, on a cgroup v2 host where eBPF is allowed, has.
 fn reading(agent: usize, containers: usize, tick: u64) -> Snapshot {
     let mut now = Snapshot::new(clock());
-    now.scope = if containers > 1 { Scope::Host } else { Scope::Own };
+    now.scope = if containers > 1 { Scope::Host } else { Scope::SelfContainer };
     now.counting_since = Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(1_764_000_000_123_456_789));
     now.host.name = format!("worker-{agent:04}");
     for container in 0..containers {

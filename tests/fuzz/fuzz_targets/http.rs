@@ -23,7 +23,7 @@ static SERVER: LazyLock<(PathBuf, Publisher)> = LazyLock::new(|| {
     fuzz::outlive_closed_sockets();
     let path = std::env::temp_dir().join(format!("system-monitor-fuzz-{}", std::process::id()));
     let about =
-        About { scope: Some(Scope::Own), interval: Duration::from_secs(3600), programs: Vec::new(), sinks: [].into() };
+        About { scope: Some(Scope::SelfContainer), interval: Duration::from_secs(3600), programs: Vec::new(), sinks: [].into() };
     let (publisher, reports) = publish::channel();
     http::start(Address::Unix(path.clone()), None, about, reports, None, now).expect("a server");
     let mut snapshot = Snapshot::new(now());

@@ -104,7 +104,7 @@ impl<V: Pod + Default> Counters<V> {
             return Ok(());
         }
         let mut there = snapshot.places.len().max(counts.len());
-        if let (Scope::Own, Some(own)) = (snapshot.scope, snapshot.cgroups.keys().next()) {
+        if let (Scope::SelfContainer, Some(own)) = (snapshot.scope, snapshot.cgroups.keys().next()) {
             let found: BTreeSet<u64> = walk::tree(&self.top)?.iter().map(|directory| directory.id.0).collect();
             self.attribution.clean(*own, counts, |id| found.contains(&id), &mut self.maps)?;
             there = found.len();

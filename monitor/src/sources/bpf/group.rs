@@ -93,7 +93,7 @@ impl<V: CounterGroup> CounterSource for Group<V> {
         let counted = self.counters.as_mut().map(|counters| counters.read(into)).transpose();
         let read = counted.as_ref().ok().and_then(Option::as_ref);
         for (id, cgroup) in &mut into.cgroups {
-            let is_all = into.scope == Scope::Own || cgroup.identity.is_root;
+            let is_all = into.scope == Scope::SelfContainer || cgroup.identity.is_root;
             self.feed.fill(read, *id, is_all, &mut cgroup.values);
         }
         counted?.map_or(Ok(()), |counted| counted.trouble)

@@ -34,6 +34,6 @@ impl Part {
     pub fn of(own: &Own) -> Self {
         let id = Some(own.id).filter(|_| !own.identity.is_root);
         let (top, v1) = (own.identity.v2.clone(), own.identity.v1.clone());
-        Self { scope: Scope::Own, top, v1, id, cgroup_events: false, least: 1024 }
+        Self { scope: Scope::SelfContainer, top, v1, id, cgroup_events: false, least: 1024 }
     }
 }

@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 use super::history::History;
 use super::tree::{Branch, grow};
 use crate::events::{Level, LogEntry};
-use crate::snapshot::Coverage;
+use crate::snapshot::{Coverage, Status};
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
 use crate::views::trouble::Trouble;
@@ -165,7 +165,7 @@ impl Model {
                 row.complain(trouble);
             }
             // One that has ended and one that begins under its name may be in one report.
-            if row.status != "exited" || !rows.contains_key(&row.name) {
+            if !Status::Exited.is(&row.status) || !rows.contains_key(&row.name) {
                 rows.insert(row.name.clone(), row);
             }
         }
@@ -173,7 +173,7 @@ impl Model {
             self.rows.extend(rows);
         } else {
             let lingers = |row: &Row| {
-                row.status == "exited" && update.taken.duration_since(row.taken).unwrap_or_default() < LINGER
+                Status::Exited.is(&row.status) && update.taken.duration_since(row.taken).unwrap_or_default() < LINGER
             };
             for (name, row) in std::mem::take(&mut self.rows).into_iter().filter(|(_, row)| lingers(row)) {
                 rows.entry(name).or_insert(row);

@@ -108,7 +108,7 @@ impl<V: Pod + Default> Attribution<V> {
     /// # Errors
     /// What the maps said; what is left moves the next time.
     pub(super) fn fold_previous(&mut self, snapshot: &Snapshot, store: &mut impl CounterStore<V>) -> io::Result<()> {
-        let own = snapshot.cgroups.keys().next().filter(|_| snapshot.scope == Scope::Own);
+        let own = snapshot.cgroups.keys().next().filter(|_| snapshot.scope == Scope::SelfContainer);
         for (id, counted) in store.previous()? {
             let heir = own.map_or(id, |own| own.0);
             let lineage = store.lineage(id)?.up_to(heir);
@@ -166,7 +166,7 @@ impl<V: Pod + Default> Attribution<V> {
         store: &mut impl CounterStore<V>,
     ) -> (BTreeMap<CgroupId, V>, io::Result<()>) {
         let mut sums: BTreeMap<CgroupId, V> = snapshot.cgroups.keys().map(|id| (*id, V::default())).collect();
-        if snapshot.scope == Scope::Own {
+        if snapshot.scope == Scope::SelfContainer {
             // The programs count nothing else.
             for sum in sums.values_mut() {
                 counts.iter().for_each(|(_, count)| (self.add)(sum, count));

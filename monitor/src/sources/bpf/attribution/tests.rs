@@ -118,7 +118,7 @@ fn a_cgroups_counts_are_its_containers_and_all_around_it() {
 #[test]
 fn in_the_own_scope_everything_is_the_containers() {
     let mut now = snapshot(&[], &[]);
-    now.scope = Scope::Own;
+    now.scope = Scope::SelfContainer;
     let mut maps = Maps::default();
     [(5, 1), (6, 2)].into_iter().for_each(|(id, by)| maps.count(id, by, &[]));
     assert_eq!(attribute(&mut attribution(&mut maps), &mut maps, &now), [(ROOT, 3)]);
@@ -225,7 +225,7 @@ fn what_a_smaller_map_has_counted_is_each_cgroups_own_also_when_it_is_gone() {
 #[test]
 fn in_the_own_scope_a_smaller_map_moves_to_the_container() {
     let mut now = snapshot(&[], &[]);
-    now.scope = Scope::Own;
+    now.scope = Scope::SelfContainer;
     let mut maps = Maps::default();
     [(5, 1), (6, 2)].into_iter().for_each(|(id, by)| maps.count(id, by, &[]));
     maps.grow();

@@ -87,7 +87,7 @@ impl<V: Pod> Cgroups<V> {
     /// Takes a larger table when a pass before has nearly filled this one. Where that is refused, the cgroups that come
     /// last are not in it, and their files are read.
     fn grow_in_time(&mut self) {
-        if self.scope == Scope::Own || self.is_final || self.most < self.bound.table.len() / 4 * 3 {
+        if self.scope == Scope::SelfContainer || self.is_final || self.most < self.bound.table.len() / 4 * 3 {
             return;
         }
         let entries = room(self.most);
@@ -140,7 +140,7 @@ fn bound(ebpf: &Ebpf, object: &IteratorObject, top: &Path, scope: Scope, host: &
     let directory =
         File::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), cure: None })?;
     let over = match scope {
-        Scope::Own => Over::Cgroup(directory.as_fd()),
+        Scope::SelfContainer => Over::Cgroup(directory.as_fd()),
         Scope::Host => Over::CgroupAndBelow(directory.as_fd()),
     };
     bind(ebpf, object, over, host)

@@ -89,10 +89,10 @@ fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
     }
     let is_first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
     match (part.scope, is_first, part.id) {
-        (Scope::Host, true, _) | (Scope::Own, false, _) => Ok(0),
-        (Scope::Own, true, Some(id)) => Ok(id.0),
+        (Scope::Host, true, _) | (Scope::SelfContainer, false, _) => Ok(0),
+        (Scope::SelfContainer, true, Some(id)) => Ok(id.0),
         (Scope::Host, false, _) => Err("the agent is in a pid namespace of its own, which is not the machine's"),
-        (Scope::Own, true, None) => Err("nothing tells the container's processes from the machine's"),
+        (Scope::SelfContainer, true, None) => Err("nothing tells the container's processes from the machine's"),
     }
 }
 

@@ -1,0 +1,59 @@
+//! States of containers, and the scopes in which they are watched.
+
+/// The state of a container. The words are part of the contract with readers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Alive.
+    #[default]
+    Running,
+    /// Frozen by the freezer.
+    Paused,
+    /// Exited, or not watched any more because the agent stops.
+    Exited,
+}
+
+impl Status {
+    /// The word that readers see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Exited => "exited",
+        }
+    }
+
+    /// True if a word that was read back is this status.
+    pub fn is(self, word: &str) -> bool {
+        self.as_str() == word
+    }
+}
+
+/// The scope of an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The container that the agent runs in.
+    #[default]
+    SelfContainer,
+    /// Every container of the machine, and the machine.
+    Host,
+}
+
+impl Scope {
+    /// The word that readers see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SelfContainer => "self",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// The cgroups that a reading covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// All that there are: a cgroup that is missing is gone.
+    #[default]
+    All,
+    /// Those that have exited since the reading before, or have lost their last process. It says nothing of the others.
+    Exited,
+}
