@@ -36,36 +36,6 @@ fn each_row_of_the_troubleshooting_table_ends_in_a_command() {
 }
 
 #[test]
-fn the_tests_that_the_document_on_security_names_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read_to_string(root.join("docs/security.md")).unwrap();
-    // A test is named as a sentence, of many words.
-    let named = text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4);
-    let named: Vec<&str> =
-        named.filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')).collect();
-    assert!(named.len() > 15, "{named:?}");
-    let mut sources = String::new();
-    for dir in ["monitor/src", "tests/tests"] {
-        collect(&root.join(dir), &mut sources);
-    }
-    for name in named {
-        assert!(sources.contains(&format!("fn {name}(")), "docs/security.md: there is no test {name}");
-    }
-}
-
-/// All source code below a directory.
-fn collect(dir: &Path, into: &mut String) {
-    for entry in fs::read_dir(dir).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            into.push_str(&fs::read_to_string(path).unwrap());
-        }
-    }
-}
-
-#[test]
 fn every_relative_link_between_documents_resolves() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut documents = Vec::new();

@@ -20,12 +20,11 @@ const MAINTAINER: &str = "system-monitor developers <system-monitor@users.norepl
 const SHELLS: [(&str, &str); 3] =
     [("bash", "system-monitor.bash"), ("zsh", "_system-monitor"), ("fish", "system-monitor.fish")];
 /// Other files of an archive: path in the repository, path in the archive.
-const TEXTS: [(&str, &str); 6] = [
+const TEXTS: [(&str, &str); 5] = [
     ("README.md", "README.md"),
     ("CHANGELOG.md", "CHANGELOG.md"),
     ("LICENSE-MIT", "LICENSE-MIT"),
     ("LICENSE-APACHE", "LICENSE-APACHE"),
-    ("docs/metrics.md", "docs/metrics.md"),
     ("deploy/systemd/system-monitor.service", "systemd/system-monitor.service"),
 ];
 
@@ -155,6 +154,13 @@ fn archive(architecture: &Architecture, binary: &Path, into: &Path) -> anyhow::R
     }
     for (from, to) in TEXTS {
         put(root().join(from), to)?;
+    }
+    for page in fs::read_dir(root().join("docs"))?.flatten().map(|entry| entry.path()) {
+        if let (Some(name), Some("md")) =
+            (page.file_name().and_then(OsStr::to_str), page.extension().and_then(OsStr::to_str))
+        {
+            put(page.clone(), &format!("docs/{name}"))?;
+        }
     }
     let date = output("git", &["log", "-1", "--format=%ct"]).unwrap_or_else(|| "0".to_owned());
     let archive = into.join(name.clone() + ".tar.gz");

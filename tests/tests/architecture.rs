@@ -1,0 +1,98 @@
+//! Invariants of ARCHITECTURE.md that neither a type nor a lint holds, and whether what it names exists.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(repository().join(name)).unwrap()
+}
+
+/// The Rust files below a directory.
+fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The files below a directory of the repository whose code contains one of the words.
+fn files_with(dir: &str, words: &[&str]) -> Vec<String> {
+    let mut files = Vec::new();
+    sources(&repository().join(dir), &mut files);
+    let code = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    };
+    let mut found: Vec<String> = files
+        .iter()
+        .filter(|path| words.iter().any(|word| code(path).contains(word)))
+        .map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn no_program_is_attached_to_a_system_call() {
+    let words = ["sys_enter", "sys_exit", "syscalls", "__x64_sys", "__arm64_sys"];
+    for dir in ["monitor-ebpf/src", "monitor/src/sources/bpf"] {
+        assert_eq!(files_with(dir, &words), [""; 0]);
+    }
+}
+
+#[test]
+fn unsafe_code_of_the_agent_is_in_one_module() {
+    let files = files_with("monitor/src", &["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]);
+    assert!(!files.is_empty());
+    assert!(files.iter().all(|file| file.starts_with("monitor/src/sources/bpf/sys")), "{files:?}");
+    assert!(read("monitor/src/lib.rs").contains("#![deny(unsafe_code)]"));
+}
+
+/// Paths in backticks, and elsewhere those into the agent; patterns are left out.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2).filter(|word| word.contains('/'));
+    let plain = text.split_whitespace().filter(|word| word.starts_with("monitor/"));
+    quoted.chain(plain).filter(|word| !word.contains([' ', '<', '*', '$', '{', '…', ':', '`']))
+}
+
+#[test]
+fn what_the_documents_about_the_code_name_exists() {
+    // Where a path in these documents may begin.
+    let roots = ["", "monitor/src", "monitor/src/sources", "tests", "docs"].map(|root| repository().join(root));
+    let mut seen = 0;
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        for path in paths(&read(document)).filter(|path| !path.starts_with('/')) {
+            seen += 1;
+            assert!(roots.iter().any(|root| root.join(path).exists()), "{document}: {path} does not exist");
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn the_tests_that_the_documents_name_exist() {
+    let mut files = Vec::new();
+    for dir in ["monitor/src", "monitor-common/src", "tests/tests"] {
+        sources(&repository().join(dir), &mut files);
+    }
+    let sources: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let mut documents = vec!["ARCHITECTURE.md".into(), "docs/security.md".into(), "docs/privileges.md".into()];
+    let decisions = fs::read_dir(repository().join("docs/decisions")).unwrap().flatten();
+    documents.extend(decisions.map(|entry| format!("docs/decisions/{}", entry.file_name().to_str().unwrap())));
+    for document in documents {
+        let text = read(&document);
+        // A test is named as a sentence, of many words.
+        for name in text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4) {
+            let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            assert!(!is_name || sources.contains(&format!("fn {name}(")), "{document}: there is no test {name}");
+        }
+    }
+}
