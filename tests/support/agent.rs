@@ -15,7 +15,7 @@ pub struct Agent {
     reader: Option<JoinHandle<()>>,
 }
 
-/// How it ended.
+/// The end of an agent.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -64,7 +64,7 @@ impl Agent {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// What it has said so far.
+    /// Its log so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
@@ -74,7 +74,7 @@ impl Agent {
         eventually(patience, || self.said().contains(words).then_some(())).is_some()
     }
 
-    /// Whether it still runs.
+    /// True while it runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

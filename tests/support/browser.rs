@@ -15,7 +15,7 @@ use crate::{eventually, free_port, has};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A driver that does not end its browser within this time is not waited for.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
-/// What a container or a machine without a screen needs, and nothing that talks to anybody by itself.
+/// Flags for a container or a machine without a screen; nothing talks to anybody by itself.
 const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -43,7 +43,7 @@ impl Browser {
     /// Starts one.
     ///
     /// # Errors
-    /// What is not installed.
+    /// The program that is not installed.
     pub fn start() -> Result<Self, String> {
         if let Some(program) = ["chromedriver", "chromium"].into_iter().find(|program| !has(program)) {
             return Err(format!("{program} is not installed"));
@@ -101,7 +101,7 @@ impl Browser {
         self.command("url", &json!({ "url": url }));
     }
 
-    /// What an expression in the page gives; promises are waited for.
+    /// Evaluates an expression in the page; awaits promises.
     pub fn eval(&self, expression: &str) -> Value {
         self.command("execute/sync", &json!({ "script": format!("return ({expression});"), "args": [] }))
     }
@@ -182,7 +182,7 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
     }
 
-    /// What the system says of colours, `light` or `dark`, and that it wants no motion.
+    /// Sets the system's preference of colours, `light` or `dark`, and reduced motion.
     pub fn prefer(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }, { "name": "prefers-reduced-motion", "value": "reduce" }]);
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
@@ -194,7 +194,7 @@ impl Browser {
         std::fs::write(file, base64(encoded["data"].as_str().unwrap())).unwrap();
     }
 
-    /// What the page has cost since it was opened, by name: times of the main thread in seconds that it had a processor for.
+    /// Costs of the page since it was opened, by name: CPU time of the main thread in seconds.
     pub fn costs(&self) -> BTreeMap<String, f64> {
         self.devtools("Performance.enable", &json!({ "timeDomain": "threadTicks" }));
         let metrics = self.devtools("Performance.getMetrics", &json!({}));
@@ -216,7 +216,7 @@ impl Browser {
         self.command("se/log", &json!({ "type": kind })).as_array().cloned().unwrap_or_default()
     }
 
-    /// What the page complained of since the last call: errors and refused content.
+    /// Errors and refused content in the page's console since the last call.
     pub fn complaints(&self) -> Vec<String> {
         self.log("browser").iter().map(|entry| format!("{}: {}", entry["level"], entry["message"])).collect()
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// What `openssl ca` must know to sign for dates of one's choice.
+/// Configuration of `openssl ca`, which signs for any dates.
 const AUTHORITY: &str = "[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\n\
                          policy=p\nunique_subject=no\n[p]\ncommonName=supplied\n";
 
@@ -67,7 +67,7 @@ impl Certificates {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// What a server is started with that speaks TLS on a port and wants a certificate from its clients.
+    /// Options of a server that speaks TLS on a port and wants a certificate from its clients.
     pub fn server(&self, port: u16) -> Vec<String> {
         let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| self.text(name));
         let options = [

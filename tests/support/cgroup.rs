@@ -136,7 +136,7 @@ impl Group {
         fs::write(dir.join(file), bytes.to_string()).unwrap();
     }
 
-    /// How many processes the kernel has killed for want of memory, as it says itself.
+    /// Number of OOM kills in the group, by the kernel's own counter.
     pub fn oom_kills(&self) -> u64 {
         let dir = self.dir("memory").unwrap();
         let text = fs::read_to_string(dir.join("memory.events"))

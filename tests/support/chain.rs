@@ -20,7 +20,7 @@ pub struct Chain {
     pub last: SystemTime,
     /// The longest interval between two samples.
     pub longest: Duration,
-    /// So many intervals were longer than the one asked for by more than a tenth.
+    /// Intervals that were longer than the one asked for by more than a tenth.
     pub late: usize,
 }
 

@@ -107,7 +107,7 @@ impl Value<'_> {
     }
 }
 
-/// What is put together of its fields.
+/// A message that is built from its fields.
 trait Message: Default {
     fn take(&mut self, field: u64, value: Value<'_>) -> anyhow::Result<()>;
 }
@@ -240,7 +240,7 @@ fn value<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
 /// A running receiver.
 pub struct Collector {
     pub port: u16,
-    /// What it answers.
+    /// Status of the collector's answers.
     pub status: Arc<AtomicU16>,
     received: Receiver<Result<Request, String>>,
 }

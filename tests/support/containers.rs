@@ -5,9 +5,9 @@ use crate::watched::Load;
 
 /// A container to be made.
 pub struct Plan<'a> {
-    /// What it is called.
+    /// Its name.
     pub name: &'a str,
-    /// What is done to its group before the load starts.
+    /// Prepares its group before the load starts.
     pub prepare: fn(&Group),
     /// The load.
     pub load: &'a [&'a str],

@@ -48,7 +48,7 @@ impl Names {
         format!("/etc/netns/{}", self.namespace)
     }
 
-    /// What every name means from now on.
+    /// Sets the addresses that every name has from now on.
     pub fn mean(&self, addresses: &[&str]) {
         *self.answers.lock().unwrap() = Some(addresses.iter().map(|address| address.parse().unwrap()).collect());
     }

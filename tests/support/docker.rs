@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub const BUSYBOX: &str = "system-monitor-test/busybox";
 /// An image with nothing but the binary.
 pub const BARE: &str = "system-monitor-test/bare";
-/// Where the binary is in both.
+/// Path of the binary in both.
 pub const BINARY: &str = "/usr/local/bin/system-monitor";
 
 /// Waits for the end of its input, which is the end of the tests, then takes everything away.
@@ -104,7 +104,7 @@ impl Docker {
         Err(format!("dockerd does not run here: {}", log.lines().last().unwrap_or("it says nothing")))
     }
 
-    /// Where its interface is.
+    /// Path of its API socket.
     pub fn socket(&self) -> String {
         self.dir.join("socket").to_str().unwrap().to_owned()
     }
@@ -115,10 +115,10 @@ impl Docker {
         command
     }
 
-    /// What a command prints.
+    /// Runs a command of the client; returns its output.
     ///
     /// # Errors
-    /// What it complains of.
+    /// The client's error output.
     pub fn ask(&self, arguments: &[&str]) -> Result<String, String> {
         let Output { status, stdout, stderr } = self.client(arguments).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
@@ -149,7 +149,7 @@ impl Docker {
     /// Builds an image from a Dockerfile; `arguments` are those of the build.
     ///
     /// # Errors
-    /// What the builder complains of.
+    /// The builder's error output.
     pub fn build(&self, file: &Path, context: &Path, image: &str, arguments: &[&str]) -> Result<(), String> {
         let (file, context) = (file.to_str().unwrap(), context.to_str().unwrap());
         let arguments = arguments.iter().flat_map(|argument| ["--build-arg", argument]);
@@ -161,7 +161,7 @@ impl Docker {
         self.ask(&words).map(drop)
     }
 
-    /// Where the daemon listens, as its clients want it in `DOCKER_HOST`.
+    /// Address of the daemon, as its clients want it in `DOCKER_HOST`.
     pub fn host(&self) -> String {
         format!("unix://{}/socket", self.dir.display())
     }
@@ -176,12 +176,12 @@ impl Docker {
     /// Runs a container to its end; what it printed.
     ///
     /// # Errors
-    /// What was complained of.
+    /// The client's error output.
     pub fn run_once(&self, options: &[&str], image: &str, command: &[&str]) -> Result<String, String> {
         self.ask(&[&["run", "--rm"], options, &[image], command].concat())
     }
 
-    /// What the daemon's own interface answers: the numbers that its client rounds.
+    /// Asks the daemon's API: its client rounds the numbers.
     fn get(&self, path: &str) -> serde_json::Value {
         let mut stream = UnixStream::connect(self.dir.join("socket")).unwrap();
         // The old version of the protocol has no chunks, and ends with the answer.
@@ -203,7 +203,7 @@ impl Container<'_> {
     /// A command of the client about this container: its words, with the container last.
     ///
     /// # Errors
-    /// What it complains of.
+    /// The client's error output.
     pub fn ask(&self, words: &[&str]) -> Result<String, String> {
         self.docker.ask(&[words, &[&self.id]].concat())
     }
@@ -211,7 +211,7 @@ impl Container<'_> {
     /// Runs something inside.
     ///
     /// # Errors
-    /// What it complains of.
+    /// The client's error output.
     pub fn exec(&self, options: &[&str], command: &[&str]) -> Result<String, String> {
         self.docker.ask(&[&["exec"], options, &[&self.id], command].concat())
     }
@@ -221,17 +221,17 @@ impl Container<'_> {
         self.ask(&["inspect", "--format", &format!("{{{{{field}}}}}")]).unwrap()
     }
 
-    /// What `docker stats` is made from.
+    /// Statistics that `docker stats` is made from.
     pub fn stats(&self) -> serde_json::Value {
         self.docker.get(&format!("/containers/{}/stats?stream=false&one-shot=true", self.id))
     }
 
-    /// How many processes `docker top` lists.
+    /// Number of processes that `docker top` lists.
     pub fn processes(&self) -> usize {
         self.docker.get(&format!("/containers/{}/top", self.id))["Processes"].as_array().unwrap().len()
     }
 
-    /// What it has written to its standard streams.
+    /// Output of its standard streams.
     pub fn said(&self) -> String {
         let Output { stdout, stderr, .. } = self.docker.client(&["logs", &self.id]).output().unwrap();
         String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()

@@ -1,4 +1,4 @@
-//! What the agents of many machines would have written to Valkey.
+//! Reports that the agents of many machines would have written to Valkey.
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -62,7 +62,7 @@ pub fn report(number: usize, at: SystemTime, round: usize) -> Value {
     })
 }
 
-/// What the container of a number is called.
+/// Name of the container with a number.
 pub fn name(number: usize) -> String {
     format!("c-{number:04}")
 }

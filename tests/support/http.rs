@@ -29,7 +29,7 @@ impl Answer {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// Whether it is problem details that say what the status says.
+    /// True for problem details (RFC 9457) with the status of the answer.
     pub fn is_problem(&self) -> bool {
         self.header("content-type") == "application/problem+json"
             && self.json()["status"] == self.status

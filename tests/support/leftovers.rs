@@ -1,4 +1,4 @@
-//! What an agent holds: where containers come and go, all of it must stay where it was.
+//! Resources of an agent: where containers come and go, none of them may grow.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use monitor_common::LEVELS;
 
 use crate::agent::Agent;
 
-/// How many words the values of the maps have.
+/// Lengths of the maps' values, in words.
 mod words {
     use monitor_common::{Network, Processes, Retired};
 
@@ -18,7 +18,7 @@ mod words {
     pub(super) const RETIRED_PROCESSES: usize = size_of::<Retired<Processes>>() / 8;
 }
 
-/// What is held at one moment.
+/// Resources at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Bytes of resident memory.
@@ -30,7 +30,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What an agent holds now.
+    /// Reads the resources of an agent.
     pub fn by(agent: &Agent) -> Self {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
         // One that is gone meanwhile has none.

@@ -1,4 +1,4 @@
-//! What the tests from the outside share: the binary, a real Valkey, an oracle, and a loud way to skip.
+//! Support of the integration tests: the binary, a real Valkey, an oracle, and a loud way to skip.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -50,7 +50,7 @@ pub fn binary() -> PathBuf {
     built
 }
 
-/// Whether this machine can run a test; if not, the test returns after [`skip!`].
+/// True for root. A test that needs root returns after [`skip!`] otherwise.
 pub fn is_root() -> bool {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() == 0 }
@@ -63,7 +63,7 @@ pub fn kernel() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// Whether a program can be started.
+/// True if a program is in the path.
 pub fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths)

@@ -8,7 +8,7 @@ use std::path::Path;
 /// Gives this thread, and what it starts, mounts of its own: a BPF file system in `dir`, and an empty `/run`.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn own_mounts(dir: &Path) -> io::Result<()> {
     let checked = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
     let bpf = dir.join("bpf");

@@ -1,11 +1,11 @@
-//! What a network interface leaves to the hardware, or would: packets that are cut late and joined early.
+//! Offload of a network interface: packets that are segmented late and merged early.
 
 use std::fs::File;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// Whether an interface takes packets that are cut later, and joins those that come. `namespace` is the network
+/// Switches segmentation and receive offload of an interface. `namespace` is the network
 /// namespace that it is in.
 pub fn set(namespace: &Path, interface: &str, on: bool) {
     let namespace = File::open(namespace).unwrap();

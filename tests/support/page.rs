@@ -1,4 +1,4 @@
-//! What tests want to know of the web page.
+//! Queries and checks of the web page.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub fn row(name: &str) -> String {
     )
 }
 
-/// What a cell of a container's row says.
+/// Text of a cell in a container's row.
 pub fn cell(browser: &Browser, name: &str, class: &str) -> String {
     let text = browser.eval(&format!("{}?.querySelector('.{class}')?.innerText", row(name)));
     text.as_str().unwrap_or_default().trim().to_owned()
@@ -42,7 +42,7 @@ pub fn wait_for_row(browser: &Browser, name: &str) {
     browser.wait(&format!("no row of {name:?}"), &format!("{} !== undefined", row(name)));
 }
 
-/// What the API says, asked by the page itself.
+/// An answer of the API, fetched by the page itself.
 pub fn api(browser: &Browser, path: &str) -> Value {
     browser.eval(&format!("fetch('/api/v1/{path}').then((answer) => answer.json())"))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What becomes of the bytes.
+/// Treatment of the bytes that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// They pass.
@@ -18,11 +18,11 @@ pub enum Mode {
     Reset,
     /// No more answers, and the end of the stream instead; questions pass.
     HalfClose,
-    /// So many a second pass.
+    /// Passes that many bytes a second.
     Slow(usize),
-    /// So many bytes of each answer, then the end.
+    /// Passes that many bytes of each answer, then closes.
     CutAnswers(usize),
-    /// So many bytes of what the client says, then the end, without the answer.
+    /// Passes that many bytes of the client's, then closes without the answer.
     CutQuestions(usize),
     /// The client gets other bytes than the server sent.
     Garble,

@@ -1,4 +1,4 @@
-//! Whether a value is as a schema of the OpenAPI document says: the part of JSON Schema that the document uses. A
+//! Validates a value against a schema of the OpenAPI document: the part of JSON Schema that the document uses. A
 //! keyword that is not known here is an error, so that nothing is taken for checked that is not.
 
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Checks `value`, which is at `path`.
 ///
 /// # Errors
-/// What is not as it is described, and where.
+/// The first mismatch, and where it is.
 pub fn check(value: &Value, schema: &Value, document: &Value, path: &str) -> Result<(), String> {
     let wrong = |what: String| Err(format!("{path}: {what}"));
     for (keyword, said) in schema.as_object().ok_or_else(|| format!("{path}: no schema"))? {

@@ -7,13 +7,13 @@ use tempfile::NamedTempFile;
 
 use crate::eventually;
 
-/// How long a screen may take to show something.
+/// Time that a screen may take to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A window with a shell in it.
 pub struct Window {
     server: String,
-    /// Where what is written to the terminal is kept.
+    /// File that keeps everything written to the terminal.
     record: NamedTempFile,
 }
 
@@ -62,7 +62,7 @@ impl Window {
         self.press(&["Enter"]);
     }
 
-    /// What stands on the screen.
+    /// Text of the screen.
     pub fn screen(&self) -> String {
         self.said(&["capture-pane", "-p"])
     }
@@ -77,7 +77,7 @@ impl Window {
         self.said(&["pipe-pane", &format!("cat > {}", self.record.path().display())]);
     }
 
-    /// What was kept so far.
+    /// Everything written to the terminal so far.
     pub fn recorded(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.record.path()).unwrap()).into_owned()
     }
@@ -101,7 +101,7 @@ impl Window {
         self.said(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }
 
-    /// Whether the alternate screen is on, the cursor is seen, and a program has taken the mouse.
+    /// Modes of the terminal: alternate screen, visible cursor, mouse taken by a program.
     pub fn modes(&self) -> String {
         self.said(&["display-message", "-p", "screen #{alternate_on} cursor #{cursor_flag} mouse #{mouse_any_flag}"])
             .trim()

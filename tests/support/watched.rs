@@ -179,7 +179,7 @@ impl Load {
         schedstat(Path::new(&format!("/proc/{}", self.pid()))).unwrap()
     }
 
-    /// Whether its first thread sleeps (`proc(5)`): what it was charged is known by then.
+    /// True if its first thread sleeps (`proc(5)`): its CPU time is complete by then.
     pub fn sleeps(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('S'))
@@ -226,7 +226,7 @@ pub fn real(report: &Judged, group: &str, field: &str) -> f64 {
     report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
 }
 
-/// What one reading says: in a report, and as it was read.
+/// One reading: in a report, and as it was read.
 pub struct Look {
     container: Container,
     pub values: Values,
@@ -277,7 +277,7 @@ impl Outside {
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }
 
-    /// What a reading says, together with the one before.
+    /// Takes a reading; rates are since the one before.
     pub fn look(&mut self) -> Look {
         let sampled = sources::sample(&mut self.sources, now);
         assert!(sampled.errors.is_empty(), "{:?}", sampled.errors);

@@ -1,4 +1,4 @@
-//! What goes to and comes from a block device: I/O, page cache, swap, and the time that tasks wait for it.
+//! Traffic of a block device: I/O, page cache, swap, and the time that tasks wait for it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;

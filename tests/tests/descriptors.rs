@@ -20,7 +20,7 @@ fn watch(group: &Group, pins: Option<&Pins>) -> Outside {
     Outside::programs(group, EbpfMode::Auto, true, pins)
 }
 
-/// What has been opened and closed.
+/// Numbers of descriptors opened and closed.
 fn counted(events: &mut Outside) -> [u64; 2] {
     let values = events.look().values;
     [Metric::DescriptorsOpened, Metric::DescriptorsClosed].map(|metric| values.get(metric).unwrap().unwrap())

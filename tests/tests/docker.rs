@@ -37,7 +37,7 @@ impl World {
         self.docker.run(&[&self.options()[..], options].concat(), BUSYBOX, &["sh", "-c", &command])
     }
 
-    /// What the agent needs to know.
+    /// Settings of the agent.
     fn options(&self) -> Vec<&str> {
         // The texts live as long as the tests, of which there are few.
         let leak = |text: String| -> &'static str { text.leak() };
@@ -68,7 +68,7 @@ impl World {
 
 const LIMITS: &[&str] = &["--cpus", "0.25", "--memory", "64m", "--pids-limit", "50"];
 
-/// What a container of [`LIMITS`] is, whatever else it is.
+/// Checks of a container with [`LIMITS`] that hold in every place.
 fn assert_is(report: &Judged, container: &Container<'_>) {
     assert_eq!(container.inspect(".State.Running"), "true");
     assert_eq!(report.status, "running");

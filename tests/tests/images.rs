@@ -122,7 +122,7 @@ impl World {
         eventually(PATIENCE, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
     }
 
-    /// What must be true of every example whose service runs, whatever the service.
+    /// Checks of every example whose service runs, whatever the service.
     fn holds(&self, name: &str, container: &Container<'_>, alive: impl Fn() -> bool, exit_code: &str) {
         assert!(eventually(PATIENCE, || alive().then_some(())).is_some(), "{name} does not run:\n{}", container.said());
         self.report(name, |report| report.status == "running" && report.number("process_count") >= Some(3.0));

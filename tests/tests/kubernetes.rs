@@ -83,7 +83,7 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     documents.iter().find(|document| document["kind"] == kind).unwrap()
 }
 
-/// What every DaemonSet of ours is.
+/// Checks of every DaemonSet of ours.
 fn assert_least_privilege(daemon_set: &Value, capabilities: &[&str]) {
     let pod = &daemon_set["spec"]["template"]["spec"];
     assert_eq!(pod["automountServiceAccountToken"], false);
@@ -155,7 +155,7 @@ fn the_chart_lints_renders_and_asks_for_little() {
     assert!(taken.is_ok(), "{text}: {taken:?}");
 }
 
-/// Whether the agent takes a file of settings; the files that it names need not be there.
+/// Checks that the agent accepts a settings file; the files that it names need not be there.
 fn agent_takes(file: &Path) -> Result<(), String> {
     let output =
         tests::agent::command(&["once", "--wait", "1ms", "--ebpf", "off", "--disk-interval", "0s", "--config"], &[])

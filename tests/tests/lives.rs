@@ -159,7 +159,7 @@ fn of_containers_that_came_and_went_nothing_is_left() {
     assert!(eventually(PATIENCE, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
 }
 
-/// What `doctor` says of losses to who reads from this server, after the agent's report about the machine was changed.
+/// The losses that `doctor` finds in this server, after the agent's report about the machine was changed.
 fn losses(valkey: &Valkey, machine: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<String> {
     let mut report = serde_json::from_slice(&valkey.report(machine, PATIENCE).unwrap()).unwrap();
     change(&mut report);

@@ -31,7 +31,7 @@ fn network(report: &Judged) -> [u64; 4] {
     ]
 }
 
-/// What a load adds to the counters, and what it said. It holds its connections open until it is dropped.
+/// Growth of the counters by a load, and the load's own words. It holds its connections open until it is dropped.
 fn traffic(watched: &Watched, arguments: &[String]) -> ([u64; 4], Vec<String>, Load) {
     let before = network(&watched.report());
     let mut load = watched.load(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
@@ -164,7 +164,7 @@ impl Cable {
         laid.then_some(cable)
     }
 
-    /// Whether the ends take packets that are cut later, and join those that come.
+    /// Switches segmentation and receive offload at both ends.
     fn offload(&self, on: bool) {
         for name in &self.0 {
             offload::set(&Path::new("/run/netns").join(name), "end", on);
@@ -185,7 +185,7 @@ fn ip(words: &str) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// What one end of a connection says that it sent.
+/// Packets and bytes that one end of a connection says it sent.
 struct End {
     segments: u64,
     bytes: u64,

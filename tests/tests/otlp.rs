@@ -1,4 +1,4 @@
-//! What an OpenTelemetry collector gets.
+//! Metrics sent to an OpenTelemetry collector.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::sync::atomic::Ordering;

@@ -62,7 +62,7 @@ impl Machine {
             .unwrap()
     }
 
-    /// What a command says, which must succeed.
+    /// Runs a command, which must succeed; returns its output.
     fn ask(&self, words: &str) -> String {
         let Output { status, stdout, stderr } = self.run(words);
         let said = String::from_utf8_lossy(&stdout).trim().to_owned();
@@ -112,7 +112,7 @@ fn next_version(package: &Path, into: &Path) {
 
 struct World {
     machine: Machine,
-    /// What the machine calls itself, and so its report.
+    /// The machine's host name, and so the name of its report.
     name: String,
     valkey: Valkey,
     _files: TempDir,

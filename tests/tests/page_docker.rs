@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SPINS: &str = "while :; do :; done";
 /// Wants more memory than it may have, and is killed for it, again and again.
 const HUNGRY: &str = "while :; do dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null; sleep 1; done";
-/// What an image's author may write into a label.
+/// A label that would do harm as markup.
 const LABEL: &str = "<script>document.title='owned'</script>";
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the kernel's iterators find, against what its files say: each number between two readings of the file, under load.
+//! Numbers of the BPF iterators against those of the files: each between two readings of the file, under load.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -37,7 +37,7 @@ macro_rules! pass {
 /// Compares so often.
 const ROUNDS: usize = 60;
 
-/// What the kernel tells of CPU time in user mode and in the kernel is an estimate from ticks, which is made anew for each
+/// CPU time in user mode and in the kernel is an estimate from ticks, which the kernel makes anew for each
 /// reader: that of the pass may be so far from the two of the file.
 const TICKS: u64 = 30_000_000;
 
@@ -84,14 +84,14 @@ fn counters_of_the_controllers_lie_between_two_readings_of_their_files() {
     assert_eq!(pass.look().origins.of(Metric::CpuThrottled).unwrap().backend(), "ebpf");
 }
 
-/// What there is of these: by the files, by the other, and by the files again.
+/// Counters by the files, by the iterators, and by the files again.
 fn bracket(files: &mut Outside, other: &mut Outside, metrics: &[Metric]) -> [Vec<Option<u64>>; 3] {
     let first = values(files, metrics);
     let between = values(other, metrics);
     [first, between, values(files, metrics)]
 }
 
-/// What there is of these, of one reading.
+/// Counters of one reading.
 fn values(outside: &mut Outside, metrics: &[Metric]) -> Vec<Option<u64>> {
     let found = outside.look();
     metrics.iter().map(|metric| found.values.get(*metric).and_then(Result::ok)).collect()

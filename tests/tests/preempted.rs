@@ -9,8 +9,9 @@ use tests::cgroup::Group;
 use tests::watched::{Load, Outside};
 use tests::{eventually, skip};
 
-/// So many files are opened and closed by each of as many.
+/// Files that each process opens and closes.
 const FILES: u64 = 20_000;
+/// Processes that do so.
 const LOADS: usize = 6;
 
 #[test]

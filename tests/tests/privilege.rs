@@ -34,7 +34,7 @@ fn as_user(capabilities: &str, arguments: &[&str]) -> Command {
     through("setpriv", &first, arguments)
 }
 
-/// What `doctor` says of each thing: its state, and why with the cure.
+/// Each check of `doctor`: its state, and why with the remedy.
 fn doctor(mut command: Command) -> BTreeMap<String, (String, String)> {
     let output = command.stderr(Stdio::null()).output().unwrap();
     let checks: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -47,7 +47,7 @@ fn doctor(mut command: Command) -> BTreeMap<String, (String, String)> {
 
 const LOOK: &[&str] = &["doctor", "--json", "--valkey-url", "none", "--scope", "self"];
 
-/// Whether this kernel allows everything to root, which the tests below take rights away from.
+/// True if this kernel allows everything to root, from whom the tests below take rights away.
 fn all_is_allowed() -> bool {
     let all = doctor(agent::command(LOOK, &[]));
     PACKETS.iter().chain(TRACING).all(|name| all[*name].0 == "available")
@@ -107,7 +107,7 @@ fn root_of_a_user_namespace_is_told_why_its_capabilities_do_not_help() {
     assert!(found.contains_key("source procfs"), "{found:?}");
 }
 
-/// What `/proc/PID/task/TID/status` says of each thread of an agent.
+/// `/proc/PID/task/TID/status` of each thread of an agent.
 fn threads(agent: &Agent) -> Vec<BTreeMap<String, String>> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap().flatten();
     let status = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
@@ -212,7 +212,7 @@ fn an_agent_of_a_machine_that_holds_itself_still_looks_into_containers_of_others
     }
 }
 
-/// What becomes of forbidden things after some layers were taken.
+/// Results of forbidden operations after some layers were applied.
 fn confined(layers: &str) -> BTreeMap<String, String> {
     let (read, write) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(read.path().join("file"), "text").unwrap();

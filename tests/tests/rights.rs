@@ -1,4 +1,4 @@
-//! What the server may refuse, and what must never be seen.
+//! Commands that the server may refuse, and secrets that must never be seen.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -38,7 +38,7 @@ fn rule() -> Vec<String> {
     rule.replace("PASSWORD", "secret").split(' ').map(str::to_owned).collect()
 }
 
-/// What each right is for: the words with which the agent says that it lacks, or nothing if nobody would notice.
+/// The words with which the agent says that a right is missing, per command; empty if nobody would notice.
 const COSTS: &[(&str, Option<&str>)] = &[
     ("+del", Some("the removal of old log entries (DEL)")),
     ("+scan", Some("the search for log entries of earlier runs (SCAN)")),

@@ -21,7 +21,7 @@ use tests::cgroup::Group;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-/// Who did not answer is left alone for half a minute.
+/// A runtime that did not answer is left alone for half a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn fixtures() -> PathBuf {

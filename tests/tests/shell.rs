@@ -1,4 +1,4 @@
-//! What a shell and `man` make of the completions and manual pages.
+//! Completions and manual pages, read by real shells and by `man`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::process::{Command, Stdio};

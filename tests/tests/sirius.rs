@@ -112,7 +112,7 @@ impl Platform {
         assert_eq!(report.status, "running");
     }
 
-    /// What the agent in a container has said into the file that the start scripts give it.
+    /// The log of the agent in a container, in the file that the start scripts give it.
     fn log_of(&self, name: &str) -> String {
         let output = self.compose(&["exec", "-T", name, "cat", "/tmp/system-monitor.log"]);
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()

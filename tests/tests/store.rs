@@ -1,4 +1,4 @@
-//! What agents wrote, read back by the library.
+//! Reports and log entries of agents, read back by the library.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::time::{Duration, SystemTime};

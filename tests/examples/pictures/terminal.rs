@@ -29,7 +29,7 @@ pub(crate) struct Terminal {
     size: Size,
 }
 
-/// What a terminal shows.
+/// The screen of a terminal.
 pub(crate) struct Screen {
     pub(crate) page: String,
     pub(crate) width: u32,
@@ -76,7 +76,7 @@ impl Drop for Terminal {
     }
 }
 
-/// How characters look: what "Select Graphic Rendition" sets (ECMA-48, 8.3.117).
+/// Attributes of characters that "Select Graphic Rendition" sets (ECMA-48, 8.3.117).
 #[derive(Default)]
 struct Look {
     ink: Option<String>,

@@ -9,18 +9,18 @@ use crate::stage::Stage;
 /// Something that goes wrong, and is mended.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// What the agent says of it, so that one knows that it was met.
+    /// A part of the agent's log that proves that it met the fault.
     pub(crate) says: &'static str,
     pub(crate) server: &'static [&'static str],
-    /// Whether the agent comes through a proxy.
+    /// The agent connects through a proxy.
     pub(crate) proxied: bool,
-    /// Whether TLS is spoken.
+    /// The agent connects over TLS.
     pub(crate) tls: bool,
-    /// Whether the agent has a login of its own, which is `monitor` with the password `right`.
+    /// The agent logs in as `monitor` with the password `right`.
     pub(crate) login: bool,
-    /// How long it lasts.
+    /// Duration of the fault.
     pub(crate) lasts: Duration,
-    /// Whether the server forgets what it had.
+    /// The server loses its data.
     pub(crate) forgets: bool,
     pub(crate) break_it: fn(&mut Stage),
     pub(crate) mend_it: fn(&mut Stage),
@@ -58,7 +58,7 @@ impl Case {
     }
 }
 
-/// What was acknowledged survives the server.
+/// Options with which acknowledged writes survive the server.
 pub(crate) const AOF: &[&str] = &[
     "--appendonly",
     "yes",

@@ -23,7 +23,7 @@ const BACK: Duration = Duration::from_secs(6);
 /// Beyond what waits, an outage costs so much memory at most.
 const GROWTH: u64 = 4 << 20;
 
-/// What was measured.
+/// Measurements of one case.
 pub(crate) struct Row {
     name: &'static str,
     lasted: Duration,

@@ -84,7 +84,7 @@ impl<'a> End<'a> {
         Path::new("/proc").join(&self.pid)
     }
 
-    /// What its interface has counted.
+    /// Counters of its interface.
     pub(crate) fn interface(&self) -> Counters {
         let text = fs::read_to_string(self.proc().join("net/dev")).unwrap();
         let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
@@ -92,7 +92,7 @@ impl<'a> End<'a> {
         [numbers[0], numbers[1], numbers[8], numbers[9]]
     }
 
-    /// What its interface has counted and what is reported of it, at a moment when nothing is on the way.
+    /// Counters of its interface and of its report, at a moment when nothing is on the way.
     pub(crate) fn counted(&self, valkey: &Valkey) -> (Counters, Counters) {
         let quiet = || {
             let before = self.interface();

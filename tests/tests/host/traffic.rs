@@ -13,7 +13,7 @@ const LINK: u64 = 14;
 /// The headers of a segment: IPv4, TCP, and its option of timestamps.
 const SEGMENT: u64 = 20 + 20 + 12;
 
-/// What `end` has counted more at its interface, and in its reports, by what `happens`.
+/// Growth of the interface's counters of `end`, and of its reports, while `happens` runs.
 fn grown(end: &End<'_>, valkey: &Valkey, happens: impl FnOnce()) -> (Counters, Counters) {
     let before = end.counted(valkey);
     happens();

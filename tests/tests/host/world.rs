@@ -48,7 +48,7 @@ pub(crate) fn fresh(valkey: &Valkey, name: &str) -> Judged {
     report(valkey, name, |report| report.timestamp > next.timestamp)
 }
 
-/// How often its history tells that it has ended.
+/// Number of reports in its history that say it has exited.
 pub(crate) fn ends(valkey: &Valkey, name: &str) -> usize {
     valkey.history(name).iter().filter(|(_, report)| report.contains(r#""status":"exited""#)).count()
 }

@@ -11,7 +11,7 @@ use tests::{eventually, oracle, skip};
 
 use crate::start::{PATIENCE, prepared};
 
-/// What an agent says and reports in a place where something is missing: it lives, says each thing once, and has the
+/// Checks an agent in a place where something is missing: it lives, says each thing once, and has the
 /// other numbers.
 fn lives(mut command: Command, present: &[&str], absent: &[(&str, &str)]) {
     let Some(valkey) = Valkey::start(&[]) else { panic!("valkey-server is not installed") };

@@ -10,7 +10,7 @@ use tests::agent::Agent;
 
 use crate::server::{FAST, WEB};
 
-/// What a server does with a connection.
+/// Handles one connection of a fake server.
 type Treatment = fn(TcpStream);
 
 /// A server that does with each connection what `treat` does; counts them.

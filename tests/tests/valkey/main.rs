@@ -1,4 +1,4 @@
-//! What becomes of the data when Valkey, or the way to it, is not well.
+//! Keys and streams that the agent writes, and how it behaves when Valkey or the way to it fails.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 #[macro_use]

@@ -73,7 +73,7 @@ fn wall() -> String {
     monitor::wire::timestamp(std::time::SystemTime::now())
 }
 
-/// So many milliseconds before a time of day.
+/// The time of day `milliseconds` before `wall`.
 fn before(wall: &str, milliseconds: u64) -> String {
     let parsed = eventually(PATIENCE, || Command::new("date").args(["-u", "-d", wall, "+%s%N"]).output().ok()).unwrap();
     let nanos: u64 = String::from_utf8(parsed.stdout).unwrap().trim().parse().unwrap();

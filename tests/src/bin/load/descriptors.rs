@@ -18,7 +18,7 @@ macro_rules! call {
     }};
 }
 
-/// What the operations leave for those behind them.
+/// State that the operations leave for those behind them.
 struct State {
     files: Vec<RawFd>,
     process: libc::pid_t,

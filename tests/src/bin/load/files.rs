@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::held::Held;
 
-/// So many descriptors, with a pause before each.
+/// Opens `count` descriptors, with a pause before each.
 pub(crate) fn open(count: u64, pause: Duration) -> Held {
     let enough = libc::rlimit { rlim_cur: 20_000, rlim_max: 20_000 };
     // SAFETY: `enough` outlives the call. What is refused shows when a file cannot be opened.
@@ -49,11 +49,11 @@ pub(crate) fn tables(count: u64) -> Held {
     Held::Nothing
 }
 
-/// What a block device takes at once.
+/// The unit of direct I/O, aligned as a block device demands.
 #[repr(align(4096))]
 struct Block([u8; 4096]);
 
-/// So many bytes to or from a block device without the page cache between, a block at a time (`open(2)`, `O_DIRECT`).
+/// Moves bytes to or from a block device, past the page cache, a block at a time (`open(2)`, `O_DIRECT`).
 pub(crate) fn around_the_cache(
     disk: &str,
     bytes: u64,
@@ -65,7 +65,7 @@ pub(crate) fn around_the_cache(
     Held::Nothing
 }
 
-/// So many bytes of a file, through the page cache.
+/// Reads bytes of a file, through the page cache.
 pub(crate) fn read(file: &str, bytes: u64) -> Held {
     let file = File::open(file).unwrap();
     std::io::copy(&mut (&file).take(bytes), &mut std::io::sink()).unwrap();

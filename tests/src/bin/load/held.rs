@@ -1,9 +1,9 @@
-//! What a load keeps until the end of its input.
+//! Resources that a load holds until the end of its input.
 
 use std::fs::File;
 use std::net::TcpStream;
 
-/// What stays open.
+/// Resources that stay open.
 pub(crate) enum Held {
     Nothing,
     Files(#[expect(dead_code, reason = "held, not used")] Vec<File>),

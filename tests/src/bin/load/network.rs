@@ -10,7 +10,7 @@ use crate::time::now;
 
 use crate::way::Way;
 
-/// So many datagrams of so many bytes, each received before the next.
+/// Sends `count` datagrams of `size` bytes, each received before the next.
 pub(crate) fn udp(way: &Way, count: u64, size: u64) -> Held {
     let (from, to) = way.datagrams();
     let (payload, mut buffer) = (vec![7; usize::try_from(size).unwrap()], vec![0; 70_000]);
@@ -38,7 +38,7 @@ pub(crate) fn udp_cut(way: &Way, count: u64, size: u64) -> Held {
     Held::Nothing
 }
 
-/// So many writes of so many bytes through a connection; prints what both ends say of it, and keeps it open.
+/// Writes `count` times `size` bytes through a connection; prints what both ends say of it, and keeps it open.
 pub(crate) fn tcp(way: &Way, count: u64, size: u64) -> Held {
     stay_on_one_cpu();
     let (mut client, mut server) = way.stream();
@@ -73,7 +73,7 @@ fn stay_on_one_cpu() {
     }
 }
 
-/// So many bytes a second over loopback, for so many milliseconds.
+/// Sends `bytes` a second over loopback, for so many milliseconds.
 pub(crate) fn chat(bytes: u64, milliseconds: u64) -> Held {
     const STEP: Duration = Duration::from_millis(50);
     let (from, to) = Way::new("127.0.0.1", "", "").datagrams();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::held::Held;
 use crate::time::{now, used, used_outside};
 
-/// One CPU for so many milliseconds.
+/// Burns one CPU for so many milliseconds.
 pub(crate) fn burn(milliseconds: u64) -> Held {
     let end = now() + Duration::from_millis(milliseconds);
     while now() < end {
@@ -14,7 +14,7 @@ pub(crate) fn burn(milliseconds: u64) -> Held {
     Held::Nothing
 }
 
-/// A part of a CPU, in thousandths, for so many milliseconds: by CPU time used since the start, so that what a busy
+/// Burns a part of a CPU, in thousandths, for so many milliseconds: by CPU time used since the start, so that what a busy
 /// machine withholds for a while is made good.
 pub(crate) fn duty(thousandths: u64, milliseconds: u64) -> Held {
     let (begin, before) = (now(), used());
@@ -27,7 +27,7 @@ pub(crate) fn duty(thousandths: u64, milliseconds: u64) -> Held {
     Held::Nothing
 }
 
-/// So much CPU time; prints what it was charged before that, and what outside the kernel.
+/// Spends CPU time up to `time`; prints what it was charged before that, and what outside the kernel.
 pub(crate) fn spend(time: Duration) -> Held {
     let at_start = used();
     while used() < time {

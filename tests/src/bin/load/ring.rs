@@ -22,7 +22,7 @@ struct Parameters {
     threads: [u32; 2],
     features: u32,
     more: [u32; 4],
-    /// Where in the mapping what is: head, tail, mask, entries, flags, dropped, and the array of calls to make.
+    /// Offsets in the mapping: head, tail, mask, entries, flags, dropped, and the array of calls to make.
     of_calls: [u32; 10],
     /// Head, tail, mask, entries, overflow, and the array of results.
     of_results: [u32; 10],
