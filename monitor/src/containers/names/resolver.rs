@@ -93,36 +93,44 @@ impl NameResolver {
             let now = (self.clock)().mono;
             let due = self.waiting.values().map(|(due, ..)| *due).min().unwrap_or(self.follow_due).min(self.follow_due);
             match requests.recv_timeout(due.saturating_sub(now)) {
-                Ok(request) => runtime.block_on(self.answer(request, 0)),
+                Ok(request) => runtime.block_on(self.answer_young(request, requests)),
                 Err(RecvTimeoutError::Timeout) => runtime.block_on(self.catch_up()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// What is due by now.
+    /// Answers the requests that have come by now. Their first processes may end soon: their environments are read before
+    /// anybody is asked who may take long to answer.
+    async fn answer_young(&mut self, request: NameRequest, requests: &Receiver<NameRequest>) {
+        let young = std::iter::once(request).chain(requests.try_iter());
+        let young: Vec<_> = young.map(|request| (from_first_process(&self.proc, &request.dirs), request)).collect();
+        for (own, request) in young {
+            self.answer(request, 0, own).await;
+        }
+    }
+
+    /// Looks again for one name that is due, else for those that have changed. Young containers come between.
     async fn catch_up(&mut self) {
         let now = (self.clock)();
-        let due: Vec<CgroupId> =
-            self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono).map(|(id, _)| *id).collect();
-        for id in due {
-            if let Some((_, looks, request)) = self.waiting.remove(&id) {
-                self.answer(request, looks).await;
-            }
-        }
-        if now.mono >= self.follow_due {
+        let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);
+        let due = due.min_by_key(|(_, (due, ..))| *due).map(|(id, _)| *id);
+        if let Some((_, looks, request)) = due.and_then(|id| self.waiting.remove(&id)) {
+            let own = from_first_process(&self.proc, &request.dirs);
+            self.answer(request, looks, own).await;
+        } else if now.mono >= self.follow_due {
             self.follow_due = now.mono + FOLLOW;
             self.follow(now).await;
         }
     }
 
-    /// Looks for a name for the `looks`th time.
-    async fn answer(&mut self, request: NameRequest, looks: usize) {
+    /// Looks for a name for the `looks`th time. `own` is what the first process has said so far.
+    async fn answer(&mut self, request: NameRequest, looks: usize, own: Option<String>) {
         let id = request.id;
         if !lock(&self.registry).is_known(id) {
             return;
         }
-        let (mut known, origin) = self.look_up(&request).await;
+        let (mut known, origin) = self.look_up(&request, own).await;
         if !known.is_final {
             match self.due(looks, &request, &known) {
                 Some(due) => {
@@ -149,11 +157,16 @@ impl NameResolver {
         AGAIN.get(looks).map(|pause| now + *pause).or_else(rested)
     }
 
-    async fn look_up(&mut self, request: &NameRequest) -> (ContainerInfo, Option<Origin>) {
-        let NameRequest { hint, dirs, .. } = request;
+    async fn look_up(&mut self, request: &NameRequest, own: Option<String>) -> (ContainerInfo, Option<Origin>) {
+        let NameRequest { id, hint, dirs } = request;
         let mut known = self.files.look_up(hint);
         let unnamed = |known: &Option<ContainerInfo>| known.as_ref().is_none_or(|known| known.name.is_none());
         let has_interface = has_interface(request);
+        if let (Some(name), true) = (&own, has_interface && unnamed(&known)) {
+            // It may end while its runtime is asked.
+            let so_far = ContainerInfo { name: Some(name.clone()), ..known.clone().unwrap_or_default() };
+            lock(&self.registry).named(*id, &so_far);
+        }
         if has_interface && unnamed(&known) && self.learn_roots().await {
             known = self.files.look_up(hint);
         }
@@ -170,7 +183,7 @@ impl NameResolver {
             known.labels = self.ask_runtimes(id).await.unwrap_or_default().labels;
         }
         if !known.is_final
-            && let Some(name) = from_first_process(&self.proc, dirs)
+            && let Some(name) = own.or_else(|| from_first_process(&self.proc, dirs))
         {
             (known.name, known.is_final) = (Some(name), true);
         }
@@ -217,7 +230,7 @@ impl NameResolver {
         let changed: Vec<NameRequest> =
             self.followed.values().filter(|followed| changed(followed)).map(|(request, _)| request.clone()).collect();
         for request in changed {
-            self.answer(request, AGAIN.len()).await;
+            self.answer(request, AGAIN.len(), None).await;
         }
     }
 }
@@ -226,3 +239,6 @@ impl NameResolver {
 fn has_interface(request: &NameRequest) -> bool {
     matches!(request.hint.runtime, "docker" | "podman")
 }
+
+#[cfg(test)]
+mod tests;

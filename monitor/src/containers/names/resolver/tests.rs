@@ -1,0 +1,81 @@
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::*;
+use crate::containers::hierarchies::Hierarchies;
+use crate::containers::rules::Rules;
+use crate::containers::{Roots, follow};
+use crate::snapshot::Snapshot;
+
+/// Docker's containers, each with a process that calls itself so.
+const CONTAINERS: [(&str, u32); 2] = [("one", 7), ("two", 8)];
+
+fn clock() -> Stamp {
+    Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH }
+}
+
+/// A machine out of files, which has run the containers.
+fn machine(dir: &Path) -> Registry {
+    fs::create_dir(dir.join("cg")).unwrap();
+    fs::write(dir.join("cg/cgroup.procs"), "").unwrap();
+    for (name, pid) in CONTAINERS {
+        let (group, process) = (dir.join(format!("cg/docker/{pid:064x}")), dir.join(format!("proc/{pid}")));
+        fs::create_dir_all(&group).unwrap();
+        fs::create_dir_all(&process).unwrap();
+        fs::write(group.join("cgroup.procs"), format!("{pid}\n")).unwrap();
+        fs::write(process.join("environ"), format!("CONTAINER_NAME={name}\0")).unwrap();
+        fs::write(process.join("stat"), format!("{pid} (a) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0")).unwrap();
+    }
+    let roots = Roots { cgroup: Some(dir.join("cg")), ..Roots::default() };
+    let mut registry = Registry::new(Hierarchies::find(&roots), Rules::default(), "machine");
+    follow::walk(&mut registry).unwrap();
+    registry
+}
+
+fn names(registry: &Mutex<Registry>) -> Vec<String> {
+    let mut snapshot = Snapshot::new(clock());
+    lock(registry).fill(&mut snapshot);
+    let mut names: Vec<String> = snapshot.cgroups.values().map(|cgroup| cgroup.identity.name.clone()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut registry = machine(dir.path());
+    let mut young = registry.requests().into_iter().filter(|request| request.hint.id.is_some());
+    let (first, second) = (young.next().unwrap(), young.next().unwrap());
+    let of_first = |(_, pid): &&(&str, u32)| first.hint.id == Some(format!("{pid:064x}"));
+    let name_of_first = CONTAINERS.iter().find(of_first).unwrap().0.to_owned();
+    let registry = Arc::new(Mutex::new(registry));
+    let (socket, proc) = (dir.path().join("socket"), dir.path().join("proc"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut resolver = NameResolver {
+        files: Files::new(&dir.path().join("host")),
+        proc: proc.clone(),
+        sockets: vec![Socket::new(socket)],
+        registry: Arc::clone(&registry),
+        clock,
+        waiting: BTreeMap::new(),
+        followed: BTreeMap::new(),
+        follow_due: FOLLOW,
+    };
+    let (ask, requests) = mpsc::channel();
+    ask.send(second).unwrap();
+    let known = Arc::clone(&registry);
+    // A runtime that is asked when the processes end, and gives no answer.
+    let asked = thread::spawn(move || {
+        let connection = listener.accept().unwrap();
+        fs::remove_dir_all(proc).unwrap();
+        let names = names(&known);
+        drop(connection);
+        names
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(resolver.answer_young(first, &requests));
+    assert!(asked.join().unwrap().contains(&name_of_first), "the name is not held back while the runtime is asked");
+    assert_eq!(names(&registry), ["machine", "one", "two"]);
+}
