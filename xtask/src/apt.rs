@@ -42,14 +42,14 @@ impl Apt {
         }
         // Nothing is installed there.
         fs::write(apt.dir.join("status"), "")?;
-        let list = apt.dir.join("sources.list");
-        if fs::read_to_string(&list).ok().as_ref() != Some(&sources) {
-            fs::write(&list, sources)?;
-            run(apt.command("apt-get").args(["update", "--quiet"])).or_else(|error| {
-                // The next time tries again.
-                fs::remove_file(&list)?;
-                Err(error)
-            })?;
+        fs::write(apt.dir.join("sources.list"), &sources)?;
+        let fetched = apt.dir.join("fetched");
+        if fs::read_to_string(&fetched).ok().as_ref() != Some(&sources) {
+            match run(apt.command("apt-get").args(["update", "--quiet"])) {
+                Ok(()) => fs::write(&fetched, sources)?,
+                // Old suites move to another mirror one day.
+                Err(error) => println!("{error:#}; going on with the suites that apt could fetch"),
+            }
         }
         Ok(apt)
     }

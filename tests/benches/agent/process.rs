@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{binary, eventually, oracle};
 
@@ -47,7 +48,10 @@ fn start_of(binary: &Path, valkey: &Valkey) -> Duration {
 /// Watches the whole agent at its default interval, after the first walk of the root filesystem: CPU time, memory at the
 /// end, and how it grew.
 pub fn long_run(valkey: &Valkey, ebpf: &str, long: Duration) -> [Row; 3] {
-    let (share, end, grown) = watch(&binary(), valkey, ebpf, long);
+    let name = format!("long-{ebpf}");
+    let agent = against::start(&binary(), valkey.port, &["--ebpf", ebpf], &[("CONTAINER_NAME", &name)]);
+    wait_for_walk(valkey, &name, &agent);
+    let (share, end, grown) = watch(&agent, long);
     let (most, promised) = if ebpf == "off" { (8.0, "8 MiB") } else { (10.0, "10 MiB") };
     let row = |what: &str, measured: String, promised: &str, is_kept| {
         Row::new(format!("{what}, `--ebpf {ebpf}`, {} s", long.as_secs()), measured, Some((promised, is_kept)))
@@ -60,37 +64,36 @@ pub fn long_run(valkey: &Valkey, ebpf: &str, long: Duration) -> [Row; 3] {
 }
 
 /// Percent of a core, MiB at the end, and bytes that were added in that time.
-fn watch(binary: &Path, valkey: &Valkey, ebpf: &str, long: Duration) -> (f64, f64, u64) {
-    let name = format!("long-{ebpf}");
-    let agent = against::start(binary, valkey.port, &["--ebpf", ebpf], &[("CONTAINER_NAME", &name)]);
-    let began = Instant::now();
-    wait_for_walk(valkey, &name);
-    let spent = cpu(&agent).as_secs_f64();
-    println!(
-        "the first walk of the root filesystem: {spent:.1} s of CPU within {:.0} s",
-        began.elapsed().as_secs_f64()
-    );
-    let (before, resident) = (cpu(&agent), agent.resident());
+fn watch(agent: &Agent, long: Duration) -> (f64, f64, u64) {
+    let (before, resident) = (cpu(agent), agent.resident());
     std::thread::sleep(long);
-    let share = (cpu(&agent) - before).as_secs_f64() / long.as_secs_f64() * 100.0;
+    let share = (cpu(agent) - before).as_secs_f64() / long.as_secs_f64() * 100.0;
     let end = agent.resident();
     (share, mib(end), end.saturating_sub(resident))
 }
 
-fn wait_for_walk(valkey: &Valkey, name: &str) {
+fn wait_for_walk(valkey: &Valkey, name: &str, agent: &Agent) {
+    let began = Instant::now();
     let walked = eventually(Duration::from_secs(900), || {
         let report = oracle::report(name, &valkey.report(name, Duration::from_secs(10))?).unwrap();
         std::thread::sleep(Duration::from_secs(1));
         report.number("disk_usage_bytes").map(drop)
     });
     walked.expect("the first walk of the root filesystem does not end");
+    let spent = cpu(agent).as_secs_f64();
+    println!(
+        "the first walk of the root filesystem: {spent:.1} s of CPU within {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
 }
 
-/// One turn of two binaries: everything above that an agent alone can show.
+/// One turn of two binaries: everything above, but for the walk of the root filesystem, which would take most of the time.
 pub fn turn(binary: &Path, long: Duration) -> Measured {
     let valkey = Valkey::start(&[]).expect("valkey-server is not installed");
     let start = start_of(binary, &valkey);
-    let (share, resident, _) = watch(binary, &valkey, "auto", long);
+    let agent = against::start(binary, valkey.port, &["--disk-interval", "0s"], &[("CONTAINER_NAME", "turn")]);
+    valkey.report("turn", Duration::from_secs(30)).expect("no report");
+    let (share, resident, _) = watch(&agent, long);
     vec![
         ("binary", mib(fs::metadata(binary).unwrap().len()), "MiB"),
         ("start to first written report", start.as_secs_f64() * 1e3, "ms"),
