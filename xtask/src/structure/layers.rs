@@ -16,17 +16,31 @@ pub(super) const LAYERS: &[Layer] = &[
         role: "the composition root: knows every source, every sink and their settings",
     },
     Layer {
-        modules: &["agent", "sources", "sinks", "http", "views"],
-        role: "the loop, what reads the kernel, what is written to, the server, the terminal",
+        modules: &["agent", "sources", "sinks", "http", "views", "instance"],
+        role: "the loop, what reads the kernel, what is written to, the server, the terminal, one agent per machine",
     },
     Layer {
-        modules: &["containers", "valkey", "hardening", "instance", "preflight", "refusal"],
+        modules: &["containers", "valkey", "hardening", "preflight"],
         role: "which cgroups are containers, the Valkey client, the process's own rights, what this machine allows",
     },
     Layer {
         modules: &[
-            "findings", "events", "report", "snapshot", "metrics", "cause", "programs", "settings", "config",
-            "secrets", "wire", "readings",
+            "findings",
+            "events",
+            "report",
+            "snapshot",
+            "metrics",
+            "cause",
+            "programs",
+            "refusal",
+            "settings",
+            "secrets",
+            "wire",
+            "readings",
+            "proc_text",
+            "unix_time",
+            "log_once",
+            "lock",
         ],
         role: "plain data and pure functions",
     },
@@ -45,4 +59,18 @@ pub(super) fn markdown() -> String {
         table += &format!("| {} | {} | {role} |\n", index + 1, modules.join(", "));
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_stands_in_one_layer() {
+        let modules: Vec<&str> = LAYERS.iter().flat_map(|layer| layer.modules).copied().collect();
+        for module in &modules {
+            assert_eq!(modules.iter().filter(|other| *other == module).count(), 1, "{module}");
+        }
+        assert!(layer_of("main") < layer_of("metrics"));
+    }
 }
