@@ -20,7 +20,7 @@ pub const LEVELS: usize = 16;
 /// Flag of `clone(2)` that makes the new task a thread of its creator (`include/uapi/linux/sched.h`).
 pub const CLONE_THREAD: u64 = 0x0001_0000;
 
-/// What one cgroup's sockets sent and received, in IP bytes and packets as on the wire.
+/// Traffic of one cgroup's sockets, in IP bytes and packets as on the wire.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Network {
@@ -59,7 +59,7 @@ pub struct Processes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Lineage(pub [u64; LEVELS]);
 
-/// What cgroups counted that are gone, kept under the container that they were in. The agent alone writes it, and one
+/// Counters of removed cgroups, kept under the container that they were in. The agent alone writes it, and one
 /// write at a time: wherever it is killed, the next one finds either the counts before a cgroup was added, or those
 /// behind it together with that cgroup's name.
 #[repr(C, packed)]
@@ -79,7 +79,8 @@ pub struct Retired<V> {
     pub lineage: Lineage,
 }
 
-/// What pinned maps are. Written last of all: without it whoever pinned them was killed before they were complete.
+/// The description of pinned maps. It is written last: where it is missing, the agent was killed before the pins were
+/// complete.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Meta {
@@ -116,7 +117,7 @@ pub struct CgroupEvent {
     pub id: u64,
     /// The cgroup that it is in.
     pub parent: u64,
-    /// What happened, a [`CgroupEventKind`].
+    /// The kind of event, a [`CgroupEventKind`].
     pub kind: u64,
 }
 
@@ -135,7 +136,7 @@ pub enum CgroupEventKind {
 }
 
 impl CgroupEvent {
-    /// What happened; `None` if this version does not know it.
+    /// The kind of event; `None` if this version does not know it.
     pub fn kind(&self) -> Option<CgroupEventKind> {
         use CgroupEventKind::{Created, Emptied, Populated, Removed};
         [Created, Populated, Emptied, Removed].into_iter().find(|kind| *kind as u64 == self.kind)
@@ -152,7 +153,8 @@ pub struct Pass {
     pub found: u64,
 }
 
-/// What a pass over the cgroups found of the CPU time of one, with all that is below it. Times are nanoseconds.
+/// CPU time of one cgroup with all cgroups below it, as the iterator found it (`struct cgroup_base_stat`). Times are
+/// nanoseconds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Cpu {
@@ -164,16 +166,16 @@ pub struct Cpu {
     pub user: u64,
     /// The part of it in the kernel, as the timer's ticks found it.
     pub system: u64,
-    /// What the kernel last told a reader of `cpu.stat` to be user mode.
+    /// The user time that the kernel last showed to a reader of `cpu.stat`.
     pub shown_user: u64,
-    /// What it last told to be in the kernel.
+    /// The system time that it last showed.
     pub shown_system: u64,
 }
 
 /// Stands for a number that is not known: the controller is off for the cgroup, or the kernel does not show it.
 pub const UNKNOWN: u64 = u64::MAX;
 
-/// What a pass over the cgroups of a tree found of the controllers of one: of each what it knows of the cgroup with all that
+/// State of the controllers of one cgroup, as the iterator found it: of each what it knows of the cgroup with all that
 /// is below it, or [`UNKNOWN`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -216,7 +218,7 @@ pub struct Controllers {
     pub first_device: u64,
 }
 
-/// What a pass over the cgroups found of the memory of one, with all that is below it, in bytes.
+/// Memory of one cgroup with all cgroups below it, in bytes, as the iterator found it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Memory {
@@ -236,7 +238,7 @@ pub struct Memory {
     pub oom_kills: u64,
 }
 
-/// What a pass over the tasks found of one process.
+/// One process, as the iterator over tasks found it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Process {
@@ -278,10 +280,10 @@ impl Processes {
 }
 
 impl Cpu {
-    /// CPU time in user mode and in the kernel, in nanoseconds, as the kernel tells it: `total` divided in the proportion of
-    /// the ticks, so that both together are exact (`cputime_adjust()` in `kernel/sched/cputime.c`). `told` is what this
-    /// function said of the reading before, behind which none ever goes back; what the file has shown is an estimate of its
-    /// own, and kept to as far as that allows.
+    /// CPU time in user mode and in the kernel, in nanoseconds, as the kernel tells it: `total` divided in the
+    /// proportion of the ticks, so that both together are exact (`cputime_adjust()` in `kernel/sched/cputime.c`).
+    /// `told` is what this function said of the reading before, behind which none ever goes back; what the file has
+    /// shown is an estimate of its own, and kept to as far as that allows.
     pub fn divided(&self, told: (u64, u64)) -> (u64, u64) {
         let total = self.total;
         if told.0.saturating_add(told.1) >= total {

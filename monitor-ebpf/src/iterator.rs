@@ -1,4 +1,4 @@
-//! What the kernel hands to an iterator's program (`Documentation/bpf/bpf_iterators.rst`).
+//! The context of an iterator program (`Documentation/bpf/bpf_iterators.rst`).
 
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::maps::Array;

@@ -1,4 +1,4 @@
-//! What the programs share: constants that the agent sets at load time, counting, the scope, kernel functions, and
+//! Shared parts of the programs: constants that the agent sets at load time, counting, the scope, kernel functions, and
 //! iterators.
 //!
 //! The programs use tracepoint arguments and direct loads of typed kernel memory only, no `bpf_probe_read` where the kernel
@@ -59,8 +59,8 @@ pub unsafe fn add(counter: *mut u64, by: u64) {
 pub type Growing<M> = ArrayOfMaps<M, 1>;
 
 /// Counts by cgroup id, values of so many words. What the agent makes is like this, but for the number of entries, and
-/// without a type of its own. Words and no structure: of one, Linux from 5.15 to 6.1 notes that it has searched it for timers,
-/// and refuses in its place a map of which it has not.
+/// without a type of its own. Words and no structure: of one, Linux from 5.15 to 6.1 notes that it has searched it for
+/// timers, and refuses in its place a map of which it has not.
 pub type Counts<const WORDS: usize> = PerCpuHashMap<u64, [u64; WORDS], 1>;
 
 /// Where each cgroup of the counts lies, a `Lineage`: of one that is gone nobody else can tell.
@@ -68,13 +68,13 @@ pub type Lineages = HashMap<u64, [u64; LEVELS], 1>;
 
 /// The maps of a group that counts by cgroup.
 pub struct Counters<const WORDS: usize> {
-    /// What is counted.
+    /// The counters.
     pub counts: &'static Growing<Counts<WORDS>>,
     /// Where it was.
     pub lineage: &'static Growing<Lineages>,
     /// Events that had no room.
     pub lost: &'static PerCpuArray<u64>,
-    /// What a value begins with. Not made on the stack: to clear it there, the compiler takes a loop that the verifier
+    /// The initial value. Not made on the stack: to clear it there, the compiler takes a loop that the verifier
     /// allows only with CAP_PERFMON.
     pub zero: &'static [u64; WORDS],
 }
@@ -186,8 +186,8 @@ pub fn tail_call(now: &ProgramArray, ctx: &impl EbpfContext) -> i32 {
     0
 }
 
-/// What every object needs: a panic handler, which the compiler never keeps, and a licence that the kernel's helpers
-/// accept.
+/// The parts that every object needs: a panic handler, which the compiler never keeps, and a licence that the kernel's
+/// helpers accept.
 #[macro_export]
 macro_rules! object {
     () => {

@@ -3,12 +3,12 @@
 use crate::metrics::NO_LIMIT;
 use crate::readings::Interfaces;
 
-/// What `/proc/PID/stat` says of a process.
+/// The fields used of `/proc/PID/stat` (`proc_pid_stat(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// `R`, `S`, `Z`, …
     pub state: u8,
-    /// Whether it has executed a program since it was forked: until then its environment is that of its creator.
+    /// True once it has executed a program since it was forked: until then its environment is that of its creator.
     pub has_executed: bool,
     /// Tasks in the thread group.
     pub threads: u64,

@@ -15,7 +15,7 @@ pub struct ProgramState {
     pub state: State,
 }
 
-/// What became of a program.
+/// The state of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It counts.
@@ -27,12 +27,12 @@ pub enum State {
 }
 
 impl State {
-    /// Whether it counts.
+    /// True if it counts.
     pub fn is_attached(&self) -> bool {
         *self == Self::Attached
     }
 
-    /// What follows from a decision alone; `None` when it is to try.
+    /// The state that follows from a decision alone; `None` if the program is to be tried.
     pub(crate) fn of(decision: &Decision) -> Option<Self> {
         match decision {
             Decision::Take => None,
@@ -83,12 +83,12 @@ impl Hook {
         }
     }
 
-    /// Whether it is at a function through which each descriptor goes that is opened or closed.
+    /// True if it runs for each descriptor that is opened or closed.
     pub(crate) fn is_of_descriptors(self) -> bool {
         matches!(self, Self::Entry(_) | Self::Exit(_))
     }
 
-    /// Whether it takes the kernel's types.
+    /// True if it needs the kernel's BTF.
     pub(crate) fn takes_types(self) -> bool {
         matches!(self, Self::BtfTracepoint | Self::Messages | Self::Entry(_) | Self::Exit(_))
     }
@@ -119,16 +119,16 @@ pub(crate) const ITERATORS: [&str; 4] = [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMO
 /// The capabilities that loading an iterator and binding it take.
 const ITERATORS_TAKE: &[Capability] = &[BPF, PERFMON];
 
-/// What a program needs of a machine.
+/// The needs of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     /// The program's name.
     pub name: &'static str,
-    /// Whether it is for the agent of a whole machine alone.
+    /// True if it is for scope `host` alone.
     pub of_a_machine: bool,
-    /// Whether it counts at each descriptor, which has to be asked for.
+    /// True if it runs for each descriptor, which is opt-in.
     pub of_descriptors: bool,
-    /// Whether it takes the kernel's types.
+    /// True if it needs the kernel's BTF.
     pub types: bool,
     pub(crate) capabilities: &'static [Capability],
 }
@@ -147,7 +147,7 @@ pub fn catalog() -> impl Iterator<Item = Needs> {
     [NETWORK, PROCESS, LIFECYCLE].into_iter().flatten().map(needs).chain(ITERATORS.map(iterator))
 }
 
-/// Whether this binary has the eBPF objects inside.
+/// True if this binary was built with the eBPF objects.
 pub fn are_built() -> bool {
     env!("EBPF_OBJECTS") == "built"
 }

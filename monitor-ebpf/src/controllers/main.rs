@@ -1,5 +1,5 @@
-//! What the controllers of all cgroups hold, in one pass over a tree, v2 or v1: numbers that their files would have, and
-//! whether what the longer files are made of has moved.
+//! Iterator over the cgroups of one tree, v2 or v1, that takes the state of their controllers: numbers that their files
+//! would have, and whether what the longer files are made of has moved.
 #![no_std]
 #![no_main]
 
@@ -14,7 +14,7 @@ use monitor_ebpf::kernel::{call, follow, id, load};
 
 monitor_ebpf::object!();
 
-/// What a pass finds, in its order.
+/// The records of the iterator, in its order.
 #[map]
 static CONTROLLERS: Array<Controllers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -74,7 +74,7 @@ constants! {
     PIDS_CGROUP_COUNT;
     PIDS_CGROUP_LIMIT;
 
-    /// What a v1 group is doing, by bits (`kernel/cgroup/legacy_freezer.c`).
+    /// The state of a v1 freezer, by bits (`kernel/cgroup/legacy_freezer.c`).
     FREEZER;
     FREEZER_STATE;
     FREEZER_FREEZING;
@@ -147,7 +147,7 @@ unsafe fn count(
     unsafe { state(cgroup, controller, structure).map_or(UNKNOWN, |state| load(state, field.get())) }
 }
 
-/// Whether some process is in the cgroup or below it.
+/// True if a process is in the cgroup or below it.
 #[inline(always)]
 unsafe fn populated(cgroup: *const u8) -> bool {
     // SAFETY: as of the caller.
@@ -198,7 +198,7 @@ unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
     }
 }
 
-/// What is charged, and whether the statistics have moved.
+/// Memory charged, and the change token of the statistics.
 #[inline(always)]
 unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
     // SAFETY: as of the caller.

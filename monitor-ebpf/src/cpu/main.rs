@@ -13,7 +13,7 @@ use monitor_ebpf::kernel::{call, id, load};
 
 monitor_ebpf::object!();
 
-/// What a pass finds, in its order.
+/// The records of the iterator, in its order.
 #[map]
 static CPU: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

@@ -1,5 +1,5 @@
-//! The lives of cgroups: that one was made, got its first process, lost its last one, was removed. The only object that sends
-//! messages, a few per container and none per anything that a container does.
+//! The lives of cgroups: that one was made, got its first process, lost its last one, was removed. The only object that
+//! sends messages, a few per container and none per anything that a container does.
 #![no_std]
 #![no_main]
 
@@ -15,11 +15,11 @@ use monitor_ebpf::{Constant, add};
 
 monitor_ebpf::object!();
 
-/// What happened, in its order.
+/// The events, in their order.
 #[map]
 static CGROUP_EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
-/// What had no room.
+/// Events that had no room.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 

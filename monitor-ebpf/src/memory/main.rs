@@ -13,7 +13,7 @@ use monitor_ebpf::kernel::{call, id};
 
 monitor_ebpf::object!();
 
-/// What a pass finds, in its order.
+/// The records of the iterator, in its order.
 #[map]
 static MEMORY: Array<Memory> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

@@ -1,4 +1,4 @@
-//! What a cgroup's sockets send.
+//! Packets that a cgroup's sockets send.
 
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;

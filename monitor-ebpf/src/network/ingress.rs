@@ -1,4 +1,4 @@
-//! What a cgroup's sockets receive.
+//! Packets that a cgroup's sockets receive.
 
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;

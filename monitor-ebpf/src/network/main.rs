@@ -26,7 +26,7 @@ static NETWORK: Growing<Counts<WORDS>> = Growing::new();
 #[btf_map]
 static LINEAGE: Growing<Lineages> = Growing::new();
 
-/// What these maps are; the agent's.
+/// The description of the pinned maps, which the agent writes.
 #[map]
 static META: Array<Meta> = Array::with_max_entries(1, 0);
 

@@ -35,9 +35,9 @@ pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {
 /// Bytes before the payload of a packet that will be cut.
 #[derive(Clone, Copy, Default)]
 struct Headers {
-    /// What each piece has.
+    /// The headers that each segment has.
     repeated: u64,
-    /// What none of them has: the kernel marks an IPv6 packet beyond 64 KiB with a jumbo option until it is cut.
+    /// The headers that no segment has: the kernel marks an IPv6 packet beyond 64 KiB with a jumbo option until it is cut.
     removed: u64,
 }
 

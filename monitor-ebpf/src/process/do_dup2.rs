@@ -12,7 +12,7 @@ use crate::{count_descriptors, returned};
 #[map]
 static DO_DUP2: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached.
+/// The trampoline.
 #[fexit]
 fn do_dup2(ctx: FExitContext) -> i32 {
     tail_call(&DO_DUP2, &ctx)

@@ -14,7 +14,7 @@ const FIRST_ERROR: i64 = -4095;
 #[map]
 static DUP_FD: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached.
+/// The trampoline.
 #[fexit]
 fn dup_fd(ctx: FExitContext) -> i32 {
     tail_call(&DUP_FD, &ctx)

@@ -12,7 +12,7 @@ use crate::count_descriptors;
 #[map]
 static FD_INSTALL: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached.
+/// The trampoline.
 #[fentry]
 fn fd_install(ctx: FEntryContext) -> i32 {
     tail_call(&FD_INSTALL, &ctx)

@@ -11,7 +11,7 @@ use crate::count_descriptors;
 #[map]
 static FILP_CLOSE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached: to `filp_flush` where there is one, which then every way of closing takes, and not every one
+/// The trampoline. Attached to `filp_flush` where there is one, which then every way of closing takes, and not every one
 /// `filp_close`.
 #[fentry]
 fn filp_close(ctx: FEntryContext) -> i32 {

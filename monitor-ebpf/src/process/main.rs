@@ -1,8 +1,8 @@
 //! Process events per cgroup: of the cgroup that the acting task is in.
 //!
-//! Four of the programs, which are loaded only when asked for, count descriptors: each entry of a table of descriptors when it
-//! comes and when it goes, whichever system call does it. So the difference of both is what is open, but for processes that
-//! change their cgroup.
+//! Four of the programs, which are loaded only when asked for, count descriptors: each entry of a table of descriptors
+//! when it comes and when it goes, whichever system call does it. So the difference of both is what is open, but for
+//! processes that change their cgroup.
 #![no_std]
 #![no_main]
 
@@ -36,7 +36,7 @@ static PROCESSES: Growing<Counts<WORDS>> = Growing::new();
 #[btf_map]
 static LINEAGE: Growing<Lineages> = Growing::new();
 
-/// What these maps are; the agent's.
+/// The description of the pinned maps, which the agent writes.
 #[map]
 static META: Array<Meta> = Array::with_max_entries(1, 0);
 
@@ -63,8 +63,8 @@ fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
     0
 }
 
-/// Counts descriptors that came and went, of the current task, if that is in the scope. One function for all programs, not a
-/// copy in each. That a map is full, the agent finds in `LOST`.
+/// Counts descriptors that came and went, of the current task, if that is in the scope. One function for all programs,
+/// not a copy in each. That a map is full, the agent finds in `LOST`.
 #[inline(never)]
 fn count_descriptors(opened: u64, closed: u64) -> i32 {
     let Some(cgroup) = current_cgroup(SCOPE.get()) else { return 0 };
@@ -78,7 +78,7 @@ fn count_descriptors(opened: u64, closed: u64) -> i32 {
     0
 }
 
-/// What a function returned, whatever number of arguments it takes on this kernel.
+/// The return value of a function, whatever number of arguments it takes on this kernel.
 #[inline(always)]
 fn returned(ctx: &FExitContext) -> Option<i64> {
     let mut value = 0;

@@ -11,7 +11,7 @@ use crate::charge;
 #[map]
 static SCHED_PROCESS_EXEC: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached.
+/// The trampoline.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
     tail_call(&SCHED_PROCESS_EXEC, &ctx)

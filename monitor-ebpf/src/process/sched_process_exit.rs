@@ -49,7 +49,7 @@ static ENDED: LruHashMap<Process, u8> = LruHashMap::with_max_entries(4096, 0);
 #[map]
 static SCHED_PROCESS_EXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached.
+/// The trampoline.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     tail_call(&SCHED_PROCESS_EXIT, &ctx)
@@ -85,8 +85,8 @@ fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     })
 }
 
-/// Whether no thread of a process has counted its end before. One that is not alone leaves a note for those that come after
-/// it; to one that is, or has become so, a look is enough, which costs less.
+/// True if no thread of the process has counted its exit before. A thread that is not alone leaves a note for those
+/// that come after it; to one that is, or has become so, a look is enough, which costs less.
 #[inline(always)]
 fn is_first(process: Process, is_alone: bool) -> bool {
     if is_alone {

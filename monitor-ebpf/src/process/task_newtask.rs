@@ -12,7 +12,7 @@ use crate::charge;
 #[map]
 static TASK_NEWTASK: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// What is attached.
+/// The trampoline.
 #[raw_tracepoint(tracepoint = "task_newtask")]
 fn task_newtask(ctx: RawTracePointContext) -> i32 {
     tail_call(&TASK_NEWTASK, &ctx)

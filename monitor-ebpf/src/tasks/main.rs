@@ -85,7 +85,7 @@ fn task(visit: *const Visit) -> i32 {
     0
 }
 
-/// Whether a cgroup is the scope or lies in it.
+/// True if a cgroup is the scope or lies in it.
 #[inline(always)]
 unsafe fn is_below(mut cgroup: *const u8, scope: u64) -> bool {
     let mut level = 0;

@@ -17,7 +17,7 @@ use super::registry::{Registry, lock};
 use super::walk::{self, Directory};
 use crate::snapshot::CgroupId;
 
-/// What the thread works on.
+/// The state of the thread.
 struct Follower {
     changes: Box<dyn ChangeFeed>,
     registry: Arc<Mutex<Registry>>,

@@ -30,7 +30,7 @@ impl Glob {
         Self(tokens)
     }
 
-    /// Whether the whole text is of this pattern. Takes time in proportion to both lengths, whatever they are.
+    /// True if the whole text matches. Takes time in proportion to both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         // How much of the text the tokens so far can be: which of its beginnings.

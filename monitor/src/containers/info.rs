@@ -1,4 +1,4 @@
-//! What is asked about a container, and what is known of it besides its path.
+//! Requests for the name of a container, and the facts known besides its path.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,18 +16,18 @@ pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
 pub struct NameRequest {
     /// Its cgroup.
     pub id: CgroupId,
-    /// What its path says of it.
+    /// The runtime and the id that its path reveals.
     pub hint: PathHint,
     /// Its directories in all trees.
     pub dirs: Vec<PathBuf>,
 }
 
-/// What is known of a container besides its path.
+/// The facts about a container that its path does not reveal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerInfo {
     /// Its name.
     pub name: Option<String>,
-    /// Whether no better name will come, but by a change of `source`.
+    /// True if only a change of `source` can bring a better name.
     pub is_final: bool,
     /// Its image.
     pub image: Option<String>,
@@ -38,7 +38,7 @@ pub struct ContainerInfo {
 }
 
 impl ContainerInfo {
-    /// What the labels of Kubernetes say is the name, whoever runs the container.
+    /// Takes the name from the labels of Kubernetes, whichever runtime runs the container.
     pub(super) fn with_kubernetes_name(mut self) -> Self {
         let label = |names: [&str; 2]| names.iter().find_map(|name| self.labels.get(*name)).filter(|v| !v.is_empty());
         let pod = label(["io.kubernetes.pod.name", "io.kubernetes.cri.sandbox-name"]);
@@ -52,7 +52,7 @@ impl ContainerInfo {
         self
     }
 
-    /// What the container says itself comes first.
+    /// Takes the name that the container gives itself, before any other.
     pub(super) fn with_environment<'a>(mut self, environment: impl IntoIterator<Item = &'a str>) -> Self {
         let name =
             environment.into_iter().find_map(|pair| pair.strip_prefix(NAME_VARIABLE)).filter(|name| !name.is_empty());

@@ -18,12 +18,12 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether it is the v2 tree.
+    /// True if it is the v2 hierarchy.
     pub fn is_v2(&self) -> bool {
         self.kind == "cgroup2"
     }
 
-    /// Whether it is the v1 hierarchy of a controller.
+    /// True if it is the v1 hierarchy of a controller.
     pub fn has_controller(&self, controller: &str) -> bool {
         self.kind == "cgroup" && self.options.iter().any(|option| option == controller)
     }

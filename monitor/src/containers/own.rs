@@ -23,14 +23,14 @@ const NOWHERE: CgroupId = CgroupId(0);
 pub struct Own {
     /// Its cgroup.
     pub id: CgroupId,
-    /// What it is called and where its files are.
+    /// Its name, and where its files are.
     pub identity: Identity,
 }
 
 /// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`: the inode of the machine's first pid namespace.
 pub const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
-/// What there is to watch from here: the own container, or in the machine's first namespaces all of them.
+/// Returns the default scope: all containers in the machine's first namespaces, else the agent's own.
 pub fn scope(roots: &Roots) -> Scope {
     let first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
     let in_container = find(roots, "").identity.runtime.is_some();

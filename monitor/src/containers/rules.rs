@@ -1,12 +1,12 @@
-//! What is watched: which cgroups besides the containers, and which names.
+//! Rules that choose the watched cgroups and the reported names.
 
 use super::glob::Glob;
 use super::runtime_path::{self, PathHint};
 
-/// What counts as a container, and which of them are reported.
+/// Rules for which cgroups count as containers, and which of them are reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether systemd's services and scopes are watched like containers.
+    /// True if systemd's services and scopes are watched like containers.
     pub units: bool,
     /// Further cgroups, by their paths.
     pub paths: Vec<Glob>,
@@ -20,7 +20,7 @@ impl Rules {
     /// Adds cgroups: `systemd`, and patterns of paths, separated by commas.
     ///
     /// # Errors
-    /// What makes no sense.
+    /// A pattern that makes no sense.
     pub fn with_cgroups(mut self, text: &str) -> Result<Self, String> {
         for word in words(text) {
             match word {
@@ -37,7 +37,7 @@ impl Rules {
     /// Adds names: patterns separated by commas, those with a `!` before them to be left out.
     ///
     /// # Errors
-    /// What makes no sense.
+    /// A pattern that makes no sense.
     pub fn with_names(mut self, text: &str) -> Result<Self, String> {
         for word in words(text) {
             match word.strip_prefix('!') {
@@ -49,13 +49,13 @@ impl Rules {
         Ok(self)
     }
 
-    /// Whether a cgroup is watched as a container, and what its path says of it.
+    /// Returns what the path of a cgroup reveals, if it is watched as a container.
     pub fn hint(&self, path: &str) -> Option<PathHint> {
         let other = || self.paths.iter().any(|glob| glob.matches(path)).then_some(PathHint::other());
         runtime_path::container(path).or_else(|| self.units.then(|| runtime_path::unit(path)).flatten()).or_else(other)
     }
 
-    /// Whether a container of this name is reported.
+    /// True if a container with this name is reported.
     pub fn reports(&self, name: &str) -> bool {
         let among = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
         (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)

@@ -3,7 +3,7 @@
 //! Each runtime writes its containers in one of two ways: as plain directories (`cgroupfs`) or as systemd's scopes and
 //! services, with the id in the name.
 
-/// What a path says of a container.
+/// The facts about a container that its path reveals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathHint {
     /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`; `systemd` for a unit, `cgroup` for any other.
@@ -29,7 +29,7 @@ impl PathHint {
     }
 }
 
-/// Whether the last component of a path is a container's own cgroup, and whose. What lies below it belongs to it.
+/// Recognizes a path whose last component is a container's own cgroup.
 pub fn container(path: &str) -> Option<PathHint> {
     let mut components = path.rsplit('/').filter(|component| !component.is_empty());
     let name = components.next()?;
@@ -37,7 +37,7 @@ pub fn container(path: &str) -> Option<PathHint> {
     scope(name).or_else(|| plain(name, parent, path))
 }
 
-/// Whether a path is that of a service or a scope of systemd's, and of which.
+/// Recognizes the path of a service or a scope of systemd.
 pub fn unit(path: &str) -> Option<PathHint> {
     let name = path.rsplit('/').next()?;
     let is_unit = [".service", ".scope"].iter().any(|suffix| name.ends_with(suffix));

@@ -51,7 +51,7 @@ impl HostContainers {
         lock(&self.registry).hierarchies().v2.clone()
     }
 
-    /// Whether a container is known by now.
+    /// True if the container is known.
     pub fn knows(&self, id: CgroupId) -> bool {
         lock(&self.registry).is_there(id)
     }

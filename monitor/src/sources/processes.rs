@@ -6,12 +6,12 @@ use crate::cause::{Cause, CauseKind};
 use crate::metrics::NO_LIMIT;
 use crate::readings::Tasks;
 
-/// What is known of one process.
+/// The facts about one process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     /// Its id.
     pub(super) pid: u32,
-    /// Whether it is the first of its pid namespace, and so of the container.
+    /// True if it is the first of its pid namespace, and so of the container.
     pub(super) is_init: bool,
     /// From boot to its start.
     pub(super) started: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Process {
 /// The sum.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Processes {
-    /// Whether it is known that there are none.
+    /// True if it is known that there are none.
     none: bool,
     processes: u64,
     threads: u64,

@@ -9,7 +9,7 @@ use crate::snapshot::{Coverage, Snapshot, Stamp};
 /// One reading.
 #[derive(Debug)]
 pub struct Sampled {
-    /// What was read.
+    /// The values.
     pub snapshot: Snapshot,
     /// How long it took.
     pub cost: Duration,
@@ -22,8 +22,9 @@ pub fn sample(sources: &mut [Box<dyn Source>], clock: impl Fn() -> Stamp) -> Sam
     reading(sources, Coverage::All, clock)
 }
 
-/// Reads all sources once, about the cgroups that `coverage` names. One that fails costs its own numbers alone, and so does one
-/// with a bug: where this agent's death would take a container's main service with it, a panic must not end it.
+/// Reads all sources once, about the cgroups that `coverage` names. One that fails costs its own numbers alone, and so
+/// does one with a bug: where this agent's death would take a container's main service with it, a panic must not end
+/// it.
 pub fn reading(sources: &mut [Box<dyn Source>], coverage: Coverage, clock: impl Fn() -> Stamp) -> Sampled {
     let taken = clock();
     let mut snapshot = Snapshot { coverage, ..Snapshot::new(taken) };

@@ -13,7 +13,7 @@ use crate::containers::runtime_path::PathHint;
 /// No state file of a runtime is longer.
 const LONGEST: u64 = 4 << 20;
 
-/// What `config.json` of the OCI runtime specification holds of interest.
+/// The fields used of `config.json` (OCI runtime specification).
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Specification {
@@ -92,7 +92,7 @@ impl Files {
         is_new
     }
 
-    /// What they say of a container.
+    /// Looks a container up.
     pub fn look_up(&mut self, hint: &PathHint) -> Option<ContainerInfo> {
         let id = hint.id.as_deref()?;
         match hint.runtime {
@@ -134,7 +134,8 @@ impl Files {
         Some(ContainerInfo { name, source, ..known })
     }
 
-    /// What Podman and CRI-O keep beside their images, for root and for each user: the list of containers, and the bundle.
+    /// Looks up the files that Podman and CRI-O keep beside their images, for root and each user: the list of
+    /// containers, and the bundle.
     fn stored(&mut self, id: &str) -> Option<ContainerInfo> {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case")]
@@ -198,7 +199,7 @@ impl Files {
     }
 }
 
-/// What a bundle says: Kubernetes' names and the image stand in its annotations.
+/// Reads a bundle, whose annotations have Kubernetes' names and the image.
 fn described(specification: Specification, name: Option<String>) -> ContainerInfo {
     let Specification { process, annotations } = specification;
     let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
@@ -219,7 +220,7 @@ fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// What is in a directory, if it is there.
+/// Lists a directory; nothing if it does not exist.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -49,13 +49,13 @@ pub struct NameResolver {
     sockets: Vec<Socket>,
     registry: Arc<Mutex<Registry>>,
     clock: fn() -> Stamp,
-    /// What is to be looked for again: when, and how often it was.
+    /// Requests to be repeated: when, and how often they were tried.
     waiting: BTreeMap<CgroupId, (Duration, usize, NameRequest)>,
     followed: BTreeMap<CgroupId, (NameRequest, Origin)>,
     follow_due: Duration,
 }
 
-/// What a name changes with.
+/// The origin of a name, which changes with it.
 #[derive(Debug)]
 enum Origin {
     File(PathBuf, FileVersion),
@@ -190,7 +190,7 @@ impl NameResolver {
         (known, origin)
     }
 
-    /// Whether a runtime has told where else its files are.
+    /// Asks the runtimes where else their files are; true if that is new.
     async fn learn_roots(&mut self) -> bool {
         let mut learnt = false;
         for socket in &mut self.sockets {
@@ -235,7 +235,7 @@ impl NameResolver {
     }
 }
 
-/// Whether the runtime can be asked through a socket.
+/// True if the runtime can be asked through a socket.
 fn has_interface(request: &NameRequest) -> bool {
     matches!(request.hint.runtime, "docker" | "podman")
 }

@@ -1,11 +1,12 @@
 //! The interface of the Docker engine, which Podman serves as well: HTTP on a Unix socket.
 
-use std::path::PathBuf;
+use std::future::poll_fn;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use axum::body::{Body, to_bytes};
-use hyper::body::Bytes;
+use hyper::body::Body;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -15,14 +16,31 @@ use super::files::Docker;
 use crate::containers::info::ContainerInfo;
 use crate::snapshot::Stamp;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// After it took longer, or there was none, nothing is asked for so long.
-const REST: Duration = Duration::from_secs(30);
-/// No answer is longer.
+/// The time that an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// After a failure nothing is asked for this time.
+const COOLDOWN: Duration = Duration::from_secs(30);
+/// The size of the longest answer that is read.
 const LONGEST: usize = 4 << 20;
 
-/// A socket of a runtime's.
+/// An error of a request to a runtime.
+#[derive(Debug, thiserror::Error)]
+enum SocketError {
+    #[error("connect: {0}")]
+    Connect(#[from] io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("{0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("{0}: {1}")]
+    Status(String, StatusCode),
+    #[error("the answer is longer than {LONGEST} bytes")]
+    TooLong,
+    #[error("no answer within {TIMEOUT:?}")]
+    Timeout,
+}
+
+/// The socket of a runtime.
 #[derive(Debug)]
 pub(super) struct Socket {
     path: PathBuf,
@@ -57,7 +75,7 @@ impl Socket {
         self.root.clone()
     }
 
-    /// What the runtime says of a container; `None` when it does not know it, or does not answer.
+    /// Asks the runtime about a container; `None` if it does not know it, or does not answer.
     pub(super) async fn look_up(&mut self, id: &str, now: Stamp) -> Option<ContainerInfo> {
         let body = self.get(&format!("/containers/{id}/json"), now).await?;
         // Containers that were there before the first answer have their names from it.
@@ -92,40 +110,51 @@ impl Socket {
     }
 
     /// The body of an answer. Who does not answer is left alone for a while.
-    async fn get(&mut self, path: &str, now: Stamp) -> Option<Bytes> {
+    async fn get(&mut self, path: &str, now: Stamp) -> Option<Vec<u8>> {
         if now.mono < self.rests_until {
             return None;
         }
-        let answer = tokio::time::timeout(PATIENCE, get(&self.path, path)).await.context("it does not answer");
-        match answer.and_then(|answer| answer) {
+        let answer = tokio::time::timeout(TIMEOUT, get(&self.path, path)).await;
+        match answer.unwrap_or(Err(SocketError::Timeout)) {
             Ok(body) => body,
             Err(error) => {
-                tracing::debug!("{}: {error:#}", self.path.display());
-                self.rests_until = now.mono + REST;
+                tracing::debug!(socket = %self.path.display(), %error, "A container runtime cannot be asked");
+                self.rests_until = now.mono + COOLDOWN;
                 None
             }
         }
     }
 }
 
-/// `None` when there is nothing of that path.
-async fn get(socket: &std::path::Path, path: &str) -> anyhow::Result<Option<Bytes>> {
+/// The body of an answer; `None` where nothing is at that path.
+async fn get(socket: &Path, path: &str) -> Result<Option<Vec<u8>>, SocketError> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path).header("host", "runtime").header("connection", "close").body(Body::empty())?;
+    let request = Request::get(path).header("host", "runtime").header("connection", "close").body(String::new())?;
     let answer = async {
         let response = sender.send_request(request).await?;
-        let status = response.status();
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => read(response.into_body()).await.map(Some),
+            status => Err(SocketError::Status(path.to_owned(), status)),
         }
-        if !status.is_success() {
-            bail!("{path}: {status}");
-        }
-        Ok(Some(to_bytes(Body::new(response.into_body()), LONGEST).await?))
     };
     let connection = tokio::spawn(connection);
     let answer = answer.await;
     connection.abort();
     answer
+}
+
+/// Reads a whole body.
+async fn read(mut body: hyper::body::Incoming) -> Result<Vec<u8>, SocketError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > LONGEST {
+            return Err(SocketError::TooLong);
+        }
+    }
+    Ok(bytes)
 }

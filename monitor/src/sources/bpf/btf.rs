@@ -164,7 +164,7 @@ impl Layouts {
         Some(word(&self.bytes, at.checked_add(4)?)? >> 24 & 0x1f)
     }
 
-    /// Whether this is the name of what begins at `at`: both types and members begin with it.
+    /// True if this is the name of the type or member that begins at `at`.
     fn is_called(&self, at: usize, name: &str) -> bool {
         let start = word(&self.bytes, at).and_then(|name| self.strings.checked_add(usize::try_from(name).ok()?));
         let text = start.and_then(|start| self.bytes.get(start..));
@@ -200,8 +200,8 @@ mod tests {
 
     use super::*;
 
-    /// `struct { int a; }`, `struct outer { int x; struct { … }; int live; const struct { … } in; }`, `enum order { FIRST = 7 }`
-    /// `int run()`, `enum { ONLY = 9 }` and `struct list { int[6]; }` by hand.
+    /// `struct { int a; }`, `struct outer { int x; struct { … }; int live; const struct { … } in; }`, `enum order {
+    /// FIRST = 7 }` `int run()`, `enum { ONLY = 9 }` and `struct list { int[6]; }` by hand.
     fn sample() -> Vec<u8> {
         let strings = b"\0int\0outer\0x\0a\0live\0in\0order\0FIRST\0run\0ONLY\0list\0items\0";
         let mut types: Vec<u32> = Vec::new();

@@ -1,4 +1,4 @@
-//! What the kernel tells of cgroups that come and go.
+//! Lifecycle events of cgroups, from a ring buffer.
 
 use std::os::fd::{AsFd, BorrowedFd};
 

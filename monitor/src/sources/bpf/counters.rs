@@ -35,20 +35,20 @@ pub(super) struct Counters<V: Pod> {
     log: Option<EbpfLogger<ToTracing>>,
 }
 
-/// What one object has counted of each cgroup of a reading, with all that is below it.
+/// The counters of each cgroup of a sample, with those of all cgroups below it.
 pub(super) struct Counted<V> {
     sums: BTreeMap<CgroupId, V>,
-    /// Whether events had no room since the reading before.
+    /// True if a map was full since the previous sample.
     is_short: bool,
     /// The programs that did not begin at each of their events since then.
     pub(super) missed: Vec<&'static str>,
-    /// What was refused on the way, and cost no number.
+    /// An error that cost no metric.
     pub(super) trouble: io::Result<()>,
 }
 
 impl<V: Copy + Default + PartialEq> Counted<V> {
-    /// What a cgroup has counted; why not, where events are missing: those of a cgroup that counts for the first time while
-    /// the map is full, and so also those of everything together.
+    /// Returns the counters of a cgroup, or the cause if events were lost: those of a cgroup that counts for the first
+    /// time while the map is full, and so also those of everything together.
     pub(super) fn of(&self, id: CgroupId, is_all: bool) -> Option<Result<V, Cause>> {
         let sum = *self.sums.get(&id)?;
         let is_short = self.is_short && (is_all || sum == V::default());
@@ -74,7 +74,7 @@ impl<V: Pod + Default> Counters<V> {
         Self { _ebpf: ebpf, _links: links, maps, attribution, top, since, lost, known_lost, trampolines, log }
     }
 
-    /// What each cgroup of the snapshot has counted, over all CPUs and with all that is below it.
+    /// Reads the counters of each cgroup of the snapshot, over all CPUs and with all cgroups below it.
     pub(super) fn read(&mut self, snapshot: &Snapshot) -> io::Result<Counted<V>> {
         if let Some(log) = &mut self.log {
             log.flush();

@@ -1,4 +1,4 @@
-//! What the programs must know of the running kernel: where fields are, and which functions there are.
+//! Facts about the running kernel that the programs need: offsets of fields, and functions.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ impl Fact {
     }
 }
 
-/// What the running kernel says to all of them: the description of its types, which takes megabytes, need not be kept.
+/// All facts, gathered once: the kernel's BTF takes megabytes and is not kept.
 #[derive(Debug)]
 pub(super) struct Facts {
     constants: BTreeMap<&'static str, Result<u64, String>>,
@@ -99,8 +99,8 @@ impl Facts {
         missing.map(|placeholder| format!("this kernel has no {}", names(*placeholder).join(" or ")))
     }
 
-    /// An object with the ids of this kernel's functions in the place of the placeholders. A function that the kernel lacks is
-    /// 0, which is no id: the kernel takes it in a branch that is never taken, and nowhere else.
+    /// An object with the ids of this kernel's functions in the place of the placeholders. A function that the kernel
+    /// lacks is 0, which is no id: the kernel takes it in a branch that is never taken, and nowhere else.
     pub(super) fn put_into(&self, elf: &[u8]) -> Vec<u64> {
         let mut words = vec![0u64; elf.len().div_ceil(8)];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);

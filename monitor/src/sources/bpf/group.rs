@@ -24,7 +24,7 @@ pub(super) trait CounterGroup: Pod + Default + PartialEq + Send {
     /// Adds another value: that of another CPU, or of another cgroup of the same container.
     fn add_to(&mut self, other: &Self);
 
-    /// What the group feeds into the metric of this origin, if it feeds it.
+    /// The field that a metric of this origin takes; `None` if the group does not feed it.
     fn field(origin: &Origin) -> Option<FieldOf<Self>>;
 }
 
@@ -63,7 +63,7 @@ pub(super) trait CounterSource: Send {
     /// Fills in the group's metrics of each cgroup.
     ///
     /// # Errors
-    /// What the maps said. Metrics that it concerns are absent with a cause.
+    /// An error of the maps. The metrics that it affects are absent with a cause.
     fn sample(&mut self, into: &mut Snapshot) -> io::Result<()>;
 }
 

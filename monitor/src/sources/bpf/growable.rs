@@ -29,7 +29,7 @@ pub(super) fn entries(cgroups: usize, least: u32) -> u32 {
     u32::try_from(twice).unwrap_or(u32::MAX).max(least)
 }
 
-/// Whether a map with room for `room` entries is so full that a larger one is to take its place.
+/// True if a map with room for `room` entries is due to be replaced by a larger one.
 fn is_nearly_full(entries: usize, room: usize) -> bool {
     entries > room / 4 * 3
 }
@@ -60,7 +60,7 @@ impl<V: Pod + Default> GrowableMaps<V> {
     /// `counts` is the name of the map in which these find what they count in.
     ///
     /// # Errors
-    /// What the kernel said, or what the object lacks.
+    /// The kernel's error, or a map that the object lacks.
     pub(super) fn open(ebpf: &Ebpf, counts: &str, add: Add<V>, dir: Option<&Path>, entries: u32) -> io::Result<Self> {
         let place = |name: &str| match ebpf.map(name) {
             Some(Map::ArrayOfMaps(map)) => map.fd().as_fd().try_clone_to_owned(),
@@ -116,7 +116,7 @@ impl<V: Pod + Default> GrowableMaps<V> {
         sys::exchange(self.places[0].as_fd(), self.counts.as_fd())
     }
 
-    /// Whether so many counts, or so many that have retired, nearly fill these maps.
+    /// True if this number of counters, or of retired ones, nearly fills the maps.
     pub(super) fn is_nearly_full(&self, counts: usize, retired: usize) -> bool {
         is_nearly_full(counts, self.room()) || is_nearly_full(retired, self.retired.room())
     }

@@ -42,14 +42,14 @@ const OFFSETS: &[(&str, &str, &str)] = &[
     ("KERNFS_ID", "kernfs_node", "id"),
 ];
 
-/// What the host offers to programs.
+/// The host, as far as eBPF programs depend on it.
 pub(super) struct Host {
     pub(super) capabilities: CapabilitySet,
     /// The kernel's types, or why they are not known.
     pub(super) types: Result<Types, Refusal>,
-    /// What is decided about each program.
+    /// The decision about each program.
     pub(super) decisions: Vec<(&'static str, Decision)>,
-    /// Whether tasks are preempted at tracepoints too (`Documentation/core-api/real-time`).
+    /// True if tasks are preempted at tracepoints too (`Documentation/core-api/real-time`).
     is_real_time: bool,
 }
 
@@ -75,7 +75,7 @@ impl Host {
     }
 }
 
-/// What is decided about a program. One that nothing is known of is tried.
+/// Returns the decision about a program. An unknown one is tried.
 pub(super) fn decision(decisions: &[(&'static str, Decision)], name: &str) -> Decision {
     decisions.iter().find(|(known, _)| *known == name).map_or(Decision::Take, |(_, decision)| decision.clone())
 }
@@ -118,7 +118,7 @@ impl Types {
     }
 }
 
-/// What became of the programs of one object.
+/// The result of loading one object.
 pub(super) struct Loaded {
     /// Holds programs, links and maps; `None` when not even the maps could be created.
     pub(super) ebpf: Option<Ebpf>,
@@ -129,7 +129,7 @@ pub(super) struct Loaded {
     pub(super) trampolines: Vec<Trampoline>,
 }
 
-/// What programs are attached to.
+/// The target that programs are attached to.
 pub(super) struct Target<'a> {
     /// The cgroup whose packets are counted, with those of all below it.
     pub(super) cgroup: &'a Path,
@@ -263,8 +263,8 @@ impl Attaching<'_> {
         program.attach().map(|_| None).map_err(|error| told(Step::AttachTracing, &error))
     }
 
-    /// What is attached to a tracepoint or a function only goes on with what the map of its name holds: the program that
-    /// counts.
+    /// The program that is attached to a tracepoint or a function is a trampoline. It tail-calls the program in the map
+    /// of its name: the one that counts.
     fn attach_trampoline(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
         let (name, kept, told) = (self.name, self.kept, self.told());
         let may_miss = hook.is_of_descriptors() || self.host.is_real_time;

@@ -12,7 +12,7 @@ pub(super) struct Object {
     pub(super) name: &'static str,
     /// The map that holds its counters, or its messages.
     pub(super) counters: &'static str,
-    /// What it must be told of the kernel, besides what every object is told.
+    /// The constants of the kernel that it needs, besides those of every object.
     pub(super) constants: &'static [Constant],
     /// Its programs.
     pub(super) programs: &'static [Program],

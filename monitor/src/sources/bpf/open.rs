@@ -98,7 +98,7 @@ fn all(part: &Part) -> impl Iterator<Item = &'static str> {
     objects.flat_map(|object| object.programs).map(|(name, _)| *name).chain(ITERATORS)
 }
 
-/// What it takes to load the objects, and when.
+/// The environment in which objects are loaded.
 struct Opening<'a> {
     host: Host,
     target: Target<'a>,

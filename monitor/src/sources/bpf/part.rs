@@ -9,7 +9,7 @@ use crate::snapshot::{CgroupId, Scope};
 /// The part of the tree that is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Whether it is the own container, or all of them.
+    /// The scope: the agent's container, or all of them.
     pub scope: Scope,
     /// The v2 directory at its top; `None` where no v2 tree can be seen.
     pub top: Option<PathBuf>,
@@ -17,7 +17,7 @@ pub struct Part {
     pub v1: BTreeMap<String, PathBuf>,
     /// Its id; `None` for the whole tree.
     pub id: Option<CgroupId>,
-    /// Whether cgroups that come and go are told of.
+    /// True if lifecycle events of cgroups are reported.
     pub cgroup_events: bool,
     /// For so many cgroups there is room in the maps from the first.
     pub least: u32,

@@ -1,4 +1,4 @@
-//! What lives on between two agents: maps and links, pinned in a directory of the BPF file system.
+//! Maps and links that outlive the agent, pinned in a directory of the BPF file system.
 //!
 //! ```text
 //! <directory>/agent                who holds it (see `crate::lock`)
@@ -29,7 +29,7 @@ const BPF_FS: i64 = 0xcafe_4a11;
 /// The map that says what the others are.
 const META: &str = "META";
 
-/// What there is of an object, in the order in which it is removed: links first, so that nothing counts into maps that are gone.
+/// The kinds of pins, in the order of their removal: links first, so that nothing counts into removed maps.
 const KINDS: [&str; 3] = ["links", "programs", "maps"];
 
 /// The maps that are pinned: not the constants of a program, nor its messages.
@@ -56,7 +56,7 @@ pub enum PinsError {
     /// It is somebody else's, or cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// What the system said.
+    /// An error of the system.
     #[error("{}: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),
 }
@@ -129,7 +129,7 @@ impl Pins {
     /// Removes everything, and says what that was.
     ///
     /// # Errors
-    /// What cannot be removed.
+    /// A pin that cannot be removed.
     pub fn detach(self) -> Result<Vec<String>, PinsError> {
         let failed = |error| PinsError::Io(self.dir.clone(), error);
         let mut removed = Vec::new();
@@ -143,7 +143,7 @@ impl Pins {
     }
 }
 
-/// What is in the directory of an object.
+/// The state of an object's pins.
 enum FoundPins {
     Nothing,
     Whole(Meta),

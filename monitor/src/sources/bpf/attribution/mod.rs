@@ -1,6 +1,7 @@
-//! Whose the counts are: a cgroup's own belong to the container that it is in and to all around that one. Pure.
+//! Attributes per-cgroup counters to containers and their ancestors. Pure.
 //!
-//! Everything that must outlive the agent is in maps, behind [`CounterStore`]; what is only remembered here may be forgotten.
+//! Everything that must outlive the agent is in maps, behind [`CounterStore`]; what is only remembered here may be
+//! forgotten.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,20 +31,20 @@ pub(super) trait CounterStore<V: Pod> {
     fn retire(&mut self, container: u64, retired: &Retired<V>) -> io::Result<()>;
     /// Removes a container's.
     fn release(&mut self, container: u64) -> io::Result<()>;
-    /// Removes a cgroup from the counts, or from those of the previous map before, in one step, and says what it had counted;
-    /// `None` when it is not there.
+    /// Removes a cgroup from the counts, or from those of the previous map before, in one step, and says what it had
+    /// counted; `None` when it is not there.
     fn take(&mut self, id: u64, of_previous: bool) -> io::Result<Option<V>>;
-    /// What the previous map holds that counted before the present one.
+    /// Returns the counters in the previous, smaller map.
     fn previous(&mut self) -> io::Result<Vec<(u64, V)>>;
     /// The previous map holds nothing any more.
     fn forget_previous(&mut self);
 }
 
-/// What is remembered from reading to reading.
+/// The attribution of one group of counters, from one sample to the next.
 #[derive(Debug)]
 pub(super) struct Attribution<V: Pod> {
     add: Add<V>,
-    /// What cgroups counted that are gone, by the containers that they were in: as it stands in the map.
+    /// Counters of removed cgroups, by the containers that they were in: a copy of the map.
     retired: BTreeMap<u64, Retired<V>>,
     gone: BTreeMap<u64, Gone<V>>,
     /// Those that were asked for: of cgroups that are gone.
@@ -58,7 +59,7 @@ struct Gone<V> {
     lineage: Lineage,
     /// The innermost container around it that is still there.
     heir: Option<CgroupId>,
-    /// What stands in the map under its own name.
+    /// Its counters that are still in the map.
     counted: Option<V>,
 }
 
@@ -66,7 +67,7 @@ impl<V: Pod + Default> Attribution<V> {
     /// Takes up what an agent before has left, also one that was killed in the middle.
     ///
     /// # Errors
-    /// What the maps said.
+    /// An error of the maps.
     pub(super) fn new(add: Add<V>, store: &mut impl CounterStore<V>) -> io::Result<Self> {
         let mut attribution = Self {
             add,
@@ -83,7 +84,7 @@ impl<V: Pod + Default> Attribution<V> {
         self.retired.len()
     }
 
-    /// Whether nothing is half done. What is must be ended in the map in which it began.
+    /// True if no move is in progress; a move must finish in the map where it started.
     pub(super) fn has_no_pending_move(&self) -> bool {
         !self.retired.values().any(has_pending_move)
     }
@@ -92,7 +93,7 @@ impl<V: Pod + Default> Attribution<V> {
     /// read: till then, a cgroup that moves is counted twice.
     ///
     /// # Errors
-    /// What the maps said.
+    /// An error of the maps.
     pub(super) fn finish_moves(&mut self, store: &mut impl CounterStore<V>) -> io::Result<()> {
         let pending = self.retired.iter().filter(|(_, retired)| has_pending_move(retired));
         let heirs: Vec<u64> = pending.map(|(id, _)| *id).collect();
@@ -102,11 +103,11 @@ impl<V: Pod + Default> Attribution<V> {
         })
     }
 
-    /// Moves all that a previous map has counted to what has retired: of each cgroup to its own name, or in the own scope to
-    /// the container's. To be called before the counts are read.
+    /// Moves all that a previous map has counted to what has retired: of each cgroup to its own name, or in the own
+    /// scope to the container's. To be called before the counts are read.
     ///
     /// # Errors
-    /// What the maps said; what is left moves the next time.
+    /// An error of the maps. The counters that are left move at the next sample.
     pub(super) fn fold_previous(&mut self, snapshot: &Snapshot, store: &mut impl CounterStore<V>) -> io::Result<()> {
         let own = snapshot.cgroups.keys().next().filter(|_| snapshot.scope == Scope::SelfContainer);
         for (id, counted) in store.previous()? {
@@ -121,7 +122,7 @@ impl<V: Pod + Default> Attribution<V> {
     /// In the own scope: moves the counts of cgroups that are gone to the container's.
     ///
     /// # Errors
-    /// What the maps said; what is left moves the next time.
+    /// An error of the maps. The counters that are left move at the next sample.
     pub(super) fn clean(
         &mut self,
         own: CgroupId,

@@ -33,11 +33,11 @@ pub(super) struct Cgroups<V> {
     /// The cgroups of the largest tree.
     most: usize,
     found: Vec<V>,
-    /// Whether a larger table was refused.
+    /// True if a larger table was refused.
     is_final: bool,
 }
 
-/// What is made anew when the table must be larger.
+/// The parts that are replaced when the table must grow.
 struct Bound<V> {
     /// Keeps the program alive.
     _ebpf: Ebpf,
@@ -66,7 +66,7 @@ impl<V: Pod> Cgroups<V> {
         Ok(Self { object, tops, scope, roots, bound, session: 0, most: 0, found, is_final: false })
     }
 
-    /// What a new pass over a tree finds: all cgroups, or as many as the table has entries.
+    /// Runs the iterator over a tree and returns its records: all cgroups, or as many as the table has entries.
     pub(super) fn pass(&mut self, tree: usize) -> io::Result<&[V]> {
         self.grow_in_time();
         self.found.clear();

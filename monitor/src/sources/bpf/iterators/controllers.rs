@@ -30,7 +30,7 @@ const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
 pub(super) struct Controllers {
     cgroups: Cgroups<Found>,
     v1: Vec<Tree>,
-    /// Whose directories are known in the v1 trees.
+    /// The containers whose directories in the v1 hierarchies are known.
     known: HashMap<CgroupId, Arc<Identity>>,
     rows: Rows<fn(&Known) -> Option<u64>>,
     page: u64,
@@ -155,7 +155,7 @@ fn some(number: u64) -> Option<u64> {
     (number != UNKNOWN).then_some(number)
 }
 
-/// What was found, as the files would tell it.
+/// The state of the controllers, in the units of the files.
 fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
     let bytes = |pages| some(pages).map(|pages| pages.saturating_mul(page));
     // The v2 tree alone has files for these, and one number for memory and swap together is no substitute.

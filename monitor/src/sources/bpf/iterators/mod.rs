@@ -25,7 +25,7 @@ use crate::readings::CpuTime;
 use crate::refusal::Refusal;
 use crate::snapshot::{CgroupId, Coverage, Snapshot};
 
-/// What a row picks.
+/// The field that a metric takes.
 type CpuField = fn(&CpuTime) -> u64;
 type MemoryField = fn(&Memory) -> u64;
 

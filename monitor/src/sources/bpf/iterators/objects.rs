@@ -15,15 +15,15 @@ pub(super) struct IteratorObject {
     pub(super) name: &'static str,
     /// Its program.
     pub(super) program: &'static str,
-    /// What the kernel goes through.
+    /// The iterator's target: `cgroup` or `task`.
     pub(super) over: &'static str,
     /// The map that a pass fills, if it does.
     pub(super) table: &'static str,
-    /// What it must be told.
+    /// The constants that the agent sets at load time.
     pub(super) constants: &'static [Constant],
     /// The kernel functions without which it is nothing.
     pub(super) functions: &'static [u32],
-    /// What to do where the kernel lacks something.
+    /// The remedy where the kernel lacks something.
     pub(super) cure: &'static str,
 }
 

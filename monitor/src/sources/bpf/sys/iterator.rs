@@ -19,7 +19,7 @@ const BPF_TRACE_ITER: u32 = 28;
 const SELF_ONLY: u32 = 1;
 const DESCENDANTS_PRE: u32 = 2;
 
-/// What is gone through.
+/// The target of an iterator.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) enum Over<'a> {
     /// The tasks of the caller's pid namespace.
@@ -70,7 +70,7 @@ impl Iterator {
     /// Binds a loaded program.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn new(program: BorrowedFd<'_>, over: Over<'_>) -> io::Result<Self> {
         let info = match over {
             Over::Tasks => None,
@@ -91,7 +91,7 @@ impl Iterator {
     /// Begins a pass, which goes on as the file is read and ends with it.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn pass(&self) -> io::Result<File> {
         let mut attr = Open { link_fd: number(self.link.as_fd()), flags: 0 };
         // SAFETY: nothing in `attr` is an address, and the call makes a descriptor.

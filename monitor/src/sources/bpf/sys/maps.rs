@@ -54,7 +54,7 @@ fn make<V>(kind: u32, label: &str, entries: u32) -> io::Result<OwnedFd> {
 /// Puts a map into the only place of a map of maps. When this returns, no program uses the one that was there before.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel's error.
 pub(in super::super) fn exchange(outer: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
     let value = number(map);
     // SAFETY: such a map has a key of four bytes, of which the eight of a zero have enough, and a value of four.
@@ -93,7 +93,7 @@ struct Batch {
     flags: u64,
 }
 
-/// What the kernel answers, though it is none of the numbers for user space (`include/linux/errno.h`).
+/// An error that the kernel returns though it is not meant for user space (`include/linux/errno.h`).
 const ENOTSUPP: i32 = 524;
 
 /// A per-CPU hash map with 64-bit keys, read in batches: one system call for hundreds of entries.
@@ -114,7 +114,7 @@ impl<V: Pod> PerCpuHash<V> {
     /// Makes a map with room for so many entries.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn make(label: &str, entries: u32) -> io::Result<Self> {
         Self::of(MapData::from_fd(make::<V>(BPF_MAP_TYPE_PERCPU_HASH, label, entries)?).map_err(io::Error::other)?)
     }
@@ -143,7 +143,7 @@ impl<V: Pod> PerCpuHash<V> {
     /// Calls `entry` with each key and its values, one per possible CPU.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn for_each(&mut self, mut entry: impl FnMut(u64, &[V])) -> io::Result<()> {
         let mut position: Option<[u8; 8]> = None;
         let mut batch = self.keys.len().max(FIRST_BATCH);
@@ -175,7 +175,7 @@ impl<V: Pod> PerCpuHash<V> {
     /// Removes a key, and says what it held at the end, one value per possible CPU; `None` when it is not there.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn take(&mut self, key: u64) -> io::Result<Option<Vec<V>>> {
         let mut values = vec![V::zeroed(); self.cpus];
         let value = values.as_mut_ptr() as u64;
@@ -227,7 +227,7 @@ impl<V: Pod> Hash<V> {
     /// Makes a map with room for so many entries.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn make(label: &str, entries: u32) -> io::Result<Self> {
         Self::of(MapData::from_fd(make::<V>(BPF_MAP_TYPE_HASH, label, entries)?).map_err(io::Error::other)?)
     }
@@ -253,7 +253,7 @@ impl<V: Pod> Hash<V> {
     /// The value of a key.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn get(&self, key: u64) -> io::Result<Option<V>> {
         let mut value = V::zeroed();
         // SAFETY: `key` and `value` have the sizes that `checked` has checked the map's to have, and outlive the call.
@@ -264,7 +264,7 @@ impl<V: Pod> Hash<V> {
     /// Gives a key a value, in one step.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn put(&mut self, key: u64, value: &V) -> io::Result<()> {
         // SAFETY: as in `get`.
         unsafe { element(BPF_MAP_UPDATE_ELEM, self.map.as_fd(), &key, &raw const *value as u64) }?;
@@ -274,7 +274,7 @@ impl<V: Pod> Hash<V> {
     /// Removes a key. One that is not there has been removed.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn remove(&mut self, key: u64) -> io::Result<()> {
         // SAFETY: as in `get`; nothing is read or written at the value's address.
         unsafe { element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0) }?;
@@ -284,7 +284,7 @@ impl<V: Pod> Hash<V> {
     /// All entries.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub(in super::super) fn entries(&self) -> io::Result<Vec<(u64, V)>> {
         let (mut key, mut next) = (None::<u64>, 0);
         let mut entries = Vec::new();

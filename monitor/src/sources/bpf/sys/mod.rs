@@ -62,7 +62,7 @@ struct Pin {
 /// Opens what is pinned at a path.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel's error.
 pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut attr = Pin { path: path.as_ptr() as u64, fd: 0, flags: 0 };
@@ -73,7 +73,7 @@ pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
 /// Pins an object at a path.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel's error.
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut attr = Pin { path: path.as_ptr() as u64, fd: number(object), flags: 0 };
@@ -95,7 +95,7 @@ struct Update {
 /// Gives a link another program, between two events.
 ///
 /// # Errors
-/// What the kernel said: `ENOLINK` when what the link was attached to is gone.
+/// The kernel's error: `ENOLINK` if the link's target is gone.
 pub(super) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = Update { link: number(link), program: number(program), flags: 0, old_program: 0 };
     // SAFETY: nothing in `attr` is an address.
@@ -123,7 +123,7 @@ struct ProgramInfo {
 /// How often a program did not begin because it was running on the same CPU already; 0 before Linux 5.12.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel's error.
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     let mut info = ProgramInfo::zeroed();
     let length = u32::try_from(size_of::<ProgramInfo>()).unwrap_or(0);
@@ -133,8 +133,8 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(info.recursion_misses)
 }
 
-/// Has all threads share one heap, and what is large go back as soon as it is not needed: thousands of reports come and go in
-/// each thread, and what one has let go the others cannot use otherwise. To be called before there are threads.
+/// Has all threads share one heap, and what is large go back as soon as it is not needed: thousands of reports come and
+/// go in each thread, and what one has let go the others cannot use otherwise. To be called before there are threads.
 pub fn share_memory() {
     // `man 3 mallopt`: large is more than a page, and less than what grows with the containers.
     #[cfg(target_env = "gnu")]

@@ -1,0 +1,211 @@
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::containers::{Roots, follow};
+use crate::snapshot::Stamp;
+
+const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+/// A machine out of directories, whose every name was looked for.
+struct Machine {
+    dir: tempfile::TempDir,
+    registry: Registry,
+}
+
+impl Machine {
+    fn new(rules: Rules, dirs: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("cg")).unwrap();
+        fs::write(dir.path().join("cg/cgroup.procs"), "").unwrap();
+        let roots = Roots { cgroup: Some(dir.path().join("cg")), ..Roots::default() };
+        let registry = Registry::new(Hierarchies::find(&roots), rules, "machine");
+        let mut machine = Self { dir, registry };
+        dirs.iter().for_each(|dir| machine.make(dir));
+        machine
+    }
+
+    fn make(&mut self, path: &str) {
+        let path = self.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B));
+        fs::create_dir_all(path).unwrap();
+        self.walk();
+    }
+
+    fn remove(&mut self, path: &str) {
+        fs::remove_dir_all(self.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B))).unwrap();
+        self.walk();
+    }
+
+    fn walk(&mut self) {
+        follow::walk(&mut self.registry).unwrap();
+        for request in self.registry.requests() {
+            self.registry.named(request.id, &ContainerInfo::default());
+        }
+    }
+
+    fn call(&mut self, path: &str, name: &str) {
+        let id = self.id(path);
+        self.registry.named(id, &ContainerInfo { name: Some(name.to_owned()), ..ContainerInfo::default() });
+    }
+
+    fn id(&self, path: &str) -> CgroupId {
+        let path = path.replace("{A}", A).replace("{B}", B);
+        *self.registry.cgroups.iter().find(|(_, node)| node.path == Path::new(&path)).unwrap().0
+    }
+
+    fn read(&mut self, coverage: Coverage) -> Snapshot {
+        let now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+        let mut now = Snapshot { coverage, ..now };
+        self.registry.fill(&mut now);
+        now
+    }
+
+    fn names(&mut self, coverage: Coverage) -> Vec<(String, &'static str)> {
+        let now = self.read(coverage);
+        let mut names: Vec<_> =
+            now.cgroups.values().map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+fn running(names: &[&str]) -> Vec<(String, &'static str)> {
+    names.iter().map(|name| ((*name).to_owned(), "running")).collect()
+}
+
+fn ended(names: &[&str]) -> Vec<(String, &'static str)> {
+    names.iter().map(|name| ((*name).to_owned(), "exited")).collect()
+}
+
+#[test]
+fn the_machine_and_its_containers_are_found_and_each_cgroup_has_its_place() {
+    let mut machine = Machine::new(Rules::default(), &["docker/{A}/inner", "docker/{B}", "system.slice/ssh.service"]);
+    machine.call("docker/{A}", "web");
+    assert_eq!(machine.names(Coverage::All), running(&["bbbbbbbbbbbb", "machine", "web"]));
+    let now = machine.read(Coverage::All);
+    let (web, root) = (machine.id("docker/{A}"), machine.id(""));
+    assert_eq!(now.cgroups[&web].identity.container_id.as_deref(), Some(A));
+    let owners: Vec<_> = now.places.values().filter(|place| place.owner == web).collect();
+    assert_eq!(owners.len(), 2, "the container and what is in it");
+    assert_eq!(now.places[&web].outer, Some(root));
+    assert!(now.cgroups[&root].identity.is_root);
+}
+
+#[test]
+fn a_container_that_ends_is_told_of_once_and_at_once() {
+    let mut machine = Machine::new(Rules::default(), &["docker/{A}"]);
+    machine.names(Coverage::All);
+    machine.remove("docker/{A}");
+    assert!(machine.registry.has_ended());
+    assert_eq!(machine.names(Coverage::Exited), ended(&["aaaaaaaaaaaa"]));
+    assert!(machine.names(Coverage::Exited).is_empty());
+    assert_eq!(machine.names(Coverage::All), running(&["machine"]));
+}
+
+#[test]
+fn one_that_came_and_went_is_told_of_with_its_place_and_its_name_may_come_late() {
+    let mut machine = Machine::new(Rules::default(), &["lxc.payload.box/docker/{A}"]);
+    let (id, outer) = (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"));
+    machine.remove("lxc.payload.box/docker/{A}");
+    machine.registry.named(id, &ContainerInfo { name: Some("brief".into()), ..ContainerInfo::default() });
+    let now = machine.read(Coverage::Exited);
+    assert_eq!(now.cgroups[&id].identity.name, "brief");
+    assert_eq!(now.gone[&id], Place { owner: id, outer: Some(outer) });
+    machine.read(Coverage::All);
+    machine.read(Coverage::All);
+    assert!(machine.read(Coverage::All).gone.is_empty());
+}
+
+#[test]
+fn nested_containers_belong_to_the_inner_one_and_lie_in_the_outer() {
+    let mut machine = Machine::new(Rules::default(), &["lxc.payload.box/docker/{A}/init"]);
+    let now = machine.read(Coverage::All);
+    let (inner, outer, root) =
+        (machine.id("lxc.payload.box/docker/{A}"), machine.id("lxc.payload.box"), machine.id(""));
+    assert_eq!((now.places[&inner].outer, now.places[&outer].outer), (Some(outer), Some(root)));
+}
+
+#[test]
+fn two_of_one_name_are_told_apart_and_a_name_that_is_free_again_is_given_again() {
+    let mut machine = Machine::new(Rules::default(), &["docker/{A}"]);
+    machine.call("docker/{A}", "api");
+    machine.make("docker/{B}");
+    machine.call("docker/{B}", "api");
+    machine.call("docker/{B}", "api");
+    assert_eq!(machine.names(Coverage::All), running(&["api", "api-bbbbbbbbbbbb", "machine"]));
+    machine.call("docker/{A}", "other");
+    assert_eq!(machine.names(Coverage::All), running(&["api-bbbbbbbbbbbb", "machine", "other"]), "it keeps its name");
+    machine.remove("docker/{B}");
+    machine.make("docker/{B}");
+    machine.call("docker/{B}", "api");
+    assert_eq!(machine.names(Coverage::Exited), ended(&["api-bbbbbbbbbbbb"]));
+    assert_eq!(machine.names(Coverage::All), running(&["api", "machine", "other"]));
+    assert_eq!(machine.registry.names.len(), 3);
+}
+
+#[test]
+fn a_container_is_not_reported_before_its_name_was_looked_for_or_it_took_too_long() {
+    let mut machine = Machine::new(Rules::default(), &[]);
+    fs::create_dir_all(machine.dir.path().join("cg/docker").join(A)).unwrap();
+    follow::walk(&mut machine.registry).unwrap();
+    assert_eq!(machine.names(Coverage::All), running(&["machine"]));
+    assert_eq!(machine.names(Coverage::All), running(&["aaaaaaaaaaaa", "machine"]));
+}
+
+#[test]
+fn names_that_are_left_out_are_not_reported_and_count_where_they_are() {
+    let rules = Rules::default().with_names("!db").unwrap();
+    let mut machine = Machine::new(rules, &["lxc.payload.db/docker/{A}", "lxc.payload.web"]);
+    assert_eq!(machine.names(Coverage::All), running(&["aaaaaaaaaaaa", "machine", "web"]));
+    let (inner, db) = (machine.id("lxc.payload.db/docker/{A}"), machine.id("lxc.payload.db"));
+    assert_eq!(machine.read(Coverage::All).places[&inner].outer, Some(db));
+    machine.remove("lxc.payload.db/docker/{A}");
+    machine.remove("lxc.payload.db");
+    assert_eq!(machine.names(Coverage::Exited), ended(&["aaaaaaaaaaaa"]));
+}
+
+#[test]
+fn units_and_paths_are_watched_when_asked_for() {
+    let rules = Rules::default().with_cgroups("systemd,/jobs/*").unwrap();
+    let mut machine = Machine::new(rules, &["system.slice/ssh.service", "jobs/7/inner"]);
+    assert_eq!(machine.names(Coverage::All), running(&["/jobs/7", "machine", "ssh.service"]));
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_and_goes_nothing_is_kept_of_it(steps in proptest::collection::vec((0usize..5, 0u8..3), 1..40)) {
+        let mut machine = Machine::new(Rules::default(), &["docker"]);
+        let paths = ["docker/{A}", "docker/{B}", "lxc.payload.x", "lxc.payload.y", "plain"];
+        for (which, what) in steps {
+            let path = machine.dir.path().join("cg").join(paths[which].replace("{A}", A).replace("{B}", B));
+            match what {
+                0 => machine.make(paths[which]),
+                1 if path.exists() => machine.remove(paths[which]),
+                _ if path.exists() && which < 4 => machine.call(paths[which], "same"),
+                _ => {}
+            }
+            let now = machine.read(if which % 2 == 0 { Coverage::All } else { Coverage::Exited });
+            let names: BTreeSet<_> = now.cgroups.values().map(|cgroup| &cgroup.identity.name).collect();
+            let alive = now.cgroups.values().filter(|cgroup| cgroup.status == Status::Running).count();
+            prop_assert!(names.len() >= alive, "{names:?}");
+            let Registry { cgroups, containers, names, .. } = &machine.registry;
+            prop_assert!(containers.keys().all(|id| cgroups.contains_key(id)));
+            prop_assert_eq!(names.len(), containers.len());
+            prop_assert!(names.values().all(|id| containers.contains_key(id)));
+        }
+        for path in paths {
+            if machine.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B)).exists() {
+                machine.remove(path);
+            }
+        }
+        for _ in 0..=REMEMBERED {
+            machine.read(Coverage::All);
+        }
+        let Registry { cgroups, containers, names, gone, ended, emptied, requests, .. } = &machine.registry;
+        let left = (cgroups.len(), containers.len(), names.len(), gone.len(), ended.len(), emptied.len(), requests.len());
+        prop_assert_eq!(left, (2, 1, 1, 0, 0, 0, 0));
+    }
+}
