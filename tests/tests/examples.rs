@@ -170,10 +170,12 @@ fn the_agent_of_the_compose_file_reports_the_containers_beside_it() {
         Ok(docker) => docker,
         Err(reason) => skip!("{reason}"),
     };
-    docker.import("system-monitor-test/example-valkey", |root| {
-        docker::busybox(root, &binary());
-        docker::with_libraries(root, Path::new("/usr/bin/valkey-server"));
-    });
+    for (image, program) in [("valkey", "/usr/bin/valkey-server".into()), ("agent", binary())] {
+        docker.import(&format!("system-monitor-test/example-{image}"), |root| {
+            docker::busybox(root, &binary());
+            docker::with_libraries(root, &program);
+        });
+    }
     let (page, server) = (free_port(), free_port());
     // Images that need no registry. The daemon of the tests has its bridge alone, where no name is resolved.
     let compose = Compose::new(
@@ -185,13 +187,12 @@ fn the_agent_of_the_compose_file_reports_the_containers_beside_it() {
     command: [valkey-server, --save, '', --port, '{server}', --protected-mode, 'no']
     network_mode: host
   agent:
-    image: {busybox}
+    image: system-monitor-test/example-agent
     entrypoint: [{binary}]
     environment: {{VALKEY_HOST: 127.0.0.1, VALKEY_PORT: '{server}', MONITOR_INTERVAL: 500ms}}
     command: [--scope, host, --listen, '127.0.0.1:{page}', --pin, 'off']
     network_mode: host
 ",
-            busybox = docker::BUSYBOX,
             binary = docker::BINARY,
         ),
     );
