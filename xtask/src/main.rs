@@ -39,31 +39,31 @@ cargo xtask COMMAND
   build-ebpf --check
                     compile them here and in another directory, and compare every byte
   run [ARGUMENT…]   build the agent and run it on this machine, with its page; to Valkey if one answers, else to one of its own
-  test [STEP…]      install what the tests need, and run all tests but those in emulated machines and fuzzing (15 minutes);
-                    with CI=true everything, where a test that cannot run is a failure (50 minutes); or the steps named
+  test [STEP…]      install what the tests need, and run everything but emulated machines and fuzzing (15 minutes);
+                    CI=true: everything, and a skipped test is a failure (50 minutes); or only the steps named
   ci                the same as CI=true cargo xtask test
   vm [MACHINE…]     run the tests in emulated machines with other kernels
   bench hostile [MOST]
-                    measure what a container costs that tries to break its observer
-  bench [SECONDS]   measure the agent against the floor that the kernel sets; the long run takes so long (600)
+                    measure the cost of a container that attacks its observer
+  bench [SECONDS]   measure the agent against the floor that the kernel sets; length of the long run (600)
   bench fleet [sidecars] [machines] [outages] [SECONDS [OUTAGE]]
-                    measure what many agents cost Valkey, and how they come back after outages (60 300)
-  bench http [SECONDS]  measure what clients of the server cost the readings
-  bench page [SECONDS]  measure what a thousand containers cost the browser that shows them
-  bench host [N…]   measure an agent of a machine with so many containers (10 100 1000 10000)
-  bench churn [N]   what is left of so many containers that came and went (100000)
-  bench bulk [N…]   what the passes over so many cgroups cost, against reading their files (10 100 1000 10000)
+                    measure the cost of many agents to Valkey, and how they reconnect after outages (60 300)
+  bench http [SECONDS]  measure how HTTP clients delay readings
+  bench page [SECONDS]  measure the page with a thousand containers in a browser
+  bench host [N…]   measure the agent of a machine with N containers (10 100 1000 10000)
+  bench churn [N]   check that nothing is left of N containers that came and went (100000)
+  bench bulk [N…]   measure BPF iterators over N cgroups, against reading their files (10 100 1000 10000)
   bench [host] … --against BINARY
                     measure the agent, or that of a machine, in turns with another binary (A B A B), and print the ratios
   soak [SECONDS] [SEED]
-                    containers come and go, Valkey fails and agents end for so long (3600), as the seed says (1)
+                    containers come and go, Valkey fails and agents end, for SECONDS (3600), by a seeded schedule (1)
   build-static [amd64|arm64 [FILE]]
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
-  dist [--test]     what is released, for both processors, in target/dist: binaries, archives, Debian packages, parts, checksums
-  fuzz [SECONDS]    throw anything at every parser, each for so long (60)
+  dist [--test]     make the release for both processors in target/dist: binaries, archives, Debian packages, parts, checksums
+  fuzz [SECONDS]    run each fuzz target for SECONDS (60)
   structure         check the sources: import cycles, the order of the layers, sizes of files
-  docs              write the documents that are made from the tables
-  pictures          take the pictures of the README, of the real program in a real browser and terminal";
+  docs              write the documents that are generated from tables
+  pictures          take the pictures of the README in a browser and a terminal";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

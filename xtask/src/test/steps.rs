@@ -7,7 +7,7 @@ use super::{installation, suite};
 use crate::architecture::ARCHITECTURES;
 use crate::release;
 use crate::shell::{cargo, command, root, run, target, tool};
-use crate::{dist, docs, ebpf, forge, fuzz, vm};
+use crate::{dist, docs, ebpf, forge, fuzz, structure, vm};
 
 const DENY: &str = "0.20.2";
 
@@ -32,6 +32,7 @@ pub(super) const STEPS: &[Step] = &[
     step("eBPF objects", objects),
     long("start of the fuzz targets", start_fuzz_targets),
     step("format", |_| run(&mut cargo(&["fmt", "--all", "--check"]))),
+    step("structure", |_| structure::check()),
     step("lints", |_| run(&mut cargo(&["clippy", "--all-targets", "--", "-Dwarnings"]))),
     step("documentation", documentation),
     step("dependencies", dependencies),
