@@ -30,7 +30,7 @@ impl InstanceGuard {
             Err(PinsError::Lock(error @ LockError::Held(_))) => return Err(error),
             Err(error) => error,
         };
-        tracing::warn!("eBPF counters will not survive a restart: {error}; {}", error.cure());
+        tracing::warn!("eBPF counters will not survive a restart: {error}; {}", error.remedy());
         match DirectoryLock::acquire(Path::new(RUN), holder) {
             Ok(lock) => Ok(Self { pins: None, _lock: Some(lock) }),
             Err(error @ LockError::Held(_)) => Err(error),

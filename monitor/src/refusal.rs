@@ -16,13 +16,13 @@ pub struct Refusal {
     /// The cause, with what the kernel answered.
     pub cause: String,
     /// What to do.
-    pub cure: Option<String>,
+    pub remedy: Option<String>,
 }
 
 impl Refusal {
-    /// A refusal with a cure.
-    pub(crate) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { cause: cause.into(), cure: Some(cure.into()) }
+    /// A refusal with a remedy.
+    pub(crate) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { cause: cause.into(), remedy: Some(remedy.into()) }
     }
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
         Some(libc::EROFS) => {
             Refusal::new(cause("the cgroup tree is mounted read-only"), "mount it anew; eBPF itself needs no write")
         }
-        _ => Refusal { cause: format!("{}: {said}", step.what()), cure: None },
+        _ => Refusal { cause: format!("{}: {said}", step.what()), remedy: None },
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
 
     fn told(step: Step, errno: i32, capabilities: CapabilitySet) -> String {
         let refusal = explain(step, &io::Error::from_raw_os_error(errno), capabilities);
-        format!("{} | {}", refusal.cause, refusal.cure.unwrap_or_default())
+        format!("{} | {}", refusal.cause, refusal.remedy.unwrap_or_default())
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn without_capabilities_ebpf_is_refused_with_a_cure_and_costs_nothing_else() {
     for program in ["ingress", "egress", "task_newtask", "sched_process_exec", "sched_process_exit"] {
         assert!(said.contains(&format!("✗ eBPF {program}\n")), "{said}");
     }
-    assert!(said.contains("cure: ") && said.contains("it says 1"), "{said}");
+    assert!(said.contains("remedy: ") && said.contains("it says 1"), "{said}");
 }
 
 #[test]

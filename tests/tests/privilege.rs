@@ -80,9 +80,9 @@ fn each_set_of_capabilities_of_an_ordinary_user_has_what_it_suffices_for() {
                     if missing.is_empty() { "available" } else { "refused" },
                     "{capabilities} {name}: {why}"
                 );
-                let cure = missing.is_empty() || why.contains("--cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN");
+                let remedy = missing.is_empty() || why.contains("--cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN");
                 let told = missing.is_empty() || why.starts_with(&format!("{missing} (EPERM)"));
-                assert!(told && cure, "{capabilities} {name}: {why}");
+                assert!(told && remedy, "{capabilities} {name}: {why}");
             }
         }
     }

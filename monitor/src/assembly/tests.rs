@@ -59,7 +59,7 @@ fn refused(host: &HostFacts) -> (Vec<&'static str>, String) {
     let mut words = Vec::new();
     let names = all.into_iter().filter_map(|(name, decision)| match decision {
         Decision::Refused(refusal) => {
-            words.push(format!("{} | {}", refusal.cause, refusal.cure.unwrap_or_default()));
+            words.push(format!("{} | {}", refusal.cause, refusal.remedy.unwrap_or_default()));
             Some(name)
         }
         _ => None,
@@ -107,7 +107,7 @@ fn each_capability_that_is_missing_takes_the_programs_that_need_it_and_no_other(
 #[test]
 fn each_other_fact_that_is_missing_is_named_with_its_cure() {
     let all = names(|_| true);
-    for (host, programs, cause, cure) in [
+    for (host, programs, cause, remedy) in [
         (
             HostFacts { has_objects: false, ..capable_host() },
             &all,
@@ -126,7 +126,7 @@ fn each_other_fact_that_is_missing_is_named_with_its_cure() {
     ] {
         let (refused, words) = refused(&host);
         assert_eq!(&refused, programs, "{cause}");
-        assert!(words.contains(cause) && words.contains(cure), "{words}");
+        assert!(words.contains(cause) && words.contains(remedy), "{words}");
     }
 }
 
@@ -164,7 +164,7 @@ fn pins_take_a_bpf_file_system() {
     let host = HostFacts { bpf_mounts: Vec::new(), ..capable_host() };
     let Decision::Refused(refusal) = plan(&host, &of_a_machine()).pins else { panic!("not refused") };
     assert_eq!(refusal.cause, "/sys/fs/bpf/system-monitor lies in no BPF file system");
-    assert_eq!(refusal.cure.unwrap(), "mount -t bpf bpf /sys/fs/bpf");
+    assert_eq!(refusal.remedy.unwrap(), "mount -t bpf bpf /sys/fs/bpf");
     assert!(matches!(plan(&host, &of_a_container()).pins, Decision::Off(_)));
 }
 

@@ -17,7 +17,7 @@ pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<O
         return Ok(output::print(&format!("nothing is pinned in {}\n", dir.display())));
     }
     let holder = instance::holder((context.clock)().wall);
-    let pins = Pins::open(dir, &holder).map_err(|error| anyhow!("{error}; {}", error.cure()))?;
+    let pins = Pins::open(dir, &holder).map_err(|error| anyhow!("{error}; {}", error.remedy()))?;
     let removed: String = pins.detach()?.iter().map(|what| format!("removed {what}\n")).collect();
     Ok(output::print(&format!("{removed}removed {}\n", dir.display())))
 }

@@ -39,7 +39,8 @@ pub(super) struct ProgramStatus {
     pub(super) name: String,
     state: &'static str,
     cause: Option<String>,
-    cure: Option<String>,
+    #[serde(rename = "cure")]
+    remedy: Option<String>,
 }
 
 impl ProgramStatus {
@@ -59,7 +60,7 @@ impl From<&ProgramState> for ProgramStatus {
             name: program.name.to_string(),
             state,
             cause: refusal.map(|refusal| refusal.cause.clone()),
-            cure: refusal.and_then(|refusal| refusal.cure.clone()),
+            remedy: refusal.and_then(|refusal| refusal.remedy.clone()),
         }
     }
 }

@@ -151,9 +151,9 @@ impl Procfs {
             Ok(open) => open,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                let cure = "run as the container's user, as root, or on Linux 6.2 or later";
+                let remedy = "run as the container's user, as root, or on Linux 6.2 or later";
                 return sum
-                    .refuse(|| Cause::new(CauseKind::of_error(&error), format!("/proc/{pid}/fd: {error}; {cure}")));
+                    .refuse(|| Cause::new(CauseKind::of_error(&error), format!("/proc/{pid}/fd: {error}; {remedy}")));
             }
         };
         sum.add_descriptors(open, self.limit(pid, dir, stat.started));

@@ -46,29 +46,30 @@ pub struct Check {
     /// The numbers that it feeds.
     pub feeds: Vec<&'static str>,
     /// What to do to have it, where something can be done.
-    pub cure: Option<String>,
+    #[serde(rename = "cure")]
+    pub remedy: Option<String>,
 }
 
 impl Check {
     /// A capability that feeds no number of its own.
-    pub fn new(name: impl Into<String>, state: State, why: impl Into<String>, cure: Option<String>) -> Self {
-        Self { name: name.into(), state, why: why.into(), feeds: Vec::new(), cure }
+    pub fn new(name: impl Into<String>, state: State, why: impl Into<String>, remedy: Option<String>) -> Self {
+        Self { name: name.into(), state, why: why.into(), feeds: Vec::new(), remedy }
     }
 }
 
 /// What became of an eBPF program.
 pub fn program(program: &ProgramState) -> Check {
-    let (state, why, cure) = match &program.state {
+    let (state, why, remedy) = match &program.state {
         Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
         Attachment::Off(why) => (State::NotNeeded, why.clone(), None),
         Attachment::Refused(refusal)
             if [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR].contains(&program.name) =>
         {
-            (State::NotNeeded, format!("{}; files say the same", refusal.cause), refusal.cure.clone())
+            (State::NotNeeded, format!("{}; files say the same", refusal.cause), refusal.remedy.clone())
         }
-        Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.cure.clone()),
+        Attachment::Refused(refusal) => (State::Refused, refusal.cause.clone(), refusal.remedy.clone()),
     };
-    Check { feeds: fed_by(program.name), ..Check::new(format!("eBPF {}", program.name), state, why, cure) }
+    Check { feeds: fed_by(program.name), ..Check::new(format!("eBPF {}", program.name), state, why, remedy) }
 }
 
 /// What else was decided: how counts live on, and what the agent gives up once it runs.
@@ -96,7 +97,7 @@ fn decided(name: &str, decision: &Decision, taken: &str) -> Check {
     match decision {
         Decision::Take => Check::new(name, State::Available, taken, None),
         Decision::Off(why) => Check::new(name, State::NotNeeded, why.as_str(), None),
-        Decision::Refused(refusal) => Check::new(name, State::Refused, refusal.cause.as_str(), refusal.cure.clone()),
+        Decision::Refused(refusal) => Check::new(name, State::Refused, refusal.cause.as_str(), refusal.remedy.clone()),
     }
 }
 
@@ -210,8 +211,8 @@ pub fn render(checks: &[Check], Look { theme, columns }: Look) -> String {
                 Span::styled(printable(&check.name), theme.strong()),
             ]));
             lines.extend(paragraph(&check.why, "", columns, Style::default()));
-            if let Some(cure) = &check.cure {
-                lines.extend(paragraph(cure, "cure: ", columns, theme.strong()));
+            if let Some(remedy) = &check.remedy {
+                lines.extend(paragraph(remedy, "remedy: ", columns, theme.strong()));
             }
             if !check.feeds.is_empty() {
                 lines.extend(paragraph(&check.feeds.join(", "), "feeds ", columns, theme.faint()));

@@ -173,10 +173,10 @@ mod tests {
         let shown = |text: &str| Collector::parse(text).map(|collector| collector.to_string());
         assert_eq!(shown("http://collector").unwrap(), "http://collector:4318/v1/metrics");
         assert_eq!(shown("http://[::1]:80/otlp/v1/metrics").unwrap(), "http://[::1]:80/otlp/v1/metrics");
-        for (text, cure) in
+        for (text, remedy) in
             [("https://c", "beside the agent"), ("collector:4318", "http://"), ("http://", "http://"), ("", "http://")]
         {
-            assert!(shown(text).unwrap_err().contains(cure), "{text}");
+            assert!(shown(text).unwrap_err().contains(remedy), "{text}");
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) fn open(part: &Part, host: &Host, programs: &mut Vec<ProgramState>) -
     let loaded = load(&LIFECYCLE, host, &Target { cgroup, scope: 0 }, None, |_| Ok(()));
     let whole = loaded.programs.iter().all(|(_, result)| result.is_ok());
     let events = loaded.ebpf.filter(|_| whole).and_then(CgroupEvents::take);
-    let broken = Refusal { cause: "its messages cannot be read".to_owned(), cure: None };
+    let broken = Refusal { cause: "its messages cannot be read".to_owned(), remedy: None };
     programs.extend(loaded.programs.into_iter().map(|(name, result)| {
         let state = match result {
             Err(refusal) => State::Refused(refusal),

@@ -69,7 +69,7 @@ impl Host {
     pub(super) fn refuses(&self, name: &str) -> Option<Refusal> {
         match decision(&self.decisions, name) {
             Decision::Take => None,
-            Decision::Off(why) => Some(Refusal { cause: why, cure: None }),
+            Decision::Off(why) => Some(Refusal { cause: why, remedy: None }),
             Decision::Refused(refusal) => Some(refusal),
         }
     }
@@ -158,7 +158,7 @@ pub(super) fn load(
     }
     let found = match kept.filter(|kept| kept.since().is_some()).map(PinnedObject::found_maps).transpose() {
         Ok(found) => found.unwrap_or_default(),
-        Err(error) => return refused(Refusal { cause: format!("the pinned maps: {error}"), cure: None }),
+        Err(error) => return refused(Refusal { cause: format!("the pinned maps: {error}"), remedy: None }),
     };
     let types = host.types.as_ref().ok();
     let constants = match types.map_or(Ok(Vec::new()), |types| types.facts.numbers(object.constants)) {
@@ -246,7 +246,7 @@ impl Attaching<'_> {
             }
         }
         let directory = File::open(cgroup)
-            .map_err(|error| Refusal { cause: format!("{}: {error}", cgroup.display()), cure: None })?;
+            .map_err(|error| Refusal { cause: format!("{}: {error}", cgroup.display()), remedy: None })?;
         // Links always stand beside others'; the mode is for the older way of attaching.
         let id = program.attach(directory, kind, CgroupAttachMode::Single);
         let id = id.map_err(|error| told(Step::AttachCgroup, &error))?;
@@ -273,7 +273,7 @@ impl Attaching<'_> {
         let counting = program(self.ebpf, &format!("count_{name}"))?.fd().and_then(|fd| Ok(fd.try_clone()?));
         let counting = counting.map_err(|error| told(Step::Exchange, &error))?;
         let now =
-            self.ebpf.map_mut(&map).ok_or_else(|| Refusal { cause: format!("it has no map {map}"), cure: None })?;
+            self.ebpf.map_mut(&map).ok_or_else(|| Refusal { cause: format!("it has no map {map}"), remedy: None })?;
         let exchanged = ProgramArray::try_from(now).and_then(|mut now| now.set(0, &counting, 0));
         exchanged.map_err(|error| told(Step::Exchange, &error))?;
         if let Some(link) = kept.and_then(|kept| kept.link(name)) {
@@ -351,12 +351,12 @@ fn first(
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Refusal> {
-    ebpf.program_mut(name).ok_or_else(|| Refusal { cause: "it is not in the object".to_owned(), cure: None })
+    ebpf.program_mut(name).ok_or_else(|| Refusal { cause: "it is not in the object".to_owned(), remedy: None })
 }
 
 fn of_kind<'a, T>(program: &'a mut Program) -> Result<&'a mut T, Refusal>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    program.try_into().map_err(|error: ProgramError| Refusal { cause: error.to_string(), cure: None })
+    program.try_into().map_err(|error: ProgramError| Refusal { cause: error.to_string(), remedy: None })
 }

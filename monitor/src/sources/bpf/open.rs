@@ -130,7 +130,7 @@ impl Opening<'_> {
         let broken = opened
             .as_ref()
             .err()
-            .map(|error| Refusal { cause: format!("its map cannot be read: {error}"), cure: None });
+            .map(|error| Refusal { cause: format!("its map cannot be read: {error}"), remedy: None });
         for (name, result) in programs {
             let decided = State::of(&decision(&self.host.decisions, name));
             let state = match (decided, result, &broken) {

@@ -63,9 +63,9 @@ pub enum PinsError {
 
 impl PinsError {
     /// What to do.
-    pub fn cure(&self) -> String {
+    pub fn remedy(&self) -> String {
         match self {
-            Self::NoBpfFs(dir) => without_bpf_fs(dir).cure.unwrap_or_default(),
+            Self::NoBpfFs(dir) => without_bpf_fs(dir).remedy.unwrap_or_default(),
             Self::Foreign(path) => format!("remove {}, or name another directory with --pin", path.display()),
             Self::Lock(error) => error.remedy(),
             Self::Io(..) => "start the agent as root, or with --pin off".to_owned(),

@@ -138,7 +138,7 @@ impl<V: Pod> Bound<V> {
 
 fn bound(ebpf: &Ebpf, object: &IteratorObject, top: &Path, scope: Scope, host: &Host) -> Result<Iterator, Refusal> {
     let directory =
-        File::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), cure: None })?;
+        File::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), remedy: None })?;
     let over = match scope {
         Scope::SelfContainer => Over::Cgroup(directory.as_fd()),
         Scope::Host => Over::CgroupAndBelow(directory.as_fd()),
@@ -151,5 +151,5 @@ fn table<V: Pod>(ebpf: &Ebpf, name: &str) -> Result<Table<V>, Refusal> {
         Some(Map::Array(map)) => Table::new(map),
         _ => Err(io::Error::other("the object has no such map")),
     };
-    table.map_err(|error| Refusal { cause: format!("its map {name} cannot be read: {error}"), cure: None })
+    table.map_err(|error| Refusal { cause: format!("its map {name} cannot be read: {error}"), remedy: None })
 }

@@ -18,9 +18,9 @@ pub(super) fn load(object: &IteratorObject, entries: u32, scope: u64, host: &Hos
     }
     let types = host.types.as_ref().map_err(Refusal::clone)?;
     if let Some(cause) = types.facts.lacking(object.functions) {
-        return Err(Refusal::new(cause, object.cure));
+        return Err(Refusal::new(cause, object.remedy));
     }
-    let constants = types.facts.numbers(object.constants).map_err(|cause| Refusal::new(cause, object.cure))?;
+    let constants = types.facts.numbers(object.constants).map_err(|cause| Refusal::new(cause, object.remedy))?;
     let elf = types.facts.put_into(elf(object.name));
     let mut loader = loader();
     loader.override_global("SCOPE", &scope, false).map_max_entries(object.table, entries);
@@ -43,7 +43,7 @@ pub(super) fn load(object: &IteratorObject, entries: u32, scope: u64, host: &Hos
 /// Binds the program of a loaded object to what it goes through.
 pub(super) fn bind(ebpf: &Ebpf, object: &IteratorObject, over: Over<'_>, host: &Host) -> Result<Iterator, Refusal> {
     let program = ebpf.program(object.program).and_then(|program| program.fd().ok());
-    let program = program.ok_or_else(|| Refusal { cause: "it is not loaded".to_owned(), cure: None })?;
+    let program = program.ok_or_else(|| Refusal { cause: "it is not loaded".to_owned(), remedy: None })?;
     let bound = Iterator::new(program.as_fd(), over);
     bound.map_err(|error| explain(Step::AttachIterator, &error, host.capabilities))
 }

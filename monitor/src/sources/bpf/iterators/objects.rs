@@ -24,7 +24,7 @@ pub(super) struct IteratorObject {
     /// The kernel functions without which it is nothing.
     pub(super) functions: &'static [u32],
     /// The remedy where the kernel lacks something.
-    pub(super) cure: &'static str,
+    pub(super) remedy: &'static str,
 }
 
 /// Takes CPU time.
@@ -44,7 +44,7 @@ pub(super) const CPU: IteratorObject = IteratorObject {
         ("CGROUP_SHOWN_SYSTEM", Fact::Field("cgroup", "prev_cputime.stime")),
     ],
     functions: &[FLUSH],
-    cure: "run Linux 6.1 or later; until then cpu.stat is read, which costs more",
+    remedy: "run Linux 6.1 or later; until then cpu.stat is read, which costs more",
 };
 
 /// Takes what the controllers know.
@@ -106,7 +106,7 @@ pub(super) const CONTROLLERS: IteratorObject = IteratorObject {
         ("PSI_IO_SOME", Fact::ValueIfAny("psi_states", "PSI_IO_SOME")),
     ],
     functions: &[CAST],
-    cure: "run Linux 6.2 or later; until then the files of each controller are read, which costs more",
+    remedy: "run Linux 6.2 or later; until then the files of each controller are read, which costs more",
 };
 
 /// Takes memory.
@@ -125,7 +125,7 @@ pub(super) const MEMORY: IteratorObject = IteratorObject {
         ("OOM_KILL", Fact::Value("memcg_memory_event", "MEMCG_OOM_KILL")),
     ],
     functions: &[MEMORY_GET, MEMORY_PUT, MEMORY_FLUSH, MEMORY_USAGE, MEMORY_STATE, MEMORY_EVENTS],
-    cure: "run Linux 7.0 or later; until then memory.stat and others are read, which costs more",
+    remedy: "run Linux 7.0 or later; until then memory.stat and others are read, which costs more",
 };
 
 /// Takes processes with their threads and descriptors.
@@ -155,7 +155,7 @@ pub(super) const TASKS: IteratorObject = IteratorObject {
         ("LONG", Fact::Castable("cpumask", "bits")),
     ],
     functions: &[],
-    cure: "run Linux 5.17 or later; until then the files of /proc are read, which costs more",
+    remedy: "run Linux 5.17 or later; until then the files of /proc are read, which costs more",
 };
 
 /// All that the objects must be told.

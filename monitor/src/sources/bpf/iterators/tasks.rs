@@ -37,7 +37,7 @@ pub(super) struct Tasks {
 impl Tasks {
     /// Loads the program for the processes that `/proc` would show.
     pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> Result<Self, Refusal> {
-        let scope = watched(part, roots).map_err(|cause| Refusal { cause: cause.to_owned(), cure: None })?;
+        let scope = watched(part, roots).map_err(|cause| Refusal { cause: cause.to_owned(), remedy: None })?;
         let ebpf = load(&TASKS, 0, scope, host)?;
         let iterator = bind(&ebpf, &TASKS, Over::Tasks, host)?;
         let rows = Metric::fed_by(|origin| match origin {
