@@ -1,39 +1,37 @@
 //! A per-container resource monitor.
 //!
 //! ```text
-//!   kernel        monitor-ebpf/src/*/*.rs             one file per hook
+//!   kernel          monitor-ebpf/src/*/*.rs       one file per hook
 //!      | increments
-//!   maps          monitor-ebpf/src/*/main.rs          values typed in monitor-common
-//!      | read                        cgroup files, /proc, statfs
-//!   sources       sources/*
-//!      | fill in
-//!   snapshot      snapshot.rs                         plain values; absence is a value
+//!   eBPF maps       monitor-ebpf/src/*/main.rs    values typed in monitor-common
+//!      | read                                     and cgroup files, /proc, statfs
+//!   sources/        fill in
+//!      |
+//!   snapshot.rs     plain values; absence is a value, with its cause (cause.rs)
 //!      | + the previous one
-//!   report        report.rs                           rates, derived numbers; pure
-//!      | agent/publish.rs: the latest, and every end
-//!   sinks         sinks/*                             one task each
-//!      | Valkey
-//!   store         valkey/store.rs                        what readers of it can ask
-//!
-//!   metrics/      the table that all of the above read: one row per number
-//!   agent/        the loop: samples at each tick, and publishes
-//!   main.rs       the only place with argv, env, signals, exit codes
+//!   report/         rates and derived numbers: pure
+//!      | agent/     samples at each tick, and publishes
+//!      |
+//!      +-- sinks/   one task each: Valkey, OTLP, the service manager, stdout
+//!      |      | Valkey
+//!      |   valkey/  the client, and the store that reads back
+//!      |
+//!      +-- http/    serves frames: the page, the API, /metrics
+//!      +-- views/   the terminal
 //! ```
+//!
+//! `metrics/` is the table that all of them read: one row per number. `assembly/` is the only module that knows every
+//! source and every sink; it takes the steps of a start in the order of privileges. `main.rs` is the only place with
+//! arguments, environment, clock, signals and exit codes.
+//!
+//! Modules are listed in layers, from plain data up to the composition root; each imports from its own layer and those
+//! before it.
 #![deny(unsafe_code)]
 
-pub mod agent;
-pub mod assembly;
+// Plain data and pure functions.
 pub mod cause;
-pub mod config;
-pub mod containers;
 pub mod events;
-pub mod hardening;
-pub mod http;
-pub mod instance;
-pub mod lock;
-mod log_once;
 pub mod metrics;
-pub mod preflight;
 pub mod proc_text;
 pub mod programs;
 pub mod readings;
@@ -41,10 +39,36 @@ pub mod refusal;
 pub mod report;
 pub mod secrets;
 pub mod settings;
-pub mod sinks;
 pub mod snapshot;
-pub mod sources;
-mod unix_time;
-pub mod valkey;
-pub mod views;
 pub mod wire;
+
+// Leaves that anything may use.
+pub mod hostname;
+pub mod lock;
+mod log_once;
+mod mutex;
+mod timer;
+mod unix_time;
+
+// The host: its containers and its privileges; and the Valkey client.
+pub mod containers;
+pub mod hardening;
+pub mod preflight;
+pub mod valkey;
+
+// The data's way: read, loop, out.
+pub mod sources;
+
+pub mod agent;
+
+pub mod sinks;
+
+pub mod http;
+
+pub mod views;
+
+// The root: the settings with their types, and every part put together.
+pub mod config;
+pub mod instance;
+
+pub mod assembly;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::timer;
+
 /// How often a failure that lasts is logged again.
 const REPEAT: Duration = Duration::from_secs(60);
 
@@ -16,7 +18,7 @@ pub(crate) struct LogOnce {
 impl LogOnce {
     /// Logs a warning, unless the same was logged less than a minute ago.
     pub(crate) fn warn(&mut self, text: &str) {
-        let now = Instant::now();
+        let now = timer::now();
         if self.logged.as_ref().is_none_or(|(logged, at)| logged != text || now - *at >= REPEAT) {
             tracing::warn!("{text}");
             self.logged = Some((text.to_owned(), now));

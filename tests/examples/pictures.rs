@@ -1,5 +1,11 @@
 //! Makes the pictures of the README from the real program: `cargo xtask pictures` calls it with the directory for them.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool for a person at a terminal")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a tool for a person at a terminal"
+)]
 
 #[path = "pictures/terminal.rs"]
 mod terminal;

@@ -1,7 +1,7 @@
 //! The images that the repository describes, built and run: the agent alone, and beside somebody else's service.
 //!
 //! Nothing is pulled: the compiler's image is a stand-in that has compiled already, and the services are Debian's.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
 //! The manifests and the chart, against the schemas of Kubernetes' interface and the promises of least privilege.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
 use std::io::Write;

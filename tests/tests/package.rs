@@ -1,5 +1,5 @@
 //! The Debian package in a Debian that has booted: a real service manager starts, watches, restarts, upgrades and removes it.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

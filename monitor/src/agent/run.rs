@@ -13,6 +13,7 @@ use super::publish::Publisher;
 use crate::report::Report;
 use crate::snapshot::{Coverage, Snapshot, Status};
 use crate::sources::{Sampled, SamplerThread};
+use crate::timer;
 
 /// Time limit of the last sample, when the agent is told to stop.
 const LAST_SAMPLE: Duration = Duration::from_millis(250);
@@ -55,7 +56,7 @@ impl Agent {
         let mut health = Health::default();
         let mut final_readings = FinalReadings::default();
         let mut prev: Option<Snapshot> = None;
-        let mut due = Instant::now() + FIRST_REPORT.min(interval / 2);
+        let mut due = timer::now() + FIRST_REPORT.min(interval / 2);
         let mut coverage = Coverage::All;
         tokio::pin!(shutdown);
 
@@ -76,7 +77,7 @@ impl Agent {
             }
             if coverage == Coverage::All {
                 prev = Some(now);
-                due = next_on_grid(due, interval, Instant::now());
+                due = next_on_grid(due, interval, timer::now());
             }
             let turn = tokio::select! {
                 turn = next_turn(due, &exited) => turn,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use monitor::assembly::{OpenedSources, Prepared, ProcessContext};
 use monitor::config::Config;
+use monitor::hostname::hostname;
 use monitor::http::{Token, TokenError};
 use monitor::report::Report;
 use monitor::snapshot::Scope;
@@ -31,12 +32,6 @@ pub(super) fn token(config: &Config) -> Result<Option<Token>, TokenError> {
 pub(super) fn reported_name(config: &Config) -> String {
     match config.scope {
         Scope::SelfContainer => config.container_name.clone(),
-        Scope::Host => hostname(config),
+        Scope::Host => hostname(&config.roots.proc),
     }
-}
-
-/// The name of the machine.
-pub(super) fn hostname(config: &Config) -> String {
-    let name = std::fs::read_to_string(config.roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
-    name.trim().to_owned()
 }

@@ -8,6 +8,7 @@ use monitor::agent::Agent;
 use monitor::agent::publish;
 use monitor::assembly::{OpenedSources, ProcessContext, runtime};
 use monitor::config::Config;
+use monitor::hostname::hostname;
 use monitor::sources::SamplerThread;
 use monitor::views::theme::Theme;
 use monitor::views::top::feed::Own;
@@ -52,7 +53,7 @@ pub(super) fn run(
             let agent = Agent { sampler, interval, exited: ended, reports };
             runtime.spawn(agent.run(std::future::pending()));
             runtime.spawn(Own::default().run(receiver, update));
-            probe::hostname(config)
+            hostname(&config.roots.proc)
         }
     };
     let wires = Wires { updates, wanted, notes };

@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 
 use super::change::{Change, ChangeFeed};
 use super::info::NameRequest;
-use super::registry::{Registry, lock};
+use super::registry::Registry;
 use super::walk::{self, Directory};
+use crate::mutex::lock;
 use crate::snapshot::CgroupId;
 
 /// The state of the thread.

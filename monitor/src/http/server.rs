@@ -1,6 +1,6 @@
 //! What all connections share: the latest frame, the memory, and who may ask.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -22,6 +22,7 @@ use super::stream::{self, News};
 use super::text_format::TextFormat;
 use crate::events::Topic;
 use crate::metrics::Metric;
+use crate::mutex::lock;
 use crate::snapshot::{Scope, Stamp};
 use crate::wire;
 
@@ -80,7 +81,7 @@ impl Server {
     /// Shows a frame, and says why reports do not get to where they shall.
     pub(super) fn show(&self, frame: Frame, trouble: Option<String>) {
         self.memory().record(&frame);
-        *Self::lock(&self.health) = Health { beat: self.now().mono, trouble };
+        *lock(&self.health) = Health { beat: self.now().mono, trouble };
         self.latest.send_replace(Some(Arc::new(frame)));
     }
 
@@ -101,12 +102,7 @@ impl Server {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        Self::lock(&self.memory)
-    }
-
-    /// What is held stays what it was if somebody should ever panic with it.
-    fn lock<'a, T>(held: &'a Mutex<T>) -> MutexGuard<'a, T> {
-        held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 
     pub(super) fn now(&self) -> Stamp {
@@ -119,7 +115,7 @@ impl Server {
 
     /// Whether a reading has ended of late; if not, since when none has.
     pub(super) fn alive(&self) -> Result<(), String> {
-        let beat = Self::lock(&self.health).beat;
+        let beat = lock(&self.health).beat;
         let age = self.now().mono.saturating_sub(beat);
         if age <= self.about.interval * INTERVALS {
             return Ok(());
@@ -129,7 +125,7 @@ impl Server {
 
     /// Whether all is as it should be; if not, why.
     pub(super) fn ready(&self) -> Result<(), String> {
-        if let Some(trouble) = Self::lock(&self.health).trouble.clone() {
+        if let Some(trouble) = lock(&self.health).trouble.clone() {
             return Err(trouble);
         }
         self.alive()?;
@@ -141,7 +137,7 @@ impl Server {
 
     /// Says that there is nothing to show, and why. The loop is alive.
     pub(super) fn suffer(&self, trouble: String) {
-        *Self::lock(&self.health) = Health { beat: self.now().mono, trouble: Some(trouble) };
+        *lock(&self.health) = Health { beat: self.now().mono, trouble: Some(trouble) };
     }
 
     /// The text of `/metrics`. Numbers that are no longer true are not told.

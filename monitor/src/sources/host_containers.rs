@@ -1,6 +1,5 @@
 //! Every container of a machine, and the machine itself.
 
-use std::fs;
 use std::io::PipeWriter;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
@@ -14,8 +13,10 @@ use crate::containers::hierarchies::Hierarchies;
 use crate::containers::info::NameRequest;
 use crate::containers::inotify::Inotify;
 use crate::containers::names::{NameResolver, RuntimePaths};
-use crate::containers::registry::{Registry, lock};
+use crate::containers::registry::Registry;
 use crate::containers::rules::Rules;
+use crate::hostname::hostname;
+use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp};
 
 /// The first source of scope `host`: it makes the entries that the others fill. What there is it learns from who follows
@@ -39,8 +40,7 @@ impl HostContainers {
         paths: &RuntimePaths,
         clock: fn() -> Stamp,
     ) -> std::io::Result<Self> {
-        let hostname = fs::read_to_string(paths.proc.join("sys/kernel/hostname")).unwrap_or_default();
-        let registry = Registry::new(hierarchies, rules, hostname.trim());
+        let registry = Registry::new(hierarchies, rules, &hostname(&paths.proc));
         let registry = Arc::new(Mutex::new(registry));
         let ask = NameResolver::start(paths, Arc::clone(&registry), clock)?;
         Ok(Self { registry, ask, followed: None })

@@ -1,11 +1,11 @@
 //! The container that the agent runs in, as the only cgroup of each snapshot.
 
-use std::fs;
 use std::sync::Arc;
 
 use super::source::{Source, SourceError};
 use crate::containers::Roots;
 use crate::containers::own::Own;
+use crate::hostname::hostname;
 use crate::snapshot::{CgroupId, Identity, Snapshot};
 
 /// The first source of scope `self`: it creates the one entry that the others fill.
@@ -19,7 +19,7 @@ pub struct OwnContainer {
 impl OwnContainer {
     /// Watches `own`.
     pub fn new(own: Own, roots: &Roots) -> Self {
-        let host = fs::read_to_string(roots.proc.join("sys/kernel/hostname")).unwrap_or_default().trim().to_owned();
+        let host = hostname(&roots.proc);
         Self { id: own.id, identity: Arc::new(own.identity), host }
     }
 }

@@ -1,6 +1,12 @@
 //! Gives up what the agent gives up, and then tries what it must not be able to do: says of each thing `done`, or what the
 //! kernel answered. Arguments: the layers to take, a directory to read, one to write, a port to connect to.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a tool of the tests"
+)]
 
 use std::fs;
 use std::io;

@@ -11,7 +11,8 @@ use super::environment::from_first_process;
 use super::files::Files;
 use super::socket::Socket;
 use crate::containers::info::{ContainerInfo, FileVersion, NameRequest};
-use crate::containers::registry::{Registry, lock};
+use crate::containers::registry::Registry;
+use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Stamp};
 
 /// When a name is looked for again that neither the runtime nor the first process has given yet: at first that process is

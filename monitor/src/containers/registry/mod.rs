@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::containers::hierarchies::Hierarchies;
 use crate::containers::info::{ContainerInfo, NameRequest};
@@ -35,11 +35,6 @@ pub struct Registry {
     emptied: BTreeSet<CgroupId>,
     requests: Vec<NameRequest>,
     walked_again: u64,
-}
-
-/// Locks a registry that threads share. Each of its methods leaves it whole, so one whose thread has panicked can be used.
-pub fn lock(shared: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -11,6 +11,7 @@ use super::context::{Location, ReadContext, ReadRequest};
 use super::error::FileError;
 use super::file::Level;
 use super::plan::FilePlan;
+use crate::mutex::lock;
 
 /// The files of the cgroups that containers lie in, each read once in a reading however many lie there.
 #[derive(Debug, Default)]
@@ -59,10 +60,6 @@ impl SharedFile {
             }
         }
     }
-}
-
-pub(super) fn lock(shared: &Mutex<SharedFile>) -> MutexGuard<'_, SharedFile> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files around one.

@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use self::walker::{Layer, WalkTarget, Walks, lock, run_walks};
+use self::walker::{Layer, WalkTarget, Walks, run_walks};
 use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin, Rows};
+use crate::mutex::lock;
 use crate::readings::{Disk as Walked, Filesystem, Read};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot, Stamp, Status};
 

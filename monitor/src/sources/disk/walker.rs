@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::walk::{PAUSE, WalkError, walk};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::mounts::{self, Mount};
+use crate::mutex::lock;
 use crate::readings::Disk as Walked;
 use crate::snapshot::{CgroupId, Stamp};
 
@@ -70,10 +71,6 @@ impl Layer {
 pub(super) struct FinishedWalk {
     pub(super) walked: Walked,
     pub(super) due: Duration,
-}
-
-pub(super) fn lock(shared: &Mutex<Walks>) -> MutexGuard<'_, Walks> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn run_walks(

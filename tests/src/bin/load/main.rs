@@ -1,5 +1,11 @@
 //! Known loads: does exactly what it is told, says so in one line, and waits for the end of its input.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a tool of the tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a tool of the tests"
+)]
 
 mod descriptors;
 mod files;
