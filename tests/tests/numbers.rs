@@ -8,6 +8,7 @@ use monitor::agent::publish::{self, Publisher};
 use monitor::metrics::Metric;
 use monitor::report::{Delivery, Report};
 use monitor::sinks::valkey::Valkey as Sink;
+use monitor::sinks::{self, Sink as _};
 use monitor::snapshot::{CgroupId, Identity, Snapshot, Stamp, Values};
 use monitor::valkey::{Target, ValkeyOptions};
 use tests::valkey::Valkey;
@@ -51,9 +52,10 @@ struct Running {
 
 fn start(valkey: &Valkey) -> Running {
     let target = Target::parse(&format!("valkey://127.0.0.1:{}", valkey.port)).unwrap();
-    let (publisher, _) = publish::channel();
-    let (sink, delivery) = Sink::new(ValkeyOptions { target, history: Some(DAY), ..ValkeyOptions::default() }, clock);
-    let task = tokio::spawn(sink.run(publisher.every()));
+    let (mut publisher, reports) = publish::channel();
+    let sink = Sink::new(ValkeyOptions { target, history: Some(DAY), ..ValkeyOptions::default() }, clock);
+    let delivery = sink.delivery().unwrap();
+    let task = sinks::start(Box::new(sink), &mut publisher, &reports);
     Running { publisher, delivery, task }
 }
 

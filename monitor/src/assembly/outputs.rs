@@ -11,10 +11,10 @@ use crate::agent::publish::{Publisher, Reports};
 use crate::config::Config;
 use crate::http::{self, About, Token};
 use crate::programs::ProgramState;
-use crate::sinks::drive;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::service::Service;
 use crate::sinks::valkey::Valkey;
+use crate::sinks::{self, Sink};
 
 /// How long the last report may take to get out.
 const GOODBYE: Duration = Duration::from_millis(600);
@@ -29,7 +29,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Starts the sinks that the configuration asks for, a task each. Takes a runtime.
+    /// Starts the sinks that the configuration asks for, a line and a task each. Takes a runtime.
     pub(super) fn start_sinks(
         &mut self,
         config: &Config,
@@ -37,24 +37,16 @@ impl Outputs {
         publisher: &mut Publisher,
         reports: &Reports,
     ) {
-        if let Some(collector) = &config.otlp {
-            self.add("otlp", tokio::spawn(drive(Box::new(Otlp::new(collector.clone())), reports.clone())));
+        let manager = context.service_manager.as_ref();
+        let sinks: [(&str, Option<Box<dyn Sink>>); 3] = [
+            ("otlp", config.otlp.clone().map(|collector| Box::new(Otlp::new(collector)) as _)),
+            ("valkey", config.valkey.clone().map(|options| Box::new(Valkey::new(options, context.clock)) as _)),
+            ("", manager.map(|it| Box::new(Service::new(it.notify, it.watchdog, config.interval)) as _)),
+        ];
+        for (name, sink) in sinks.into_iter().filter_map(|(name, sink)| Some((name, sink?))) {
+            self.sinks.push(sinks::start(sink, publisher, reports));
+            self.names.extend((!name.is_empty()).then_some(name));
         }
-        if let Some(options) = &config.valkey {
-            let (valkey, delivery) = Valkey::new(options.clone(), context.clock);
-            publisher.set_delivery(delivery);
-            self.add("valkey", tokio::spawn(valkey.run(publisher.every())));
-        }
-        if let Some(manager) = &context.service_manager {
-            let service = Service::new(manager.notify, manager.watchdog, config.interval);
-            // It has nothing to write when the reports end, and is not waited for.
-            drop(tokio::spawn(drive(Box::new(service), reports.clone())));
-        }
-    }
-
-    fn add(&mut self, name: &'static str, sink: JoinHandle<()>) {
-        self.names.push(name);
-        self.sinks.push(sink);
     }
 
     /// Starts the server, if the configuration asks for it.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::ArgMatches;
 use monitor::assembly::ProcessContext;
 use monitor::config::Config;
-use monitor::sinks::stdout;
+use monitor::report::Report;
 use monitor::views::once;
+use monitor::wire::{self, EncodeError};
 
 use super::probe;
 use crate::output::{self, Outcome};
@@ -18,6 +19,11 @@ pub(super) fn run(flags: &ArgMatches, config: &Config, context: &ProcessContext)
     let mut opened = probe::open(config, context)?;
     let report = probe::report(&mut opened, wait, context);
     let is_json = flags.get_flag("json") || !std::io::stdout().is_terminal();
-    let text = if is_json { stdout::lines(&report)? } else { once::render(&report, output::look(context.use_color)) };
+    let text = if is_json { json_lines(&report)? } else { once::render(&report, output::look(context.use_color)) };
     Ok(output::print(&text))
+}
+
+/// Returns a line of JSON per container.
+fn json_lines(report: &Report) -> Result<String, EncodeError> {
+    report.containers.iter().map(|container| Ok(wire::report(report, container)? + "\n")).collect()
 }

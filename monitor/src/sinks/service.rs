@@ -2,11 +2,12 @@
 
 use std::future::ready;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use super::{Retry, Sink, SinkError, SinkFuture};
+use super::sink::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::snapshot::Coverage;
 
@@ -37,7 +38,7 @@ impl<N> Service<N> {
 }
 
 impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
-    fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
+    fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>> {
         // What is read between two ticks says nothing of the ticks.
         if report.coverage != Coverage::All {
             return Box::pin(ready(Ok(())));
@@ -79,7 +80,7 @@ mod tests {
         };
         let mut service = Service::new(notify, watchdog.map(Duration::from_secs), Duration::from_secs(interval));
         let taken = Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
-        let report = Report::new(None, &Snapshot::new(taken), Duration::from_millis(3));
+        let report = Report::new(None, &Snapshot::new(taken), Duration::from_millis(3)).into();
         service.write(&report).await.unwrap();
         service.write(&report).await.unwrap();
         drop(service);
@@ -106,7 +107,7 @@ mod tests {
         let deaf = |_: &[NotifyState<'_>]| Err(io::ErrorKind::ConnectionRefused.into());
         let mut service = Service::new(deaf, None, Duration::from_secs(5));
         let taken = Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
-        let report = Report::new(None, &Snapshot::new(taken), Duration::ZERO);
+        let report = Report::new(None, &Snapshot::new(taken), Duration::ZERO).into();
         assert!(service.write(&report).await.is_err());
         assert!(matches!(service.first[..], [NotifyState::Ready]));
     }

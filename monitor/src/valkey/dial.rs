@@ -15,7 +15,7 @@ use redis::{ProtocolVersion, RedisConnectionInfo, RedisError, TlsCertificates};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultKind};
 use super::options::ValkeyOptions;
 use super::resolve::Names;
 use super::target::{Address, HostPort, Secret, Target};
@@ -54,7 +54,7 @@ impl Dial {
     /// Connects to a sentinel, which may want the same login as the servers, or none.
     pub(super) async fn sentinel(&self, host: &HostPort) -> Result<MultiplexedConnection, Fault> {
         match self.open(&self.address(host), false).await {
-            Err(fault) if fault.text.contains("NOAUTH") => self.open(&self.address(host), true).await,
+            Err(fault) if fault.kind == FaultKind::AuthRequired => self.open(&self.address(host), true).await,
             other => other,
         }
     }
@@ -89,7 +89,7 @@ impl Dial {
         address: &ConnectionAddr,
         with_login: bool,
         protocol: ProtocolVersion,
-    ) -> Result<MultiplexedConnection, Trouble> {
+    ) -> Result<MultiplexedConnection, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             // Each pipeline is given its own time.
@@ -112,36 +112,38 @@ impl Dial {
     }
 }
 
-/// What the library says, or what is wrong on this side.
-enum Trouble {
+/// Why connecting failed.
+enum ConnectError {
+    /// An error of the library, from the network or the server.
     Library(RedisError),
-    Here(Fault),
+    /// An error on this side: a file that cannot be read, a timeout.
+    Local(Fault),
 }
 
-impl From<RedisError> for Trouble {
+impl From<RedisError> for ConnectError {
     fn from(error: RedisError) -> Self {
         Self::Library(error)
     }
 }
 
-impl From<Fault> for Trouble {
+impl From<Fault> for ConnectError {
     fn from(fault: Fault) -> Self {
-        Self::Here(fault)
+        Self::Local(fault)
     }
 }
 
-impl From<Trouble> for Fault {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Library(error) => error.into(),
-            Trouble::Here(fault) => fault,
+impl From<ConnectError> for Fault {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Library(error) => error.into(),
+            ConnectError::Local(fault) => fault,
         }
     }
 }
 
 /// Whether a server refuses the greeting of the newer protocol, and not the login in it.
-fn is_about_the_protocol(trouble: &Trouble) -> bool {
-    let Trouble::Library(error) = trouble else { return false };
+fn is_about_the_protocol(error: &ConnectError) -> bool {
+    let ConnectError::Library(error) = error else { return false };
     matches!(error.code(), Some("NOPROTO" | "NOPERM"))
         || error.kind() == ErrorKind::RESP3NotSupported
         || error.detail().is_some_and(|detail| detail.contains("unknown command"))

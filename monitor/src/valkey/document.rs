@@ -15,8 +15,11 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// The parts of a text, each up to where the next begins.
-    pub(crate) fn parts(mut text: String, ends: &[usize]) -> Vec<Self> {
+    /// Splits a text at `ends`, the last of which is its length; `None` where an end is not between two characters.
+    pub(crate) fn parts(mut text: String, ends: &[usize]) -> Option<Vec<Self>> {
+        if !ends.is_sorted() || ends.iter().any(|end| !text.is_char_boundary(*end)) {
+            return None;
+        }
         // A few wait for minutes in many small pieces: these are copied, so that no hole is left behind each.
         if text.len() < LARGE {
             text = text.as_str().to_owned();
@@ -25,7 +28,7 @@ impl Document {
         }
         let all = Arc::new(text);
         let begins = std::iter::once(0).chain(ends.iter().copied());
-        begins.zip(ends).map(|(begin, end)| Self { all: Arc::clone(&all), range: begin..*end }).collect()
+        Some(begins.zip(ends).map(|(begin, end)| Self { all: Arc::clone(&all), range: begin..*end }).collect())
     }
 }
 
@@ -46,7 +49,7 @@ impl Deref for Document {
     type Target = str;
 
     fn deref(&self) -> &str {
-        self.all.get(self.range.clone()).unwrap_or_default()
+        &self.all[self.range.clone()]
     }
 }
 
@@ -56,8 +59,11 @@ mod tests {
 
     #[test]
     fn each_part_ends_where_the_next_begins() {
-        let parts = Document::parts("{}[ä]".to_owned(), &[2, 6, 6]);
+        let parts = Document::parts("{}[ä]".to_owned(), &[2, 6, 6]).unwrap();
         assert_eq!(parts.iter().map(|part| &**part).collect::<Vec<_>>(), ["{}", "[ä]", ""]);
         assert_eq!(&*Document::from("x"), "x");
+        for ends in [&[4][..], &[7], &[2, 1]] {
+            assert_eq!(Document::parts("{}[ä]".to_owned(), ends), None, "{ends:?}");
+        }
     }
 }

@@ -21,12 +21,14 @@ pub(crate) enum FaultKind {
     Silence,
     /// The server said no: the command was not carried out.
     Refused,
-    /// The same, and whoever answered is no longer the one to ask: a replica, a login that is gone.
-    Stale,
+    /// The same: the connection has no login.
+    AuthRequired,
+    /// The same: the server is a replica now.
+    NotMaster,
     /// The same, for want of a right: somebody has to change something.
     Forbidden,
     /// The same: the server does not know the command.
-    Unknown,
+    UnknownCommand,
     /// The entry's id is not above the last one of its stream.
     Behind,
     /// Another node of the cluster has the key, from now on.
@@ -48,7 +50,17 @@ impl Fault {
 
     /// Whether the server has answered, so that its connection is good.
     pub(crate) fn is_answer(&self) -> bool {
-        !matches!(self.kind, FaultKind::Silence | FaultKind::Stale)
+        self.kind != FaultKind::Silence && !self.is_stale()
+    }
+
+    /// Whether the connection leads to a server that is no longer the one to ask.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self.kind, FaultKind::AuthRequired | FaultKind::NotMaster)
+    }
+
+    /// Whether it stays until somebody changes something at the server.
+    pub(crate) fn is_permanent(&self) -> bool {
+        matches!(self.kind, FaultKind::Forbidden | FaultKind::UnknownCommand)
     }
 }
 
@@ -68,12 +80,13 @@ fn kind(error: &RedisError, code: &str) -> FaultKind {
         _ if !is_answer => FaultKind::Silence,
         "MOVED" => elsewhere().map_or(FaultKind::Refused, FaultKind::Moved),
         "ASK" => elsewhere().map_or(FaultKind::Refused, FaultKind::Ask),
-        // A replica may have taken the master's place under the same name; a lost login comes back only with a new
-        // connection.
-        "NOAUTH" | "READONLY" | "MASTERDOWN" => FaultKind::Stale,
+        // A lost login comes back only with a new connection.
+        "NOAUTH" => FaultKind::AuthRequired,
+        // A replica may have taken the master's place under the same name.
+        "READONLY" | "MASTERDOWN" => FaultKind::NotMaster,
         "NOPERM" | "WRONGPASS" => FaultKind::Forbidden,
         _ if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => FaultKind::Forbidden,
-        _ if says("unknown command") => FaultKind::Unknown,
+        _ if says("unknown command") => FaultKind::UnknownCommand,
         _ if says("equal or smaller than the target stream top item") => FaultKind::Behind,
         _ => FaultKind::Refused,
     }
@@ -132,12 +145,12 @@ mod tests {
             ("LOADING Valkey is loading the dataset in memory", FaultKind::Refused),
             ("OOM command not allowed when used memory > 'maxmemory'.", FaultKind::Refused),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", FaultKind::Refused),
-            ("READONLY You can't write against a read only replica.", FaultKind::Stale),
-            ("NOAUTH Authentication required.", FaultKind::Stale),
+            ("READONLY You can't write against a read only replica.", FaultKind::NotMaster),
+            ("NOAUTH Authentication required.", FaultKind::AuthRequired),
             ("NOPERM User x has no permissions to run the 'xadd' command", FaultKind::Forbidden),
             ("MOVED 7 10.0.0.1:6379", FaultKind::Moved("10.0.0.1:6379".to_owned())),
             ("ASK 7 :1", FaultKind::Ask(":1".to_owned())),
-            ("ERR unknown command 'XADD', with args beginning with: ", FaultKind::Unknown),
+            ("ERR unknown command 'XADD', with args beginning with: ", FaultKind::UnknownCommand),
             ("ERR The ID specified in XADD is equal or smaller than the target stream top item", FaultKind::Behind),
         ] {
             let fault = answer(line);

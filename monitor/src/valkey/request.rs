@@ -71,6 +71,19 @@ fn digits(number: usize) -> u64 {
 }
 
 #[cfg(test)]
+impl Request {
+    /// Returns the command as one would type it.
+    pub(crate) fn text(&self) -> String {
+        let cmd = self.cmd();
+        let word = |arg| match arg {
+            Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => "?".to_owned(),
+        };
+        cmd.args_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

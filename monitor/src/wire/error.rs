@@ -9,4 +9,7 @@ pub enum EncodeError {
     /// The document is not UTF-8.
     #[error("a document is not UTF-8; please report this bug: {0}")]
     Text(#[from] std::string::FromUtf8Error),
+    /// A document does not end between two characters.
+    #[error("a document ends within a character; please report this bug")]
+    Boundary,
 }

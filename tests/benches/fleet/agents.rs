@@ -7,6 +7,7 @@ use monitor::agent::publish;
 use monitor::metrics::NO_LIMIT;
 use monitor::metrics::{Kind, Metric, Unit};
 use monitor::report::Report;
+use monitor::sinks;
 use monitor::sinks::valkey::Valkey as Sink;
 use monitor::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp};
 use monitor::valkey::{Target, ValkeyOptions};
@@ -50,10 +51,8 @@ impl Fleet {
 }
 
 async fn agent(number: usize, containers: usize, options: ValkeyOptions) {
-    let (mut publisher, _) = publish::channel();
-    let (sink, delivery) = Sink::new(options, clock);
-    publisher.set_delivery(delivery);
-    tokio::spawn(sink.run(publisher.every()));
+    let (mut publisher, reports) = publish::channel();
+    sinks::start(Box::new(Sink::new(options, clock)), &mut publisher, &reports);
     let mut ticks = tokio::time::interval(INTERVAL);
     let mut before: Option<Snapshot> = None;
     for tick in 0.. {

@@ -7,6 +7,7 @@
 mod metrics;
 mod protobuf;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -18,7 +19,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use self::protobuf::part;
-use super::{Retry, Sink, SinkError, SinkFuture};
+use super::sink::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::valkey::addresses;
 
@@ -159,7 +160,7 @@ fn judge(status: StatusCode, answer: &[u8]) -> Result<(), SinkError> {
 }
 
 impl Sink for Otlp {
-    fn write<'a>(&'a mut self, report: &'a Report) -> SinkFuture<'a> {
+    fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>> {
         Box::pin(self.deliver(report))
     }
 }

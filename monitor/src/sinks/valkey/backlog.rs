@@ -8,25 +8,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::stream::{Id, Stream};
+use super::batch_limits::{BatchLimits, MOST_ENTRIES};
+use super::stream::{EntryId, Stream};
 use crate::valkey::Document;
 
 /// The most that waits, whatever its age: payloads and what it takes to remember them.
 const MOST_BYTES: usize = 32 << 20;
 /// What remembering an entry takes besides its text: two words of the allocator's, the entry, its name.
 const OVERHEAD: usize = 192;
-/// The most that goes out at once, besides the latest report.
-const BATCH: Limit = Limit { entries: 500, bytes: 256 << 10 };
 
 /// An entry of a stream that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct StreamEntry {
     /// Its place among all entries.
     pub(super) seq: u64,
     /// Where it belongs.
     pub(super) stream: Stream,
     /// Its place in the stream.
-    pub(super) id: Id,
+    pub(super) id: EntryId,
     /// What it says.
     pub(super) json: Document,
     /// When it was made, by the boot clock.
@@ -35,7 +34,7 @@ pub(super) struct Entry {
     pub(super) doubtful: bool,
 }
 
-impl Entry {
+impl StreamEntry {
     fn bytes(&self) -> usize {
         self.json.len() + OVERHEAD
     }
@@ -56,70 +55,16 @@ pub(super) enum Outcome {
     Silence,
 }
 
-/// How much goes out at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Limit {
-    entries: usize,
-    bytes: usize,
-}
-
-/// How much goes out at once, and how long its answer may take: little after a failure, so that a server that comes
-/// back in the middle of a batch cannot take the end of it and not the beginning; more with each success; and no more
-/// than a slow link carries.
-#[derive(Debug)]
-pub(super) struct Pace {
-    per_stream: usize,
-    bytes: usize,
-    /// How long an answer may take.
-    pub(super) patience: Duration,
-}
-
-/// How long an answer may take, at least and at most.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(24));
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { per_stream: 1, bytes: BATCH.bytes, patience: PATIENCE.0 }
-    }
-}
-
-impl Pace {
-    /// A batch of so many bytes was answered in so long.
-    pub(super) fn answered(&mut self, bytes: u64, round_trip: Duration) {
-        self.per_stream = (self.per_stream * 2).min(BATCH.entries);
-        self.patience = (round_trip * 3).clamp(PATIENCE.0, PATIENCE.1);
-        let second = Duration::from_secs(1);
-        self.bytes = if round_trip > second {
-            let in_a_second = u128::from(bytes) * second.as_nanos() / round_trip.as_nanos();
-            usize::try_from(in_a_second).unwrap_or(BATCH.bytes).min(BATCH.bytes)
-        } else {
-            (self.bytes.max(1) * 2).min(BATCH.bytes)
-        };
-    }
-
-    /// The server refused.
-    pub(super) fn refused(&mut self) {
-        self.per_stream = 1;
-    }
-
-    /// No answer came, on a connection that had been good: it may be slow.
-    pub(super) fn silence(&mut self) {
-        self.per_stream = 1;
-        self.bytes /= 2;
-        self.patience = (self.patience * 2).min(PATIENCE.1);
-    }
-}
-
 /// The entries that wait, oldest first.
 #[derive(Debug)]
 pub(super) struct Backlog {
     longest: Duration,
     most_bytes: usize,
-    waiting: VecDeque<Entry>,
+    waiting: VecDeque<StreamEntry>,
     bytes: usize,
     next_seq: u64,
     /// The last id given in each stream.
-    last: BTreeMap<Stream, Id>,
+    last: BTreeMap<Stream, EntryId>,
     /// Streams of which the last id must be asked for.
     lost: BTreeSet<Stream>,
     /// Entries that were given up.
@@ -145,21 +90,21 @@ impl Backlog {
     }
 
     /// Takes an entry, with the id that it should have: it gets the next higher one if the clock went back.
-    pub(super) fn push(&mut self, stream: Stream, id: Id, json: Document, made: Duration) {
+    pub(super) fn push(&mut self, stream: Stream, id: EntryId, json: Document, made: Duration) {
         let id = self.last.get(&stream).map_or(id, |last| id.max(last.next()));
         self.last.insert(stream.clone(), id);
-        self.append(Entry { seq: self.next_seq, stream, id, json, made, doubtful: false });
+        self.append(StreamEntry { seq: self.next_seq, stream, id, json, made, doubtful: false });
         self.expire(made);
     }
 
     /// Takes an entry of an earlier run, in the order in which they were made.
-    pub(super) fn restore(&mut self, entry: Entry) {
+    pub(super) fn restore(&mut self, entry: StreamEntry) {
         let last = self.last.entry(entry.stream.clone()).or_insert(entry.id);
         *last = entry.id.max(*last);
-        self.append(Entry { doubtful: true, ..entry });
+        self.append(StreamEntry { doubtful: true, ..entry });
     }
 
-    fn append(&mut self, entry: Entry) {
+    fn append(&mut self, entry: StreamEntry) {
         self.next_seq = entry.seq + 1;
         self.bytes += entry.bytes();
         self.waiting.push_back(entry);
@@ -167,7 +112,7 @@ impl Backlog {
 
     /// Gives up what is too old or too much.
     fn expire(&mut self, now: Duration) {
-        let too_old = |entry: &Entry| entry.made + self.longest < now;
+        let too_old = |entry: &StreamEntry| entry.made + self.longest < now;
         let mut given_up = 0;
         while self.waiting.front().is_some_and(|entry| too_old(entry) || self.bytes > self.most_bytes) {
             self.bytes -= self.waiting.pop_front().map_or(0, |entry| entry.bytes());
@@ -182,7 +127,7 @@ impl Backlog {
     }
 
     /// The entries that wait, oldest first.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &StreamEntry> {
         self.waiting.iter()
     }
 
@@ -192,16 +137,16 @@ impl Backlog {
     }
 
     /// What goes out next, in order, from the streams that `may` be written to.
-    pub(super) fn batch(&self, pace: &Pace, may: impl Fn(&Stream) -> bool) -> Vec<Entry> {
+    pub(super) fn batch(&self, limits: &BatchLimits, may: impl Fn(&Stream) -> bool) -> Vec<StreamEntry> {
         let mut per_stream: BTreeMap<&Stream, usize> = BTreeMap::new();
         let mut batch = Vec::new();
         let mut bytes = 0;
         for entry in &self.waiting {
             let taken = per_stream.entry(&entry.stream).or_default();
-            if *taken >= pace.per_stream || self.lost.contains(&entry.stream) || !may(&entry.stream) {
+            if *taken >= limits.per_stream || self.lost.contains(&entry.stream) || !may(&entry.stream) {
                 continue;
             }
-            if batch.len() == BATCH.entries || (bytes + entry.bytes() > pace.bytes && !batch.is_empty()) {
+            if batch.len() == MOST_ENTRIES || (bytes + entry.bytes() > limits.bytes && !batch.is_empty()) {
                 break;
             }
             *taken += 1;
@@ -212,7 +157,7 @@ impl Backlog {
     }
 
     /// Entries are on their way.
-    pub(super) fn sent(&mut self, batch: &[Entry]) {
+    pub(super) fn sent(&mut self, batch: &[StreamEntry]) {
         for sent in batch {
             if let Some(entry) = self.find(sent.seq) {
                 let again = std::mem::replace(&mut entry.doubtful, true);
@@ -222,7 +167,7 @@ impl Backlog {
     }
 
     /// What became of an entry that was sent as `sent`.
-    pub(super) fn conclude(&mut self, sent: &Entry, outcome: Outcome) {
+    pub(super) fn conclude(&mut self, sent: &StreamEntry, outcome: Outcome) {
         match outcome {
             Outcome::Written => self.remove(sent.seq),
             // It was in doubt before this attempt, so it may be what is in its way.
@@ -241,14 +186,14 @@ impl Backlog {
     }
 
     /// An answer clears up this attempt, not one before of which the answer was lost.
-    fn settle(&mut self, sent: &Entry) {
+    fn settle(&mut self, sent: &StreamEntry) {
         if let Some(entry) = self.find(sent.seq) {
             entry.doubtful = sent.doubtful;
         }
     }
 
     /// The last id of a stream, in which nothing may be written below: what is not there yet gets higher ids.
-    pub(super) fn found(&mut self, stream: &Stream, top: Option<Id>) {
+    pub(super) fn found(&mut self, stream: &Stream, top: Option<EntryId>) {
         self.lost.remove(stream);
         let Some(top) = top else { return };
         let mut last = top;
@@ -264,7 +209,7 @@ impl Backlog {
         self.lost.remove(stream);
         let before = self.waiting.len();
         self.waiting.retain(|entry| entry.stream != *stream);
-        self.bytes = self.waiting.iter().map(Entry::bytes).sum();
+        self.bytes = self.waiting.iter().map(StreamEntry::bytes).sum();
         self.dropped += (before - self.waiting.len()) as u64;
     }
 
@@ -278,7 +223,7 @@ impl Backlog {
         self.waiting.binary_search_by_key(&seq, |entry| entry.seq).ok()
     }
 
-    fn find(&mut self, seq: u64) -> Option<&mut Entry> {
+    fn find(&mut self, seq: u64) -> Option<&mut StreamEntry> {
         self.place(seq).and_then(|at| self.waiting.get_mut(at))
     }
 
@@ -290,156 +235,4 @@ impl Backlog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn history(name: &str) -> Stream {
-        Stream::history(name)
-    }
-
-    fn id(millis: u64) -> Id {
-        Id { millis, seq: 0 }
-    }
-
-    fn backlog(ids: &[u64]) -> Backlog {
-        let mut backlog = Backlog::new(HOUR);
-        for millis in ids {
-            backlog.push(history("web"), id(*millis), "{}".into(), Duration::ZERO);
-        }
-        backlog
-    }
-
-    fn fast() -> Pace {
-        Pace { per_stream: 100, ..Pace::default() }
-    }
-
-    /// Sends a batch, and lets the same become of all of it.
-    fn send(backlog: &mut Backlog, pace: &Pace, outcome: Outcome) -> Vec<String> {
-        let batch = backlog.batch(pace, |_| true);
-        backlog.sent(&batch);
-        for entry in &batch {
-            backlog.conclude(entry, outcome);
-        }
-        batch.iter().map(|entry| entry.id.to_string()).collect()
-    }
-
-    #[test]
-    fn what_was_refused_or_unanswered_is_sent_again_in_order_until_it_is_written() {
-        let mut backlog = backlog(&[1, 2, 3]);
-        let all = ["1-0", "2-0", "3-0"];
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Refused), all);
-        assert_eq!((backlog.len(), backlog.resent), (3, 0));
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Silence), all);
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Silence), all);
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Written), all);
-        assert_eq!((backlog.len(), backlog.resent, backlog.dropped, backlog.bytes), (0, 6, 0, 0));
-    }
-
-    #[test]
-    fn behind_the_top_means_written_only_after_a_lost_answer() {
-        let mut backlog = backlog(&[1, 2]);
-        send(&mut backlog, &fast(), Outcome::Silence);
-        send(&mut backlog, &fast(), Outcome::Behind);
-        assert_eq!((backlog.len(), backlog.lost().count()), (0, 0));
-
-        backlog.push(history("web"), id(3), "{}".into(), Duration::ZERO);
-        send(&mut backlog, &fast(), Outcome::Behind);
-        assert_eq!((backlog.len(), backlog.lost().count()), (1, 1));
-        assert!(backlog.batch(&fast(), |_| true).is_empty(), "nothing is written to a stream whose end is not known");
-        backlog.found(&history("web"), Some(Id { millis: 9, seq: 4 }));
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Written), ["9-5"]);
-        backlog.push(history("web"), id(4), "{}".into(), Duration::ZERO);
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Written), ["9-6"]);
-    }
-
-    #[test]
-    fn a_refusal_does_not_clear_up_an_earlier_silence() {
-        let mut backlog = backlog(&[1]);
-        send(&mut backlog, &fast(), Outcome::Silence);
-        send(&mut backlog, &fast(), Outcome::Refused);
-        send(&mut backlog, &fast(), Outcome::Behind);
-        assert_eq!(backlog.len(), 0, "it was written by the first attempt");
-    }
-
-    #[test]
-    fn ids_grow_whatever_the_clock_does() {
-        let mut backlog = backlog(&[5, 1, 5, 9]);
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Written), ["5-0", "5-1", "5-2", "9-0"]);
-    }
-
-    #[test]
-    fn the_oldest_go_first_when_it_is_too_long_or_too_much() {
-        let mut backlog = backlog(&[1]);
-        backlog.push(history("web"), id(2), "{}".into(), HOUR);
-        assert_eq!((backlog.len(), backlog.dropped), (2, 0));
-        backlog.push(history("web"), id(3), "{}".into(), HOUR + Duration::from_secs(1));
-        assert_eq!((backlog.len(), backlog.dropped), (2, 1));
-        backlog.most_bytes = 1000;
-        backlog.push(history("web"), id(4), "x".repeat(500).into(), HOUR);
-        assert_eq!(
-            (backlog.entries().map(|entry| entry.id.millis).collect::<Vec<_>>(), backlog.dropped),
-            (vec![3, 4], 2)
-        );
-    }
-
-    #[test]
-    fn after_a_failure_one_entry_per_stream_goes_out_and_then_more() {
-        let mut backlog = backlog(&[1, 2, 3, 4]);
-        backlog.push(history("db"), id(1), "{}".into(), Duration::ZERO);
-        let mut pace = fast();
-        pace.refused();
-        assert_eq!(send(&mut backlog, &pace, Outcome::Written), ["1-0", "1-0"]);
-        pace.answered(100, Duration::from_millis(1));
-        assert_eq!(send(&mut backlog, &pace, Outcome::Written), ["2-0", "3-0"]);
-    }
-
-    #[test]
-    fn a_slow_link_gets_what_it_carries_and_more_patience() {
-        let mut pace = fast();
-        pace.silence();
-        assert_eq!((pace.bytes, pace.patience), (128 << 10, Duration::from_secs(6)));
-        pace.answered(4096, Duration::from_secs(4));
-        assert_eq!((pace.bytes, pace.patience), (1024, Duration::from_secs(12)));
-        for _ in 0..10 {
-            pace.answered(1024, Duration::from_millis(2));
-        }
-        assert_eq!((pace.bytes, pace.patience), (BATCH.bytes, PATIENCE.0));
-        for _ in 0..10 {
-            pace.silence();
-        }
-        assert_eq!(pace.patience, PATIENCE.1);
-        let mut backlog = backlog(&[1, 2]);
-        pace.bytes = 0;
-        assert_eq!(send(&mut backlog, &pace, Outcome::Written), ["1-0"], "one at least");
-    }
-
-    #[test]
-    fn a_stream_that_rests_does_not_hold_up_the_others() {
-        let mut backlog = backlog(&[1]);
-        backlog.push(history("db"), id(2), "{}".into(), Duration::ZERO);
-        let batch = backlog.batch(&fast(), |stream| *stream.name != *"web");
-        assert_eq!(batch.iter().map(|entry| entry.id.millis).collect::<Vec<_>>(), [2]);
-    }
-
-    #[test]
-    fn an_earlier_runs_entries_are_in_doubt_and_ids_go_on_above_them() {
-        let mut before = backlog(&[7, 8]);
-        let mut backlog = Backlog::new(HOUR);
-        for entry in before.waiting.drain(..) {
-            backlog.restore(entry);
-        }
-        backlog.push(history("web"), id(2), "{}".into(), Duration::ZERO);
-        assert_eq!(send(&mut backlog, &fast(), Outcome::Written), ["7-0", "8-0", "8-1"]);
-        assert_eq!(backlog.resent, 2);
-    }
-
-    #[test]
-    fn a_stream_whose_end_cannot_be_had_is_given_up_and_counted() {
-        let mut backlog = backlog(&[1, 2]);
-        send(&mut backlog, &fast(), Outcome::Behind);
-        backlog.cannot_find(&history("web"));
-        assert_eq!((backlog.len(), backlog.dropped, backlog.bytes), (0, 2, 0));
-    }
-}
+mod tests;

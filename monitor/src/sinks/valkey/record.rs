@@ -7,8 +7,12 @@ use std::time::{Duration, SystemTime};
 use redis::Value;
 
 use super::backlog::Backlog;
-use super::commands::{self, Log, Purpose, Search};
-use super::stream::{Id, Stream};
+use super::commands::Purpose;
+use super::log_keys::LogKeys;
+use super::log_search::LogSearch;
+use super::pending_report::PendingReport;
+use super::steady_clock::SteadyClock;
+use super::stream::{EntryId, Stream};
 use crate::events::{Event, Heartbeat, Watch};
 use crate::log_once::LogOnce;
 use crate::report::{Container, Report};
@@ -17,16 +21,8 @@ use crate::valkey::keys::parse_entry_key;
 use crate::valkey::{Document, Request, ValkeyOptions};
 use crate::wire::{EncodeError, Writer};
 
-/// After the agent's goodbye the report stays for at most so long.
-const GOODBYE_TTL: Duration = Duration::from_secs(30);
 /// So many containers that have ended are remembered until their last words are written.
 const MOST_ENDED: usize = 1000;
-/// A step of the clock counts for what is old only after it has held for so long: one that is corrected again must not
-/// cost the history.
-const STEADY: Duration = Duration::from_secs(3600);
-/// Smaller steps are what clocks do.
-const STEP: Duration = Duration::from_secs(60);
-
 /// So long is a document, about, …
 const LENGTH: usize = 3072;
 /// … and so much longer the next one may be.
@@ -37,7 +33,7 @@ const SLACK: usize = 96;
 pub(super) struct Recorder {
     options: ValkeyOptions,
     containers: BTreeMap<CgroupId, Watched>,
-    search: Search,
+    search: LogSearch,
     clock: SteadyClock,
     /// How long a document was at last.
     length: usize,
@@ -48,7 +44,7 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 struct Watched {
     watch: Watch,
-    log: Log,
+    log: LogKeys,
     heartbeat_due: Duration,
 }
 
@@ -61,39 +57,8 @@ pub(super) struct Context {
     pub(super) connection: String,
 }
 
-/// A report, until it is written or there is a later one.
-#[derive(Clone, Debug)]
-pub(super) struct Live {
-    report: Arc<Report>,
-    documents: Vec<Document>,
-}
-
-impl Live {
-    /// Whether it is the same.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.report, &other.report)
-    }
-
-    /// Whether it tells of all containers, and so makes an earlier one needless.
-    pub(super) fn is_whole(&self) -> bool {
-        self.report.coverage == Coverage::All
-    }
-
-    /// How its documents get under their keys.
-    pub(super) fn requests(&self, longest: Duration) -> impl Iterator<Item = (Purpose, Request)> {
-        let containers = &self.report.containers;
-        let documents = containers.iter().zip(&self.documents).map(move |(container, json)| {
-            let ttl = if container.status == Status::Exited { GOODBYE_TTL.min(longest) } else { longest };
-            (Purpose::Metrics, commands::metrics(&container.identity.name, json, ttl))
-        });
-        let names = containers.iter().map(|container| container.identity.name.as_str());
-        let index = (!containers.is_empty()).then(|| commands::index(names, self.report.taken.wall).into());
-        documents.chain(index.map(|index| (Purpose::Index, index)))
-    }
-}
-
 /// A command about log entries, and whose they are.
-pub(super) enum Chore {
+pub(super) enum Maintenance {
     /// An entry under its key.
     Write(CgroupId, u64),
     /// Removing one.
@@ -105,7 +70,7 @@ pub(super) enum Chore {
 impl Recorder {
     /// Knows no container yet.
     pub(super) fn new(options: ValkeyOptions) -> Self {
-        let search = Search::new(options.log_cleanup);
+        let search = LogSearch::new(options.log_cleanup);
         Self {
             options,
             containers: BTreeMap::new(),
@@ -117,7 +82,7 @@ impl Recorder {
     }
 
     /// Takes a report: its entries go to the backlog.
-    pub(super) fn record(&mut self, report: Arc<Report>, context: &Context, backlog: &mut Backlog) -> Live {
+    pub(super) fn record(&mut self, report: Arc<Report>, context: &Context, backlog: &mut Backlog) -> PendingReport {
         self.clock.tick(report.taken);
         if report.coverage == Coverage::All {
             self.forget_ended(&report, backlog);
@@ -131,7 +96,7 @@ impl Recorder {
             let name = &container.identity.name;
             let Stamp { mono, wall } = report.taken;
             if self.options.history.is_some() {
-                backlog.push(Stream::history(name), Id::of(wall), json.clone(), mono);
+                backlog.push(Stream::history(name), EntryId::of(wall), json.clone(), mono);
             }
             let options = &self.options;
             let search = &mut self.search;
@@ -149,10 +114,10 @@ impl Recorder {
                 backlog.push(Stream::log(name), id, json, mono);
             }
         }
-        Live { report, documents }
+        PendingReport { report, documents }
     }
 
-    /// A report's documents, in the order of its containers. There is room for them from the first.
+    /// Returns a report's documents, in the order of its containers. Room for all of them is allocated once.
     fn documents(&mut self, report: &Report) -> Result<Vec<Document>, EncodeError> {
         let writer = Writer::new(report)?;
         let number = report.containers.len();
@@ -163,7 +128,7 @@ impl Recorder {
             ends.push(text.len());
         }
         self.length = text.len() / number.max(1);
-        Ok(Document::parts(String::from_utf8(text)?, &ends))
+        Document::parts(String::from_utf8(text)?, &ends).ok_or(EncodeError::Boundary)
     }
 
     fn forget_ended(&mut self, report: &Report, backlog: &mut Backlog) {
@@ -186,35 +151,35 @@ impl Recorder {
     }
 
     /// What is to be done about log entries under keys. Only where all keys are on one server can old ones be looked for.
-    pub(super) fn chores(&mut self, may: impl Fn(Purpose) -> bool, is_one: bool) -> Vec<(Chore, Request)> {
-        let mut chores = Vec::new();
+    pub(super) fn maintenance(&mut self, may: impl Fn(Purpose) -> bool, is_one: bool) -> Vec<(Maintenance, Request)> {
+        let mut maintenance = Vec::new();
         for (id, watched) in &mut self.containers {
             if may(Purpose::Log) {
-                chores.extend(
-                    watched.log.waiting().into_iter().map(|(nanos, request)| (Chore::Write(*id, nanos), request)),
+                maintenance.extend(
+                    watched.log.waiting().into_iter().map(|(nanos, request)| (Maintenance::Write(*id, nanos), request)),
                 );
             }
             if may(Purpose::Prune) {
-                chores.extend(watched.log.prune().into_iter().map(|cmd| (Chore::Prune, cmd.into())));
+                maintenance.extend(watched.log.prune().into_iter().map(|cmd| (Maintenance::Prune, cmd.into())));
             }
         }
         if may(Purpose::Scan) && is_one {
             let step = self.search.step(self.containers.values().map(|watched| watched.log.name()));
-            chores.extend(step.map(|cmd| (Chore::Scan, cmd.into())));
+            maintenance.extend(step.map(|cmd| (Maintenance::Scan, cmd.into())));
         }
-        chores
+        maintenance
     }
 
-    /// A chore is done.
-    pub(super) fn done(&mut self, chore: &Chore, answer: Value) {
-        match chore {
-            Chore::Write(id, nanos) => {
+    /// Takes note of an upkeep command that the server carried out.
+    pub(super) fn done(&mut self, done: &Maintenance, answer: Value) {
+        match done {
+            Maintenance::Write(id, nanos) => {
                 if let Some(watched) = self.containers.get_mut(id) {
                     watched.log.written(*nanos);
                 }
             }
-            Chore::Prune => {}
-            Chore::Scan => match redis::from_redis_value::<(u64, Vec<Vec<u8>>)>(answer) {
+            Maintenance::Prune => {}
+            Maintenance::Scan => match redis::from_redis_value::<(u64, Vec<Vec<u8>>)>(answer) {
                 Ok((cursor, keys)) => self.scanned(cursor, &keys),
                 Err(_) => self.search.stop(),
             },
@@ -224,7 +189,7 @@ impl Recorder {
     fn scanned(&mut self, cursor: u64, keys: &[Vec<u8>]) {
         self.search.stepped(cursor);
         let names = self.containers.values_mut().map(|watched| (watched.log.name().to_owned(), &mut watched.log));
-        let mut logs: BTreeMap<String, &mut Log> = names.collect();
+        let mut logs: BTreeMap<String, &mut LogKeys> = names.collect();
         for (name, nanos) in keys.iter().filter_map(|key| parse_entry_key(key)) {
             if let Some(log) = logs.get_mut(name) {
                 log.found(nanos);
@@ -242,7 +207,7 @@ impl Watched {
     fn new(name: &str, options: &ValkeyOptions) -> Self {
         Self {
             watch: Watch::default(),
-            log: Log::new(name, options.log_keys, options.log_ttl),
+            log: LogKeys::new(name, options.log_keys, options.log_ttl),
             heartbeat_due: Duration::ZERO,
         }
     }
@@ -265,63 +230,5 @@ impl Watched {
             events.push(Event::Alive(Box::new(Heartbeat::new(container, Some(context.connection.clone())))));
         }
         events
-    }
-}
-
-/// The time of day without steps that are soon taken back.
-#[derive(Debug)]
-struct SteadyClock {
-    wall: SystemTime,
-    last: Option<Stamp>,
-    differs_since: Option<Duration>,
-}
-
-impl Default for SteadyClock {
-    fn default() -> Self {
-        Self { wall: SystemTime::UNIX_EPOCH, last: None, differs_since: None }
-    }
-}
-
-impl SteadyClock {
-    fn tick(&mut self, now: Stamp) {
-        let expected = self.last.map_or(now.wall, |last| self.wall + now.mono.saturating_sub(last.mono));
-        self.last = Some(now);
-        let step = now.wall.duration_since(expected).unwrap_or_else(|back| back.duration());
-        let since = *self.differs_since.get_or_insert(now.mono);
-        if step < STEP || now.mono.saturating_sub(since) >= STEADY {
-            self.wall = now.wall;
-            self.differs_since = None;
-        } else {
-            self.wall = expected;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-
-    fn at(mono: u64, wall: u64) -> Stamp {
-        Stamp { mono: Duration::from_secs(mono), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(wall) }
-    }
-
-    fn after(clock: &mut SteadyClock, mono: u64, wall: u64) -> u64 {
-        clock.tick(at(mono, wall));
-        clock.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-    }
-
-    #[test]
-    fn a_step_of_the_clock_counts_only_when_it_has_held_for_an_hour() {
-        let mut clock = SteadyClock::default();
-        let day = DAY.as_secs();
-        assert_eq!(after(&mut clock, 0, 1000), 1000);
-        assert_eq!(after(&mut clock, 5, 1006), 1006, "small steps are followed");
-        assert_eq!(after(&mut clock, 10, 1010 + day), 1011);
-        assert_eq!(after(&mut clock, 15, 1015), 1015, "and back");
-        assert_eq!(after(&mut clock, 20, 1020 + day), 1020);
-        assert_eq!(after(&mut clock, 3619, 4619 + day), 4619);
-        assert_eq!(after(&mut clock, 3620, 4620 + day), 4620 + day);
     }
 }

@@ -17,7 +17,7 @@ pub(super) const LOG_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum StreamKind {
     /// The reports of the past.
     History,
     /// All log entries.
@@ -28,21 +28,21 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stream {
     /// What it holds.
-    pub(super) kind: Kind,
+    pub(super) kind: StreamKind,
     /// The container's name.
     pub(super) name: Arc<str>,
 }
 
 /// The place of an entry in its stream: Unix milliseconds, and a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id {
+pub(super) struct EntryId {
     /// Unix milliseconds.
     pub(super) millis: u64,
     /// What tells entries of one millisecond apart.
     pub(super) seq: u64,
 }
 
-impl Id {
+impl EntryId {
     /// The id of a sample.
     pub(super) fn of(wall: SystemTime) -> Self {
         Self { millis: unix_millis(wall), seq: 0 }
@@ -60,7 +60,7 @@ impl Id {
     }
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.millis, self.seq)
     }
@@ -69,32 +69,32 @@ impl fmt::Display for Id {
 impl Stream {
     /// A container's history.
     pub(super) fn history(name: &str) -> Self {
-        Self { kind: Kind::History, name: name.into() }
+        Self { kind: StreamKind::History, name: name.into() }
     }
 
     /// A container's log.
     pub(super) fn log(name: &str) -> Self {
-        Self { kind: Kind::Log, name: name.into() }
+        Self { kind: StreamKind::Log, name: name.into() }
     }
 
     fn key(&self) -> String {
         match self.kind {
-            Kind::History => history_key(&self.name),
-            Kind::Log => log_key(&self.name),
+            StreamKind::History => history_key(&self.name),
+            StreamKind::Log => log_key(&self.name),
         }
     }
 
     /// Adds an entry, and removes what is older than `length`, counted from `now`, or more than enough.
-    pub(super) fn add(&self, id: Id, json: &Document, now: SystemTime, length: Duration) -> Request {
+    pub(super) fn add(&self, id: EntryId, json: &Document, now: SystemTime, length: Duration) -> Request {
         let mut add = redis::cmd("XADD");
         add.arg(self.key());
         let field = match self.kind {
-            Kind::History => {
+            StreamKind::History => {
                 let oldest = since_epoch(now).saturating_sub(length).as_millis();
                 add.arg("MINID").arg("~").arg(oldest.to_string());
                 "report"
             }
-            Kind::Log => {
+            StreamKind::Log => {
                 add.arg("MAXLEN").arg("~").arg(LONGEST_LOG);
                 "entry"
             }
@@ -104,7 +104,7 @@ impl Stream {
 
     /// Lets the stream go when nothing has been added for its length.
     pub(super) fn expire(&self, length: Duration) -> Cmd {
-        let length = if self.kind == Kind::History { length } else { LOG_TTL };
+        let length = if self.kind == StreamKind::History { length } else { LOG_TTL };
         redis::cmd("PEXPIRE").arg(self.key()).arg(length.as_millis().to_string()).to_owned()
     }
 
@@ -114,16 +114,19 @@ impl Stream {
     }
 
     /// The id in the answer to [`Stream::last`]; `None` for an empty stream.
-    pub(super) fn last_id(answer: Value) -> Option<Id> {
+    pub(super) fn last_id(answer: Value) -> Option<EntryId> {
         let entries: Vec<(String, Value)> = redis::from_redis_value(answer).ok()?;
-        entries.first().and_then(|(id, _)| Id::parse(id))
+        entries.first().and_then(|(id, _)| EntryId::parse(id))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::valkey::commands::tests::text;
+
+    fn text(request: impl Into<Request>) -> String {
+        request.into().text()
+    }
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -136,12 +139,12 @@ mod tests {
         let (history, log) = (Stream::history("web"), Stream::log("web"));
         let now = at(1_700_000_000_000);
         assert_eq!(
-            text(history.add(Id::of(at(1_699_999_999_000)), &"{}".into(), now, DAY)),
+            text(history.add(EntryId::of(at(1_699_999_999_000)), &"{}".into(), now, DAY)),
             "XADD system:history:web MINID ~ 1699913600000 1699999999000-0 report {}"
         );
         assert_eq!(text(history.expire(DAY)), "PEXPIRE system:history:web 86400000");
         assert_eq!(
-            text(log.add(Id { millis: 7, seq: 8 }, &"{}".into(), now, DAY)),
+            text(log.add(EntryId { millis: 7, seq: 8 }, &"{}".into(), now, DAY)),
             "XADD system:logstream:web MAXLEN ~ 10000 7-8 entry {}"
         );
         assert_eq!(text(log.expire(DAY)), "PEXPIRE system:logstream:web 604800000");
@@ -150,17 +153,17 @@ mod tests {
 
     #[test]
     fn ids_are_ordered_read_and_written() {
-        let id = Id { millis: 7, seq: 8 };
-        assert_eq!((Id::parse("7-8"), Id::parse("7"), Id::parse("-")), (Some(id), None, None));
-        assert!(id < id.next() && id.next() < Id { millis: 8, seq: 0 });
-        assert_eq!(Id { millis: 7, seq: u64::MAX }.next(), Id { millis: 8, seq: 0 });
+        let id = EntryId { millis: 7, seq: 8 };
+        assert_eq!((EntryId::parse("7-8"), EntryId::parse("7"), EntryId::parse("-")), (Some(id), None, None));
+        assert!(id < id.next() && id.next() < EntryId { millis: 8, seq: 0 });
+        assert_eq!(EntryId { millis: 7, seq: u64::MAX }.next(), EntryId { millis: 8, seq: 0 });
     }
 
     #[test]
     fn the_last_id_is_found_in_the_answer() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let entry = Value::Array(vec![text("5-1"), Value::Array(vec![text("report"), text("{}")])]);
-        assert_eq!(Stream::last_id(Value::Array(vec![entry])), Some(Id { millis: 5, seq: 1 }));
+        assert_eq!(Stream::last_id(Value::Array(vec![entry])), Some(EntryId { millis: 5, seq: 1 }));
         assert_eq!(Stream::last_id(Value::Array(Vec::new())), None);
     }
 }

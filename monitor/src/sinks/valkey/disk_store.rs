@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
-use super::backlog::Entry;
-use super::stream::{Id, Kind, Stream};
+use super::backlog::StreamEntry;
+use super::stream::{EntryId, Stream, StreamKind};
 use crate::unix_time::unix_millis;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -26,7 +26,7 @@ const LARGE: u64 = 4 << 20;
 
 /// An open store.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(super) struct DiskStore {
     database: Database,
     path: PathBuf,
 }
@@ -34,13 +34,13 @@ pub(super) struct Spool {
 /// Why there is no copy on disk.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {cause}")]
-pub(super) struct SpoolError {
+pub(super) struct DiskStoreError {
     path: String,
-    cause: Cause,
+    cause: DiskFault,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Cause {
+enum DiskFault {
     #[error("another agent uses it")]
     Busy,
     #[error("{0}")]
@@ -49,7 +49,7 @@ enum Cause {
     Disk(String),
 }
 
-impl<E: Into<redb::Error>> From<E> for Cause {
+impl<E: Into<redb::Error>> From<E> for DiskFault {
     fn from(error: E) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen => Self::Busy,
@@ -63,79 +63,79 @@ impl<E: Into<redb::Error>> From<E> for Cause {
     }
 }
 
-/// What was found at the start.
+/// What was loaded at the start.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Loaded {
     /// The entries that wait, oldest first, with the time of day at which they were made.
-    pub(super) entries: Vec<(Entry, SystemTime)>,
+    pub(super) entries: Vec<(StreamEntry, SystemTime)>,
     /// So many could not be read.
     pub(super) damaged: u64,
     /// What became of a file that could not be read at all.
     pub(super) aside: Option<String>,
 }
 
-impl Spool {
+impl DiskStore {
     /// Opens the store in a directory, which is made if it is not there, and reads what waits in it. A file that cannot
     /// be read is moved aside.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Found), SpoolError> {
+    pub(super) fn open(dir: &Path) -> Result<(Self, Loaded), DiskStoreError> {
         let path = dir.join(FILE);
-        let failed = |cause: Cause| SpoolError { path: path.display().to_string(), cause };
-        fs::create_dir_all(dir).map_err(|error| failed(Cause::Disk(error.to_string())))?;
+        let failed = |cause: DiskFault| DiskStoreError { path: path.display().to_string(), cause };
+        fs::create_dir_all(dir).map_err(|error| failed(DiskFault::Disk(error.to_string())))?;
         match Self::read(&path) {
-            Err(Cause::Unreadable(why)) => {
+            Err(DiskFault::Unreadable(why)) => {
                 let other = path.with_extension("redb.aside");
-                fs::rename(&path, &other).map_err(|error| failed(Cause::Disk(error.to_string())))?;
-                let (spool, found) = Self::read(&path).map_err(failed)?;
+                fs::rename(&path, &other).map_err(|error| failed(DiskFault::Disk(error.to_string())))?;
+                let (store, loaded) = Self::read(&path).map_err(failed)?;
                 let aside = Some(format!("{}: {why}; it is now {}", path.display(), other.display()));
-                Ok((spool, Found { aside, ..found }))
+                Ok((store, Loaded { aside, ..loaded }))
             }
             other => other.map_err(failed),
         }
     }
 
-    fn read(path: &Path) -> Result<(Self, Found), Cause> {
+    fn read(path: &Path) -> Result<(Self, Loaded), DiskFault> {
         // The library has no errors for some of what can be wrong with a file.
         let read = AssertUnwindSafe(|| {
             let database = Builder::new().set_cache_size(CACHE).create(path)?;
-            let spool = Self { database, path: path.to_owned() };
-            let found = spool.load()?;
-            Ok((spool, found))
+            let store = Self { database, path: path.to_owned() };
+            let loaded = store.load()?;
+            Ok((store, loaded))
         });
-        catch_unwind(read).unwrap_or_else(|_| Err(Cause::Unreadable("it is damaged".to_owned())))
+        catch_unwind(read).unwrap_or_else(|_| Err(DiskFault::Unreadable("it is damaged".to_owned())))
     }
 
-    fn load(&self) -> Result<Found, Cause> {
+    fn load(&self) -> Result<Loaded, DiskFault> {
         let write = self.database.begin_write()?;
         {
             let mut format = write.open_table(FORMAT)?;
             let version = format.get("entries")?.map(|version| version.value());
             if version.is_some_and(|version| version != VERSION) {
-                return Err(Cause::Unreadable("it was written by another version".to_owned()));
+                return Err(DiskFault::Unreadable("it was written by another version".to_owned()));
             }
             format.insert("entries", VERSION)?;
             write.open_table(ENTRIES)?;
         }
         write.commit()?;
-        let mut found = Found { entries: Vec::new(), damaged: 0, aside: None };
+        let mut loaded = Loaded { entries: Vec::new(), damaged: 0, aside: None };
         let read = self.database.begin_read()?;
         for row in read.open_table(ENTRIES)?.iter()? {
             let (seq, bytes) = row?;
             match decode(seq.value(), bytes.value()) {
-                Some(entry) => found.entries.push(entry),
-                None => found.damaged += 1,
+                Some(entry) => loaded.entries.push(entry),
+                None => loaded.damaged += 1,
             }
         }
-        Ok(found)
+        Ok(loaded)
     }
 
     /// Adds and removes entries in one go, after forgetting all that is there if `anew`.
-    pub(super) fn apply(&mut self, change: &Change) -> Result<(), SpoolError> {
+    pub(super) fn apply(&mut self, change: &Change) -> Result<(), DiskStoreError> {
         catch_unwind(AssertUnwindSafe(|| self.change(change)))
-            .unwrap_or_else(|_| Err(Cause::Unreadable("it is damaged".to_owned())))
-            .map_err(|cause| SpoolError { path: self.path.display().to_string(), cause })
+            .unwrap_or_else(|_| Err(DiskFault::Unreadable("it is damaged".to_owned())))
+            .map_err(|cause| DiskStoreError { path: self.path.display().to_string(), cause })
     }
 
-    fn change(&mut self, change: &Change) -> Result<(), Cause> {
+    fn change(&mut self, change: &Change) -> Result<(), DiskFault> {
         let write = self.database.begin_write()?;
         let is_empty = {
             let mut table = write.open_table(ENTRIES)?;
@@ -152,7 +152,7 @@ impl Spool {
         };
         write.commit()?;
         if is_empty && fs::metadata(&self.path).is_ok_and(|file| file.len() > LARGE) {
-            self.database.compact().map_err(|error| Cause::Disk(error.to_string()))?;
+            self.database.compact().map_err(|error| DiskFault::Disk(error.to_string()))?;
         }
         Ok(())
     }
@@ -164,17 +164,17 @@ pub(super) struct Change {
     /// Whether what is there counts for nothing.
     pub(super) anew: bool,
     /// New entries, with the time of day at which they were made.
-    pub(super) added: Vec<(Entry, SystemTime)>,
+    pub(super) added: Vec<(StreamEntry, SystemTime)>,
     /// Entries that need not wait any more.
     pub(super) removed: Vec<u64>,
 }
 
 /// Checksum; then kind, time, id, length of the name, name, document.
-fn encode(entry: &Entry, made: SystemTime) -> Vec<u8> {
+fn encode(entry: &StreamEntry, made: SystemTime) -> Vec<u8> {
     let made = unix_millis(made);
     let name = entry.stream.name.as_bytes();
     let mut bytes = vec![0; 8];
-    bytes.push(u8::from(entry.stream.kind == Kind::Log));
+    bytes.push(u8::from(entry.stream.kind == StreamKind::Log));
     for number in [made, entry.id.millis, entry.id.seq, name.len() as u64] {
         bytes.extend(number.to_le_bytes());
     }
@@ -185,7 +185,7 @@ fn encode(entry: &Entry, made: SystemTime) -> Vec<u8> {
     bytes
 }
 
-fn decode(seq: u64, bytes: &[u8]) -> Option<(Entry, SystemTime)> {
+fn decode(seq: u64, bytes: &[u8]) -> Option<(StreamEntry, SystemTime)> {
     let (sum, rest) = bytes.split_first_chunk::<8>()?;
     if u64::from_le_bytes(*sum) != checksum(rest) {
         return None;
@@ -196,12 +196,13 @@ fn decode(seq: u64, bytes: &[u8]) -> Option<(Entry, SystemTime)> {
         rest = tail;
         Some(u64::from_le_bytes(*number))
     };
-    let (made, id) = (number()?, Id { millis: number()?, seq: number()? });
+    let (made, id) = (number()?, EntryId { millis: number()?, seq: number()? });
     let length = usize::try_from(number()?).ok()?;
     let (name, json) = rest.split_at_checked(length)?;
     let text = |bytes| std::str::from_utf8(bytes).ok();
-    let stream = Stream { kind: if *kind == 0 { Kind::History } else { Kind::Log }, name: text(name)?.into() };
-    let entry = Entry { seq, stream, id, json: text(json)?.into(), made: Duration::ZERO, doubtful: true };
+    let stream =
+        Stream { kind: if *kind == 0 { StreamKind::History } else { StreamKind::Log }, name: text(name)?.into() };
+    let entry = StreamEntry { seq, stream, id, json: text(json)?.into(), made: Duration::ZERO, doubtful: true };
     Some((entry, SystemTime::UNIX_EPOCH + Duration::from_millis(made)))
 }
 

@@ -7,38 +7,38 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::backlog::{Backlog, Entry};
-use super::spool::{Change, Found, Spool, SpoolError};
+use super::backlog::{Backlog, StreamEntry};
+use super::disk_store::{Change, DiskStore, DiskStoreError, Loaded};
 use crate::snapshot::Stamp;
 
 /// What waits for longer is copied, whatever the reason: a server may take reports, and refuse the history.
 const LONG: Duration = Duration::from_secs(2);
 
 /// After the disk has refused, it is left alone for so long.
-const REST: Duration = Duration::from_secs(5);
+const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// The copy, and what is known of it.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct DiskMirror {
     dir: PathBuf,
     /// `None` while a change is under way, and after one that failed.
-    spool: Option<Spool>,
+    store: Option<DiskStore>,
     change: Option<JoinHandle<Changed>>,
     /// What is on disk, by the entries' numbers.
     saved: BTreeSet<u64>,
     /// Whether what is on disk is not known, and must be written anew.
     anew: bool,
     failing: bool,
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 /// What came of a change: the store if it is still good, and what it then holds.
-type Changed = (Result<Spool, SpoolError>, BTreeSet<u64>);
+type Changed = (Result<DiskStore, DiskStoreError>, BTreeSet<u64>);
 
-impl Journal {
+impl DiskMirror {
     /// Opens the copy and reads what an earlier run has left: entries with their ages, oldest first. Blocks.
-    pub(super) fn open(dir: &Path, now: Stamp) -> Option<(Self, Vec<Entry>)> {
-        let (spool, found) = match Spool::open(dir) {
+    pub(super) fn open(dir: &Path, now: Stamp) -> Option<(Self, Vec<StreamEntry>)> {
+        let (store, found) = match DiskStore::open(dir) {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!("Without a buffer on disk, going on in memory: {error}");
@@ -52,16 +52,16 @@ impl Journal {
         if waiting > 0 {
             tracing::info!("{waiting} entries of an earlier run wait in {}", dir.display());
         }
-        let journal = Self {
+        let mirror = Self {
             dir: dir.to_owned(),
-            spool: Some(spool),
+            store: Some(store),
             change: None,
             saved: found.entries.iter().map(|(entry, _)| entry.seq).collect(),
             anew: found.damaged > 0,
             failing: false,
-            rests_until: None,
+            paused_until: None,
         };
-        Some((journal, aged(found.entries, now.mono)))
+        Some((mirror, aged(found.entries, now.mono)))
     }
 
     /// Whether a change is under way.
@@ -75,11 +75,11 @@ impl Journal {
         let changed = change.await;
         self.change = None;
         match changed {
-            Ok((Ok(spool), saved)) => {
+            Ok((Ok(store), saved)) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("The buffer on disk is written again");
                 }
-                (self.spool, self.saved, self.anew) = (Some(spool), saved, false);
+                (self.store, self.saved, self.anew) = (Some(store), saved, false);
             }
             Ok((Err(error), _)) => self.fail(&error),
             Err(panic) => self.fail(&panic),
@@ -91,20 +91,20 @@ impl Journal {
             tracing::warn!("The buffer on disk cannot be written, going on in memory: {error}");
         }
         self.anew = true;
-        self.rests_until = Some(Instant::now() + REST);
+        self.paused_until = Some(Instant::now() + COOLDOWN);
     }
 
     /// Begins to bring the copy in step, unless that is under way or needless. What has only just come is copied only if
     /// it is to `wait`: while all goes well, it is written before it could be.
     pub(super) fn follow(&mut self, backlog: &Backlog, wait: bool, now: Stamp) {
-        if self.is_busy() || self.rests_until.is_some_and(|until| Instant::now() < until) {
+        if self.is_busy() || self.paused_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
         let known = if self.anew { BTreeSet::new() } else { self.saved.clone() };
         let waiting: BTreeSet<u64> = backlog.entries().map(|entry| entry.seq).collect();
         let removed: Vec<u64> = known.difference(&waiting).copied().collect();
-        let made = |entry: &Entry| now.wall - now.mono.saturating_sub(entry.made);
-        let added: Vec<(Entry, SystemTime)> = backlog
+        let made = |entry: &StreamEntry| now.wall - now.mono.saturating_sub(entry.made);
+        let added: Vec<(StreamEntry, SystemTime)> = backlog
             .entries()
             .filter(|entry| (wait || entry.made + LONG <= now.mono) && !known.contains(&entry.seq))
             .map(|entry| (entry.clone(), made(entry)))
@@ -113,15 +113,15 @@ impl Journal {
             return;
         }
         let saved = known.intersection(&waiting).copied().chain(added.iter().map(|(entry, _)| entry.seq)).collect();
-        let (change, spool, dir) = (Change { anew: self.anew, added, removed }, self.spool.take(), self.dir.clone());
+        let (change, store, dir) = (Change { anew: self.anew, added, removed }, self.store.take(), self.dir.clone());
         self.change = Some(tokio::task::spawn_blocking(move || {
-            let done = spool.map_or_else(|| Spool::open(&dir).map(|(spool, _)| spool), Ok);
-            (done.and_then(|mut spool| spool.apply(&change).map(|()| spool)), saved)
+            let done = store.map_or_else(|| DiskStore::open(&dir).map(|(store, _)| store), Ok);
+            (done.and_then(|mut store| store.apply(&change).map(|()| store)), saved)
         }));
     }
 }
 
-impl Found {
+impl Loaded {
     /// What an operator should know.
     fn complaints(&self) -> impl Iterator<Item = String> {
         let damaged = (self.damaged > 0).then(|| format!("{} entries of the buffer on disk are damaged", self.damaged));
@@ -134,10 +134,10 @@ impl Found {
 }
 
 /// Entries of an earlier run, as if the latest had been made now: the time without an agent is no reason to give them up.
-fn aged(entries: Vec<(Entry, SystemTime)>, now: Duration) -> Vec<Entry> {
+fn aged(entries: Vec<(StreamEntry, SystemTime)>, now: Duration) -> Vec<StreamEntry> {
     let latest = entries.last().map_or(SystemTime::UNIX_EPOCH, |(_, made)| *made);
     let age = |made: SystemTime| latest.duration_since(made).unwrap_or_default();
-    entries.into_iter().map(|(entry, made)| Entry { made: now.saturating_sub(age(made)), ..entry }).collect()
+    entries.into_iter().map(|(entry, made)| StreamEntry { made: now.saturating_sub(age(made)), ..entry }).collect()
 }
 
 #[cfg(test)]
@@ -145,15 +145,15 @@ mod tests {
     use std::fs;
 
     use super::super::backlog::Outcome;
-    use super::super::stream::{Id, Stream};
+    use super::super::stream::{EntryId, Stream};
     use super::*;
 
     fn now() -> Stamp {
         Stamp { mono: Duration::from_secs(100), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(5000) }
     }
 
-    fn open(dir: &Path) -> (Journal, Vec<Entry>) {
-        Journal::open(dir, now()).expect("no journal")
+    fn open(dir: &Path) -> (DiskMirror, Vec<StreamEntry>) {
+        DiskMirror::open(dir, now()).expect("no mirror")
     }
 
     fn backlog(count: u64) -> Backlog {
@@ -165,41 +165,41 @@ mod tests {
     /// Just made.
     fn fresh() -> Backlog {
         let mut backlog = Backlog::new(Duration::from_secs(3600));
-        backlog.push(Stream::history("web"), Id { millis: 1, seq: 0 }, "{}".into(), now().mono);
+        backlog.push(Stream::history("web"), EntryId { millis: 1, seq: 0 }, "{}".into(), now().mono);
         backlog
     }
 
     fn push(backlog: &mut Backlog, seconds: std::ops::Range<u64>) {
         for second in seconds {
-            let id = Id { millis: second * 1000, seq: 0 };
+            let id = EntryId { millis: second * 1000, seq: 0 };
             backlog.push(Stream::history("web"), id, format!("{{{second}}}").into(), Duration::from_secs(90 + second));
         }
     }
 
-    async fn follow(journal: &mut Journal, backlog: &Backlog) {
-        journal.follow(backlog, true, now());
-        journal.changed().await;
+    async fn follow(mirror: &mut DiskMirror, backlog: &Backlog) {
+        mirror.follow(backlog, true, now());
+        mirror.changed().await;
     }
 
-    fn texts(entries: &[Entry]) -> Vec<&str> {
+    fn texts(entries: &[StreamEntry]) -> Vec<&str> {
         entries.iter().map(|entry| &*entry.json).collect()
     }
 
     #[tokio::test]
     async fn what_waits_survives_and_what_is_written_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut journal, found) = open(dir.path());
+        let (mut mirror, found) = open(dir.path());
         assert!(found.is_empty());
         let mut waiting = backlog(4);
-        journal.follow(&fresh(), false, now());
-        assert!(!journal.is_busy(), "nothing is copied while all goes well");
-        follow(&mut journal, &waiting).await;
+        mirror.follow(&fresh(), false, now());
+        assert!(!mirror.is_busy(), "nothing is copied while all goes well");
+        follow(&mut mirror, &waiting).await;
         let first = waiting.entries().next().unwrap().clone();
         waiting.conclude(&first, Outcome::Written);
-        journal.follow(&waiting, false, now());
-        journal.changed().await;
-        drop(journal);
-        let (_journal, found) = open(dir.path());
+        mirror.follow(&waiting, false, now());
+        mirror.changed().await;
+        drop(mirror);
+        let (_mirror, found) = open(dir.path());
         assert_eq!(texts(&found), ["{1}", "{2}", "{3}"]);
         let made: Vec<u64> = found.iter().map(|entry| entry.made.as_secs()).collect();
         assert_eq!(made, [98, 99, 100], "the latest is as if made now");
@@ -213,17 +213,17 @@ mod tests {
     #[tokio::test]
     async fn a_second_agent_on_the_same_directory_goes_without() {
         let dir = tempfile::tempdir().unwrap();
-        let (_journal, _) = open(dir.path());
-        assert!(Spool::open(dir.path()).unwrap_err().to_string().contains("another agent uses it"));
-        assert!(Journal::open(dir.path(), now()).is_none());
+        let (_mirror, _) = open(dir.path());
+        assert!(DiskStore::open(dir.path()).unwrap_err().to_string().contains("another agent uses it"));
+        assert!(DiskMirror::open(dir.path(), now()).is_none());
     }
 
     #[tokio::test]
     async fn what_is_no_store_or_damaged_or_of_another_version_is_moved_aside_or_skipped_and_never_a_panic() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut journal, _) = open(dir.path());
-        follow(&mut journal, &backlog(40)).await;
-        drop(journal);
+        let (mut mirror, _) = open(dir.path());
+        follow(&mut mirror, &backlog(40)).await;
+        drop(mirror);
         let path = dir.path().join("backlog.redb");
         let good = fs::read(&path).unwrap();
         let mut moved = 0;
@@ -239,13 +239,13 @@ mod tests {
             .collect();
         for bytes in torn {
             fs::write(&path, bytes).unwrap();
-            let (mut journal, found) = open(dir.path());
+            let (mut mirror, found) = open(dir.path());
             assert!(found.len() <= 40 && found.iter().all(|entry| entry.json.len() <= 4));
             let aside = dir.path().join("backlog.redb.aside");
             moved += u32::from(aside.exists());
             _ = fs::remove_file(aside);
-            follow(&mut journal, &backlog(3)).await;
-            drop(journal);
+            follow(&mut mirror, &backlog(3)).await;
+            drop(mirror);
             assert_eq!(open(dir.path()).1.iter().filter(|entry| entry.seq < 3).count(), 3);
         }
         assert!(moved > 3, "{moved} moved aside");
@@ -255,22 +255,22 @@ mod tests {
     async fn a_disk_that_refuses_costs_the_copy_alone_and_is_written_anew_later() {
         tokio::time::pause();
         let dir = tempfile::tempdir().unwrap();
-        let (mut journal, _) = open(dir.path());
+        let (mut mirror, _) = open(dir.path());
         let mut waiting = backlog(2);
-        follow(&mut journal, &waiting).await;
+        follow(&mut mirror, &waiting).await;
         // A file in the place of the directory refuses everybody, root too.
-        journal.spool = None;
-        journal.dir = dir.path().join("backlog.redb");
+        mirror.store = None;
+        mirror.dir = dir.path().join("backlog.redb");
         push(&mut waiting, 2..3);
-        follow(&mut journal, &waiting).await;
-        assert!(journal.failing && journal.spool.is_none());
-        journal.follow(&waiting, true, now());
-        assert!(!journal.is_busy(), "it rests");
-        tokio::time::advance(REST).await;
-        journal.dir = dir.path().to_owned();
-        follow(&mut journal, &waiting).await;
-        assert!(!journal.failing);
-        drop(journal);
+        follow(&mut mirror, &waiting).await;
+        assert!(mirror.failing && mirror.store.is_none());
+        mirror.follow(&waiting, true, now());
+        assert!(!mirror.is_busy(), "it pauses");
+        tokio::time::advance(COOLDOWN).await;
+        mirror.dir = dir.path().to_owned();
+        follow(&mut mirror, &waiting).await;
+        assert!(!mirror.failing);
+        drop(mirror);
         assert_eq!(texts(&open(dir.path()).1), ["{0}", "{1}", "{2}"]);
     }
 }

@@ -1,0 +1,77 @@
+//! The interface of a sink.
+
+use std::future::{pending, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::report::{Delivery, Report};
+
+/// What the methods of a sink return.
+pub type SinkFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which reports a sink is given, always in the order of their times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The latest report of all containers, and every report of containers that exited. A slow sink skips what is outdated.
+    Latest,
+    /// Every report. A sink that is too slow is told how many it missed.
+    Every,
+}
+
+/// Something that takes reports out of the process. Only [`Sink::write`] is required.
+pub trait Sink: Send {
+    /// Returns which reports the sink wants.
+    fn feed(&self) -> Feed {
+        Feed::Latest
+    }
+
+    /// Returns the state of delivery, for sinks whose state is part of every report.
+    fn delivery(&self) -> Option<watch::Receiver<Delivery>> {
+        None
+    }
+
+    /// Prepares the sink, before the first report.
+    fn open(&mut self) -> SinkFuture<'_> {
+        Box::pin(ready(()))
+    }
+
+    /// Writes one report, or accepts it for delivery by [`Sink::work`]. After an error the driver waits before the next one.
+    fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>>;
+
+    /// Takes note of reports that a sink with [`Feed::Every`] missed.
+    fn missed(&mut self, reports: u64) {
+        tracing::warn!("{reports} reports were lost: too many wait to be written");
+    }
+
+    /// Does what goes on between reports. It is cancelled at each report and called again, so it keeps its progress in the
+    /// sink.
+    fn work(&mut self) -> SinkFuture<'_> {
+        Box::pin(pending())
+    }
+
+    /// Delivers what still can be delivered, after the last report.
+    fn close(&mut self) -> SinkFuture<'_> {
+        Box::pin(ready(()))
+    }
+}
+
+/// A report that was not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct SinkError {
+    /// What happened, for an operator.
+    pub text: String,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The cause may be gone at any moment.
+    Soon,
+    /// Somebody has to change something first: a password, a right.
+    Slowly,
+}

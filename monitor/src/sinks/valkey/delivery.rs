@@ -1,0 +1,212 @@
+//! The sink: brings what is in the queue to the server, one thing at a time.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::batch::Command;
+use super::commands::Purpose;
+use super::connection::{Attempt, Connection, Done, Sent};
+use super::queue::Queue;
+use super::record::Context;
+use super::refusals::Refusals;
+use super::status::Status;
+use crate::report::{Delivery, Report};
+use crate::sinks::sink::{Feed, Retry, Sink, SinkError, SinkFuture};
+use crate::snapshot::{Coverage, Stamp};
+use crate::valkey::{Answer, Fault, FaultKind, ValkeyOptions};
+
+/// Writes reports to Valkey.
+pub struct Valkey {
+    clock: fn() -> Stamp,
+    queue: Queue,
+    connection: Connection,
+    refusals: Refusals,
+    status: Status,
+    /// What is being done with the server.
+    in_flight: Option<Attempt>,
+}
+
+impl Sink for Valkey {
+    fn feed(&self) -> Feed {
+        Feed::Every
+    }
+
+    fn delivery(&self) -> Option<watch::Receiver<Delivery>> {
+        Some(self.status.subscribe())
+    }
+
+    fn open(&mut self) -> SinkFuture<'_> {
+        Box::pin(self.queue.restore((self.clock)()))
+    }
+
+    /// Puts the report into the queue, which cannot fail.
+    fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>> {
+        self.add(Arc::clone(report));
+        Box::pin(ready(Ok(())))
+    }
+
+    fn missed(&mut self, reports: u64) {
+        self.queue.missed(reports);
+        tracing::warn!("{reports} reports came too fast and are not in the history");
+    }
+
+    fn work(&mut self) -> SinkFuture<'_> {
+        Box::pin(async {
+            loop {
+                self.begin();
+                self.step().await;
+            }
+        })
+    }
+
+    /// Delivers what can be delivered at once, and leaves the rest on disk.
+    fn close(&mut self) -> SinkFuture<'_> {
+        Box::pin(async {
+            loop {
+                self.begin();
+                if self.in_flight.is_none() {
+                    return self.queue.save((self.clock)()).await;
+                }
+                self.step().await;
+            }
+        })
+    }
+}
+
+impl Valkey {
+    /// Creates the sink. Nothing is connected yet.
+    pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> Self {
+        tracing::info!("Writing to Valkey at {}", options.target);
+        Self {
+            clock,
+            status: Status::new(options.target.to_string()),
+            connection: Connection::new(options.clone()),
+            queue: Queue::new(options),
+            refusals: Refusals::default(),
+            in_flight: None,
+        }
+    }
+
+    fn add(&mut self, report: Arc<Report>) {
+        // The log of each container is told what has happened to the connection.
+        let events = if report.coverage == Coverage::All { self.status.take_news() } else { Vec::new() };
+        let context = Context { events, connection: self.status.describe() };
+        self.queue.add(report, &context);
+        self.status.update(self.queue.backlog());
+        // The report before is not answered yet, or nobody can be asked.
+        let wait = self.in_flight.is_some() || self.is_away();
+        self.queue.copy(wait, (self.clock)());
+    }
+
+    /// Returns whether nobody takes reports: the server cannot be reached, or refuses them.
+    fn is_away(&self) -> bool {
+        !self.connection.is_idle() || self.status.is_outage()
+    }
+
+    /// Begins what can be done now, if nothing is being done.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        if self.in_flight.is_some() || self.connection.is_backing_off(now) {
+            return;
+        }
+        if !self.connection.is_idle() {
+            self.in_flight = self.connection.connect();
+            return;
+        }
+        if !self.queue.has_report() && !self.connection.may_send_backlog(now) {
+            return;
+        }
+        self.refusals.cooldowns.expire(now);
+        let is_one_server = self.connection.is_one_server();
+        let batch = self.queue.batch(&self.connection.limits, &self.refusals.cooldowns, is_one_server, now);
+        if !batch.is_empty() {
+            self.status.sending(batch.bytes);
+            self.in_flight = self.connection.send(batch, self.clock);
+        }
+    }
+
+    /// Waits for whatever comes first. Cancelling it loses nothing.
+    async fn step(&mut self) {
+        let (is_idle, is_copying, due) = (self.in_flight.is_none(), self.queue.is_copying(), self.due());
+        let Self { in_flight, queue, .. } = self;
+        let done = tokio::select! {
+            biased;
+            done = async { Some(in_flight.as_mut()?.await) }, if !is_idle => done,
+            () = queue.copied(), if is_copying => None,
+            () = tokio::time::sleep_until(due), if is_idle => None,
+        };
+        if let Some(done) = done {
+            self.in_flight = None;
+            self.conclude(done);
+            let wait = self.is_away();
+            self.queue.copy(wait, (self.clock)());
+        }
+    }
+
+    /// Returns when something may be possible that is not now.
+    fn due(&self) -> Instant {
+        let now = Instant::now();
+        let cooldown = (self.queue.backlog().len() > 0).then(|| self.refusals.cooldowns.next_end()).flatten();
+        let due = self.connection.next_due().chain(cooldown).filter(|due| *due > now).min();
+        due.unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn conclude(&mut self, done: Done) {
+        let result = match done {
+            Done::Connected(connector, result) => match self.connection.connected(connector, result) {
+                Ok(()) => {
+                    self.refusals.cooldowns.clear();
+                    return self.status.connected((self.clock)().wall);
+                }
+                Err(fault) => Err(fault),
+            },
+            Done::Sent(sent) => self.take(sent),
+        };
+        if let Err(fault) = &result {
+            self.status.failed(fault, (self.clock)());
+        }
+        self.connection.pause(result.map_err(|fault| SinkError {
+            text: format!("Error storing {}: {fault}", Purpose::Metrics.what()),
+            retry: Retry::Soon,
+        }));
+        self.status.update(self.queue.backlog());
+    }
+
+    /// Takes the answers. Only a report that was not stored is a failure of the sink; a command of another kind that the server
+    /// refuses costs that command alone.
+    fn take(&mut self, mut sent: Sent) -> Result<(), Fault> {
+        let mut failed: Option<Fault> = None;
+        let answers = std::mem::take(&mut sent.answers);
+        for (command, answer) in sent.batch.commands.iter().zip(answers) {
+            // When the report itself failed, its cause is logged, and not once more for each kind of command.
+            let fault = self.answer(command, answer, failed.is_some()).err();
+            failed = failed.or(fault.filter(|fault| matches!(command, Command::Metrics) || !fault.is_answer()));
+        }
+        if failed.is_none() {
+            self.status.answered(sent.round_trip);
+            if self.queue.written(&sent.batch) {
+                self.status.written(self.queue.backlog(), (self.clock)());
+            }
+        }
+        if !self.connection.sent(sent, failed.as_ref()) {
+            self.status.disconnected();
+            self.queue.connection_lost();
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn answer(&mut self, command: &Command, answer: Answer, quiet: bool) -> Result<(), Fault> {
+        let result = self.queue.answered(command, answer);
+        match &result {
+            Ok(()) => self.refusals.accepted(command.purpose()),
+            Err(fault) if matches!(command, Command::Metrics) || fault.kind == FaultKind::Behind => {}
+            Err(fault) if fault.is_answer() => self.refusals.refused(command, fault, quiet),
+            Err(_) => {}
+        }
+        result
+    }
+}
