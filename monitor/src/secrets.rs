@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Whoever is neither the owner nor of the file's group (`inode(7)`).
+/// The permissions of others (`inode(7)`).
 const EVERYBODY: u32 = 0o007;
 
 /// A file whose secret is not taken.
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_that_everybody_can_read_is_refused_with_the_cure() {
+    fn a_secret_that_everybody_can_read_is_refused_with_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(&path, "hunter2").unwrap();

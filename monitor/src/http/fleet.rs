@@ -22,12 +22,12 @@ const ENTRIES: usize = 20;
 
 /// Looks and shows; does not end.
 pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
-    let mut voice = LogOnce::default();
+    let mut log = LogOnce::default();
     let mut fleet = Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new() };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;
         server.suffer(error.to_string());
-        voice.warn(&error.to_string());
+        log.warn(&error.to_string());
         tokio::time::sleep(AGAIN).await;
     }
 }

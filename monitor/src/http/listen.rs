@@ -69,11 +69,11 @@ async fn is_left_over(path: &Path) -> bool {
 
 /// Binds as soon as it is possible; says once why it is not.
 pub(super) async fn bind(address: &Address) -> Listener {
-    let mut voice = LogOnce::default();
+    let mut log = LogOnce::default();
     loop {
         match Listener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) => voice.warn(&format!("Cannot listen at {address}: {error}; trying again")),
+            Err(error) => log.warn(&format!("Cannot listen at {address}: {error}; trying again")),
         }
         tokio::time::sleep(AGAIN).await;
     }

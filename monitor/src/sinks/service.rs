@@ -14,13 +14,13 @@ use crate::snapshot::Coverage;
 /// Sends to the service manager, where there is one.
 pub type Notify = fn(&[NotifyState<'_>]) -> io::Result<()>;
 
-/// An agent that has not finished a reading for so many intervals hangs.
+/// An agent that finishes no reading for this number of intervals hangs.
 const INTERVALS: u32 = 3;
 
 /// Tells the service manager of every report.
 pub struct Service<N = Notify> {
     notify: N,
-    /// What is said once, with the first report.
+    /// The states that are sent once, with the first report.
     first: Vec<NotifyState<'static>>,
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::snapshot::{Snapshot, Stamp};
 
-    /// What a manager with this watchdog hears of two reports of an agent with this interval.
+    /// The messages to a manager with this watchdog for two reports of an agent with this interval.
     async fn hears(watchdog: Option<u64>, interval: u64) -> Vec<String> {
         let heard = Mutex::<Vec<String>>::default();
         let notify = |states: &[NotifyState<'_>]| {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::report::{Delivery, Report};
 
-/// What the methods of a sink return.
+/// The future that methods of a sink return.
 pub type SinkFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Which reports a sink is given, always in the order of their times.
@@ -61,7 +61,7 @@ pub trait Sink: Send {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct SinkError {
-    /// What happened, for an operator.
+    /// The error, for operators.
     pub text: String,
     /// When to try again.
     pub retry: Retry,

@@ -17,11 +17,11 @@ use super::pipeline::{Answer, together};
 use super::request::Request;
 use super::target::HostPort;
 
-/// So many slots there are (the cluster specification).
+/// The number of slots (the cluster specification).
 const SLOTS: u16 = 16384;
 /// How often a command follows a redirection.
 const REDIRECTIONS: usize = 3;
-/// How long a node may think about the map of slots.
+/// Timeout of a request for the map of slots.
 const MAP: Duration = Duration::from_secs(2);
 
 /// The nodes of a cluster.
@@ -32,7 +32,7 @@ pub(super) struct Cluster {
     /// The last slot of each range, and the node that has it.
     slots: BTreeMap<u16, HostPort>,
     nodes: BTreeMap<HostPort, MultiplexedConnection>,
-    /// Whether the map is to be read again before it is used.
+    /// True if the map must be read again before it is used.
     stale: bool,
 }
 
@@ -47,7 +47,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Whether any node can be talked to.
+    /// Returns whether any node may answer.
     pub(super) fn is_good(&self) -> bool {
         !self.stale || !self.nodes.is_empty()
     }
@@ -86,8 +86,8 @@ impl Cluster {
         Err(first)
     }
 
-    /// Sends commands, and follows redirections. What has no answer from its node within `patience` has none.
-    pub(super) async fn send(&mut self, requests: &[Request], patience: Duration) -> Vec<Answer> {
+    /// Sends commands, and follows redirections. A node that does not answer within `timeout` fails its commands alone.
+    pub(super) async fn send(&mut self, requests: &[Request], timeout: Duration) -> Vec<Answer> {
         if self.stale
             && let Err(fault) = self.learn().await
         {
@@ -105,7 +105,7 @@ impl Cluster {
         }
         for _ in 0..REDIRECTIONS {
             let mut elsewhere: BTreeMap<HostPort, Vec<Errand>> = BTreeMap::new();
-            for (host, sent, answered) in self.round(requests, errands, patience).await {
+            for (host, sent, answered) in self.round(requests, errands, timeout).await {
                 for ((number, _), answer) in sent.into_iter().zip(answered) {
                     if let Some((other, asking)) = redirection(&answer, &host) {
                         self.stale |= !asking;
@@ -132,7 +132,7 @@ impl Cluster {
         &mut self,
         requests: &[Request],
         errands: BTreeMap<HostPort, Vec<Errand>>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Vec<(HostPort, Vec<Errand>, Vec<Answer>)> {
         let mut talks = JoinSet::new();
         for (host, errands) in errands {
@@ -145,7 +145,7 @@ impl Cluster {
                 };
                 match connection {
                     Ok(mut connection) => {
-                        let answers = together(&mut connection, &pipeline, patience).await;
+                        let answers = together(&mut connection, &pipeline, timeout).await;
                         (host, errands, answers, Some(connection))
                     }
                     Err(fault) => (host, errands, vec![Err(fault); pipeline.len()], None),

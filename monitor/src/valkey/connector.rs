@@ -17,7 +17,7 @@ const ATTEMPT: Duration = Duration::from_millis(4500);
 #[derive(Debug)]
 pub(crate) struct Connector {
     dial: Arc<Dial>,
-    /// Whose turn it is, of several hosts.
+    /// The number of the host that is tried next.
     turn: usize,
 }
 
@@ -27,7 +27,7 @@ impl Connector {
         Self { dial: Arc::new(Dial::new(options)), turn: 0 }
     }
 
-    /// Goes on to the next host: the one before has failed.
+    /// Moves on to the next host, after the current one has failed.
     pub(crate) fn next(&mut self) {
         self.turn = self.turn.wrapping_add(1);
     }
@@ -62,7 +62,7 @@ impl Connector {
         }
     }
 
-    /// Whom a sentinel takes for the master.
+    /// Asks a sentinel for the address of the master.
     async fn master(&self, sentinel: &HostPort, name: &str) -> Result<HostPort, Fault> {
         let mut connection = self.dial.sentinel(sentinel).await?;
         let asked = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).to_owned();

@@ -21,17 +21,17 @@ use super::resolve::Names;
 use super::target::{Address, HostPort, Secret, Target};
 use crate::secrets;
 
-/// How long connecting may take, and the answer to the sign of life.
+/// Timeouts of connecting, and of the first PING.
 const CONNECT: Duration = Duration::from_secs(2);
 const RESPONSE: Duration = Duration::from_secs(3);
-/// When the kernel gives up on data that nobody acknowledges; its own limit is a quarter of an hour.
+/// `TCP_USER_TIMEOUT`: the kernel's own limit for unacknowledged data is a quarter of an hour.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
-/// How servers are reached.
+/// Opens connections.
 #[derive(Debug)]
 pub(super) struct Dial {
     options: ValkeyOptions,
-    /// Whether the server has refused the newer protocol.
+    /// True once the server has refused RESP3.
     is_old: AtomicBool,
 }
 
@@ -73,11 +73,11 @@ impl Dial {
         }
     }
 
-    /// With the newer protocol, unless the server or the user's rights refuse it.
+    /// Connects with RESP3, or with RESP2 if the server or the user's rights refuse that.
     async fn open(&self, address: &ConnectionAddr, with_login: bool) -> Result<MultiplexedConnection, Fault> {
         if !self.is_old.load(Ordering::Relaxed) {
             match self.greet(address, with_login, ProtocolVersion::RESP3).await {
-                Err(error) if is_about_the_protocol(&error) => self.is_old.store(true, Ordering::Relaxed),
+                Err(error) if is_protocol_refusal(&error) => self.is_old.store(true, Ordering::Relaxed),
                 other => return Ok(other?),
             }
         }
@@ -141,8 +141,8 @@ impl From<ConnectError> for Fault {
     }
 }
 
-/// Whether a server refuses the greeting of the newer protocol, and not the login in it.
-fn is_about_the_protocol(error: &ConnectError) -> bool {
+/// Returns whether a server refuses RESP3, and not the login in its greeting.
+fn is_protocol_refusal(error: &ConnectError) -> bool {
     let ConnectError::Library(error) = error else { return false };
     matches!(error.code(), Some("NOPROTO" | "NOPERM"))
         || error.kind() == ErrorKind::RESP3NotSupported
@@ -179,7 +179,7 @@ fn password(path: &Path) -> Result<Secret, Fault> {
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
-/// What nobody else may know.
+/// Reads a file that only its owner and group may read.
 fn secret(path: &Path) -> Result<Vec<u8>, Fault> {
     secrets::read(path).map_err(|error| Fault::new(error.to_string()))
 }

@@ -3,7 +3,7 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// What is larger has pages of its own.
+/// From this size on the allocator gives a text its own pages, and returns them to the system.
 const LARGE: usize = 128 << 10;
 
 /// A text, perhaps one of many that lie together: thousands of reports come and go at each tick, and what is large the

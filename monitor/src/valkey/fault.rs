@@ -1,4 +1,4 @@
-//! What an error of the server, or of the way to it, means.
+//! Errors of the server and of the network, by what follows from them.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -10,11 +10,11 @@ const LONGEST_TEXT: usize = 200;
 #[error("{text}")]
 pub struct Fault {
     pub(crate) text: String,
-    /// What kind of an answer it is, if it is one.
+    /// The class of the error.
     pub(crate) kind: FaultKind,
 }
 
-/// What is known after a fault, and what should be done.
+/// Classes of errors: what is known about the command, and what has to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
     /// No answer: whether the command was carried out is not known, and the connection is of no more use.
@@ -38,27 +38,27 @@ pub(crate) enum FaultKind {
 }
 
 impl Fault {
-    /// Something between here and the server.
+    /// Creates an error without an answer.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), kind: FaultKind::Silence }
     }
 
-    /// An answer that fits no question.
+    /// The answers do not match the commands.
     pub(crate) fn garbled() -> Self {
         Self::new("the server's answers do not match what it was sent")
     }
 
-    /// Whether the server has answered, so that its connection is good.
+    /// Returns whether the server has answered and its connection is still good.
     pub(crate) fn is_answer(&self) -> bool {
         self.kind != FaultKind::Silence && !self.is_stale()
     }
 
-    /// Whether the connection leads to a server that is no longer the one to ask.
+    /// Returns whether the connection must be replaced although the server answered.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self.kind, FaultKind::AuthRequired | FaultKind::NotMaster)
     }
 
-    /// Whether it stays until somebody changes something at the server.
+    /// Returns whether the error stays until somebody changes the server.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(self.kind, FaultKind::Forbidden | FaultKind::UnknownCommand)
     }
@@ -92,7 +92,7 @@ fn kind(error: &RedisError, code: &str) -> FaultKind {
     }
 }
 
-/// What happened. The library would add its own name for the kind; of what the server says, operators know the first word.
+/// Returns the text of an error without the library's name for its kind, and with the server's error code, which operators know.
 fn message(error: &RedisError) -> String {
     match (error.kind(), error.detail()) {
         (ErrorKind::Client, Some(detail)) => detail.to_owned(),
@@ -103,7 +103,7 @@ fn message(error: &RedisError) -> String {
     }
 }
 
-/// What an operator would have to know besides.
+/// Returns the remedy that an operator needs, if there is one.
 fn hint(error: &RedisError, code: &str) -> &'static str {
     match code {
         "NOAUTH" => " (set VALKEY_PASSWORD_FILE or VALKEY_PASSWORD)",
@@ -118,7 +118,7 @@ fn hint(error: &RedisError, code: &str) -> &'static str {
     }
 }
 
-/// At most so much of a text as fits a line.
+/// Cuts a text to the length of a line.
 fn short(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match line.char_indices().nth(LONGEST_TEXT) {
@@ -131,7 +131,7 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What the library makes of an answer.
+    /// The fault of an error reply.
     fn answer(line: &str) -> Fault {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         redis::from_redis_value::<String>(value).unwrap_err();

@@ -1,4 +1,4 @@
-//! Whether the agent of a container writes: what a health check asks, without a listener in the agent.
+//! Health checks: they read the latest report, so the agent needs no listener.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ pub enum Unhealthy {
     /// There is no report.
     #[error("there is no report under {0}: the agent is not running, or writes elsewhere")]
     Missing(String),
-    /// What is there is no report.
+    /// The key holds no report.
     #[error("{0} holds no report of this agent")]
     Nonsense(String),
     /// The agent has said goodbye.
@@ -31,7 +31,7 @@ pub enum Unhealthy {
     Stale(String, f64),
 }
 
-/// Whether the server can be reached, with the login given, and how long a round trip takes by `clock`.
+/// Connects with the login given, and returns the time of a round trip by `clock`.
 ///
 /// # Errors
 /// Why not.
@@ -61,7 +61,7 @@ pub async fn check(
     judge(&key, text.as_deref(), interval, wall)
 }
 
-/// What an agent says of itself.
+/// The part of a report that is about the agent itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Told {
     /// How its reports get out.
@@ -72,7 +72,7 @@ pub struct Told {
     pub walked_again: u64,
 }
 
-/// What the agent of `name` says of itself; `None` where there is no report of one.
+/// Reads the part of the latest report of `name` that is about the agent; `None` where there is no report.
 pub async fn told(options: &ValkeyOptions, name: &str) -> Option<Told> {
     let mut link = connect(options).await.ok()?;
     let get = redis::cmd("GET").arg(metrics_key(name)).to_owned();

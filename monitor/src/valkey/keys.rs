@@ -1,9 +1,9 @@
-//! The names of keys.
+//! Names of keys.
 
-/// How keys of log entries begin.
+/// The prefix of keys of log entries.
 pub(crate) const LOGS: &str = "system:logs:";
 
-/// So many digits has a log key's time until the year 2286.
+/// The digits of the time in a log entry's key, until the year 2286.
 const DIGITS: usize = 19;
 
 /// The key of the list of containers.

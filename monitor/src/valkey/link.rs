@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::pipeline::{Answer, together};
 use super::request::Request;
 
-/// How long one question of a reader may take.
+/// Timeout of one question of a reader.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// A connection that was good when it was made.
@@ -33,13 +33,13 @@ impl Link {
         Self { way: Way::Cluster(Box::new(cluster)) }
     }
 
-    /// Sends commands, those for one server together, and waits for all answers, so long for each server.
-    pub(crate) async fn send(&mut self, requests: &[Request], patience: Duration) -> Vec<Answer> {
+    /// Sends commands, those for one server together, and waits for all answers. The timeout is per server.
+    pub(crate) async fn send(&mut self, requests: &[Request], timeout: Duration) -> Vec<Answer> {
         match &mut self.way {
-            Way::Cluster(cluster) => cluster.send(requests, patience).await,
+            Way::Cluster(cluster) => cluster.send(requests, timeout).await,
             Way::One(one) => {
                 let Some(connection) = one else { return vec![Err(Fault::new("not connected")); requests.len()] };
-                let answers = together(connection, requests, patience).await;
+                let answers = together(connection, requests, timeout).await;
                 if answers.iter().any(|answer| answer.as_ref().is_err_and(|fault| !fault.is_answer())) {
                     *one = None;
                 }
@@ -48,7 +48,7 @@ impl Link {
         }
     }
 
-    /// Whether it is of any more use.
+    /// Returns whether the link can still be used.
     pub(crate) fn is_good(&self) -> bool {
         match &self.way {
             Way::One(one) => one.is_some(),
@@ -56,7 +56,7 @@ impl Link {
         }
     }
 
-    /// Whether all keys are on one server.
+    /// Returns whether all keys are on one server.
     pub(crate) fn is_one(&self) -> bool {
         matches!(self.way, Way::One(_))
     }
@@ -65,10 +65,10 @@ impl Link {
     pub(crate) async fn ask_all<T: redis::FromRedisValue>(
         &mut self,
         commands: Vec<Cmd>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<Result<T, Fault>>, Fault> {
         let requests: Vec<Request> = commands.into_iter().map(Request::from).collect();
-        let answers = self.send(&requests, patience).await;
+        let answers = self.send(&requests, timeout).await;
         if let Some(Err(fault)) = answers.iter().find(|answer| answer.as_ref().is_err_and(|fault| !fault.is_answer())) {
             return Err(fault.clone());
         }

@@ -22,7 +22,7 @@ pub struct ValkeyOptions {
     pub tls: TlsOptions,
     /// Expiry of the report.
     pub metrics_ttl: Duration,
-    /// How much history is kept, if any.
+    /// Length of the history, if one is kept.
     pub history: Option<Duration>,
     /// How long history and log entries wait for a server that is away.
     pub buffer: Duration,
@@ -34,7 +34,7 @@ pub struct ValkeyOptions {
     pub log_keys: usize,
     /// Expiry of a log entry.
     pub log_ttl: Duration,
-    /// Whether log entries of earlier runs are removed.
+    /// True if log entries of earlier runs are removed.
     pub log_cleanup: bool,
 }
 

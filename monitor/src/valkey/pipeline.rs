@@ -8,18 +8,18 @@ use redis::aio::MultiplexedConnection;
 use super::fault::Fault;
 use super::request::Request;
 
-/// What became of a command.
+/// The answer to a command, or why there is none.
 pub(crate) type Answer = Result<Value, Fault>;
 
-/// So many bytes go out before the answers to them are awaited: what thousands of containers have to say is megabytes, and
-/// would lie in memory three times.
+/// The most bytes that are sent before their answers are awaited. The reports of thousands of containers are megabytes, which a
+/// single pipeline would hold in memory three times.
 const PIECE: u64 = 256 << 10;
 
-/// Sends commands in one pipeline, or in several where they are many. Without an answer to all of them there is none to any.
+/// Sends commands in one pipeline, or in several where they are many. If one answer is missing, all commands fail.
 pub(crate) async fn together(
     connection: &mut MultiplexedConnection,
     requests: &[Request],
-    patience: Duration,
+    timeout: Duration,
 ) -> Vec<Answer> {
     let all = async {
         let mut answers = Vec::with_capacity(requests.len());
@@ -31,10 +31,10 @@ pub(crate) async fn together(
         }
         Ok(answers)
     };
-    let fault = match tokio::time::timeout(patience, all).await {
+    let fault = match tokio::time::timeout(timeout, all).await {
         Ok(Ok(answers)) => return answers,
         Ok(Err(fault)) => fault,
-        Err(_) => Fault::new(format!("no answer within {:.0} s", patience.as_secs_f64())),
+        Err(_) => Fault::new(format!("no answer within {:.0} s", timeout.as_secs_f64())),
     };
     vec![Err(fault); requests.len()]
 }

@@ -50,7 +50,7 @@ impl Request {
         cmd
     }
 
-    /// So many bytes it is on the wire (RESP: `*n`, and `$length` with the text for each word).
+    /// Returns its size on the wire (RESP: `*n`, and `$length` with the text for each word).
     pub(crate) fn bytes(&self) -> u64 {
         let head = self.head.args_iter().map(|arg| match arg {
             Arg::Simple(bytes) => bytes.len(),

@@ -17,8 +17,8 @@ use crate::unix_time::unix_millis;
 const PAGE: usize = 500;
 /// Questions that are asked at once: a few hundred kilobytes of reports.
 const BATCH: usize = 100;
-/// How long the answers to so many may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of the answers to one batch.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why something cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum StoreError {
     /// The answer takes too long.
     #[error("Valkey: no answer within {} s", .0.as_secs())]
     Slow(Duration),
-    /// What is there was not written by an agent.
+    /// The value was not written by an agent.
     #[error("{0} holds no report")]
     Nonsense(String),
 }
@@ -87,7 +87,7 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// What a look finds of a container.
+/// The latest state of a container.
 #[derive(Debug)]
 pub struct Looked {
     /// Its name.
@@ -99,7 +99,7 @@ pub struct Looked {
 }
 
 /// An entry of a stream: its id and its fields.
-type Entry = (String, Vec<(String, Vec<u8>)>);
+type RawEntry = (String, Vec<(String, Vec<u8>)>);
 
 /// A connection for reading.
 pub struct Store {
@@ -173,7 +173,7 @@ impl Store {
     /// # Errors
     /// When the server does not answer.
     pub async fn log(&mut self, name: &str, count: usize) -> Result<Vec<LogEntry>, StoreError> {
-        Ok(logged_in(&self.ask::<Vec<Entry>>(&latest_entries(name, count)).await?))
+        Ok(logged_in(&self.ask::<Vec<RawEntry>>(&latest_entries(name, count)).await?))
     }
 
     /// The latest log entries of many containers; none of one that refuses them.
@@ -182,7 +182,7 @@ impl Store {
     /// When the server does not answer.
     pub async fn logs(&mut self, names: &[&str], count: usize) -> Result<Vec<Vec<LogEntry>>, StoreError> {
         let answers = self.ask_all(names.iter().map(|name| latest_entries(name, count)).collect()).await?;
-        let entries = |answer: Result<Vec<Entry>, Fault>| logged_in(&answer.unwrap_or_default());
+        let entries = |answer: Result<Vec<RawEntry>, Fault>| logged_in(&answer.unwrap_or_default());
         Ok(answers.into_iter().map(entries).collect())
     }
 
@@ -193,12 +193,12 @@ impl Store {
     ) -> Result<Vec<Result<T, Fault>>, StoreError> {
         let mut answers = Vec::with_capacity(commands.len());
         for batch in commands.chunks(BATCH) {
-            answers.extend(self.link.ask_all(batch.to_vec(), PATIENCE).await?);
+            answers.extend(self.link.ask_all(batch.to_vec(), TIMEOUT).await?);
         }
         Ok(answers)
     }
 
-    /// A page of a container's history since a time of day.
+    /// Reads a page of a container's history since a time of day.
     ///
     /// # Errors
     /// As [`Store::latest`].
@@ -214,7 +214,7 @@ impl Store {
         let key = history_key(name);
         let mut command = redis::cmd("XRANGE");
         command.arg(&key).arg(next).arg("+").arg("COUNT").arg(PAGE);
-        let entries: Vec<Entry> = self.ask(&command).await?;
+        let entries: Vec<RawEntry> = self.ask(&command).await?;
         let next = entries.last().filter(|_| entries.len() == PAGE).map(|(id, _)| format!("({id}"));
         let texts = entries.iter().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "report");
         let reports = texts.map(|(_, text)| Stored::parse(&key, text)).collect::<Result<_, _>>()?;
@@ -227,7 +227,7 @@ fn latest_entries(name: &str, count: usize) -> redis::Cmd {
 }
 
 /// The log entries in what a stream has told from its end, oldest first.
-fn logged_in(entries: &[Entry]) -> Vec<LogEntry> {
+fn logged_in(entries: &[RawEntry]) -> Vec<LogEntry> {
     let texts = entries.iter().rev().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "entry");
     texts.filter_map(|(_, text)| logged(text)).collect()
 }

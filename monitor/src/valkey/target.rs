@@ -1,16 +1,16 @@
-//! Where Valkey is, as people write it.
+//! URLs of Valkey servers.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use url::Url;
 
-/// The port that Valkey listens on when nobody says otherwise.
+/// Default port of Valkey.
 const PORT: u16 = 6379;
-/// And its sentinels.
+/// Default port of sentinels.
 const SENTINEL_PORT: u16 = 26379;
 
-/// A text that must not be seen: in no message, no debug output, no report.
+/// A text that never appears in messages, debug output or reports.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -20,7 +20,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, for the one who needs it.
+    /// Returns the text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 /// A server's name or address, and its port.
 pub type HostPort = (String, u16);
 
-/// What several hosts are to each other, and to the one that is written to.
+/// How several hosts relate to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
     /// Each is good: the first one that answers and takes writes.
@@ -46,16 +46,16 @@ pub enum Topology {
     Sentinel(String),
 }
 
-/// How the server is reached.
+/// How a server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// By TCP, with TLS or without.
     Tcp {
         /// At least one.
         hosts: Vec<HostPort>,
-        /// Whether TLS is spoken.
+        /// True for TLS.
         tls: bool,
-        /// What they are.
+        /// How they relate to each other.
         topology: Topology,
     },
     /// By a socket in the file system.
@@ -89,10 +89,10 @@ pub enum TargetError {
     /// It names no host or path.
     #[error("names no host")]
     NoHost,
-    /// What stands where the database number should is none.
+    /// The database number is malformed.
     #[error("has something else than a database number behind the host")]
     Db,
-    /// What it says behind the question mark makes no sense.
+    /// The query is not supported.
     #[error("asks for something else than cluster=true or sentinel=NAME, or for both")]
     Topology,
 }
@@ -110,7 +110,7 @@ impl Target {
     /// Reads a URL, or `none`.
     ///
     /// # Errors
-    /// What is wrong with it. The error never repeats the URL, which may hold a password.
+    /// The reason. The error never repeats the URL, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text == "none" {
             return Ok(Self::nowhere());
@@ -162,7 +162,7 @@ impl Target {
         Self::at(Address::Tcp { hosts: vec![(host.to_owned(), port)], tls, topology: Topology::Any })
     }
 
-    /// So many hosts it names.
+    /// Returns the number of hosts.
     pub fn hosts(&self) -> usize {
         match &self.address {
             Address::Tcp { hosts, .. } => hosts.len(),
@@ -171,7 +171,7 @@ impl Target {
         }
     }
 
-    /// Whether nothing is to be written.
+    /// Returns whether nothing is written.
     pub fn is_none(&self) -> bool {
         self.address == Address::None
     }

@@ -58,7 +58,7 @@ fn resource(report: &Report, container: &Container) -> Message {
     Message::default().message(1, &resource).message(2, &metrics)
 }
 
-/// Who the container is. Receivers that keep no other attributes tell it by its service and instance.
+/// The identity of a container. Receivers that keep no other attributes tell it by its service and instance.
 fn identity<'a>(report: &'a Report, container: &'a Container) -> Vec<(&'a str, &'a str)> {
     let identity = &container.identity;
     let label = |key: &str| identity.labels.get(key).map(String::as_str);
@@ -121,7 +121,7 @@ fn point(
 
 type Named = (String, f64, &'static str, Option<(&'static str, &'static str)>);
 
-/// What a row is called there; `None` for rates, which are made of the counters, and for what is only an ingredient.
+/// Returns the name of a row in OTLP; `None` for rates, which are made of the counters, and for what is only an ingredient.
 fn named(metric: Metric) -> Option<Named> {
     if let Some(known) = CONVENTIONS.iter().find(|known| known.metric == metric) {
         return Some((known.name.to_owned(), known.divisor, known.unit, known.attribute));

@@ -23,11 +23,11 @@ use super::sink::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::valkey::addresses;
 
-/// How long one request may take, connecting included.
-const PATIENCE: Duration = Duration::from_secs(4);
-/// So many containers go in one request.
+/// Timeout of one request, connecting included.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// The number of containers in one request.
 const BATCH: usize = 50;
-/// An answer is at most so long.
+/// The most bytes of an answer that are read.
 const ANSWER: usize = 64 << 10;
 /// The port of OTLP over HTTP.
 const PORT: u16 = 4318;
@@ -44,7 +44,7 @@ impl Collector {
     /// Reads `http://HOST[:4318][/PATH]`; without a path it is that of the protocol, `/v1/metrics`.
     ///
     /// # Errors
-    /// What to write instead.
+    /// The remedy.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "write for example http://collector:4318";
         let url = Url::parse(text).map_err(|_| format!("is no URL; {example}"))?;
@@ -89,7 +89,7 @@ impl Otlp {
     async fn deliver(&mut self, report: &Report) -> Result<(), SinkError> {
         for containers in report.containers.chunks(BATCH) {
             let request = metrics::request(report, containers);
-            let sent = tokio::time::timeout(PATIENCE, self.send(request.into())).await;
+            let sent = tokio::time::timeout(TIMEOUT, self.send(request.into())).await;
             let sent = sent.unwrap_or_else(|_| Err(failed("no answer in time", Retry::Soon)));
             if let Err(error) = sent {
                 self.connection = None;
@@ -145,7 +145,7 @@ fn failed(error: impl std::fmt::Display, retry: Retry) -> SinkError {
     SinkError { text: error.to_string(), retry }
 }
 
-/// What an answer means: which statuses may be tried again stands in the protocol, "Failures".
+/// Interprets an answer. Which statuses may be retried is specified in the protocol, "Failures".
 fn judge(status: StatusCode, answer: &[u8]) -> Result<(), SinkError> {
     if status.is_success() {
         // The error's text in what is said of a partial success.

@@ -1,4 +1,4 @@
-//! What waits to be written to the streams: in order, bounded, and each entry until the server has it for certain.
+//! Entries that wait to be written to streams: in order, bounded, each until the server is known to have it.
 //!
 //! An entry is sent again until it is known to be written. Its id makes that harmless: a server refuses an id that is
 //! not above the last one of the stream, so an entry whose answer was lost and which is then refused for that reason is
@@ -12,9 +12,9 @@ use super::batch_limits::{BatchLimits, MOST_ENTRIES};
 use super::stream::{EntryId, Stream};
 use crate::valkey::Document;
 
-/// The most that waits, whatever its age: payloads and what it takes to remember them.
+/// The most memory of the backlog, documents and overhead.
 const MOST_BYTES: usize = 32 << 20;
-/// What remembering an entry takes besides its text: two words of the allocator's, the entry, its name.
+/// Memory of an entry besides its text: two words of the allocator, the entry, its name.
 const OVERHEAD: usize = 192;
 
 /// An entry of a stream that waits.
@@ -26,11 +26,11 @@ pub(super) struct StreamEntry {
     pub(super) stream: Stream,
     /// Its place in the stream.
     pub(super) id: EntryId,
-    /// What it says.
+    /// The document.
     pub(super) json: Document,
     /// When it was made, by the boot clock.
     pub(super) made: Duration,
-    /// Whether it may have been written: it was sent, and nobody knows the answer.
+    /// True if it may have been written: it was sent, and the answer was lost.
     pub(super) doubtful: bool,
 }
 
@@ -40,7 +40,7 @@ impl StreamEntry {
     }
 }
 
-/// What became of an entry that was sent.
+/// The fate of an entry that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It is in the stream.
@@ -67,9 +67,9 @@ pub(super) struct Backlog {
     last: BTreeMap<Stream, EntryId>,
     /// Streams of which the last id must be asked for.
     lost: BTreeSet<Stream>,
-    /// Entries that were given up.
+    /// The number of entries that were dropped.
     pub(super) dropped: u64,
-    /// Entries that were sent more than once.
+    /// The number of entries that were sent again.
     pub(super) resent: u64,
 }
 
@@ -110,7 +110,7 @@ impl Backlog {
         self.waiting.push_back(entry);
     }
 
-    /// Gives up what is too old or too much.
+    /// Drops entries that are too old or too many.
     fn expire(&mut self, now: Duration) {
         let too_old = |entry: &StreamEntry| entry.made + self.longest < now;
         let mut given_up = 0;
@@ -121,7 +121,7 @@ impl Backlog {
         self.dropped += given_up;
     }
 
-    /// So many entries wait.
+    /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -136,7 +136,7 @@ impl Backlog {
         self.lost.iter()
     }
 
-    /// What goes out next, in order, from the streams that `may` be written to.
+    /// Returns what goes out next, in order, from the streams that `may` be written to.
     pub(super) fn batch(&self, limits: &BatchLimits, may: impl Fn(&Stream) -> bool) -> Vec<StreamEntry> {
         let mut per_stream: BTreeMap<&Stream, usize> = BTreeMap::new();
         let mut batch = Vec::new();
@@ -166,7 +166,7 @@ impl Backlog {
         }
     }
 
-    /// What became of an entry that was sent as `sent`.
+    /// Takes note of the fate of an entry that was sent as `sent`.
     pub(super) fn conclude(&mut self, sent: &StreamEntry, outcome: Outcome) {
         match outcome {
             Outcome::Written => self.remove(sent.seq),

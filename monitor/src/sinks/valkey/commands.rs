@@ -1,4 +1,4 @@
-//! The commands of one tick. Pure: what is sent for what is to be said.
+//! Commands for keys, and their purposes. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::unix_time::unix_millis;
 use crate::valkey::keys::{CONTAINERS, metrics_key};
 use crate::valkey::{Document, Request};
 
-/// What a command is for, and so what its refusal means.
+/// The purpose of a command, which decides what its refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
     /// The report itself.
@@ -34,7 +34,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    /// What an operator reads when it fails.
+    /// Returns the words for operators when it fails.
     pub(super) fn what(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",

@@ -26,7 +26,7 @@ pub struct Valkey {
     connection: Connection,
     refusals: Refusals,
     status: Status,
-    /// What is being done with the server.
+    /// The request or connection attempt that is under way.
     in_flight: Option<Attempt>,
 }
 

@@ -1,4 +1,4 @@
-//! Keeps the copy on disk in step with what waits, without ever waiting for the disk.
+//! Mirrors the backlog to disk, without ever waiting for the disk.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::backlog::{Backlog, StreamEntry};
 use super::disk_store::{Change, DiskStore, DiskStoreError, Loaded};
 use crate::snapshot::Stamp;
 
-/// What waits for longer is copied, whatever the reason: a server may take reports, and refuse the history.
+/// An entry that waits for longer is copied in any case: a server may take reports and refuse the history.
 const LONG: Duration = Duration::from_secs(2);
 
-/// After the disk has refused, it is left alone for so long.
+/// The pause after the disk has failed.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// The copy, and what is known of it.
@@ -24,15 +24,15 @@ pub(super) struct DiskMirror {
     /// `None` while a change is under way, and after one that failed.
     store: Option<DiskStore>,
     change: Option<JoinHandle<Changed>>,
-    /// What is on disk, by the entries' numbers.
+    /// The numbers of the entries on disk.
     saved: BTreeSet<u64>,
-    /// Whether what is on disk is not known, and must be written anew.
+    /// True if the contents of the disk are unknown and must be rewritten.
     anew: bool,
     failing: bool,
     paused_until: Option<Instant>,
 }
 
-/// What came of a change: the store if it is still good, and what it then holds.
+/// The result of a change: the store, if it is still good, and the entries that it then holds.
 type Changed = (Result<DiskStore, DiskStoreError>, BTreeSet<u64>);
 
 impl DiskMirror {
@@ -64,7 +64,7 @@ impl DiskMirror {
         Some((mirror, aged(found.entries, now.mono)))
     }
 
-    /// Whether a change is under way.
+    /// Returns whether a change is under way.
     pub(super) fn is_busy(&self) -> bool {
         self.change.is_some()
     }
@@ -122,7 +122,7 @@ impl DiskMirror {
 }
 
 impl Loaded {
-    /// What an operator should know.
+    /// Returns the warnings for operators.
     fn complaints(&self) -> impl Iterator<Item = String> {
         let damaged = (self.damaged > 0).then(|| format!("{} entries of the buffer on disk are damaged", self.damaged));
         self.aside

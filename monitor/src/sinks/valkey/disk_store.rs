@@ -1,4 +1,4 @@
-//! What waits, on disk: a copy that survives the process.
+//! The copy of the backlog on disk, which survives the process.
 //!
 //! The copy is made of what could not be written at once, and only then: while the server answers, nothing touches the
 //! disk. Memory holds the truth; whatever happens to the disk costs the copy and nothing else.
@@ -63,14 +63,14 @@ impl<E: Into<redb::Error>> From<E> for DiskFault {
     }
 }
 
-/// What was loaded at the start.
+/// The contents of the store at the start.
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// The entries that wait, oldest first, with the time of day at which they were made.
     pub(super) entries: Vec<(StreamEntry, SystemTime)>,
-    /// So many could not be read.
+    /// The number of entries that could not be read.
     pub(super) damaged: u64,
-    /// What became of a file that could not be read at all.
+    /// Where a file was moved that could not be read at all.
     pub(super) aside: Option<String>,
 }
 
@@ -158,10 +158,10 @@ impl DiskStore {
     }
 }
 
-/// What is to happen to the copy.
+/// A change of the copy.
 #[derive(Debug, Default)]
 pub(super) struct Change {
-    /// Whether what is there counts for nothing.
+    /// True if the entries that are there are removed.
     pub(super) anew: bool,
     /// New entries, with the time of day at which they were made.
     pub(super) added: Vec<(StreamEntry, SystemTime)>,
@@ -206,7 +206,7 @@ fn decode(seq: u64, bytes: &[u8]) -> Option<(StreamEntry, SystemTime)> {
     Some((entry, SystemTime::UNIX_EPOCH + Duration::from_millis(made)))
 }
 
-/// FNV-1a: finds what a disk does to a text, not what a person does.
+/// FNV-1a, against silent corruption by the disk. The library verifies its own checksums only after an unclean shutdown.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -36,7 +36,7 @@ impl LogKeys {
         Self { name: name.to_owned(), keep, ttl, known, waiting, latest: 0 }
     }
 
-    /// Whose log it is.
+    /// Returns the name of the container.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -66,7 +66,7 @@ impl LogKeys {
         self.waiting.iter().map(|(nanos, json)| (*nanos, set(&self.key(*nanos), json, self.ttl))).collect()
     }
 
-    /// Whether all entries are written.
+    /// Returns whether all entries are written.
     pub(super) fn is_written(&self) -> bool {
         self.waiting.is_empty()
     }

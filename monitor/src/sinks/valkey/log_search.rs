@@ -11,7 +11,7 @@ pub(super) struct LogSearch {
     is_wanted: bool,
     /// Where the walk is; `None` when it is over.
     cursor: Option<u64>,
-    /// Whether there is to be another one behind it.
+    /// True if another walk follows.
     again: bool,
 }
 

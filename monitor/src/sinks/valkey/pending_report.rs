@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::snapshot::{Coverage, Status};
 use crate::valkey::{Document, Request};
 
-/// After the agent's goodbye the report stays for at most so long.
+/// The longest expiry of the report of an exited container.
 const GOODBYE_TTL: Duration = Duration::from_secs(30);
 /// A report, until it is written or there is a later one.
 #[derive(Clone, Debug)]
@@ -18,17 +18,17 @@ pub(super) struct PendingReport {
 }
 
 impl PendingReport {
-    /// Whether it is the same.
+    /// Returns whether it is the same report.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.report, &other.report)
     }
 
-    /// Whether it tells of all containers, and so makes an earlier one needless.
+    /// Returns whether it covers all containers, and so replaces an earlier one.
     pub(super) fn is_whole(&self) -> bool {
         self.report.coverage == Coverage::All
     }
 
-    /// How its documents get under their keys.
+    /// Returns the requests that write its documents under their keys.
     pub(super) fn requests(&self, longest: Duration) -> impl Iterator<Item = (Purpose, Request)> {
         let containers = &self.report.containers;
         let documents = containers.iter().zip(&self.documents).map(move |(container, json)| {

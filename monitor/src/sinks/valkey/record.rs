@@ -1,4 +1,4 @@
-//! What a report becomes: documents for the keys, and entries for the streams.
+//! Turns reports into documents for the keys, and entries for the streams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::valkey::keys::parse_entry_key;
 use crate::valkey::{Document, Request, ValkeyOptions};
 use crate::wire::{EncodeError, Writer};
 
-/// So many containers that have ended are remembered until their last words are written.
+/// The most exited containers that are remembered until their last log entries are written.
 const MOST_ENDED: usize = 1000;
-/// So long is a document, about, …
+/// The expected length of the first document.
 const LENGTH: usize = 3072;
-/// … and so much longer the next one may be.
+/// Room for growth of a document.
 const SLACK: usize = 96;
 
 /// Remembers of each container what the next report is compared with.
@@ -35,7 +35,7 @@ pub(super) struct Recorder {
     containers: BTreeMap<CgroupId, Watched>,
     search: LogSearch,
     clock: SteadyClock,
-    /// How long a document was at last.
+    /// The length of the latest document.
     length: usize,
     /// Errors of encoding, which are bugs.
     encoding: LogOnce,
@@ -48,27 +48,27 @@ struct Watched {
     heartbeat_due: Duration,
 }
 
-/// What the log entries of all containers of a tick share.
+/// The part of log entries that all containers of a tick share.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// What has happened to the sink itself.
+    /// Events of the connection.
     pub(super) events: Vec<Event>,
-    /// How the connection is.
+    /// The state of the connection.
     pub(super) connection: String,
 }
 
-/// A command about log entries, and whose they are.
+/// An upkeep command for log entries under keys.
 pub(super) enum Maintenance {
-    /// An entry under its key.
+    /// Writes an entry under its key.
     Write(CgroupId, u64),
-    /// Removing one.
+    /// Removes one.
     Prune,
-    /// Looking for those of earlier runs.
+    /// Searches for those of earlier runs.
     Scan,
 }
 
 impl Recorder {
-    /// Knows no container yet.
+    /// Creates a recorder that knows no container.
     pub(super) fn new(options: ValkeyOptions) -> Self {
         let search = LogSearch::new(options.log_cleanup);
         Self {
@@ -150,7 +150,7 @@ impl Recorder {
         self.clock.wall
     }
 
-    /// What is to be done about log entries under keys. Only where all keys are on one server can old ones be looked for.
+    /// Returns the upkeep commands for log entries under keys. Old ones can be found only where all keys are on one server.
     pub(super) fn maintenance(&mut self, may: impl Fn(Purpose) -> bool, is_one: bool) -> Vec<(Maintenance, Request)> {
         let mut maintenance = Vec::new();
         for (id, watched) in &mut self.containers {
@@ -197,7 +197,7 @@ impl Recorder {
         }
     }
 
-    /// What was to be removed may not have been.
+    /// Searches again: a removal may have been lost.
     pub(super) fn look_for_leftovers(&mut self) {
         self.search.begin();
     }
@@ -212,7 +212,7 @@ impl Watched {
         }
     }
 
-    /// What is worth an entry.
+    /// Returns the events of a container that become log entries.
     fn observe(
         &mut self,
         container: &Container,

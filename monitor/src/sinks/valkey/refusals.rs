@@ -49,7 +49,7 @@ impl Cooldowns {
     }
 }
 
-/// What the server refuses.
+/// Refused commands.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     pub(super) cooldowns: Cooldowns,

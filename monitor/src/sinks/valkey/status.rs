@@ -17,9 +17,9 @@ pub(super) struct Status {
     state: watch::Sender<Delivery>,
     /// Since when, and why, reports are not written.
     outage: Option<(Stamp, String)>,
-    /// What has happened to the connection, for the log entries of the next report.
+    /// Events of the connection, for the log entries of the next report.
     news: Vec<Event>,
-    /// Whether the connection was logged, since reports were last written.
+    /// True if the connection was logged since reports were last written.
     logged_connect: bool,
 }
 

@@ -15,7 +15,7 @@ const LONGEST_LOG: u32 = 10_000;
 /// … for so long after the latest.
 pub(super) const LOG_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What a stream holds.
+/// The content of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum StreamKind {
     /// The reports of the past.
@@ -27,7 +27,7 @@ pub(super) enum StreamKind {
 /// A stream of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stream {
-    /// What it holds.
+    /// Its content.
     pub(super) kind: StreamKind,
     /// The container's name.
     pub(super) name: Arc<str>,
@@ -38,7 +38,7 @@ pub(super) struct Stream {
 pub(super) struct EntryId {
     /// Unix milliseconds.
     pub(super) millis: u64,
-    /// What tells entries of one millisecond apart.
+    /// Distinguishes entries of one millisecond.
     pub(super) seq: u64,
 }
 
