@@ -186,16 +186,16 @@ pub struct Controllers {
     pub populated: u64,
     /// 1 where it is frozen by the v2 freezer.
     pub frozen: u64,
-    /// 1 where no average of pressure shows anything, and nothing has happened that could change that.
-    pub at_ease: u64,
+    /// 1 if PSI is idle: all averages of pressure are zero, and nothing has happened that could change them.
+    pub psi_idle: u64,
     /// Periods in which a CPU quota was enforced.
     pub periods: u64,
     /// Those in which it ran out.
     pub throttled: u64,
     /// Pages that are charged.
     pub pages: u64,
-    /// The most that ever were.
-    pub most_pages: u64,
+    /// The most pages that were ever charged.
+    pub peak_pages: u64,
     /// Pages in swap; in a v1 tree those in memory as well.
     pub swapped_pages: u64,
     /// Processes killed for want of memory.

@@ -111,7 +111,7 @@ fn cgroup_controllers(visit: *const Visit) -> i32 {
         (*found).cgroup = id(cgroup);
         (*found).populated = u64::from(populated(cgroup));
         (*found).frozen = load::<u64>(cgroup, CGROUP_FLAGS.get()) >> FROZEN_BIT.get() & 1;
-        (*found).at_ease = at_ease(cgroup);
+        (*found).psi_idle = psi_idle(cgroup);
         cpu(cgroup, found);
         memory(cgroup, found);
         (*found).tasks = count(cgroup, &CGROUP_PIDS, &PIDS_CGROUP, &PIDS_CGROUP_COUNT);
@@ -162,7 +162,7 @@ unsafe fn populated(cgroup: *const u8) -> bool {
 /// 1 where all averages of pressure are zero, as the files would show them, and stay so until a task does something: the
 /// kernel looks again only after that.
 #[inline(always)]
-unsafe fn at_ease(cgroup: *const u8) -> u64 {
+unsafe fn psi_idle(cgroup: *const u8) -> u64 {
     /// `FIXED_1` (`include/linux/sched/loadavg.h`): of an average below a hundredth of it nothing is shown.
     const ONE: u64 = 1 << 11;
     if PSI_GROUP.get() == 0 {
@@ -207,7 +207,7 @@ unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
         let count = |offset: u64| group.map_or(UNKNOWN, |group| load(group, offset));
         (*found).pages = count(MEM_CGROUP_USAGE.get());
         (*found).pages_limit = count(MEM_CGROUP_LIMIT.get());
-        (*found).most_pages = count(MEM_CGROUP_PEAK.get());
+        (*found).peak_pages = count(MEM_CGROUP_PEAK.get());
         (*found).swapped_pages = count(MEM_CGROUP_SWAP.get());
         (*found).oom_kills = count(MEM_CGROUP_EVENTS.get() + OOM_KILL.get() * 8);
         (*found).statistics = match group {

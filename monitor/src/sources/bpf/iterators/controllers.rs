@@ -164,14 +164,14 @@ fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
         periods: some(found.periods),
         throttled: some(found.throttled),
         memory: bytes(found.pages),
-        memory_peak: bytes(found.most_pages),
+        memory_peak: bytes(found.peak_pages),
         swap: of_v2(found.swapped_pages).and_then(bytes),
         oom_kills: some(found.oom_kills),
         tasks: some(found.tasks),
         frozen: of_v2(found.frozen),
         frozen_v1: some(found.frozen_v1),
         populated: of_v2(found.populated),
-        pressure: of_v2(found.at_ease).filter(|at_ease| *at_ease != 0).map(|_| 0),
+        pressure: of_v2(found.psi_idle).filter(|psi_idle| *psi_idle != 0).map(|_| 0),
     }
 }
 
@@ -183,11 +183,11 @@ mod tests {
         cgroup: 1,
         populated: 0,
         frozen: 0,
-        at_ease: 0,
+        psi_idle: 0,
         periods: UNKNOWN,
         throttled: UNKNOWN,
         pages: UNKNOWN,
-        most_pages: UNKNOWN,
+        peak_pages: UNKNOWN,
         pages_limit: UNKNOWN,
         tasks_limit: UNKNOWN,
         quota: UNKNOWN,
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(known(&NOTHING, TreeKind::V1, 4096), Known::default());
         let only = Known { frozen: Some(0), populated: Some(0), ..Known::default() };
         assert_eq!(known(&NOTHING, TreeKind::V2, 4096), only);
-        let found = Found { pages: 3, swapped_pages: 5, at_ease: 1, tasks: 7, frozen_v1: 1, ..NOTHING };
+        let found = Found { pages: 3, swapped_pages: 5, psi_idle: 1, tasks: 7, frozen_v1: 1, ..NOTHING };
         let (v1, v2) = (known(&found, TreeKind::V1, 4096), known(&found, TreeKind::V2, 4096));
         assert_eq!((v1.memory, v1.swap, v1.pressure, v1.frozen), (Some(12_288), None, None, None));
         assert_eq!((v2.memory, v2.swap, v2.pressure, v2.tasks), (Some(12_288), Some(20_480), Some(0), Some(7)));
