@@ -36,7 +36,7 @@ pub enum CauseKind {
     Denied,
     /// The container, or its process, has exited.
     Exited,
-    /// What was read contradicts itself, or is not in the expected format.
+    /// A value contradicts others, or is not in the expected format.
     Invalid,
     /// Reading failed for another reason.
     Failed,
@@ -88,7 +88,7 @@ impl Cause {
         &self.0.text
     }
 
-    /// True if JSON has the words without escapes.
+    /// True if the words need no escapes in JSON.
     pub(crate) fn is_plain(&self) -> bool {
         self.0.is_plain
     }

@@ -1,46 +1,46 @@
-//! What the sources that are not cgroup files read in one go: plain structs, named by the table's rows.
+//! Readings of the sources that are no cgroup files: plain structs, from which the rows of the table pick.
 
 use crate::cause::Cause;
 
-/// One number, or why it is not there.
+/// A number, or why it is absent.
 pub type Read = Result<u64, Cause>;
 
-/// CPU time of one cgroup, from a pass over all of them: what its `cpu.stat` would say, in nanoseconds.
+/// CPU time of one cgroup from an iterator over all of them, in nanoseconds: the same as in its `cpu.stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuTime {
-    /// All of it.
+    /// User and system time.
     pub total: u64,
-    /// In user mode.
+    /// Time in user mode.
     pub user: u64,
-    /// In the kernel.
+    /// Time in the kernel.
     pub system: u64,
 }
 
-/// What the controllers know of one cgroup, from a pass over all of a tree: what its files would say. `None` is left to the
-/// files.
+/// The state of the controllers of one cgroup from an iterator over a hierarchy: the same as in its files. `None` is left to
+/// the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Controllers {
     /// Periods in which a CPU quota was enforced.
     pub periods: Option<u64>,
-    /// Those in which it ran out.
+    /// Periods in which the quota ran out.
     pub throttled: Option<u64>,
     /// Bytes of memory that are charged.
     pub memory: Option<u64>,
-    /// The most that ever were.
+    /// The most bytes of memory that were ever charged.
     pub memory_peak: Option<u64>,
     /// Bytes in swap.
     pub swap: Option<u64>,
-    /// Processes killed for want of memory.
+    /// Processes that the kernel killed because memory ran out (OOM).
     pub oom_kills: Option<u64>,
     /// Tasks.
     pub tasks: Option<u64>,
-    /// Whether it is frozen by the v2 freezer.
+    /// 1 if it is frozen by the v2 freezer.
     pub frozen: Option<u64>,
-    /// Whether it is frozen by the v1 freezer.
+    /// 1 if it is frozen by the v1 freezer.
     pub frozen_v1: Option<u64>,
-    /// Whether it has a process.
+    /// 1 if it has a process.
     pub populated: Option<u64>,
-    /// The average of pressure of any kind, where that is zero and stays so.
+    /// The average of pressure of any kind, if PSI is idle: zero, and nothing happens that could change it.
     pub pressure: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub struct Tasks {
     pub threads: Read,
     /// Open descriptors of all processes.
     pub descriptors: Read,
-    /// Descriptors in use of the process nearest its own `RLIMIT_NOFILE`, in hundredths of a percent of that limit.
+    /// The highest share of its own `RLIMIT_NOFILE` that a process uses, in hundredths of a percent.
     pub nearest_limit: Read,
     /// Whole seconds since the first process started.
     pub uptime: Read,
@@ -85,22 +85,22 @@ pub struct Machine {
     pub load: [Read; 3],
 }
 
-/// The filesystem that the container's root lies on, from `statfs(2)`.
+/// The filesystem under the container's root, from `statfs(2)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filesystem {
     /// Its size in bytes.
     pub total_bytes: u64,
     /// Inodes in use.
     pub inodes_used: u64,
-    /// Inodes it can hold.
+    /// Inodes that it can hold.
     pub inodes_total: u64,
 }
 
-/// What the root filesystem of a container holds, from a walk of it.
+/// The size of a container's root filesystem, from a walk of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Disk {
     /// Allocated bytes, mounts excluded, hard links once.
     pub used_bytes: Read,
-    /// Allocated bytes of the layer that takes the container's own writes, over its image.
+    /// Allocated bytes of the writable layer over the container's image.
     pub writable_bytes: Read,
 }

@@ -24,15 +24,15 @@ pub enum Number {
 pub struct Container {
     /// Its cgroup.
     pub id: CgroupId,
-    /// Who it is.
+    /// Its identity.
     pub identity: Arc<Identity>,
-    /// What it is doing.
+    /// Its state.
     pub status: Status,
-    /// Where each of its numbers was read.
+    /// The origins of its numbers.
     pub origins: Origins,
-    /// Those of all containers of the report, in one piece: it comes and goes at each tick.
+    /// The numbers of all containers of the report, in one allocation, which is made and freed at each tick.
     numbers: Arc<Vec<Result<Number, Cause>>>,
-    /// Where its own begin.
+    /// The position of its first number.
     first: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What people see: the numbers of one reading, and what they say together with the one before. Pure, and total.
+//! Reports: the numbers of one sample, and those that follow from it and the sample before. Pure, and total.
 
 mod container;
 mod view;
@@ -15,52 +15,52 @@ use crate::snapshot::{Coverage, Scope, Snapshot, Stamp, Status};
 #[cfg(test)]
 mod tests;
 
-/// Everything that one reading tells.
+/// The report of one sample.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// When its reading began.
+    /// The time at which the sample began.
     pub taken: Stamp,
     /// The containers that it covers.
     pub coverage: Coverage,
-    /// The real time between the two readings behind the rates; `None` in a report without rates.
+    /// The measured time between the two samples behind the rates; `None` in a report without rates.
     pub interval: Option<Duration>,
-    /// What the reading cost.
+    /// The time that the sample took.
     pub cost: Duration,
-    /// What is watched.
+    /// The scope of the agent.
     pub scope: Scope,
-    /// Since when eBPF has counted, if it does.
+    /// The time since which eBPF has counted, if it does.
     pub counting_since: Option<SystemTime>,
-    /// Events that the kernel's programs have not counted: a map was full, or a task was preempted in a program.
+    /// Events that the eBPF programs have not counted: a map was full, or a task was preempted in a program.
     pub lost_events: u64,
-    /// How often cgroups came and went faster than could be told, so that the tree was walked again.
+    /// The number of times that cgroup events were lost, so that the tree was walked again.
     pub walked_again: u64,
     /// The machine's name.
     pub host: String,
-    /// How the reports before have got out; `None` where nothing is written anywhere.
+    /// The state of the delivery of earlier reports; `None` without a sink that delivers.
     pub delivery: Option<Delivery>,
     /// One entry per container, by cgroup id.
     pub containers: Vec<Container>,
 }
 
-/// How reports have got out so far: the state of the sink when the reading was made.
+/// The state of the delivery of reports when the sample was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Since when the server has been connected; `None` while it is away.
+    /// The time since which the server has been connected; `None` while it is not.
     pub connected_since: Option<SystemTime>,
-    /// What the latest round trip took.
+    /// The duration of the latest round trip.
     pub round_trip: Option<Duration>,
-    /// Entries of history and log that wait to be written.
+    /// Entries of history and log that are queued.
     pub backlog: u64,
-    /// Entries that were given up: too old, too many, or refused for good.
+    /// Entries that were dropped: too old, too many, or refused for good.
     pub dropped: u64,
-    /// Entries that were sent more than once, because an answer was lost.
+    /// Entries that were sent more than once, because a reply was lost.
     pub resent: u64,
     /// Bytes that were sent in commands.
     pub bytes: u64,
 }
 
 impl Report {
-    /// Puts two readings together. `cost` is what the later one took.
+    /// The report of a sample and the one before it. `cost` is the time that the later one took.
     pub fn new(prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
         let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
         let mut numbers = Vec::with_capacity(now.cgroups.len() * Metric::COUNT);

@@ -25,7 +25,7 @@ pub(crate) fn seconds(interval: Duration) -> f64 {
     rounded(interval.as_secs_f64(), 1e3)
 }
 
-/// Without digits that say nothing; they are most of a document's length.
+/// Rounds off digits below the precision of the measurement; they would be most of a document's length.
 fn rounded(value: f64, steps: f64) -> f64 {
     let scaled = (value * steps).round();
     if scaled.is_finite() { scaled / steps } else { value }
