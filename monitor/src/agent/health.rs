@@ -79,7 +79,7 @@ impl Health {
                 }
             }
         }
-        for Change { cause, count, numbers, containers } in lost.0 {
+        for Change { cause, count, numbers, containers, .. } in lost.0 {
             let (first, numbers, containers) = (numbers[0], list(&numbers), list(&containers));
             tracing::warn!(count, numbers, containers, "Error reading {first}: {cause}");
         }
@@ -90,12 +90,14 @@ impl Health {
     }
 }
 
-/// The numbers that changed for one cause: one line each.
+/// The numbers that changed, by cause: one line each.
 #[derive(Default)]
 struct Changes<'a>(Vec<Change<'a>>);
 
 struct Change<'a> {
     cause: Cause,
+    /// A number with a line of its own.
+    fixed: Option<&'static str>,
     count: usize,
     /// Their names, each once.
     numbers: Vec<&'static str>,
@@ -105,8 +107,9 @@ struct Change<'a> {
 
 impl<'a> Changes<'a> {
     fn add(&mut self, cause: &Cause, metric: Metric, container: &'a Container) {
-        let (number, container) = (file_or_name(metric), name(container));
-        match self.0.iter_mut().find(|change| change.cause == *cause) {
+        let (fixed, container) = (fixed_name(metric), name(container));
+        let number = fixed.unwrap_or(metric.spec().name());
+        match self.0.iter_mut().find(|change| change.cause == *cause && change.fixed == fixed) {
             Some(change) => {
                 change.count += 1;
                 if !change.numbers.contains(&number) {
@@ -119,7 +122,7 @@ impl<'a> Changes<'a> {
             }
             None => {
                 let (numbers, containers) = (vec![number], vec![container]);
-                self.0.push(Change { cause: cause.clone(), count: 1, numbers, containers });
+                self.0.push(Change { cause: cause.clone(), fixed, count: 1, numbers, containers });
             }
         }
     }
@@ -145,14 +148,14 @@ fn is_watched(metric: Metric) -> bool {
     (contract && read) || metric == Metric::CpuUsage
 }
 
-/// The words that operators look for: the file's name where they know one, else the number's.
-fn file_or_name(metric: Metric) -> &'static str {
+/// The names under which operators grep for a number: their line is fixed by contract, and so is not shared with others.
+fn fixed_name(metric: Metric) -> Option<&'static str> {
     match metric {
-        Metric::NetworkRxBytes => "network rx_bytes",
-        Metric::NetworkTxBytes => "network tx_bytes",
-        Metric::CpuUsage => "cpu.stat",
-        Metric::MemoryUsage => "memory.current",
-        _ => metric.spec().name(),
+        Metric::NetworkRxBytes => Some("network rx_bytes"),
+        Metric::NetworkTxBytes => Some("network tx_bytes"),
+        Metric::CpuUsage => Some("cpu.stat"),
+        Metric::MemoryUsage => Some("memory.current"),
+        _ => None,
     }
 }
 

@@ -40,7 +40,7 @@ fn logged(log: impl FnOnce()) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
-/// Why a container has no numbers of memory and CPU, if it has none.
+/// Why a container has no numbers of memory and processes, if it has none.
 type Lacks = Option<(CauseKind, &'static str)>;
 
 fn report(containers: &[(&str, Status, Lacks)]) -> Report {
@@ -50,7 +50,8 @@ fn report(containers: &[(&str, Status, Lacks)]) -> Report {
         cgroup.identity = Identity { name: (*name).to_owned(), ..Identity::default() }.into();
         cgroup.status = *status;
         for &metric in &Health::default().watched {
-            let lacks = lacks.filter(|_| [Metric::CpuUsage, Metric::MemoryUsage].contains(&metric));
+            let lacks = lacks
+                .filter(|_| [Metric::MemoryUsage, Metric::ProcessCount, Metric::FileDescriptors].contains(&metric));
             let values = if metric.is_shared() { &mut now.host.values } else { &mut cgroup.values };
             match lacks {
                 Some((kind, text)) => values.miss(metric, 0, Cause::new(kind, text)),
@@ -64,19 +65,26 @@ fn report(containers: &[(&str, Status, Lacks)]) -> Report {
 #[test]
 fn one_cause_is_one_line_with_a_count_and_so_is_its_end() {
     let mut health = Health::default();
-    let denied = Some((CauseKind::Denied, "/sys/fs/cgroup: Permission denied"));
+    let denied = Some((CauseKind::Denied, "Permission denied"));
     let without = report(&[("web", Status::Running, denied), ("db", Status::Running, denied)]);
     assert_eq!(
         logged(|| health.report(&without)),
         [
-            r#"WARN Error reading memory.current: /sys/fs/cgroup: Permission denied count=4 numbers="memory.current, cpu.stat" containers="web, db""#
+            "WARN Error reading memory.current: Permission denied count=2 numbers=\"memory.current\" \
+             containers=\"web, db\"",
+            "WARN Error reading process_count: Permission denied count=4 numbers=\"process_count, file_descriptors\" \
+             containers=\"web, db\"",
         ]
     );
     assert_eq!(logged(|| health.report(&without)), Vec::<String>::new(), "and no line more as long as it lasts");
     let with = report(&[("web", Status::Running, None), ("db", Status::Running, None)]);
     assert_eq!(
         logged(|| health.report(&with)),
-        [r#"INFO memory.current can be read again count=4 numbers="memory.current, cpu.stat" containers="web, db""#]
+        [
+            "INFO memory.current can be read again count=2 numbers=\"memory.current\" containers=\"web, db\"",
+            "INFO process_count can be read again count=4 numbers=\"process_count, file_descriptors\" \
+             containers=\"web, db\"",
+        ]
     );
 }
 
