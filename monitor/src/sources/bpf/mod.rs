@@ -8,6 +8,7 @@ mod elf;
 mod facts;
 mod feeds;
 mod group;
+mod group_source;
 mod growable;
 mod iterators;
 mod load;

@@ -9,7 +9,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::attribution::Attribution;
 use super::counters::Counters;
-use super::group::{CounterGroup, CounterSource, Group};
+use super::group::CounterGroup;
+use super::group_source::{CounterSource, Group};
 use super::growable::{self, GrowableMaps};
 use super::iterators::{self, Iterators};
 use super::load::{self, Host, Loaded, Target, decision};

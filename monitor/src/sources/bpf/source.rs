@@ -1,7 +1,7 @@
 //! The source that reads what the programs count.
 
 use super::cgroup_events::CgroupEvents;
-use super::group::CounterSource;
+use super::group_source::CounterSource;
 use super::iterators::Iterators;
 use crate::containers::change::ChangeFeed;
 use crate::snapshot::Snapshot;
@@ -27,7 +27,11 @@ impl Source for Bpf {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let counted = self.groups.iter_mut().fold(Ok(()), |result, group| result.and(group.sample(into)));
+        let mut counted = Ok(());
+        for group in &mut self.groups {
+            // One that fails keeps no other from being read.
+            counted = counted.and(group.sample(into));
+        }
         into.counting_since = self.groups.iter().find_map(|group| group.since());
         into.lost_events = self.groups.iter().map(|group| group.lost()).sum();
         let iterated = self.iterators.sample(into);
