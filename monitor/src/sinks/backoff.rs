@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::sink::{Retry, SinkError};
 use crate::log_once::LogOnce;
+use crate::timer;
 
 /// Shortest and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
@@ -32,7 +33,7 @@ impl Backoff {
             return None;
         };
         self.log.warn(&error.text);
-        let lasted = self.since.get_or_insert_with(Instant::now).elapsed();
+        let lasted = self.since.get_or_insert_with(timer::now).elapsed();
         let longest = match error.retry {
             Retry::Soon => (lasted / LONG_PAUSE.0).clamp(PAUSE.1, LONG_PAUSE.1),
             Retry::Slowly => SLOW_PAUSE,

@@ -9,6 +9,7 @@ use super::batch_limits::BatchLimits;
 use crate::sinks::backoff::Backoff;
 use crate::sinks::sink::SinkError;
 use crate::snapshot::Stamp;
+use crate::timer;
 use crate::valkey::{Answer, Connector, Fault, FaultKind, Link, ValkeyOptions};
 
 /// The pause between two batches of a backlog: a server that has just come back has other agents to serve.
@@ -131,7 +132,7 @@ impl Connection {
 
     /// Sets the pause before the next attempt.
     pub(super) fn pause(&mut self, outcome: Result<(), SinkError>) {
-        let now = Instant::now();
+        let now = timer::now();
         self.retry_at = self.backoff.pause(outcome, fastrand::f64()).map(|pause| now + pause);
         self.next_batch_at = Some(now + PACING_DELAY);
     }

@@ -17,6 +17,7 @@ use super::status::Status;
 use crate::report::{Delivery, Report};
 use crate::sinks::sink::{Feed, Retry, Sink, SinkError, SinkFuture};
 use crate::snapshot::{Coverage, Stamp};
+use crate::timer;
 use crate::valkey::{Answer, Fault, FaultKind, ValkeyOptions};
 
 /// Writes reports to Valkey.
@@ -109,7 +110,7 @@ impl Valkey {
 
     /// Begins what can be done now, if nothing is being done.
     fn begin(&mut self) {
-        let now = Instant::now();
+        let now = timer::now();
         if self.in_flight.is_some() || self.connection.is_backing_off(now) {
             return;
         }
@@ -149,7 +150,7 @@ impl Valkey {
 
     /// Returns when something may be possible that is not now.
     fn due(&self) -> Instant {
-        let now = Instant::now();
+        let now = timer::now();
         let cooldown = (self.queue.backlog().len() > 0).then(|| self.refusals.cooldowns.next_end()).flatten();
         let due = self.connection.next_due().chain(cooldown).filter(|due| *due > now).min();
         due.unwrap_or(now + Duration::from_secs(3600))

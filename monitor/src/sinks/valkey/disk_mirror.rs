@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::backlog::{Backlog, StreamEntry};
 use super::disk_store::{Change, DiskStore, DiskStoreError, Loaded};
 use crate::snapshot::Stamp;
+use crate::timer;
 
 /// An entry that waits for longer is copied in any case: a server may take reports and refuse the history.
 const LONG: Duration = Duration::from_secs(2);
@@ -91,13 +92,13 @@ impl DiskMirror {
             tracing::warn!("The buffer on disk cannot be written, going on in memory: {error}");
         }
         self.anew = true;
-        self.paused_until = Some(Instant::now() + COOLDOWN);
+        self.paused_until = Some(timer::now() + COOLDOWN);
     }
 
     /// Begins to bring the copy in step, unless that is under way or needless. What has only just come is copied only if
     /// it is to `wait`: while all goes well, it is written before it could be.
     pub(super) fn follow(&mut self, backlog: &Backlog, wait: bool, now: Stamp) {
-        if self.is_busy() || self.paused_until.is_some_and(|until| Instant::now() < until) {
+        if self.is_busy() || self.paused_until.is_some_and(|until| timer::now() < until) {
             return;
         }
         let known = if self.anew { BTreeSet::new() } else { self.saved.clone() };

@@ -9,6 +9,7 @@ use super::batch::{Command, purpose};
 use super::commands::Purpose;
 use super::stream::Stream;
 use crate::log_once::LogOnce;
+use crate::timer;
 use crate::valkey::{Fault, FaultKind};
 
 /// How long a command that was refused is not sent again.
@@ -64,7 +65,7 @@ impl Refusals {
 
     /// Begins the cooldown of a command that was refused, and logs it unless `quiet`.
     pub(super) fn refused(&mut self, command: &Command, fault: &Fault, quiet: bool) {
-        let (purpose, until) = (command.purpose(), Instant::now() + COOLDOWN);
+        let (purpose, until) = (command.purpose(), timer::now() + COOLDOWN);
         match command {
             // The queue gives up the stream.
             Command::LastId(_) if fault.is_permanent() => {}
