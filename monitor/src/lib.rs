@@ -7,7 +7,7 @@
 //!      | read                                     and cgroup files, /proc, statfs
 //!   sources/        fill in
 //!      |
-//!   snapshot.rs     plain values; absence is a value, with its cause (cause.rs)
+//!   snapshot/       plain values; absence is a value, with its cause (cause.rs)
 //!      | + the previous one
 //!   report/         rates and derived numbers: pure
 //!      | agent/     samples at each tick, and publishes
