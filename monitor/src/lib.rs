@@ -29,8 +29,10 @@
 #![deny(unsafe_code)]
 
 // Plain data and pure functions.
+pub mod amount;
 pub mod cause;
 pub mod events;
+pub mod findings;
 pub mod metrics;
 pub mod proc_text;
 pub mod programs;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use monitor::events::Level;
+use monitor::findings::Level;
 use monitor::wire;
 use serde_json::Value;
 use tests::agent::{self, Agent};

@@ -73,7 +73,7 @@ fn what_the_page_shows_is_what_the_api_says() {
     // Why, in words, at the row; and the worst is on top.
     browser.wait(
         "no word about throttling",
-        &format!("/^throttled \\d+ % of periods/.test({}?.querySelector('.why').textContent)", row("page-spins")),
+        &format!("/^throttled \\d+ % at 0.1 cores/.test({}?.querySelector('.why').textContent)", row("page-spins")),
     );
     browser.wait(
         "no word about memory",

@@ -4,48 +4,15 @@ use std::fmt;
 
 use super::heartbeat::Heartbeat;
 use crate::cause::Cause;
-use crate::metrics::Metric;
+use crate::findings::{FindingKind, Level};
 
-/// Severity of a log entry; readers test for the exact words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something works as it should.
-    Info,
-    /// Someone should look.
-    Warn,
-    /// Something is broken or was killed.
-    Error,
-}
-
-impl Level {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "INFO",
-            Self::Warn => "WARN",
-            Self::Error => "ERROR",
-        }
-    }
-
-    /// The level of a word.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.as_str() == word)
-    }
-}
-
-/// Percent of the periods from which on a container counts as throttled.
-pub const THROTTLED: f64 = 10.0;
-/// Percent of a limit from which on memory counts as full.
-pub const FULL: f64 = 90.0;
-
-/// A bound of a number, with another one for the way back, so that a value on the bound does not chatter.
+/// A bound of a number: where its finding begins, with a lower value for the end, so that a number at the bound does not
+/// write an entry at each reading.
 #[derive(Debug, PartialEq)]
 pub struct Bound {
-    /// The number.
-    pub metric: Metric,
-    /// Crossed when the number is above this.
-    pub above: f64,
-    /// Over when it is below this again.
+    /// The finding whose threshold is the bound.
+    pub kind: FindingKind,
+    /// Over when the number is below this again.
     pub below: f64,
     /// The number's words.
     pub name: &'static str,
@@ -53,13 +20,8 @@ pub struct Bound {
 
 /// The bounds whose crossing is an event.
 pub(super) const BOUNDS: &[Bound] = &[
-    Bound {
-        metric: Metric::CpuThrottledPercent,
-        above: THROTTLED,
-        below: 5.0,
-        name: "CPU throttled, percent of the periods",
-    },
-    Bound { metric: Metric::MemoryPercent, above: FULL, below: 85.0, name: "memory in use, percent of the limit" },
+    Bound { kind: FindingKind::Throttled, below: 5.0, name: "CPU throttled, percent of the periods" },
+    Bound { kind: FindingKind::Memory, below: 85.0, name: "memory in use, percent of the limit" },
 ];
 
 /// Something that happened to a container, or to the log about it.

@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::event::{AGENT_STOPPED, EXITED, Event, Level};
+use super::event::{AGENT_STOPPED, EXITED, Event};
 use super::heartbeat::SOURCES;
+use crate::findings::Level;
 
 /// A log entry: an event in words. An entry that is read back may be from an agent of another version, with other words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::{BOUNDS, Bound, Event};
 use crate::cause::CauseKind;
+use crate::findings::{FindingKind, measure, threshold};
 use crate::metrics::{GROUPS, Metric};
 use crate::report::{Container, Number};
 use crate::snapshot::Status;
@@ -14,7 +15,7 @@ pub struct Watch {
     backends: BTreeMap<&'static str, &'static str>,
     lost: BTreeMap<&'static str, &'static str>,
     oom_kills: Option<(&'static str, u64)>,
-    exceeded: Vec<Metric>,
+    exceeded: Vec<FindingKind>,
     status: Option<Status>,
 }
 
@@ -71,14 +72,14 @@ impl Watch {
     }
 
     fn bound(&mut self, bound: &'static Bound, container: &Container) -> Option<Event> {
-        let value = container.real(bound.metric)?;
-        let exceeded = self.exceeded.contains(&bound.metric);
-        if !exceeded && value > bound.above {
-            self.exceeded.push(bound.metric);
+        let value = measure(bound.kind, &|metric| container.real(metric))?;
+        let exceeded = self.exceeded.contains(&bound.kind);
+        if !exceeded && value >= threshold(bound.kind)?.warn {
+            self.exceeded.push(bound.kind);
             return Some(Event::Exceeded(bound, value));
         }
         if exceeded && value < bound.below {
-            self.exceeded.retain(|metric| *metric != bound.metric);
+            self.exceeded.retain(|kind| *kind != bound.kind);
             return Some(Event::Recovered(bound, value));
         }
         None

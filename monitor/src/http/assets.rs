@@ -40,7 +40,7 @@ const ASSETS: &[Asset] = &[
     Asset::script("overview.js", include_bytes!("page/overview.js")),
     Asset::script("past.js", include_bytes!("page/past.js")),
     Asset::script("table.js", include_bytes!("page/table.js")),
-    Asset::script("trouble.js", include_bytes!("page/trouble.js")),
+    Asset::script("findings.js", include_bytes!("page/findings.js")),
     // The charts (https://github.com/leeoniya/uPlot, 1.6.32, MIT), as published.
     Asset::script("uPlot.iife.min.js", include_bytes!("page/uPlot.iife.min.js")),
     Asset::style("uPlot.min.css", include_bytes!("page/uPlot.min.css")),

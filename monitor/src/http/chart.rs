@@ -21,6 +21,16 @@ pub(super) struct Columns {
     pub(super) thinned: bool,
 }
 
+impl Columns {
+    /// The time of the last row in which a counter was higher than in the one before.
+    pub(super) fn last_rise(&self, counter: Metric) -> Option<u64> {
+        let values = self.series.get(counter.spec().name())?;
+        let rises = |pair: &[Option<Shape>]| matches!(pair, [Some(Shape::Whole(before)), Some(Shape::Whole(after))] if after > before);
+        let before = values.windows(2).rposition(rises)?;
+        self.times.get(before + 1).copied()
+    }
+}
+
 /// Takes rows in the order of their times. Those that fall into the same thousandth of the time between the first row
 /// and the end become one: of a gauge the highest value stays, so that no peak is lost, of a counter the last.
 #[derive(Debug)]

@@ -20,8 +20,9 @@ use prometheus_client::registry::Registry;
 use super::about::AgentState;
 use super::frame::Frame;
 use super::text_format::TextFormat;
-use super::view::ContainerView;
+use super::view::{ContainerView, UNKNOWN};
 use crate::metrics::{Kind, Metric, Shown as Place, Unit};
+use crate::snapshot::Status;
 use crate::unix_time::since_epoch;
 use crate::wire::Shape;
 
@@ -240,7 +241,7 @@ impl Exposition {
         let mut encoder = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
         for view in self.present() {
             let more = [
-                ("status", view.status()),
+                ("status", view.status().map_or(UNKNOWN, Status::as_str)),
                 ("runtime", view.runtime().unwrap_or_default()),
                 ("container_id", view.container_id().unwrap_or_default()),
             ];

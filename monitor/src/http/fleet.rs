@@ -72,7 +72,7 @@ impl Fleet {
         for Looked { name, report, .. } in looked {
             // What is no report costs its own container alone.
             let report = report.ok().flatten().map(Arc::new);
-            let missed = before.remove(&name).filter(|report| !Status::Exited.is(&report.status));
+            let missed = before.remove(&name).filter(|report| report.status != Status::Exited);
             let (report, is_there) = match (report, missed) {
                 (Some(report), _) => (report, true),
                 (None, Some(report)) => (report, false),

@@ -1,7 +1,7 @@
 //! A log entry as the API shows it.
 
-use super::numbers::millis;
 use crate::events::{self, Topic};
+use crate::unix_time::unix_millis;
 
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -20,6 +20,6 @@ pub(super) struct LogEntry {
 impl From<events::LogEntry> for LogEntry {
     fn from(entry: events::LogEntry) -> Self {
         let events::LogEntry { at, level, message, topic } = entry;
-        Self { time: millis(at), level: level.as_str(), message, topic }
+        Self { time: unix_millis(at), level: level.as_str(), message, topic }
     }
 }

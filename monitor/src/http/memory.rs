@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::chart::{Chart, Columns, merge, packed};
 use super::frame::Frame;
 use super::log_entry::LogEntry;
-use super::numbers::millis;
 use super::packed::{ABSENT, Packed, Row};
 use crate::metrics::Metric;
+use crate::unix_time::unix_millis;
 
 /// All that is remembered takes at most about so many bytes.
 pub(super) const BOUND: usize = 12 << 20;
@@ -53,7 +53,7 @@ impl Memory {
     /// Takes note of a tick, and forgets what is too old or too much.
     pub(super) fn record(&mut self, frame: &Frame) {
         self.add(frame);
-        let now = millis(frame.taken);
+        let now = unix_millis(frame.taken);
         let oldest = now.saturating_sub(u64::try_from(LENGTH.as_millis()).unwrap_or(u64::MAX));
         self.containers.retain(|_, remembered| {
             remembered.past.forget(oldest);
@@ -64,11 +64,11 @@ impl Memory {
 
     /// Takes note of some containers between two ticks.
     pub(super) fn add(&mut self, frame: &Frame) {
-        let seen = millis(frame.taken);
+        let seen = unix_millis(frame.taken);
         for view in &frame.containers {
             let remembered = remembered(&mut self.containers, view.name(), self.metrics.len());
             remembered.seen = seen;
-            let taken = view.taken().map_or(seen, millis);
+            let taken = view.taken().map_or(seen, unix_millis);
             // A fleet's report may have been seen before.
             if taken != remembered.latest {
                 let row = self.metrics.iter().map(|metric| packed(view.number(*metric), *metric)).collect();

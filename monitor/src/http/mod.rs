@@ -9,7 +9,8 @@
 //!   server.rs    the shared state            past.rs      Valkey's history, for longer than an hour
 //!   stream.rs    server-sent events          chart.rs     columns for charts
 //!   exposition   /metrics (text_format.rs)   openapi.rs   the API's description
-//!   about.rs     the agent itself            problem.rs   errors
+//!   about.rs     the agent itself            judge.rs     the findings about all containers
+//!   problem.rs   errors
 //! ```
 //!
 //! It runs on a thread of its own, with a runtime of its own: whatever clients do, the loop that reads the kernel is on
@@ -24,6 +25,7 @@ mod feed;
 mod fleet;
 mod frame;
 mod guard;
+mod judge;
 mod listen;
 mod log_entry;
 mod memory;

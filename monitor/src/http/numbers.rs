@@ -1,7 +1,5 @@
 //! Metrics as the API names and scales them.
 
-use std::time::SystemTime;
-
 use crate::metrics::{Metric, Unit};
 
 /// The metric with a field name.
@@ -21,10 +19,4 @@ pub(super) fn scale(metric: Metric) -> f64 {
 /// The contract fields: those outside of any group.
 pub(super) fn contract() -> impl Iterator<Item = Metric> {
     Metric::fields().filter(|(_, field)| !field.contains('.')).map(|(metric, _)| metric)
-}
-
-/// Unix time in milliseconds.
-pub(super) fn millis(wall: SystemTime) -> u64 {
-    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,9 +6,9 @@ use tokio::sync::Mutex;
 
 use super::chart::{Chart, Columns, packed};
 use super::log_entry::LogEntry;
-use super::numbers::millis;
 use super::view::written;
 use crate::metrics::Metric;
+use crate::unix_time::unix_millis;
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Store, StoreError};
 
@@ -35,12 +35,12 @@ impl Past {
         (since, until): (SystemTime, SystemTime),
     ) -> Result<Columns, StoreError> {
         self.ask(async |store| {
-            let mut chart = Chart::new(metrics, millis(until));
+            let mut chart = Chart::new(metrics, unix_millis(until));
             let mut page = store.history(name, since).await?;
             loop {
                 for report in &page.reports {
                     let row = metrics.iter().map(|metric| packed(written(report, *metric), *metric)).collect();
-                    chart.push(millis(report.taken), row);
+                    chart.push(unix_millis(report.taken), row);
                 }
                 let Some(next) = page.next else { return Ok(chart.columns()) };
                 page = store.page(name, &next).await?;

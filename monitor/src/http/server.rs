@@ -13,26 +13,25 @@ use super::chart::Columns;
 use super::exposition;
 use super::frame::Frame;
 use super::guard::Guard;
+use super::judge::Judge;
 use super::log_entry::LogEntry;
 use super::memory::{BOUND, Memory};
-use super::numbers::millis;
 use super::past::Past;
 use super::problem::Problem;
 use super::stream::{self, News};
 use super::text_format::TextFormat;
 use crate::events::Topic;
+use crate::findings::LATE_INTERVALS;
 use crate::metrics::Metric;
 use crate::mutex::lock;
 use crate::snapshot::{Scope, Stamp};
+use crate::unix_time::unix_millis;
 use crate::wire;
 
 /// So many event streams may be open.
 const STREAMS: usize = 256;
 /// So many log entries wait for a client that reads slowly; it misses those before.
 const WAITING: usize = 256;
-/// The loop is alive while the last frame is not older than so many intervals.
-const INTERVALS: u32 = 3;
-
 /// So many log entries are looked through for the events of a chart.
 const MOST_EVENTS: usize = 1000;
 /// Why there is nothing to show at first.
@@ -57,6 +56,7 @@ pub(super) struct Server {
     latest: watch::Sender<Option<Arc<Frame>>>,
     entries: broadcast::Sender<Bytes>,
     memory: Mutex<Memory>,
+    judge: Arc<Mutex<Judge>>,
     past: Option<Past>,
     health: Mutex<Health>,
     streams: Arc<Semaphore>,
@@ -64,6 +64,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(guard: Guard, about: About, past: Option<Past>, clock: fn() -> Stamp) -> Self {
+        let judge = Judge::new(about.interval);
         Self {
             guard,
             past,
@@ -74,6 +75,7 @@ impl Server {
             latest: watch::Sender::new(None),
             entries: broadcast::Sender::new(WAITING),
             memory: Mutex::new(Memory::new(BOUND)),
+            judge: Arc::new(Mutex::new(judge)),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }
     }
@@ -81,6 +83,7 @@ impl Server {
     /// Shows a frame, and says why reports do not get to where they shall.
     pub(super) fn show(&self, frame: Frame, trouble: Option<String>) {
         self.memory().record(&frame);
+        lock(&self.judge).observe(&frame);
         *lock(&self.health) = Health { beat: self.now().mono, trouble };
         self.latest.send_replace(Some(Arc::new(frame)));
     }
@@ -88,6 +91,7 @@ impl Server {
     /// Remembers what is no frame of its own: containers that ended since the latest.
     pub(super) fn remember(&self, frame: &Frame) {
         self.memory().add(frame);
+        lock(&self.judge).observe_exited(frame);
     }
 
     /// Tells what happened to which container.
@@ -117,7 +121,7 @@ impl Server {
     pub(super) fn alive(&self) -> Result<(), String> {
         let beat = lock(&self.health).beat;
         let age = self.now().mono.saturating_sub(beat);
-        if age <= self.about.interval * INTERVALS {
+        if age <= self.about.interval * LATE_INTERVALS {
             return Ok(());
         }
         Err(format!("nothing has been read for {:.1} s", age.as_secs_f64()))
@@ -156,10 +160,10 @@ impl Server {
     ) -> Result<Option<History>, Problem> {
         let own = {
             let memory = self.memory();
-            memory.columns(name, metrics, millis(since)).zip(memory.entries(name))
+            memory.columns(name, metrics, unix_millis(since)).zip(memory.entries(name))
         };
         // A little may be missing at the beginning: nobody reads at each moment.
-        let enough = millis(since + self.about.interval * INTERVALS);
+        let enough = unix_millis(since + self.about.interval * LATE_INTERVALS);
         let begins = |columns: &Columns| columns.times.first().copied().unwrap_or(u64::MAX);
         let past = self.past.as_ref().filter(|_| own.as_ref().is_none_or(|(columns, _)| begins(columns) > enough));
         let found = match past {
@@ -178,7 +182,10 @@ impl Server {
             None => own,
         };
         Ok(found.map(|(columns, mut events)| {
-            events.retain(|entry| entry.time >= millis(since) && entry.topic != Topic::Heartbeat);
+            if let Some(kill) = columns.last_rise(Metric::OomKills) {
+                lock(&self.judge).learn(name, SystemTime::UNIX_EPOCH + Duration::from_millis(kill));
+            }
+            events.retain(|entry| entry.time >= unix_millis(since) && entry.topic != Topic::Heartbeat);
             History { name: name.to_owned(), columns, events }
         }))
     }
@@ -207,7 +214,8 @@ impl Server {
     /// A new stream of events, unless there are too many.
     pub(super) fn stream(&self) -> Option<Body> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok()?;
-        let news = News { ticks: self.latest.subscribe(), entries: self.entries.subscribe() };
+        let news =
+            News { ticks: self.latest.subscribe(), entries: self.entries.subscribe(), judge: Arc::clone(&self.judge) };
         Some(stream::body(news, permit))
     }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,10 +14,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 
 use super::frame::Frame;
+use super::judge::{ContainerFinding, Judge};
 use super::log_entry::LogEntry;
-use super::numbers::millis;
-use super::view::ContainerView;
+use super::view::{ContainerView, UNKNOWN};
 use crate::metrics::Metric;
+use crate::mutex::lock;
+use crate::snapshot::Status;
+use crate::unix_time::unix_millis;
 
 /// A comment so often keeps what is between from closing the connection.
 const COMMENT: Duration = Duration::from_secs(15);
@@ -59,6 +62,7 @@ const NUMBERS: &[Metric] = &[
 pub(super) struct News {
     pub(super) ticks: watch::Receiver<Option<Arc<Frame>>>,
     pub(super) entries: broadcast::Receiver<Bytes>,
+    pub(super) judge: Arc<Mutex<Judge>>,
 }
 
 /// A stream of events for one client. A client that reads slowly misses ticks; it gets the latest.
@@ -72,7 +76,7 @@ pub(super) fn body(news: News, permit: OwnedSemaphorePermit) -> Body {
 }
 
 /// Ends when the client is gone, or nothing more will come.
-async fn tell(News { mut ticks, mut entries }: News, frames: &mpsc::Sender<Bytes>) {
+async fn tell(News { mut ticks, mut entries, judge }: News, frames: &mpsc::Sender<Bytes>) {
     let mut comment = tokio::time::interval(COMMENT);
     comment.tick().await;
     ticks.mark_changed();
@@ -84,7 +88,7 @@ async fn tell(News { mut ticks, mut entries }: News, frames: &mpsc::Sender<Bytes
                 }
                 let latest = ticks.borrow_and_update().clone();
                 // Nothing has been read yet: the head of the answer goes out, and the client knows that it is heard.
-                latest.map_or(Bytes::from_static(b": soon\n\n"), |frame| frame.event(tick))
+                latest.map_or(Bytes::from_static(b": soon\n\n"), |frame| frame.event(|frame| tick(frame, &judge)))
             }
             entry = entries.recv() => match entry {
                 Ok(frame) => frame,
@@ -116,9 +120,10 @@ impl body::Body for Frames {
 }
 
 /// The `tick` event of a frame.
-fn tick(frame: &Frame) -> Bytes {
-    let taken = millis(frame.taken);
-    event("tick", Some(taken), &FrameDocument(frame))
+fn tick(frame: &Frame, judge: &Mutex<Judge>) -> Bytes {
+    let findings = lock(judge).findings(frame);
+    let taken = unix_millis(frame.taken);
+    event("tick", Some(taken), &FrameDocument { frame, findings })
 }
 
 /// The event of a log entry.
@@ -145,14 +150,18 @@ fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
     text.into()
 }
 
-struct FrameDocument<'a>(&'a Frame);
+struct FrameDocument<'a> {
+    frame: &'a Frame,
+    findings: Vec<ContainerFinding>,
+}
 
 impl Serialize for FrameDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("taken", &millis(self.0.taken))?;
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("taken", &unix_millis(self.frame.taken))?;
         map.serialize_entry("fields", &fields().collect::<Vec<_>>())?;
-        map.serialize_entry("rows", &ContainerRows(self.0))?;
+        map.serialize_entry("rows", &ContainerRows(self.frame))?;
+        map.serialize_entry("findings", &self.findings)?;
         map.end()
     }
 }
@@ -175,10 +184,10 @@ struct ContainerRow<'a>(&'a ContainerView);
 impl Serialize for ContainerRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut row = serializer.serialize_seq(Some(STATE.len() + NUMBERS.len()))?;
-        row.serialize_element(self.0.status())?;
+        row.serialize_element(self.0.status().map_or(UNKNOWN, Status::as_str))?;
         row.serialize_element(&self.0.host())?;
         row.serialize_element(&self.0.runtime())?;
-        row.serialize_element(&self.0.taken().map(millis))?;
+        row.serialize_element(&self.0.taken().map(unix_millis))?;
         for metric in NUMBERS {
             row.serialize_element(&self.0.number(*metric))?;
         }

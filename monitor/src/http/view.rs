@@ -1,7 +1,7 @@
 //! A container as the server shows it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::ser::{Error, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -11,6 +11,9 @@ use crate::report::{Container, Report};
 use crate::snapshot::{Scope, Status};
 use crate::valkey::store::Stored;
 use crate::wire::{self, Shape};
+
+/// Shown as the status of a container whose report has expired.
+pub(super) const UNKNOWN: &str = "unknown";
 
 /// A container as the server shows it, whichever way it became known.
 #[derive(Clone, Debug)]
@@ -34,18 +37,17 @@ impl ContainerView {
         }
     }
 
-    /// `running`, `paused`, `exited`; `unknown` when its report has expired.
-    pub(super) fn status(&self) -> &str {
+    /// Its status; `None` when its report has expired.
+    pub(super) fn status(&self) -> Option<Status> {
         match self {
-            Self::Reported(report, index) => Self::reported(report, *index).status.as_str(),
-            Self::Stored(stored, true) => &stored.status,
-            Self::Stored(_, false) => "unknown",
+            Self::Reported(report, index) => Some(Self::reported(report, *index).status),
+            Self::Stored(stored, is_there) => is_there.then_some(stored.status),
         }
     }
 
     /// True if it has a report, and has not exited.
     pub(super) fn is_present(&self) -> bool {
-        !matches!(self, Self::Stored(_, false)) && !Status::Exited.is(self.status())
+        self.status().is_some_and(|status| status != Status::Exited)
     }
 
     /// The host that it runs on.
@@ -123,6 +125,24 @@ impl ContainerView {
                 Self::reported(report, *index).identity.labels.get(key).map(String::as_str)
             }
             Self::Stored(stored, _) => stored.document().get("labels")?.get(key)?.as_str(),
+        }
+    }
+
+    /// The time between two of its reports, where it is not that of the frame.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(stored, _) => {
+                Duration::try_from_secs_f64(stored.document().get("interval_seconds")?.as_f64()?).ok()
+            }
+        }
+    }
+
+    /// The value of a metric as a real number.
+    pub(super) fn real(&self, metric: Metric) -> Option<f64> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).real(metric),
+            Self::Stored(stored, _) => stored.number(metric),
         }
     }
 

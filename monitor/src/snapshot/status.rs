@@ -22,9 +22,9 @@ impl Status {
         }
     }
 
-    /// True if a word that was read back is this status.
-    pub fn is(self, word: &str) -> bool {
-        self.as_str() == word
+    /// The status of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Running, Self::Paused, Self::Exited].into_iter().find(|status| status.as_str() == word)
     }
 }
 

@@ -6,10 +6,8 @@ use super::connector::connect;
 use super::fault::Fault;
 use super::keys::metrics_key;
 use super::options::ValkeyOptions;
+use crate::findings::LATE_INTERVALS;
 use crate::snapshot::{Stamp, Status};
-
-/// A report is stale after so many intervals.
-const STALE: u32 = 3;
 
 /// Why an agent does not count as healthy.
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +114,13 @@ fn judge(key: &str, text: Option<&str>, interval: Duration, wall: SystemTime) ->
     let text = text.ok_or_else(|| Unhealthy::Missing(key.to_owned()))?;
     let nonsense = || Unhealthy::Nonsense(key.to_owned());
     let written: Written = serde_json::from_str(text).map_err(|_| nonsense())?;
-    if Status::Exited.is(&written.status) {
+    if Status::parse(&written.status) == Some(Status::Exited) {
         return Err(Unhealthy::Exited(key.to_owned()));
     }
     let at = humantime::parse_rfc3339(&written.timestamp).map_err(|_| nonsense())?;
     // A report from the future (another machine's clock) is fresh.
     let age = wall.duration_since(at).unwrap_or_default();
-    if age > interval * STALE { Err(Unhealthy::Stale(key.to_owned(), age.as_secs_f64())) } else { Ok(age) }
+    if age > interval * LATE_INTERVALS { Err(Unhealthy::Stale(key.to_owned(), age.as_secs_f64())) } else { Ok(age) }
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use super::fault::Fault;
 use super::keys::{CONTAINERS, history_key, log_key, metrics_key};
 use super::link::Link;
 use super::options::ValkeyOptions;
-use crate::events::{Level, LogEntry};
+use crate::events::LogEntry;
+use crate::findings::Level;
 use crate::metrics::{Metric, Shown};
+use crate::snapshot::Status;
 use crate::unix_time::unix_millis;
 
 /// Entries of a history that are read at once.
@@ -41,8 +43,8 @@ pub struct Stored {
     pub name: String,
     /// When its reading began.
     pub taken: SystemTime,
-    /// `running`, `paused` or `exited`.
-    pub status: String,
+    /// Its status.
+    pub status: Status,
     document: serde_json::Value,
 }
 
@@ -52,7 +54,8 @@ impl Stored {
         let document: serde_json::Value = serde_json::from_slice(text).map_err(|_| nonsense())?;
         let text = |field: &str| document[field].as_str().map(str::to_owned).ok_or_else(nonsense);
         let taken = humantime::parse_rfc3339(&text("timestamp")?).map_err(|_| nonsense())?;
-        Ok(Self { name: text("container_name")?, taken, status: text("status")?, document })
+        let status = Status::parse(&text("status")?).ok_or_else(nonsense)?;
+        Ok(Self { name: text("container_name")?, taken, status, document })
     }
 
     /// A row's field as it was written.
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn numbers_and_causes_are_found_by_their_rows() {
         let stored = Stored::parse("k", TEXT.as_bytes()).unwrap();
-        assert_eq!((stored.name.as_str(), stored.status.as_str()), ("web", "running"));
+        assert_eq!((stored.name.as_str(), stored.status), ("web", Status::Running));
         assert_eq!(stored.taken, SystemTime::UNIX_EPOCH + Duration::from_secs(5));
         assert_eq!((stored.number(Metric::CpuPercent), stored.number(Metric::CpuUsageCores)), (Some(1.5), Some(0.25)));
         assert_eq!(

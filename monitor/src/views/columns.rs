@@ -5,13 +5,12 @@ use std::cmp::Ordering;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::amount::short;
 use super::row::Row;
 use super::table::mark;
 use super::text::{bar, left, right, width};
 use super::theme::Theme;
-use super::trouble;
-use crate::events::Level;
+use crate::amount::short;
+use crate::findings::{self, Level};
 use crate::metrics::Metric;
 use crate::snapshot::Status;
 
@@ -172,8 +171,8 @@ impl Column {
         let order = match self {
             Self::Name => turned(a.name.cmp(&b.name)),
             Self::Host => turned(a.host.cmp(&b.host)),
-            Self::Status => turned(a.status.cmp(&b.status)),
-            Self::Why => turned(badness(a).cmp(&badness(b))),
+            Self::Status => turned(a.status().cmp(b.status())),
+            Self::Why => turned(findings::compare(&a.findings, &b.findings).then_with(|| busy(a).cmp(&busy(b)))),
             _ => match (self.value(a), self.value(b)) {
                 (Some(a), Some(b)) => turned(a.total_cmp(&b)),
                 (a, b) => b.is_some().cmp(&a.is_some()),
@@ -183,13 +182,11 @@ impl Column {
     }
 }
 
-/// How bad a container is off: by its troubles, then by how busy it is, in steps, so that calm rows do not dance.
-fn badness(row: &Row) -> impl Ord {
-    let worst = row.worst().map(|trouble| trouble.level);
+/// How busy a container is, in steps of ten percent, so that calm rows do not change places.
+fn busy(row: &Row) -> Option<i64> {
     let busy = [Metric::CpuPercent, Metric::MemoryPercent].into_iter().filter_map(|metric| row.number(metric));
     #[expect(clippy::cast_possible_truncation, reason = "steps of ten percent")]
-    let busy = busy.map(|percent| (percent / 10.0) as i64).max();
-    (worst, row.troubles.len(), busy)
+    busy.map(|percent| (percent / 10.0) as i64).max()
 }
 
 /// The worst of the pressures: its metric, its value, and what is waited for.
@@ -266,7 +263,7 @@ impl Layout {
 
     /// One row. `prefix` stands before the name: the branches of a tree.
     pub fn line(&self, row: &Row, prefix: &str, theme: Theme) -> Line<'static> {
-        let worst = row.worst().map(|trouble| trouble.level);
+        let worst = row.worst().map(|finding| finding.level);
         let mark = worst.map_or(" ", mark);
         let mut spans = vec![Span::styled(format!("{mark} "), theme.level(worst.unwrap_or(Level::Info)))];
         for &(column, _, size) in &self.columns {
@@ -288,20 +285,20 @@ fn cell(column: Column, row: &Row, prefix: &str, size: usize, theme: Theme) -> V
             ]
         }
         Column::Host => plain(left(&row.host, size), Style::new()),
-        Column::Status if Status::Running.is(&row.status) => plain(left(&row.status, size), theme.faint()),
-        Column::Status => plain(left(&row.status, size), theme.level(Level::Warn)),
+        Column::Status if row.status == Some(Status::Running) => plain(left(row.status(), size), theme.faint()),
+        Column::Status => plain(left(row.status(), size), theme.level(Level::Warn)),
         Column::Why => match row.worst() {
-            Some(trouble) => {
-                let more = row.troubles.len() - 1;
-                let all = format!("{} (+{more})", trouble.words);
-                let words = if more > 0 && width(&all) <= size { &all } else { &trouble.words };
-                plain(left(words, size), theme.level(trouble.level))
+            Some(worst) => {
+                let more = row.findings.len() - 1;
+                let all = format!("{} (+{more})", worst.text);
+                let text = if more > 0 && width(&all) <= size { &all } else { &worst.text };
+                plain(left(text, size), theme.level(worst.level))
             }
             None => plain(left("", size), Style::new()),
         },
         Column::Pressure => match pressure(row) {
             Some((metric, value, what)) => {
-                let style = theme.level(trouble::level(row, metric));
+                let style = theme.level(row.level(metric));
                 plain(right(&format!("{value:.0}% {}", left(what, 3)), size), style)
             }
             None => plain(right("-", size), theme.faint()),
@@ -328,7 +325,7 @@ fn share(column: Column, row: &Row, theme: Theme) -> Vec<Span<'static>> {
     } else {
         [Metric::MemoryPercent, Metric::OomKills]
     };
-    let level = about.map(|metric| trouble::level(row, metric)).into_iter().max().unwrap_or(Level::Info);
+    let level = about.map(|metric| row.level(metric)).into_iter().max().unwrap_or(Level::Info);
     match column.value(row) {
         Some(value) => vec![
             Span::styled(bar(value, BAR), theme.bar(level)),
@@ -342,7 +339,7 @@ fn number(column: Column, row: &Row, size: usize, theme: Theme) -> Vec<Span<'sta
     let shown = column.metric().and_then(|metric| Some((metric, row.number(metric)?)));
     let (text, style) = match shown {
         Some((metric, value)) => {
-            let style = if value == 0.0 { theme.faint() } else { theme.level(trouble::level(row, metric)) };
+            let style = if value == 0.0 { theme.faint() } else { theme.level(row.level(metric)) };
             (short(value, metric.spec().unit), style)
         }
         None => ("-".to_owned(), theme.faint()),

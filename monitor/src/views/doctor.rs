@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::once::Look;
 use super::text::{ansi, printable, wrap};
 use crate::cause::CauseKind;
-use crate::events::Level;
+use crate::findings::Level;
 use crate::hardening::capabilities;
 use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Metric, TASK_ITERATOR};
 use crate::preflight::Plan;

@@ -1,7 +1,6 @@
 //! What a person looks at in a terminal. Nothing here reads the kernel: a [`row::Row`] is made of a report or of what an
 //! agent has written, and everything is drawn from rows.
 
-pub mod amount;
 pub mod columns;
 pub mod doctor;
 pub mod metrics;
@@ -14,5 +13,4 @@ pub mod table;
 pub mod text;
 pub mod theme;
 pub mod top;
-pub mod trouble;
 pub mod version;

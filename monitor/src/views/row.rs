@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::text::printable;
-use super::trouble::{self, Trouble};
 use crate::cause::{Cause, CauseKind};
+use crate::findings::{self, Evidence, Finding, Level, Reporting, Timeline};
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, Report};
 use crate::snapshot::{Scope, Status};
 use crate::valkey::store::Stored;
 
-/// A report that is so many intervals old is late: the agent's health check draws the same line.
-const LATE: u32 = 3;
+/// Shown as the status of a container whose latest report has expired.
+const SILENT: &str = "silent";
 
 /// One container. Every text in it is safe to show.
 #[derive(Clone, Debug)]
@@ -29,16 +29,18 @@ pub struct Row {
     pub is_machine: bool,
     /// What else is known of it: the runtime and its id for it, the image.
     pub about: Vec<(&'static str, String)>,
-    /// `running`, `paused`, `exited`; `silent` when nothing is reported any more.
-    pub status: String,
+    /// Its status; `None` when its latest report has expired.
+    pub status: Option<Status>,
     /// When it was read.
     pub taken: SystemTime,
     /// The time between the two readings behind its rates.
     pub interval: Option<Duration>,
     /// The backend that feeds each group of numbers.
     pub sources: Vec<(String, String)>,
-    /// What is wrong with it, worst first.
-    pub troubles: Vec<Trouble>,
+    /// The findings about it, the worst first.
+    pub findings: Vec<Finding>,
+    /// The age before which its report is not late.
+    grace: Duration,
     numbers: Vec<Result<f64, Cause>>,
     origins: Vec<Option<&'static str>>,
 }
@@ -55,21 +57,22 @@ impl Row {
         let source = |(group, metric): &(&str, Metric)| {
             Some(((*group).to_owned(), container.origins.of(*metric)?.backend().to_owned()))
         };
-        Self {
+        let row = Self {
             name: printable(&identity.name),
             host: printable(&report.host),
             cgroup: printable(&identity.path),
             is_machine: report.scope == Scope::Host && identity.path == "/",
             about: about.iter().filter_map(|(what, text)| Some((*what, printable(text.as_ref()?)))).collect(),
-            status: container.status.as_str().to_owned(),
+            status: Some(container.status),
             taken: report.taken.wall,
             interval: report.interval,
             sources: GROUPS.iter().filter_map(source).collect(),
-            troubles: Vec::new(),
+            findings: Vec::new(),
+            grace: Duration::ZERO,
             numbers: Metric::ALL.iter().map(number).collect(),
             origins: Metric::ALL.iter().map(|&metric| Some(backend(container, metric))).collect(),
-        }
-        .judged()
+        };
+        row.judged(report.taken.wall)
     }
 
     /// A container as an agent has written it, looked at now.
@@ -84,56 +87,63 @@ impl Row {
         let about = [("runtime", "runtime"), ("id", "container_id"), ("image", "image")];
         let sources = document["sources"].as_object().into_iter().flatten();
         let interval = document["interval_seconds"].as_f64().and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let mut row = Self {
+        let row = Self {
             name: printable(&stored.name),
             host: text("host").unwrap_or_default(),
             cgroup: text("cgroup").unwrap_or_default(),
             is_machine: document["scope"] == "host" && document["cgroup"] == "/",
             about: about.into_iter().filter_map(|(what, field)| Some((what, text(field)?))).collect(),
-            status: printable(&stored.status),
+            status: Some(stored.status),
             taken: stored.taken,
             interval,
             sources: sources.map(|(group, backend)| (printable(group), printable(word(backend)))).collect(),
-            troubles: Vec::new(),
+            findings: Vec::new(),
+            grace: findings::GRACE,
             numbers: Metric::ALL.iter().map(number).collect(),
             origins: vec![None; Metric::COUNT],
-        }
-        .judged();
-        let age = now.duration_since(stored.taken).unwrap_or_default();
-        if !Status::Exited.is(&row.status) && interval.is_some_and(|interval| age > interval * LATE) {
-            row.complain(Trouble::late(age));
-        }
-        row
+        };
+        row.judged(now)
     }
 
     /// A container that agents have written about until some time ago.
     pub fn silent(name: &str, last: SystemTime, now: SystemTime) -> Self {
-        let age = now.duration_since(last).unwrap_or_default();
-        Self {
+        let row = Self {
             name: printable(name),
             host: String::new(),
             cgroup: String::new(),
             is_machine: false,
             about: Vec::new(),
-            status: "silent".to_owned(),
+            status: None,
             taken: last,
             interval: None,
             sources: Vec::new(),
-            troubles: vec![Trouble::silent(age)],
+            findings: Vec::new(),
+            grace: findings::GRACE,
             numbers: vec![Err(Cause::new(CauseKind::Exited, "its last report has expired")); Metric::COUNT],
             origins: vec![None; Metric::COUNT],
-        }
+        };
+        row.judged(now)
     }
 
-    fn judged(mut self) -> Self {
-        self.troubles = trouble::of(&self);
+    fn judged(mut self, now: SystemTime) -> Self {
+        self.judge(&Timeline::default(), now);
         self
     }
 
-    /// Adds to what is wrong with it.
-    pub fn complain(&mut self, trouble: Trouble) {
-        self.troubles.push(trouble);
-        trouble::sort(&mut self.troubles);
+    /// Sets its findings, as of a time and with what is known of its past.
+    pub fn judge(&mut self, timeline: &Timeline, now: SystemTime) {
+        let age = now.duration_since(self.taken).unwrap_or_default();
+        let reporting = match self.status {
+            Some(status) => Reporting::Present { status, age, interval: self.interval, grace: self.grace },
+            None => Reporting::Expired(age),
+        };
+        let numbers = |metric| self.number(metric);
+        self.findings = findings::judge(&Evidence { numbers: &numbers, reporting, timeline, now });
+    }
+
+    /// Its status as a word.
+    pub fn status(&self) -> &'static str {
+        self.status.map_or(SILENT, Status::as_str)
     }
 
     /// A number, or why there is none.
@@ -154,9 +164,14 @@ impl Row {
         self.origins[metric.index()]
     }
 
-    /// The worst that is wrong with it.
-    pub fn worst(&self) -> Option<&Trouble> {
-        self.troubles.first()
+    /// Its worst finding.
+    pub fn worst(&self) -> Option<&Finding> {
+        self.findings.first()
+    }
+
+    /// The level of the findings about a metric.
+    pub fn level(&self, metric: Metric) -> Level {
+        findings::level_of(&self.findings, metric)
     }
 }
 

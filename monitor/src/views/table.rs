@@ -2,13 +2,12 @@
 
 use ratatui::text::{Line, Span};
 
-use super::amount::long;
 use super::row::Row;
 use super::text::{bar, cut, left, printable, right, wrap};
 use super::theme::Theme;
-use super::trouble;
+use crate::amount::long;
 use crate::cause::CauseKind;
-use crate::events::Level;
+use crate::findings::Level;
 use crate::metrics::{Metric, Shown, Unit};
 
 /// Columns of the parts of a line: the name, the bar of a percentage, the number.
@@ -25,16 +24,16 @@ const GROUPS: [&str; 8] = ["cpu", "memory", "network", "io", "disk", "processes"
 /// The container's name and state, what is wrong with it, and where it is.
 pub fn heading(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut title =
-        vec![Span::styled(cut(&row.name, columns / 2), theme.strong()), Span::raw(format!("  {}", row.status))];
+        vec![Span::styled(cut(&row.name, columns / 2), theme.strong()), Span::raw(format!("  {}", row.status()))];
     if !row.host.is_empty() {
         title.push(Span::styled(format!("  on {}", row.host), theme.faint()));
     }
     let mut lines = vec![Line::from(title)];
-    for trouble in &row.troubles {
-        let words = wrap(&trouble.words, columns.saturating_sub(4));
+    for finding in &row.findings {
+        let words = wrap(&finding.text, columns.saturating_sub(4));
         for (place, words) in words.into_iter().enumerate() {
-            let mark = if place == 0 { mark(trouble.level) } else { " " };
-            lines.push(Line::styled(format!("  {mark} {words}"), theme.level(trouble.level)));
+            let mark = if place == 0 { mark(finding.level) } else { " " };
+            lines.push(Line::styled(format!("  {mark} {words}"), theme.level(finding.level)));
         }
     }
     let mut about: Vec<String> = row.about.iter().map(|(what, text)| format!("{what} {text}")).collect();
@@ -45,7 +44,7 @@ pub fn heading(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     lines
 }
 
-/// What stands before a trouble, so that colour is not the only sign.
+/// The mark before a finding, so that colour is not the only sign.
 pub fn mark(level: Level) -> &'static str {
     match level {
         Level::Info => "·",
@@ -115,7 +114,7 @@ fn line(row: &Row, metric: Metric, field: &str, columns: usize, theme: Theme) ->
     let mut spans = vec![Span::raw(format!("  {} ", left(name, NAME)))];
     match row.get(metric) {
         Ok(value) => {
-            let level = trouble::level(row, metric);
+            let level = row.level(metric);
             spans.push(if has_bar(metric) {
                 Span::styled(bar(value, BAR), theme.bar(level))
             } else {

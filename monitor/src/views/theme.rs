@@ -3,7 +3,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::events::Level;
+use crate::findings::Level;
 
 /// Whether there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl Theme {
         if self.color { Style::new().fg(color) } else { Style::new() }
     }
 
-    /// How bad something is.
+    /// The style of a level.
     pub fn level(self, level: Level) -> Style {
         match level {
             Level::Info => Style::new(),
@@ -26,7 +26,7 @@ impl Theme {
         }
     }
 
-    /// A bar: green, until the number is a trouble.
+    /// The style of a bar: green, unless there is a finding about the number.
     pub fn bar(self, level: Level) -> Style {
         if level == Level::Info { self.good() } else { self.level(level) }
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::time::timestamp;
-use crate::events::Level;
+use crate::findings::Level;
 
 /// A log entry as JSON: four texts, none of them null.
 pub fn entry(container: &str, wall: SystemTime, level: Level, message: &str) -> String {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use std::time::{Duration, SystemTime};
 
-use crate::events::Level;
+use crate::findings::Level;
 use crate::metrics::How;
 use crate::metrics::Metric;
 use crate::report::Delivery;

@@ -39,6 +39,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "readings",
             "proc_text",
             "unix_time",
+            "amount",
             "log_once",
             "lock",
             "mutex",

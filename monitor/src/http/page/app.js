@@ -51,7 +51,6 @@ function onEvent(type, data) {
     view?.tick();
     showConnection();
   } else if (type === 'log') {
-    fleet.log(data);
     view?.entry?.(data);
   }
 }

@@ -6,7 +6,7 @@ import { h, plain, setAttribute, setText } from './dom.js';
 import { duration, time } from './format.js';
 import { Numbers } from './numbers.js';
 import { Past } from './past.js';
-import { LEVELS, levelOf } from './trouble.js';
+import { LEVELS, levelOf } from './findings.js';
 
 const LOG_ENTRIES = 50;
 const MINUTE = 60_000;
@@ -49,7 +49,7 @@ class ContainerPage {
     this.numbers = new Numbers(metrics);
     this.level = h('span', { class: 'dot', 'aria-hidden': 'true' });
     this.facts = h('p', { class: 'facts' });
-    this.reasons = h('ul', { class: 'reasons' });
+    this.findings = h('ul', { class: 'findings' });
     this.note = h('p', { class: 'note', role: 'status' });
     this.pointed = h('p', { class: 'pointed' });
     this.events = h('ol', { class: 'entries' });
@@ -60,7 +60,7 @@ class ContainerPage {
     root.append(
       h('div', { class: 'lead' },
         h('nav', { class: 'crumb', 'aria-label': 'Back' }, h('a', { href: '#/' }, '← All containers')),
-        h('h1', {}, this.level, h('span', {}, plain(name))), this.facts, this.reasons, this.note),
+        h('h1', {}, this.level, h('span', {}, plain(name))), this.facts, this.findings, this.note),
       h('div', { class: 'toolbar charts-toolbar' }, this.ranges(), this.reset, this.pointed),
       h('div', { class: 'charts' }, CHARTS.map((definition) => this.charts.add(definition))),
       h('div', { class: 'columns' }, section('events', 'Events', this.events), section('log', 'Log', this.log)),
@@ -94,7 +94,6 @@ class ContainerPage {
     if (signal.aborted) return;
     if (history.status === 'fulfilled') {
       this.past.load(history.value);
-      this.fleet.remember(this.name, history.value);
     }
     if (log.status === 'fulfilled') this.entries = log.value.entries;
     await this.tick();
@@ -130,12 +129,12 @@ class ContainerPage {
     this.charts.restyle();
   }
 
-  /** What the overview knows: the level and the reasons. */
+  /** What the overview knows: the level and the findings. */
   updateState() {
     const row = this.fleet.rows.get(this.name);
-    setAttribute(this.level, 'class', `dot ${row ? LEVELS[levelOf(row.reasons)] : 'notice'}`);
-    const texts = row ? row.reasons : [];
-    this.reasons.replaceChildren(...texts.map(({ level, text }) => h('li', { class: LEVELS[level] }, text)));
+    setAttribute(this.level, 'class', `dot ${row ? LEVELS[levelOf(row.findings)] : 'notice'}`);
+    const found = row ? row.findings : [];
+    this.findings.replaceChildren(...found.map(({ level, text }) => h('li', { class: LEVELS[level] }, text)));
     if (row) setText(this.note, '');
     const uptime = row && this.fleet.number(row, 'uptime_seconds');
     const facts = row ? [row.status, row.host && `on ${plain(row.host)}`, this.report?.runtime, this.report?.image, uptime !== null && `up ${duration(uptime)}`] : [];

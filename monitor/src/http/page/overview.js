@@ -6,7 +6,7 @@ import { h, plain, setAttribute, setText } from './dom.js';
 import { byName } from './fleet.js';
 import { count } from './format.js';
 import { Table, href } from './table.js';
-import { LEVELS, headline, levelOf } from './trouble.js';
+import { LEVELS, headline, levelOf } from './findings.js';
 
 const WORST = 'worst';
 const WARNING = LEVELS.indexOf('warning');
@@ -50,7 +50,7 @@ class Overview {
 
   toolbar() {
     this.filter = h('input', {
-      type: 'search', placeholder: 'Filter by name, host, reason', 'aria-label': 'Filter', autocomplete: 'off', spellcheck: 'false', value: chosen.filter,
+      type: 'search', placeholder: 'Filter by name, host, finding', 'aria-label': 'Filter', autocomplete: 'off', spellcheck: 'false', value: chosen.filter,
       oninput: () => this.choose({ filter: this.filter.value }),
       onkeydown: (event) => {
         if (event.key === 'ArrowDown' || event.key === 'Enter') this.table.move(0);
@@ -98,7 +98,7 @@ class Overview {
   update() {
     const rows = this.fleet.worstFirst();
     this.say(headline(rows));
-    const troubled = rows.filter(({ reasons }) => levelOf(reasons) >= WARNING).length;
+    const troubled = rows.filter(({ findings }) => levelOf(findings) >= WARNING).length;
     setText(this.all, `All ${count(rows.length)}`);
     setText(this.troubled, `In trouble ${count(troubled)}`);
     setAttribute(this.all, 'aria-pressed', String(!chosen.troubled));
@@ -148,8 +148,8 @@ class Overview {
   grouped(rows) {
     const hosts = Map.groupBy(rows, ({ host }) => host);
     return [...hosts].flatMap(([host, rows]) => {
-      const troubled = rows.filter(({ reasons }) => levelOf(reasons) >= WARNING);
-      const level = Math.max(...rows.map(({ reasons }) => levelOf(reasons)));
+      const troubled = rows.filter(({ findings }) => levelOf(findings) >= WARNING);
+      const level = Math.max(...rows.map(({ findings }) => levelOf(findings)));
       const text = troubled.length > 0 ? `${count(troubled.length)} of ${count(rows.length)} in trouble` : `${count(rows.length)} well`;
       return [{ host, text, level }, ...rows.map((row) => ({ row }))];
     });
@@ -178,8 +178,8 @@ class Overview {
 }
 
 function fits(row) {
-  if (chosen.troubled && levelOf(row.reasons) < WARNING) return false;
+  if (chosen.troubled && levelOf(row.findings) < WARNING) return false;
   if (chosen.filter === '') return true;
-  const text = `${row.name} ${row.host ?? ''} ${row.status ?? ''} ${row.reasons.map(({ text }) => text).join(' ')}`.toLowerCase();
+  const text = `${row.name} ${row.host ?? ''} ${row.status ?? ''} ${row.findings.map(({ text }) => text).join(' ')}`.toLowerCase();
   return chosen.filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }

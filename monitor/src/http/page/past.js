@@ -27,7 +27,7 @@ export class Past {
   load({ times, series, events = [] }) {
     this.times = [...times];
     for (const name of this.fields) this.series[name] = [...(series[name] ?? times.map(() => null))];
-    this.told = events.filter(isEvent);
+    this.told = [...events];
   }
 
   /** Takes a new report; one that is known already changes nothing. */
@@ -43,7 +43,7 @@ export class Past {
   }
 
   log(entry) {
-    if (isEvent(entry)) this.told.push(entry);
+    this.told.push(entry);
   }
 
   /** What the log tells, and what the numbers tell: gaps without a report, and restarts. Oldest first. */
@@ -61,9 +61,4 @@ export class Past {
     }
     return [...this.told, ...seen].sort((a, b) => a.time - b.time);
   }
-}
-
-/** Heartbeats say that nothing happened. */
-export function isEvent({ level, message }) {
-  return level !== 'INFO' || !message.includes('sources: ');
 }

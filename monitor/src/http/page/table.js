@@ -1,7 +1,7 @@
 // The table of the overview. Only the rows in sight exist, so that a thousand containers cost what thirty do.
 
 import { h, plain, setAttribute, setText, svg } from './dom.js';
-import { LEVELS, isMachine, levelOf, words } from './trouble.js';
+import { LEVELS, isMachine, levelOf, words } from './findings.js';
 import { COLUMNS } from './columns.js';
 
 /** Rows drawn beyond either edge, so that scrolling shows no gap. */
@@ -73,7 +73,7 @@ export class Table {
 
   heightOf(item) {
     if (item.host !== undefined) return this.heights.host;
-    return item.row.reasons.length > 0 ? this.heights.troubled : this.heights.well;
+    return item.row.findings.length > 0 ? this.heights.troubled : this.heights.well;
   }
 
   /** Shows these: `{ row }` for a container, `{ host, text, level }` for the head of a host's. */
@@ -143,16 +143,16 @@ export class Table {
 
   updateRow({ element, link, why, tag, cells }, row) {
     const { fleet } = this;
-    setAttribute(element, 'class', LEVELS[levelOf(row.reasons)]);
+    setAttribute(element, 'class', LEVELS[levelOf(row.findings)]);
     setAttribute(link, 'tabindex', row.name === this.current ? '0' : '-1');
-    setText(why, words(row.reasons));
-    setAttribute(why, 'title', row.reasons.length > 0 ? words(row.reasons) : null);
+    setText(why, words(row.findings));
+    setAttribute(why, 'title', row.findings.length > 0 ? words(row.findings) : null);
     setText(tag, isMachine(row) ? 'machine' : '');
     for (const [at, cell] of cells.entries()) {
       const column = COLUMNS[at];
       const value = column.value(row, fleet);
-      const reason = row.reasons.find(({ field }) => column.fields.includes(field));
-      setAttribute(cell.element, 'data-level', reason ? LEVELS[reason.level] : null);
+      const finding = row.findings.find(({ field }) => column.fields.includes(field));
+      setAttribute(cell.element, 'data-level', finding ? LEVELS[finding.level] : null);
       setAttribute(cell.element, 'data-absent', value === null ? '' : null);
       setText(cell.text, column.text(value, row, fleet));
       if (column.trail) updateMeter(cell, value, row.trails[column.trail]);

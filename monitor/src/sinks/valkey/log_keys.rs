@@ -7,7 +7,7 @@ use redis::Cmd;
 
 use super::commands::set;
 use super::stream::EntryId;
-use crate::events::Level;
+use crate::findings::Level;
 use crate::unix_time::since_epoch;
 use crate::valkey::keys::entry_key;
 use crate::valkey::{Document, Request};

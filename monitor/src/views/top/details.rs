@@ -4,8 +4,8 @@ use ratatui::text::{Line, Span};
 
 use super::history::{LENGTH, TRACED};
 use super::model::Model;
+use crate::amount::{long, short};
 use crate::metrics::{Metric, Unit};
-use crate::views::amount::{long, short};
 use crate::views::row::Row;
 use crate::views::table;
 use crate::views::text::{cut, left, right, width};

@@ -8,9 +8,9 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::details;
 use super::keys::HELP;
 use super::model::{Areas, Details, Model};
-use crate::events::Level;
+use crate::amount::short;
+use crate::findings::Level;
 use crate::metrics::Metric;
-use crate::views::amount::short;
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
 use crate::views::text::{bar, cut, printable, width};
@@ -30,7 +30,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
         frame.render_widget(Paragraph::new(format!("{} columns and {} rows are needed", SMALLEST.0, SMALLEST.1)), area);
         return;
     }
-    let [title, machine, body, reason, foot] = Split::vertical([
+    let [title, machine, body, finding, foot] = Split::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Fill(1),
@@ -53,7 +53,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
     model.areas = Areas::default();
     draw_list(frame, model, list, theme);
     draw_details(frame, model, pane, theme);
-    frame.render_widget(reasons(model, theme), reason);
+    frame.render_widget(findings(model, theme), finding);
     frame.render_widget(footer(model, usize::from(foot.width), theme), foot);
     if model.is_help {
         draw_help(frame, Rect { height: area.height - foot.height, ..area }, theme);
@@ -66,7 +66,7 @@ fn headline(model: &Model, columns: usize, theme: Theme) -> Line<'static> {
     let on = if hosts > 1 { format!(" on {hosts} machines") } else { String::new() };
     spans.push(Span::raw(format!("  {all} {}{on}", if all == 1 { "container" } else { "containers" })));
     for (level, words) in [(Level::Error, "in trouble"), (Level::Warn, "to watch")] {
-        let count = model.troubles(level);
+        let count = model.count(level);
         if count > 0 {
             spans.push(Span::styled(format!("  {count} {words}"), theme.level(level)));
         }
@@ -94,7 +94,7 @@ fn summary(model: &Model, theme: Theme) -> Line<'static> {
     if let Some(machine) = machine {
         for (metric, name) in [(Metric::CpuPercent, "cpu"), (Metric::MemoryPercent, "memory")] {
             if let Some(value) = machine.number(metric) {
-                let level = crate::views::trouble::level(machine, metric);
+                let level = machine.level(metric);
                 spans.push(Span::styled(format!("{name} "), theme.faint()));
                 spans.push(Span::styled(bar(value, BAR), theme.bar(level)));
                 spans.push(Span::styled(format!(" {value:.0}%   "), theme.level(level)));
@@ -169,16 +169,16 @@ fn draw_details(frame: &mut Frame<'_>, model: &mut Model, area: Rect, theme: The
     frame.render_widget(Text::from_iter(lines.into_iter().skip(scroll).take(usize::from(inner.height))), inner);
 }
 
-/// All that is wrong with the row in question.
-fn reasons(model: &Model, theme: Theme) -> Line<'static> {
+/// The findings about the current row.
+fn findings(model: &Model, theme: Theme) -> Line<'static> {
     let Some(row) = model.current() else { return Line::default() };
     let mut spans = vec![Span::styled(format!("{}: ", row.name), theme.strong())];
-    if row.troubles.is_empty() {
+    if row.findings.is_empty() {
         spans.push(Span::styled("nothing is wrong", theme.faint()));
     }
-    for (place, trouble) in row.troubles.iter().enumerate() {
+    for (place, finding) in row.findings.iter().enumerate() {
         let comma = if place == 0 { "" } else { "; " };
-        spans.push(Span::styled(format!("{comma}{}", trouble.words), theme.level(trouble.level)));
+        spans.push(Span::styled(format!("{comma}{}", finding.text), theme.level(finding.level)));
     }
     Line::from(spans)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::findings::Timeline;
 use crate::metrics::Metric;
 use crate::views::row::Row;
 
@@ -21,11 +22,11 @@ pub const TRACED: [(Metric, &str); 9] = [
     (Metric::FileDescriptors, "descriptors"),
 ];
 
-/// The samples of one container, and how often the kernel killed in it while it was looked at.
+/// The samples of one container, and its past.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     rings: [VecDeque<Option<f32>>; TRACED.len()],
-    kills: VecDeque<Option<u64>>,
+    timeline: Timeline,
 }
 
 impl History {
@@ -35,18 +36,22 @@ impl History {
             #[expect(clippy::cast_possible_truncation, reason = "drawn in eight steps")]
             keep(ring, row.number(metric).map(|value| value as f32));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        keep(&mut self.kills, row.number(Metric::OomKills).map(|kills| kills as u64));
+        self.timeline.observe(row.taken, row.number(Metric::OomKills), row.number(Metric::Uptime));
+    }
+
+    /// Its OOM kills and restarts.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
     /// How many samples there are.
     pub fn len(&self) -> usize {
-        self.kills.len()
+        self.rings[0].len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.kills.is_empty()
+        self.rings[0].is_empty()
     }
 
     /// The latest `count` samples of a traced number but the `skip` newest ones, oldest first.
@@ -54,16 +59,6 @@ impl History {
         let ring = &self.rings[traced];
         let end = ring.len().saturating_sub(skip);
         ring.range(end.saturating_sub(count)..end).copied()
-    }
-
-    /// Processes that were killed for want of memory within the samples. A counter that began anew counts from 0.
-    pub fn kills(&self) -> u64 {
-        let mut known = self.kills.iter().flatten();
-        let first = known.next().copied().unwrap_or(0);
-        let sum = |(before, killed): (u64, u64), &now: &u64| {
-            (now, killed.saturating_add(now.checked_sub(before).unwrap_or(now)))
-        };
-        known.fold((first, 0), sum).1
     }
 }
 
@@ -90,18 +85,5 @@ mod tests {
         assert_eq!(history.latest(7, 3, 0).collect::<Vec<_>>(), [Some(299.0), Some(300.0), None]);
         assert_eq!(history.latest(7, 2, 1).collect::<Vec<_>>(), [Some(299.0), Some(300.0)]);
         assert_eq!(history.latest(7, 10_000, 10_000).count(), 0);
-    }
-
-    #[test]
-    fn kills_are_those_that_were_seen_and_not_those_of_before() {
-        let mut history = History::default();
-        for kills in [7, 7, 9, 1] {
-            history.push(&row("web", &[(Metric::OomKills, kills)]));
-        }
-        assert_eq!(history.kills(), 3);
-        for kills in [u64::MAX - 1, 0, u64::MAX - 1] {
-            history.push(&row("web", &[(Metric::OomKills, kills)]));
-        }
-        assert_eq!(history.kills(), u64::MAX, "whatever an agent has written");
     }
 }

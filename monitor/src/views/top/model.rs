@@ -7,11 +7,11 @@ use ratatui::layout::Rect;
 
 use super::history::History;
 use super::tree::{Branch, grow};
-use crate::events::{Level, LogEntry};
+use crate::events::LogEntry;
+use crate::findings::Level;
 use crate::snapshot::{Coverage, Status};
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
-use crate::views::trouble::Trouble;
 
 /// What is new.
 #[derive(Clone, Debug)]
@@ -161,11 +161,11 @@ impl Model {
     fn replace(&mut self, update: Update) {
         let mut rows = BTreeMap::new();
         for mut row in update.rows {
-            if let Some(trouble) = self.histories.get(&row.name).and_then(|history| self.killed(history)) {
-                row.complain(trouble);
+            if let Some(history) = self.histories.get(&row.name) {
+                row.judge(history.timeline(), update.taken);
             }
             // One that has ended and one that begins under its name may be in one report.
-            if !Status::Exited.is(&row.status) || !rows.contains_key(&row.name) {
+            if row.status != Some(Status::Exited) || !rows.contains_key(&row.name) {
                 rows.insert(row.name.clone(), row);
             }
         }
@@ -173,9 +173,13 @@ impl Model {
             self.rows.extend(rows);
         } else {
             let lingers = |row: &Row| {
-                Status::Exited.is(&row.status) && update.taken.duration_since(row.taken).unwrap_or_default() < LINGER
+                row.status == Some(Status::Exited)
+                    && update.taken.duration_since(row.taken).unwrap_or_default() < LINGER
             };
-            for (name, row) in std::mem::take(&mut self.rows).into_iter().filter(|(_, row)| lingers(row)) {
+            for (name, mut row) in std::mem::take(&mut self.rows).into_iter().filter(|(_, row)| lingers(row)) {
+                if let Some(history) = self.histories.get(&name) {
+                    row.judge(history.timeline(), update.taken);
+                }
                 rows.entry(name).or_insert(row);
             }
             self.rows = rows;
@@ -184,13 +188,6 @@ impl Model {
             self.entries.retain(|name, _| self.rows.contains_key(name));
         }
         self.arrange();
-    }
-
-    /// That the kernel killed, while this was looked at.
-    fn killed(&self, history: &History) -> Option<Trouble> {
-        let samples = u32::try_from(history.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let kills = history.kills();
-        (kills > 0).then(|| Trouble::out_of_memory(kills, self.interval.saturating_mul(samples)))
     }
 
     /// Stops or goes on.
@@ -308,9 +305,9 @@ impl Model {
         self.entries.get(name).into_iter().flatten()
     }
 
-    /// How many containers are in trouble, by how much.
-    pub fn troubles(&self, level: Level) -> usize {
-        self.rows().filter(|row| row.worst().is_some_and(|trouble| trouble.level == level)).count()
+    /// The number of containers whose worst finding has a level.
+    pub fn count(&self, level: Level) -> usize {
+        self.rows().filter(|row| row.worst().is_some_and(|finding| finding.level == level)).count()
     }
 
     /// The machines.
@@ -322,8 +319,8 @@ impl Model {
 /// Whether a row has all the words, in whatever is known of it.
 fn matches(row: &Row, words: &str) -> bool {
     let about = row.about.iter().map(|(_, text)| text.as_str());
-    let troubles = row.troubles.iter().map(|trouble| trouble.words.as_str());
-    let all = [row.name.as_str(), &row.host, &row.cgroup, &row.status];
-    let text = all.into_iter().chain(about).chain(troubles).collect::<Vec<_>>().join("\n").to_lowercase();
+    let findings = row.findings.iter().map(|finding| finding.text.as_str());
+    let all = [row.name.as_str(), &row.host, &row.cgroup, row.status()];
+    let text = all.into_iter().chain(about).chain(findings).collect::<Vec<_>>().join("\n").to_lowercase();
     words.split_whitespace().all(|word| text.contains(word))
 }

@@ -11,7 +11,8 @@ use super::draw::draw;
 use super::feed::Own;
 use super::keys::{self, Next};
 use super::model::{Details, Model, Update};
-use crate::events::{Level, LogEntry};
+use crate::events::LogEntry;
+use crate::findings::Level;
 use crate::metrics::Metric;
 use crate::report::Report;
 use crate::snapshot::{Coverage, Status};
@@ -167,7 +168,7 @@ fn a_hostile_name_is_drawn_harmless() {
 fn the_worst_comes_first_and_says_why() {
     let model = model();
     assert_eq!(names(&model)[..2], ["web", "db"]);
-    assert_eq!(model.current().unwrap().worst().unwrap().words, "throttled 100% at 0.25 CPUs");
+    assert_eq!(model.current().unwrap().worst().unwrap().text, "throttled 100 % at 0.25 cores");
 }
 
 #[test]
@@ -274,7 +275,7 @@ fn what_ends_between_two_reports_is_shown_at_once_and_nothing_else_goes() {
     assert_eq!(names(&model).len(), 6);
     press(&mut model, "p");
     let db = model.rows().find(|row| row.name == "db").unwrap();
-    assert_eq!((db.status.as_str(), model.shown()), ("exited", 6));
+    assert_eq!((db.status, model.shown()), (Some(Status::Exited), 6));
 }
 
 #[test]
@@ -287,10 +288,7 @@ fn an_out_of_memory_kill_is_the_worst_and_is_in_the_log() {
         model.update(own.update(&sample::report(second, &[web])));
     }
     let worst = model.current().unwrap().worst().unwrap();
-    assert_eq!(
-        (worst.level, worst.words.as_str()),
-        (Level::Error, "out of memory: the kernel killed a process in the last 1s")
-    );
+    assert_eq!((worst.level, worst.text.as_str()), (Level::Error, "OOM kill just now"));
     press(&mut model, "\n");
     assert!(drawn(&mut model, (120, 40)).contains("ERROR out of memory"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::metrics::Unit;
 
-/// With its unit, for a table with room.
+/// A number with its unit, for a table with room.
 pub fn long(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Bytes => bytes(value),
@@ -18,7 +18,7 @@ pub fn long(value: f64, unit: Unit) -> String {
     }
 }
 
-/// In at most six columns.
+/// A number in at most six columns.
 pub fn short(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Percent => format!("{value:.0}%"),
@@ -27,6 +27,14 @@ pub fn short(value: f64, unit: Unit) -> String {
         Unit::Cores | Unit::Load if value < 100.0 => format!("{value:.2}"),
         _ => compact(value, 1000.0),
     }
+}
+
+/// A time span in its largest unit alone.
+pub fn age(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (size, unit) =
+        [(86_400, "d"), (3600, "h"), (60, "min")].into_iter().find(|(size, _)| seconds >= *size).unwrap_or((1, "s"));
+    format!("{} {unit}", seconds / size)
 }
 
 fn bytes(value: f64) -> String {
