@@ -33,7 +33,8 @@ impl Backoff {
             return None;
         };
         self.log.warn(&error.text);
-        let lasted = self.since.get_or_insert_with(timer::now).elapsed();
+        let since = *self.since.get_or_insert_with(timer::now);
+        let lasted = timer::now() - since;
         let longest = match error.retry {
             Retry::Soon => (lasted / LONG_PAUSE.0).clamp(PAUSE.1, LONG_PAUSE.1),
             Retry::Slowly => SLOW_PAUSE,
