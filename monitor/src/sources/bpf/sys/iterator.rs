@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{descriptor, number};
+use super::syscall::{descriptor, number};
 
 /// `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`), Linux 5.8.
 const BPF_LINK_CREATE: libc::c_int = 28;

@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::maps::MapData;
 use bytemuck::{Pod, Zeroable};
 
-use super::{bpf, descriptor, number};
+use super::syscall::{bpf, descriptor, number};
 
 // Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const BPF_MAP_CREATE: libc::c_int = 0;

@@ -3,11 +3,12 @@
 
 mod iterator;
 mod maps;
+mod syscall;
 mod table;
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use bytemuck::{Pod, Zeroable};
 
 pub(super) use self::iterator::{Iterator, Over};
 pub(super) use self::maps::{Hash, PerCpuHash, exchange};
+use self::syscall::{bpf, descriptor, number};
 pub(super) use self::table::Table;
 
 // Of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
@@ -23,32 +25,6 @@ const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 /// Linux 5.7.
 const BPF_LINK_UPDATE: libc::c_int = 29;
-
-/// `bpf(2)`.
-///
-/// # Safety
-/// `attr` must be what the command takes, and what it points to must live as long as the call.
-unsafe fn bpf<T: Pod>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: as required of the caller.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// The same for a command that makes a descriptor.
-///
-/// # Safety
-/// As [`bpf`], and the command must be one of those.
-unsafe fn descriptor<T: Pod>(command: libc::c_int, attr: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: as required of the caller.
-    let fd = unsafe { bpf(command, attr) }?;
-    let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made the descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn number(fd: BorrowedFd<'_>) -> u32 {
-    u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX)
-}
 
 /// The part of `union bpf_attr` that pinned objects take.
 #[repr(C)]
