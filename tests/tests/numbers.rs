@@ -66,6 +66,16 @@ impl Running {
     }
 }
 
+/// Waits until the history has so many entries: an agent that ends writes one more batch and no backlog.
+async fn until_stored(valkey: &Valkey, entries: u64) {
+    let stored = async {
+        while valkey.query::<u64>(&["XLEN", "system:history:web"]) < entries {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), stored).await.expect("reports are missing in the history");
+}
+
 /// The numbers in the history, in its order.
 fn numbers(valkey: &Valkey) -> Vec<u64> {
     let number = |report: &str| serde_json::from_str::<serde_json::Value>(report).unwrap()["process_count"].as_u64();
@@ -126,6 +136,7 @@ async fn a_burst_is_written_as_it_came() {
         logged_sample(&running.publisher, number, clock().wall);
         tokio::task::yield_now().await;
     }
+    until_stored(&valkey, 2_000).await;
     running.end().await;
     assert_eq!(numbers(&valkey), (0..2_000).collect::<Vec<_>>());
     assert_eq!(logged_numbers(&valkey), (1..2_000).collect::<Vec<_>>());
