@@ -54,7 +54,7 @@ impl Apt {
         Ok(apt)
     }
 
-    fn options(&self) -> [String; 8] {
+    fn options(&self) -> [String; 9] {
         let dir = self.dir.display();
         [
             format!("Dir::Etc::sourcelist={dir}/sources.list"),
@@ -65,6 +65,8 @@ impl Apt {
             format!("APT::Architectures={}", self.architecture.name),
             format!("Dir::Cache={dir}/cache"),
             "APT::Sandbox::User=root".to_owned(),
+            // A mirror that stands still has lists that have expired. Their signatures are checked as ever.
+            "Acquire::Check-Valid-Until=false".to_owned(),
         ]
     }
 
