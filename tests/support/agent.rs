@@ -79,6 +79,18 @@ impl Agent {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Waits until each of its threads sleeps (`proc(5)`): a busy machine has given it its turn, and it has done what there
+    /// was to do.
+    pub fn settles(&self, patience: Duration) -> bool {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let sleeps = |entry: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('S'))
+        };
+        let settled = || std::fs::read_dir(&tasks).unwrap().flatten().all(sleeps).then_some(());
+        eventually(patience, settled).is_some()
+    }
+
     pub fn signal(&self, signal: i32) {
         // SAFETY: the child is ours and has not been waited for.
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);

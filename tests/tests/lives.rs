@@ -15,14 +15,15 @@ use tests::{eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server, and an agent that reads the whole machine once a minute: what is told before is told by events.
+/// A server, and an agent that reads the whole machine once, and not again before the test ends: what is told is told by
+/// events.
 macro_rules! world {
     ($($argument:literal),*) => {{
         if !tests::is_root() {
             skip!("control groups take root");
         }
         let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
-        let arguments = ["--scope", "host", "--interval", "60s", "--disk-interval", "0s", $($argument),*];
+        let arguments = ["--scope", "host", "--interval", "1h", "--disk-interval", "0s", $($argument),*];
         let agent = Agent::start(valkey.port, &arguments, &[]);
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         valkey.report(machine.trim(), PATIENCE).expect("no report of the machine");
@@ -40,12 +41,19 @@ fn last(valkey: &Valkey, name: &str) -> Judged {
     eventually(PATIENCE, ended).unwrap_or_else(|| panic!("{name}: {:?}", valkey.keys("system:history:")))
 }
 
-fn lives_and_ends(valkey: &Valkey) -> Judged {
+/// The time in which a container's first process can be seen: a moment, and on a busy machine until the agent has had its
+/// turn.
+fn a_moment(agent: &Agent) {
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(agent.settles(PATIENCE), "{}", agent.said());
+}
+
+fn lives_and_ends(valkey: &Valkey, agent: &Agent) -> Judged {
     let (group, id) = Group::docker().unwrap();
     let mut load = Load::start_as(&group, &["exec", "5"], &id);
     load.done();
     // Until its first process has told its name,
-    std::thread::sleep(Duration::from_millis(300));
+    a_moment(agent);
     load.end();
     // and until a runtime has seen the end, a while goes by: on a machine with much else to do the agent has its turn then.
     std::thread::sleep(Duration::from_secs(1));
@@ -56,7 +64,7 @@ fn lives_and_ends(valkey: &Valkey) -> Judged {
 #[test]
 fn a_container_that_lives_between_two_ticks_is_reported_with_all_that_was_counted() {
     let (valkey, agent) = world!();
-    let report = lives_and_ends(&valkey);
+    let report = lives_and_ends(&valkey, &agent);
     if report.json["sources"]["network"] != "ebpf" {
         skip!("eBPF: {}", report.json["absent"]);
     }
@@ -72,7 +80,7 @@ fn a_container_that_lives_between_two_ticks_is_reported_with_all_that_was_counte
 #[test]
 fn where_ebpf_is_refused_the_file_system_tells() {
     let (valkey, agent) = world!("--ebpf", "off");
-    let report = lives_and_ends(&valkey);
+    let report = lives_and_ends(&valkey, &agent);
     // What its files said after its last process had ended.
     assert!(report.json["memory"]["peak_bytes"].as_u64().is_some_and(|peak| peak > 0), "{}", report.json);
     assert!(!agent.said().contains("walked"), "{}", agent.said());
@@ -80,12 +88,12 @@ fn where_ebpf_is_refused_the_file_system_tells() {
 
 #[test]
 fn a_kill_by_the_kernel_is_in_the_last_report_and_in_the_log() {
-    let (valkey, _agent) = world!();
+    let (valkey, agent) = world!();
     let (group, id) = Group::docker().unwrap();
     group.limit_memory(24 << 20);
     let mut load = Load::start_as(&group, &["hog", "268435456"], &id);
     load.done();
-    std::thread::sleep(Duration::from_millis(300));
+    a_moment(&agent);
     load.end();
     drop(group);
     let report = last(&valkey, &id);
@@ -99,20 +107,24 @@ fn a_kill_by_the_kernel_is_in_the_last_report_and_in_the_log() {
 fn of_many_that_live_a_moment_none_is_missed_and_nothing_is_left() {
     let (valkey, agent) = world!();
     let before = descriptors(&agent);
-    let names: Vec<String> = (0..500)
-        .map(|_| {
+    let names: Vec<String> = std::thread::scope(|scope| {
+        let brief = |_| {
             let (group, id) = Group::docker().unwrap();
             let mut command = Command::new("sleep");
-            command.arg("0.2").env("CONTAINER_NAME", &id);
+            command.arg("1000").env("CONTAINER_NAME", &id);
             group.enter(&mut command);
             let mut child = command.spawn().unwrap();
-            std::thread::spawn(move || {
+            let agent = &agent;
+            scope.spawn(move || {
+                a_moment(agent);
+                child.kill().unwrap();
                 child.wait().unwrap();
                 drop(group);
             });
             id
-        })
-        .collect();
+        };
+        (0..500).map(brief).collect()
+    });
     for name in &names {
         let report = last(&valkey, name);
         let history: u64 = valkey.query(&["XLEN", &format!("system:history:{name}")]);
