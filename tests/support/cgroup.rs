@@ -118,12 +118,15 @@ impl Group {
         fs::write(self.dir("pids").unwrap().join("pids.max"), most.to_string()).unwrap();
     }
 
-    /// Limits the group to a part of a CPU, in thousandths.
+    /// Limits the group to a part of a CPU, in thousandths. What it may have it gets, whatever else runs: its weight is the
+    /// largest.
     pub fn limit_cpu(&self, thousandths: u64) {
         let dir = self.dir("cpu").unwrap();
         if dir.join("cpu.max").exists() {
+            fs::write(dir.join("cpu.weight"), "10000").unwrap();
             fs::write(dir.join("cpu.max"), format!("{} 100000", thousandths * 100)).unwrap();
         } else {
+            fs::write(dir.join("cpu.shares"), "262144").unwrap();
             fs::write(dir.join("cpu.cfs_period_us"), "100000").unwrap();
             fs::write(dir.join("cpu.cfs_quota_us"), (thousandths * 100).to_string()).unwrap();
         }
