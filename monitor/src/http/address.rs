@@ -26,7 +26,7 @@ impl Address {
     /// Reads `ADDR:PORT`, `localhost:PORT` or `unix:PATH`.
     ///
     /// # Errors
-    /// What to write instead.
+    /// The text says what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let unknown = || {
             "is no address; write ADDR:PORT with a number for ADDR, for example 127.0.0.1:8080 or [::1]:8080, or \
@@ -43,7 +43,7 @@ impl Address {
         text.parse().map(Self::Tcp).map_err(|_| unknown())
     }
 
-    /// Whether only this machine can reach it: loopback, or a path whose rights the filesystem guards.
+    /// True if only this machine can reach it: loopback, or a path that the filesystem guards.
     pub fn is_private(&self) -> bool {
         match self {
             Self::Tcp(address) => is_loopback(address.ip()),
@@ -51,7 +51,7 @@ impl Address {
         }
     }
 
-    /// Whether it is a TCP address of loopback, where a browser may be led to by a name of somebody else's.
+    /// True for a TCP address of loopback, to which DNS rebinding can lead a browser.
     pub(super) fn is_loopback(&self) -> bool {
         matches!(self, Self::Tcp(address) if is_loopback(address.ip()))
     }

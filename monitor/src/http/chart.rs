@@ -17,7 +17,7 @@ pub(super) struct Columns {
     pub(super) times: Vec<u64>,
     /// By name of the number.
     pub(super) series: BTreeMap<&'static str, Vec<Option<Shape>>>,
-    /// Whether there were more points.
+    /// True if there were more points.
     pub(super) thinned: bool,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// What has come together.
+    /// The columns of all rows.
     pub(super) fn columns(self) -> Columns {
         let times = self.rows.iter().map(|(time, _)| *time).collect();
         let column = |(at, metric): (usize, &Metric)| {
@@ -102,7 +102,7 @@ fn unpacked(value: i64, metric: Metric) -> Option<Shape> {
 pub(super) fn merge(earlier: &mut Row, later: &[i64], metrics: &[Metric]) {
     for ((earlier, later), metric) in earlier.iter_mut().zip(later).zip(metrics) {
         *earlier = match metric.spec().kind {
-            // What is absent is less than anything.
+            // An absent number is less than any other.
             Kind::Gauge => (*earlier).max(*later),
             Kind::Counter => *later,
         };

@@ -32,9 +32,9 @@ pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: D
     }
 }
 
-/// What is remembered from one look to the next.
+/// State from one look to the next.
 struct Fleet {
-    /// What was said before is no news.
+    /// Log entries from before this time are not news.
     began: SystemTime,
     /// The time of each container's latest log entry: clocks differ.
     told: BTreeMap<String, SystemTime>,
@@ -70,7 +70,7 @@ impl Fleet {
         let mut before = std::mem::take(&mut self.known);
         let mut shown = Vec::new();
         for Looked { name, report, .. } in looked {
-            // What is no report costs its own container alone.
+            // A value that is no report affects its own container alone.
             let report = report.ok().flatten().map(Arc::new);
             let missed = before.remove(&name).filter(|report| report.status != Status::Exited);
             let (report, is_there) = match (report, missed) {
@@ -84,7 +84,7 @@ impl Fleet {
         Ok(shown)
     }
 
-    /// What agents have said since the last look, but for their heartbeats.
+    /// The log entries since the last look, except heartbeats.
     async fn happened(&mut self, store: &mut Store) -> Result<Vec<(String, LogEntry)>, StoreError> {
         let names: Vec<&str> = self.known.keys().map(String::as_str).collect();
         let mut happened = Vec::new();

@@ -1,4 +1,4 @@
-//! Who is let in: methods, bodies, the name that the client believes to talk to, and the token.
+//! Checks requests: method, body, host name and token.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -20,7 +20,7 @@ const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none
 /// The shortest token that is not guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// What a client must say to read anything but the page's own files.
+/// The token that a client must send to read anything but the page's own files.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -33,7 +33,7 @@ impl Token {
     /// Reads it from a file, of which white space around it is no part.
     ///
     /// # Errors
-    /// That the file cannot be read, that others than its owner and group can, or that it holds no token.
+    /// If the file cannot be read, can be read by others than its owner and group, or holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let bytes = secrets::read(path).map_err(|error| TokenError(error.to_string()))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -62,10 +62,10 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Who may ask.
+/// Decides which requests are answered.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Whether the server listens on loopback, where a page of somebody else's may lead a browser by a name that
+    /// True on loopback, where a foreign page may lead a browser by a name that
     /// points there (DNS rebinding).
     pub(super) loopback: bool,
     /// The token.
@@ -91,7 +91,7 @@ impl Guard {
     fn host<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         let named = request.headers().get(HOST).map(HeaderValue::as_bytes);
         let named = named.or_else(|| request.uri().authority().map(|authority| authority.as_str().as_bytes()));
-        // Who names no host is no browser.
+        // A client that names no host is no browser.
         if !self.loopback || named.is_none_or(is_this_machine) {
             return Ok(());
         }
@@ -127,7 +127,7 @@ fn is_this_machine(host: &[u8]) -> bool {
     [&b"localhost"[..], b"127.0.0.1", b"[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// What every answer says to a browser.
+/// Adds the security headers of every answer.
 pub(super) fn harden(response: &mut Response) {
     const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     let headers = response.headers_mut();

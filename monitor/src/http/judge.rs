@@ -16,7 +16,7 @@ const EXITED: Duration = Duration::from_secs(60);
 /// So has one of which no report arrives.
 const SILENT: Duration = Duration::from_secs(10 * 60);
 
-/// What has been seen of one container.
+/// State of one container.
 #[derive(Debug, Default)]
 struct Watched {
     timeline: Timeline,

@@ -26,8 +26,8 @@ use super::guard::harden;
 use super::server::Server;
 use crate::log_once::LogOnce;
 
-/// So many connections are served at once; the next one waits until one ends. More than there may be event streams, so
-/// that these never leave none for the others.
+/// Connections that are served at once; the next one waits until one ends. There are more than event streams, so that
+/// streams cannot take all of them.
 pub(crate) const CONNECTIONS: usize = 320;
 /// The head of a request has to be there after so long, which is also how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(5);

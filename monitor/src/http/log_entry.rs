@@ -10,7 +10,7 @@ pub(super) struct LogEntry {
     pub(super) time: u64,
     /// `INFO`, `WARN` or `ERROR`.
     pub(super) level: &'static str,
-    /// What happened.
+    /// Its text.
     pub(super) message: String,
     /// Not shown.
     #[serde(skip)]

@@ -16,25 +16,25 @@ use crate::unix_time::unix_millis;
 
 /// All that is remembered takes at most about so many bytes.
 pub(super) const BOUND: usize = 12 << 20;
-/// So long is remembered.
+/// The time span that is kept.
 const LENGTH: Duration = Duration::from_secs(3600);
-/// So many log entries of a container are remembered.
+/// Log entries that are kept of a container.
 const ENTRIES: usize = 50;
 
-/// What is remembered.
+/// The last hour of all containers.
 #[derive(Debug)]
 pub(super) struct Memory {
     bound: usize,
     metrics: Vec<Metric>,
     containers: BTreeMap<String, Remembered>,
-    /// So many ticks make one entry.
+    /// The number of frames that make one entry.
     stride: u32,
 }
 
 #[derive(Debug)]
 struct Remembered {
     past: Packed,
-    /// What will be one entry, and of how many ticks it is made.
+    /// The entry in progress, and the number of frames in it.
     pending: Option<(Row, u32)>,
     /// When its latest report was made.
     latest: u64,

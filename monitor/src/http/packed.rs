@@ -2,7 +2,7 @@
 //!
 //! An entry is the milliseconds since the one before, a bitmap of the numbers that changed, and a code for each: 0 for
 //! a number that is gone, else its difference (zigzag) plus one. All are variable-length integers of seven bits a byte.
-//! What leaves at the front goes into the row from which the first entry counts.
+//! An entry that leaves at the front is added to the row from which the first entry counts.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ pub(super) type Row = Box<[i64]>;
 /// Rows in the order of their times.
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
-    /// What the first entry counts from.
+    /// The row from which the first entry counts.
     base: (u64, Row),
     /// The newest entry.
     newest: (u64, Row),

@@ -1,4 +1,4 @@
-//! What Valkey remembers: the history and all log entries of containers, for those who ask for more than an hour.
+//! The history and the log of containers in Valkey, for requests that go back more than an hour.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::unix_time::unix_millis;
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Store, StoreError};
 
-/// Nobody waits longer for an answer about the past.
+/// The timeout of a request about the past.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection that is made when somebody asks, and serves one question at a time: a long past is many pages.

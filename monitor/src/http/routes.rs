@@ -1,4 +1,4 @@
-//! What is answered where. Everything comes from reports; nothing here reads the kernel.
+//! The routes. Every answer is made from reports; nothing here reads the kernel.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ type Answer = Result<Response, Problem>;
 /// A part of a path, which may be no text.
 type Named = Result<Path<String>, PathRejection>;
 
-/// So many log entries when nobody says how many.
+/// The default number of log entries.
 const ENTRIES: usize = 50;
 /// The longest past that can be asked for.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -72,12 +72,12 @@ async fn asset(path: Named, headers: HeaderMap) -> Answer {
     Ok(assets::serve(&named(path)?, &headers))
 }
 
-/// Whether the loop is alive.
+/// Answers whether the loop is alive.
 async fn healthz(State(server): Shared) -> Answer {
     server.alive().map(|()| text("text/plain; charset=utf-8", "ok\n".to_owned())).map_err(unavailable)
 }
 
-/// Whether reports also get to where they shall.
+/// Answers whether reports are delivered as well.
 async fn readyz(State(server): Shared) -> Answer {
     server.ready().map(|()| text("text/plain; charset=utf-8", "ok\n".to_owned())).map_err(unavailable)
 }
@@ -100,7 +100,7 @@ struct Containers<'a>(Option<&'a Frame>);
 
 impl Serialize for Containers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // What is several agents' has no time and no host of its own.
+        // A frame of several agents has no time and no host of its own.
         let own = self.0.filter(|frame| frame.host.is_some());
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("host", &own.and_then(|frame| frame.host.as_deref()))?;

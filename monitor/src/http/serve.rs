@@ -17,7 +17,7 @@ use crate::valkey::ValkeyOptions;
 /// Serves the reports of this agent until no more come.
 ///
 /// # Errors
-/// That the thread or its runtime cannot be had.
+/// If the thread or its runtime cannot be started.
 pub fn start(
     address: Address,
     token: Option<Token>,

@@ -1,4 +1,4 @@
-//! What all connections share: the latest frame, the memory, and who may ask.
+//! The state that all connections share: the latest frame, the memory, the guard.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -28,16 +28,16 @@ use crate::snapshot::{Scope, Stamp};
 use crate::unix_time::unix_millis;
 use crate::wire;
 
-/// So many event streams may be open.
+/// Event streams that may be open at once.
 const STREAMS: usize = 256;
-/// So many log entries wait for a client that reads slowly; it misses those before.
+/// Log entries that wait for a slow client; it misses older ones.
 const WAITING: usize = 256;
-/// So many log entries are looked through for the events of a chart.
+/// Log entries that are searched for the events of a chart.
 const MOST_EVENTS: usize = 1000;
 /// Why there is nothing to show at first.
 const NOTHING: &str = "nothing has been read yet";
 
-/// How the one who reads is.
+/// Health of the loop that reads.
 #[derive(Debug)]
 struct Health {
     /// When it has shown itself last.
@@ -117,7 +117,7 @@ impl Server {
         self.latest.borrow().clone()
     }
 
-    /// Whether a reading has ended of late; if not, since when none has.
+    /// Succeeds if a reading has ended lately; otherwise tells since when none has.
     pub(super) fn alive(&self) -> Result<(), String> {
         let beat = lock(&self.health).beat;
         let age = self.now().mono.saturating_sub(beat);
@@ -127,7 +127,7 @@ impl Server {
         Err(format!("nothing has been read for {:.1} s", age.as_secs_f64()))
     }
 
-    /// Whether all is as it should be; if not, why.
+    /// Succeeds if reports are read and delivered; otherwise tells why not.
     pub(super) fn ready(&self) -> Result<(), String> {
         if let Some(trouble) = lock(&self.health).trouble.clone() {
             return Err(trouble);
@@ -173,7 +173,7 @@ impl Server {
                     Some((columns, entries)).filter(|(columns, _)| own.is_some() || !columns.times.is_empty())
                 }
                 Ok(_) => own,
-                // What is remembered here is better than nothing.
+                // The memory of this process is better than nothing.
                 Err(error) if own.is_none() => {
                     return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
                 }

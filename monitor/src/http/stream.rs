@@ -25,7 +25,7 @@ use crate::unix_time::unix_millis;
 /// A comment so often keeps what is between from closing the connection.
 const COMMENT: Duration = Duration::from_secs(15);
 
-/// What stands of a container in each tick, besides its numbers.
+/// The fields of a container in each tick besides its numbers.
 const STATE: [&str; 4] = ["status", "host", "runtime", "taken"];
 
 /// The numbers in each tick: those of the overview. The others are asked for.
@@ -57,7 +57,7 @@ const NUMBERS: &[Metric] = &[
     Metric::Uptime,
 ];
 
-/// What a client is told of.
+/// The sources of a client's events.
 #[derive(Debug)]
 pub(super) struct News {
     pub(super) ticks: watch::Receiver<Option<Arc<Frame>>>,

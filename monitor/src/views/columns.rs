@@ -47,16 +47,16 @@ pub enum Column {
     Pressure,
     /// Time since the first process started.
     Age,
-    /// What it is doing.
+    /// Its status.
     Status,
     /// The worst that is wrong with it.
     Why,
 }
 
-/// How a column is drawn and sorted.
+/// Title, width, key and rank of a column.
 #[derive(Debug)]
 pub struct Spec {
-    /// What stands over it.
+    /// Its title.
     pub title: &'static str,
     /// Its columns on the screen; those of the name and the reason grow.
     pub width: usize,
@@ -97,7 +97,7 @@ impl Column {
         Self::Why,
     ];
 
-    /// How it is drawn and sorted.
+    /// Its title, width, key and rank.
     pub fn spec(self) -> &'static Spec {
         macro_rules! spec {
             ($title:literal, $width:expr, $key:literal, $rank:literal, $help:literal) => {
@@ -130,12 +130,12 @@ impl Column {
         Self::ALL.into_iter().find(|column| column.spec().key == key)
     }
 
-    /// Whether its largest value comes first by nature.
+    /// True if its largest value comes first by default.
     pub fn is_descending(self) -> bool {
         !matches!(self, Self::Name | Self::Host | Self::Status)
     }
 
-    /// Whether it holds words.
+    /// True if it holds text.
     fn is_text(self) -> bool {
         matches!(self, Self::Name | Self::Host | Self::Status | Self::Why)
     }
@@ -241,7 +241,7 @@ impl Layout {
             .map(|(column, ..)| *column)
     }
 
-    /// What stands over the columns. The one that is sorted by has an arrow.
+    /// The line of titles. The column that is sorted by has an arrow.
     pub fn header(&self, sorted: Option<(Column, bool)>, theme: Theme) -> Line<'static> {
         let mut spans = vec![Span::raw(" ".repeat(MARK))];
         for &(column, _, size) in &self.columns {

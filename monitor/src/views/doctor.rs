@@ -1,4 +1,4 @@
-//! What the agent can see here, what it cannot, why, and what would change that.
+//! The capabilities of this host: available, refused or not needed, each with its reason and its remedy.
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -22,7 +22,7 @@ const INDENT: usize = 6;
 /// Name of the check whose refusal costs no number, but the next agent those of this one.
 const PINS: &str = "pins";
 
-/// How a capability stands.
+/// State of a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -37,15 +37,15 @@ pub enum State {
 /// One capability.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is.
+    /// Its name.
     pub name: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// Why.
     pub why: String,
     /// The numbers that it feeds.
     pub feeds: Vec<&'static str>,
-    /// What to do to have it, where something can be done.
+    /// What to do to make it available, if anything.
     #[serde(rename = "cure")]
     pub remedy: Option<String>,
 }
@@ -57,7 +57,7 @@ impl Check {
     }
 }
 
-/// What became of an eBPF program.
+/// Checks an eBPF program.
 pub fn program(program: &ProgramState) -> Check {
     let (state, why, remedy) = match &program.state {
         Attachment::Attached => (State::Available, "it is attached".to_owned(), None),
@@ -72,7 +72,7 @@ pub fn program(program: &ProgramState) -> Check {
     Check { feeds: fed_by(program.name), ..Check::new(format!("eBPF {}", program.name), state, why, remedy) }
 }
 
-/// What else was decided: how counts live on, and what the agent gives up once it runs.
+/// Checks the rest of the plan: pins, and the privileges that the agent drops once it runs.
 pub fn plan(plan: &Plan) -> Vec<Check> {
     let kept: Vec<String> =
         plan.retained.iter().map(|kept| format!("{} for {}", capabilities::names(kept.capability), kept.why)).collect();
@@ -101,7 +101,7 @@ fn decided(name: &str, decision: &Decision, taken: &str) -> Check {
     }
 }
 
-/// What the running agent could not count, or was not told; nothing where nothing is missing.
+/// Checks events that the running agent has lost; empty if there are none.
 pub fn losses(told: &Told) -> Vec<Check> {
     let Told { lost_events, walked_again, .. } = told;
     let events = Check::new(
@@ -187,7 +187,7 @@ fn fields() -> impl Iterator<Item = (Metric, &'static str)> {
     Metric::fields()
 }
 
-/// Whether nothing is refused that takes a number away.
+/// True if no refusal costs a number.
 pub fn is_well(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.state != State::Refused || check.name == PINS)
 }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_shows_its_cure() {
+    fn a_refusal_shows_its_remedy() {
         let checks = [
             Check::new("source procfs", State::Available, "it is read", None),
             Check::new(

@@ -1,4 +1,4 @@
-//! What a person looks at in a terminal. Nothing here reads the kernel: a [`row::Row`] is made of a report or of what an
+//! The views for a terminal. Nothing here reads the kernel: a [`row::Row`] is made of a report or of what an
 //! agent has written, and everything is drawn from rows.
 
 pub mod columns;

@@ -9,7 +9,7 @@ use super::text::{ansi, printable};
 use super::theme::Theme;
 use crate::report::Report;
 
-/// How a report is drawn.
+/// Style and width of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// With colours or without.

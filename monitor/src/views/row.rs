@@ -25,9 +25,9 @@ pub struct Row {
     pub host: String,
     /// The path of its cgroup.
     pub cgroup: String,
-    /// Whether it is the machine itself.
+    /// True for the machine itself.
     pub is_machine: bool,
-    /// What else is known of it: the runtime and its id for it, the image.
+    /// More facts: the runtime, its id for the container, the image.
     pub about: Vec<(&'static str, String)>,
     /// Its status; `None` when its latest report has expired.
     pub status: Option<Status>,

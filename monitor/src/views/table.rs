@@ -15,8 +15,8 @@ const NAME: usize = 26;
 const BAR: usize = 20;
 const NUMBER: usize = 12;
 
-/// What stands over the absent numbers.
-pub const ABSENT: &str = "not to be had here";
+/// The heading of the absent numbers.
+pub const ABSENT: &str = "unavailable on this host";
 
 /// The groups, in their order.
 const GROUPS: [&str; 8] = ["cpu", "memory", "network", "io", "disk", "processes", "descriptors", "machine"];
@@ -131,12 +131,12 @@ fn line(row: &Row, metric: Metric, field: &str, columns: usize, theme: Theme) ->
     Some(Line::from(spans))
 }
 
-/// Whether a number is a share of something: CPU time may be more than one CPU.
+/// True for a number that is a share of something. CPU time may exceed one CPU.
 fn has_bar(metric: Metric) -> bool {
     metric.spec().unit == Unit::Percent && !matches!(metric, Metric::CpuUserPercent | Metric::CpuSystemPercent)
 }
 
-/// What is absent, each cause once, with all that it explains.
+/// The absent numbers, grouped by cause.
 fn absent(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
     for (metric, field) in GROUPS.into_iter().flat_map(fields) {

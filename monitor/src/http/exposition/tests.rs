@@ -1,6 +1,9 @@
-use std::collections::BTreeSet;
-use std::time::Duration;
+//! The text of `/metrics` out of a report.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use super::families::NAMES;
 use super::*;
 use crate::report::Report;
 use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};

@@ -1,4 +1,4 @@
-// The agent's own state: what it can read, what it was refused and the cure, where it writes, what it costs.
+// The agent's own state: what it can read, what it was refused and the remedy, where it writes, what it costs.
 
 import { get } from './api.js';
 import { h, plain } from './dom.js';
@@ -65,7 +65,7 @@ function facts(pairs) {
 function programs(list) {
   const row = ({ name, state, cause, cure }) => h('tr', {}, h('th', { scope: 'row' }, name),
     h('td', {}, h('span', { class: `badge ${STATES[state] ?? 'notice'}` }, state)),
-    h('td', {}, cause ? plain(cause) : '', cure ? h('p', { class: 'cure' }, 'Cure: ', h('code', {}, plain(cure))) : null));
+    h('td', {}, cause ? plain(cause) : '', cure ? h('p', { class: 'remedy' }, 'Remedy: ', h('code', {}, plain(cure))) : null));
   return h('div', { class: 'wide', role: 'region', tabindex: '0', 'aria-label': 'Kernel programs' }, h('table', { class: 'programs', 'aria-label': 'Kernel programs' },
     h('thead', {}, h('tr', {}, ['Program', 'State', 'Why'].map((title) => h('th', { scope: 'col' }, title)))),
     h('tbody', {}, list.map(row))));

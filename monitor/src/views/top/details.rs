@@ -18,7 +18,7 @@ const NAME: usize = 12;
 const VALUE: usize = 11;
 /// Columns behind a sparkline: its largest value.
 const LARGEST: usize = 13;
-/// So many log entries are shown.
+/// Log entries that are shown.
 const ENTRIES: usize = 8;
 
 /// The details of a row in so many columns.

@@ -1,4 +1,4 @@
-//! What the agent's own readings become: rows, and log entries of what changed between them.
+//! Updates from the agent's own reports: rows, and log entries of what changed between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ impl Own {
         }
     }
 
-    /// What a report brings.
+    /// Returns the update of a report.
     pub fn update(&mut self, report: &Report) -> Update {
         let mut entries = Vec::new();
         let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! What agents have written to Valkey: the containers of many machines.
+//! Updates from Valkey: the containers of many machines, as their agents have written them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use crate::views::row::Row;
 
 /// A container of which nothing has been heard for longer is forgotten.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// So many log entries are asked for.
+/// Log entries that are requested.
 const ENTRIES: usize = 20;
 
 /// Reads a fleet.
@@ -96,7 +96,7 @@ impl Fleet {
         Ok(Update { taken: now, coverage: Coverage::All, rows, entries })
     }
 
-    /// Whether a container of which no report is left ended in good order: its agent said so last.
+    /// True if a container whose report has expired exited regularly: its last log entry says so.
     async fn has_ended(
         &mut self,
         store: &mut Store,

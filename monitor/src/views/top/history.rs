@@ -6,10 +6,10 @@ use crate::findings::Timeline;
 use crate::metrics::Metric;
 use crate::views::row::Row;
 
-/// So many samples are kept: five minutes at one second.
+/// Samples that are kept: five minutes at one second.
 pub const LENGTH: usize = 300;
 
-/// What is kept, with the name of its sparkline.
+/// The metrics that are kept, each with the name of its sparkline.
 pub const TRACED: [(Metric, &str); 9] = [
     (Metric::CpuPercent, "cpu"),
     (Metric::CpuThrottledPercent, "throttled"),
@@ -44,12 +44,12 @@ impl History {
         &self.timeline
     }
 
-    /// How many samples there are.
+    /// The number of samples.
     pub fn len(&self) -> usize {
         self.rings[0].len()
     }
 
-    /// Whether there is none.
+    /// True without any sample.
     pub fn is_empty(&self) -> bool {
         self.rings[0].is_empty()
     }

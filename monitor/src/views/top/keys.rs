@@ -1,4 +1,4 @@
-//! What keys and the mouse do.
+//! The actions of keys and mouse.
 
 use ratatui::crossterm::event::{
     KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
@@ -8,7 +8,7 @@ use ratatui::layout::Position;
 use super::model::{Details, Model};
 use crate::views::columns::Column;
 
-/// What the loop does next.
+/// The next step of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Draws, and goes on.

@@ -1,4 +1,4 @@
-//! What is shown: rows, their order, the filter, the selection, the past. Pure: what changes it are updates and keys.
+//! The state of the view: rows, their order, the filter, the selection, the past. Pure: updates and keys change it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -13,12 +13,12 @@ use crate::snapshot::{Coverage, Status};
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
 
-/// What is new.
+/// News for the view.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// When it was read.
     pub taken: SystemTime,
-    /// Whether it is about every container, or about those that have ended.
+    /// The containers that it covers: all, or those that have exited.
     pub coverage: Coverage,
     /// The containers.
     pub rows: Vec<Row>,
@@ -26,7 +26,7 @@ pub struct Update {
     pub entries: Vec<(String, LogEntry)>,
 }
 
-/// How much of a container is told.
+/// Extent of the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Details {
     /// Its line alone.
@@ -48,21 +48,21 @@ pub struct Areas {
     pub details: Rect,
     /// The columns.
     pub layout: Layout,
-    /// How many lines the details have.
+    /// The number of lines of the details.
     pub details_lines: usize,
 }
 
 /// A container that has ended is shown for so long.
 const LINGER: Duration = Duration::from_secs(15);
-/// So many reports of containers that have ended wait while the view is paused.
+/// Updates about exited containers that wait while the view is paused.
 const WAITING: usize = 100;
-/// So many log entries of a container are kept.
+/// Log entries that are kept of a container.
 const ENTRIES: usize = 50;
 
 /// The state of the view.
 #[derive(Debug)]
 pub struct Model {
-    /// What is looked at: a machine, or a server.
+    /// The machine or the server that is shown.
     pub subject: String,
     /// The time between two updates.
     pub interval: Duration,
@@ -72,21 +72,21 @@ pub struct Model {
     pub sort: (Column, bool),
     /// Rows without these words are not shown.
     pub filter: String,
-    /// Whether the filter is being typed.
+    /// True while the filter is being typed.
     pub is_editing: bool,
-    /// Whether containers stand below those that they are in.
+    /// True if containers are shown below those that contain them.
     pub is_tree: bool,
-    /// Whether updates wait.
+    /// True while updates wait.
     pub is_paused: bool,
-    /// Whether the keys are explained.
+    /// True while the help is shown.
     pub is_help: bool,
-    /// How much is told of one container.
+    /// The extent of the details of one container.
     pub details: Details,
     /// The first line of the details that is shown.
     pub scroll: usize,
     /// The first row that is shown.
     pub first: usize,
-    /// What the program has to say.
+    /// The message in the last line.
     pub note: Option<String>,
     /// Where things were drawn last.
     pub areas: Areas,
@@ -274,7 +274,7 @@ impl Model {
         self.visible.iter().filter_map(|(name, prefix)| Some((self.rows.get(name)?, prefix.as_str())))
     }
 
-    /// How many rows are shown.
+    /// The number of rows that are shown.
     pub fn shown(&self) -> usize {
         self.visible.len()
     }
@@ -316,7 +316,7 @@ impl Model {
     }
 }
 
-/// Whether a row has all the words, in whatever is known of it.
+/// True if a row contains all the words in any of its texts.
 fn matches(row: &Row, words: &str) -> bool {
     let about = row.about.iter().map(|(_, text)| text.as_str());
     let findings = row.findings.iter().map(|finding| finding.text.as_str());

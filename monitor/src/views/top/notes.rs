@@ -1,4 +1,4 @@
-//! What the program has to say while the terminal is taken: kept, and shown in the last line.
+//! Messages of the program while the terminal is taken: kept, and shown in the last line.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ struct Inner {
     news: Notify,
 }
 
-/// So many messages wait.
+/// Messages that wait.
 const MOST: usize = 100;
 
 impl Notes {

@@ -13,13 +13,13 @@ use super::notes::Notes;
 use super::screen::Screen;
 use crate::views::theme::Theme;
 
-/// What the view is connected to.
+/// The channels of the view.
 pub struct Wires {
-    /// What is new.
+    /// Updates.
     pub updates: mpsc::Receiver<Update>,
     /// The container of which more is wanted.
     pub wanted: watch::Sender<Option<String>>,
-    /// What the program has to say.
+    /// Messages of the program.
     pub notes: Notes,
 }
 

@@ -19,7 +19,7 @@ use super::notes::Notes;
 
 /// A terminal that is taken over. It is given back when this is dropped, and when the thread that took it panics.
 pub struct Screen {
-    /// What is drawn on.
+    /// The terminal.
     pub terminal: Terminal<CrosstermBackend<Stdout>>,
     taken: Arc<AtomicBool>,
 }
@@ -63,7 +63,7 @@ impl Drop for Screen {
     }
 }
 
-/// What is taken only in part is given back too.
+/// Restores the terminal even if it was taken only in part.
 fn take(taken: &AtomicBool) -> std::io::Result<()> {
     taken.store(true, Ordering::SeqCst);
     enable_raw_mode().and_then(|()| enter(&mut stdout())).inspect_err(|_| give_back(taken))
@@ -87,7 +87,7 @@ fn give_back(taken: &AtomicBool) {
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// What happens in a panic: on the thread that draws, the terminal is given back and then the message is printed; on
+/// The panic hook: on the thread that draws, the terminal is given back and then the message is printed; on
 /// another one, where panics are caught, the message is noted and the view goes on.
 fn hook(drawing: ThreadId, give_back: impl Fn() + Send + Sync + 'static, notes: Notes, previous: Hook) -> Hook {
     Box::new(move |info| {

@@ -43,7 +43,7 @@ fn drawn(model: &mut Model, size: (u16, u16)) -> String {
     screen(model, size, PLAIN).backend().to_string()
 }
 
-/// What is drawn, without what grows with the table of numbers: the absent ones, and how many lines there are.
+/// The drawn text without the parts that grow with the table of metrics: absent numbers, and the count of lines.
 fn stable(model: &mut Model, size: (u16, u16)) -> String {
     let text = drawn(model, size);
     let mut end = usize::MAX;
@@ -191,7 +191,7 @@ fn columns_sort_by_key_by_arrow_and_by_click_and_turn_round() {
     let (header, list, start) = (model.areas.header.y, model.areas.list.y, *start);
     keys::mouse(&mut model, click(start + 1, header));
     assert_eq!((model.sort, names(&model)[0]), ((Column::Memory, true), "db"));
-    // What has no number is last, whichever way.
+    // A row without the number comes last in either order.
     let absent = |model: &Model| names(model)[4..].contains(&"job");
     assert!(absent(&model));
     keys::mouse(&mut model, click(start + 1, header));

@@ -1,0 +1,163 @@
+//! Names and units of the metric families: cAdvisor's where it has one, ours for the rest.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::http::view::ContainerView;
+use crate::metrics::{Kind, Metric, Shown, Unit};
+use crate::unix_time::since_epoch;
+use crate::wire::Shape;
+
+/// The prefix of our own names.
+pub(super) const PREFIX: &str = "system_monitor_";
+
+/// A metric family of the containers.
+pub(super) struct Family {
+    pub(super) name: String,
+    pub(super) help: String,
+    pub(super) kind: Kind,
+    /// The label that cAdvisor adds to those of the container.
+    pub(super) label: Option<(&'static str, &'static str)>,
+    pub(super) value: Value,
+}
+
+/// The value of a sample.
+pub(super) enum Value {
+    /// A metric, divided by a factor.
+    Number(Metric, f64),
+    /// A value computed from several metrics.
+    Computed(Compute),
+}
+
+/// Computes a value from a container and the time at which it was read.
+pub(super) type Compute = fn(&ContainerView, SystemTime) -> Option<f64>;
+
+/// cAdvisor's names of our metrics, with the factor between our unit and theirs.
+pub(super) const NAMES: &[(&str, Metric, f64)] = &[
+    ("container_cpu_usage_seconds", Metric::CpuUsage, 1e9),
+    ("container_cpu_user_seconds", Metric::CpuUser, 1e9),
+    ("container_cpu_system_seconds", Metric::CpuSystem, 1e9),
+    ("container_cpu_cfs_periods", Metric::CpuPeriods, 1.0),
+    ("container_cpu_cfs_throttled_periods", Metric::CpuThrottled, 1.0),
+    ("container_memory_usage_bytes", Metric::MemoryUsage, 1.0),
+    ("container_memory_working_set_bytes", Metric::MemoryWorkingSet, 1.0),
+    ("container_memory_rss", Metric::MemoryAnon, 1.0),
+    ("container_memory_cache", Metric::MemoryFile, 1.0),
+    ("container_memory_swap", Metric::MemorySwap, 1.0),
+    ("container_memory_max_usage_bytes", Metric::MemoryPeak, 1.0),
+    ("container_spec_memory_limit_bytes", Metric::MemoryLimit, 1.0),
+    ("container_oom_events", Metric::OomKills, 1.0),
+    ("container_network_receive_bytes", Metric::NetworkRxBytes, 1.0),
+    ("container_network_receive_packets", Metric::NetworkRxPackets, 1.0),
+    ("container_network_transmit_bytes", Metric::NetworkTxBytes, 1.0),
+    ("container_network_transmit_packets", Metric::NetworkTxPackets, 1.0),
+    ("container_fs_reads_bytes", Metric::DiskReadBytes, 1.0),
+    ("container_fs_writes_bytes", Metric::DiskWriteBytes, 1.0),
+    ("container_fs_reads", Metric::IoReads, 1.0),
+    ("container_fs_writes", Metric::IoWrites, 1.0),
+    ("container_fs_usage_bytes", Metric::DiskUsage, 1.0),
+    ("container_fs_limit_bytes", Metric::DiskTotal, 1.0),
+    ("container_fs_inodes_total", Metric::InodesTotal, 1.0),
+    ("container_processes", Metric::ProcessCount, 1.0),
+    ("container_threads", Metric::Threads, 1.0),
+    ("container_threads_max", Metric::PidsLimit, 1.0),
+    ("container_file_descriptors", Metric::FileDescriptors, 1.0),
+];
+
+/// The period of the quota as cAdvisor writes it: the kernel's default.
+const PERIOD: f64 = 100_000.0;
+
+/// Families of cAdvisor that are no metrics of ours.
+const COMPUTED: &[(&str, &str, Compute)] = &[
+    (
+        "container_spec_cpu_quota",
+        "The tightest CPU quota on the way to the root, in microseconds of each period.",
+        |view, _| Some(real(view.number(Metric::CpuLimit)?) * PERIOD),
+    ),
+    ("container_spec_cpu_period", "The period of that quota, in microseconds.", |view, _| {
+        view.number(Metric::CpuLimit).map(|_| PERIOD)
+    }),
+    ("container_fs_inodes_free", "Inodes that are left on the filesystem of the container's root.", |view, _| {
+        Some((real(view.number(Metric::InodesTotal)?) - real(view.number(Metric::InodesUsed)?)).max(0.0))
+    }),
+    (
+        "container_start_time_seconds",
+        "When the container's first process started, seconds since 1970.",
+        |view, taken| Some(seconds(taken).floor() - real(view.number(Metric::Uptime)?)),
+    ),
+    ("container_last_seen", "When the container was read, seconds since 1970.", |_, taken| {
+        Some(seconds(taken).floor())
+    }),
+];
+
+/// The metrics of the machine, which all its containers share, under cAdvisor's names where it has one.
+pub(super) fn machine() -> impl Iterator<Item = (String, Metric)> {
+    Metric::ALL.iter().filter(|metric| metric.is_shared()).map(|&metric| {
+        let name = match metric {
+            Metric::MachineCpus => "machine_cpu_cores".to_owned(),
+            Metric::MachineMemory => "machine_memory_bytes".to_owned(),
+            _ => own_name(metric),
+        };
+        (name, metric)
+    })
+}
+
+/// The families of the containers: one per metric except rates, in the order of the table, then the computed ones.
+pub(super) fn families() -> Vec<Family> {
+    let theirs: BTreeMap<Metric, (&str, f64)> =
+        NAMES.iter().map(|(name, metric, divisor)| (*metric, (*name, *divisor))).collect();
+    let rows = Metric::ALL.iter().filter(|metric| !metric.is_shared()).filter_map(|&metric| {
+        let spec = metric.spec();
+        let (name, divisor) = match theirs.get(&metric) {
+            Some((name, divisor)) => ((*name).to_owned(), *divisor),
+            None if is_ours(metric) => (own_name(metric), if spec.unit == Unit::Percent { 100.0 } else { 1.0 }),
+            None => return None,
+        };
+        let help = if name.ends_with("_ratio") {
+            format!("{} Here 1 is 100 percent.", spec.help)
+        } else {
+            spec.help.to_owned()
+        };
+        // cAdvisor reports CPU time per CPU; the sum over all has this label.
+        let label = (metric == Metric::CpuUsage).then_some(("cpu", "total"));
+        Some(Family { name, help, kind: spec.kind, label, value: Value::Number(metric, divisor) })
+    });
+    let computed = COMPUTED.iter().map(|&(name, help, value)| Family {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind: Kind::Gauge,
+        label: None,
+        value: Value::Computed(value),
+    });
+    rows.chain(computed).collect()
+}
+
+/// True for a metric under a name of ours: one that is shown and is no rate.
+fn is_ours(metric: Metric) -> bool {
+    let spec = metric.spec();
+    let is_rate = matches!(spec.unit, Unit::PerSecond | Unit::BytesPerSecond);
+    matches!(spec.shown, Shown::Field(_)) && !is_rate
+}
+
+/// Our name of a metric: its path, in base units.
+fn own_name(metric: Metric) -> String {
+    let spec = metric.spec();
+    let path = spec.name().replace('.', "_");
+    match spec.unit {
+        Unit::Percent if path.contains("percent") => format!("{PREFIX}{}", path.replace("percent", "ratio")),
+        Unit::Percent => format!("{PREFIX}{path}_ratio"),
+        _ => format!("{PREFIX}{path}"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+pub(super) fn real(number: Shape) -> f64 {
+    match number {
+        Shape::Whole(value) => value as f64,
+        Shape::Real(value) => value,
+    }
+}
+
+pub(super) fn seconds(wall: SystemTime) -> f64 {
+    since_epoch(wall).as_secs_f64()
+}
