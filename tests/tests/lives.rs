@@ -2,7 +2,7 @@
 //! control groups where Docker would make them, with real processes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use tests::agent::{self, Agent};
@@ -26,7 +26,8 @@ macro_rules! world {
         let arguments = ["--scope", "host", "--interval", "1h", "--disk-interval", "0s", $($argument),*];
         let agent = Agent::start(valkey.port, &arguments, &[]);
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-        valkey.report(machine.trim(), PATIENCE).expect("no report of the machine");
+        let report = valkey.report(machine.trim(), PATIENCE);
+        assert!(report.is_some(), "no report of the machine: {}", agent.said());
         (valkey, agent)
     }};
 }
@@ -103,28 +104,31 @@ fn a_kill_by_the_kernel_is_in_the_last_report_and_in_the_log() {
     assert!(entries.iter().any(|entry| entry.contains("out of memory")), "{entries:?}");
 }
 
+/// Fifty containers that live a moment together; their ids.
+fn fifty(agent: &Agent) -> Vec<String> {
+    let brief = || {
+        let (group, id) = Group::docker().unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("1000").env("CONTAINER_NAME", &id);
+        group.enter(&mut command);
+        (command.spawn().unwrap(), group, id)
+    };
+    let running: Vec<_> = (0..50).map(|_| brief()).collect();
+    a_moment(agent);
+    let end = |(mut child, group, id): (Child, Group, String)| {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(group);
+        id
+    };
+    running.into_iter().map(end).collect()
+}
+
 #[test]
 fn of_many_that_live_a_moment_none_is_missed_and_nothing_is_left() {
     let (valkey, agent) = world!();
     let before = descriptors(&agent);
-    let names: Vec<String> = std::thread::scope(|scope| {
-        let brief = |_| {
-            let (group, id) = Group::docker().unwrap();
-            let mut command = Command::new("sleep");
-            command.arg("1000").env("CONTAINER_NAME", &id);
-            group.enter(&mut command);
-            let mut child = command.spawn().unwrap();
-            let agent = &agent;
-            scope.spawn(move || {
-                a_moment(agent);
-                child.kill().unwrap();
-                child.wait().unwrap();
-                drop(group);
-            });
-            id
-        };
-        (0..500).map(brief).collect()
-    });
+    let names: Vec<String> = (0..10).flat_map(|_| fifty(&agent)).collect();
     for name in &names {
         let report = last(&valkey, name);
         let history: u64 = valkey.query(&["XLEN", &format!("system:history:{name}")]);
