@@ -37,6 +37,17 @@ pub fn age(span: Duration) -> String {
     format!("{} {unit}", seconds / size)
 }
 
+/// A size in three digits, as the page shows sizes.
+pub fn size(value: f64) -> String {
+    let (value, prefix) = scaled(value, 1024.0);
+    match prefix {
+        "" => format!("{value:.0} B"),
+        _ if value >= 99.95 => format!("{value:.0} {prefix}iB"),
+        _ if value >= 9.995 => format!("{value:.1} {prefix}iB"),
+        _ => format!("{value:.2} {prefix}iB"),
+    }
+}
+
 fn bytes(value: f64) -> String {
     let (value, prefix) = scaled(value, 1024.0);
     if prefix.is_empty() { format!("{value:.0} B") } else { format!("{value:.1} {prefix}iB") }
@@ -95,6 +106,12 @@ mod tests {
         let all = [0.0, 512.0, 1536.0, 1_048_575.0, 5.0 * 1024f64.powi(5)];
         assert_eq!(all.map(|value| long(value, Unit::Bytes)), ["0 B", "512 B", "1.5 KiB", "1.0 MiB", "5.0 PiB"]);
         assert_eq!(all.map(|value| short(value, Unit::Bytes)), ["0", "512", "1.5K", "1.0M", "5.0P"]);
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let all = [100.0, 1024.0, 64.0 * 1_048_576.0, 512.0 * 1_048_576.0, 1.5 * 1024f64.powi(3)];
+        assert_eq!(all.map(size), ["100 B", "1.00 KiB", "64.0 MiB", "512 MiB", "1.50 GiB"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::finding::{Finding, FindingKind, sort};
 use super::level::Level;
 use super::silence::Reporting;
 use super::timeline::Timeline;
-use crate::amount::{long, short};
+use crate::amount::{long, short, size};
 use crate::metrics::{Metric, Unit};
 
 /// The numbers of a container.
@@ -197,7 +197,11 @@ fn unless_throttled(numbers: Numbers<'_>, metric: Metric) -> Option<f64> {
 }
 
 fn limit(numbers: Numbers<'_>, metric: Metric, otherwise: &str) -> String {
-    numbers(metric).map_or_else(|| otherwise.to_owned(), |value| long(value, metric.spec().unit))
+    let shown = |value| match metric.spec().unit {
+        Unit::Bytes => size(value),
+        unit => long(value, unit),
+    };
+    numbers(metric).map_or_else(|| otherwise.to_owned(), shown)
 }
 
 fn cores(value: f64) -> String {
