@@ -150,7 +150,7 @@ fn killed_again_and_again_in_the_middle_of_the_load_and_followed_by_other_progra
     assert_eq!(ids(&linked), ids(&now));
     let exchanged = linked.iter().zip(&now).filter(|(before, now)| before.1 != now.1).count();
     assert_eq!(exchanged, 2, "egress and ingress: {linked:?} {now:?}");
-    assert!(agent.says("goes on with what has been counted since", PATIENCE));
+    assert!(agent.says("Counting continues in pinned maps", PATIENCE));
 }
 
 #[test]

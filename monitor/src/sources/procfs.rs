@@ -141,7 +141,7 @@ impl Procfs {
         let text = fs::read(self.roots.proc.join(&pid).join("net/dev"))
             .map_err(|error| Cause::io(format_args!("/proc/{pid}/net/dev"), &error))?;
         proc_text::interfaces(&text)
-            .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("/proc/{pid}/net/dev is no table of interfaces")))
+            .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("/proc/{pid}/net/dev is not a table of interfaces")))
     }
 
     fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Processes) {

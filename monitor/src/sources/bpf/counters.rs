@@ -113,7 +113,7 @@ impl<V: Pod + Default> Counters<V> {
             }
         }
         self.maps.grow(there, self.attribution.retired()).map_err(|error| {
-            io::Error::new(error.kind(), format!("a map is nearly full, and there can be no larger one: {error}"))
+            io::Error::new(error.kind(), format!("a map is nearly full and cannot be enlarged: {error}"))
         })
     }
 }

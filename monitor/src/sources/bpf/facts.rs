@@ -90,7 +90,7 @@ impl Facts {
     }
 
     fn constant(&self, name: &'static str) -> Result<u64, String> {
-        self.constants.get(name).cloned().unwrap_or_else(|| Err(format!("nobody has looked for {name}")))
+        self.constants.get(name).cloned().unwrap_or_else(|| Err(format!("unknown kernel fact {name}")))
     }
 
     /// The first of these functions that this kernel lacks, by all its names.

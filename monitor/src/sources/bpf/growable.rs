@@ -153,7 +153,7 @@ impl<V: Pod + Default> GrowableMaps<V> {
         forget(self.dir.as_deref(), self.number, &[RETIRED]);
         let before = std::mem::replace(self, next);
         self.previous = Some((before.number, before.counts, before.lineage));
-        tracing::info!("the maps have room for {entries} cgroups now; {least} were nearly too few");
+        tracing::info!(from = least, to = entries, "Grew eBPF maps");
         Ok(())
     }
 

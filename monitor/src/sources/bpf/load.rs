@@ -182,7 +182,7 @@ pub(super) fn load(
     let mut ebpf = match loader.load(elf) {
         Ok(ebpf) => ebpf,
         Err(error) => {
-            tracing::debug!("{}: {error:?}", object.counters);
+            tracing::debug!(object = object.name, ?error, "eBPF object not loaded");
             return refused(explain(Step::Maps, &error, host.capabilities));
         }
     };
@@ -201,7 +201,11 @@ pub(super) fn load(
         let result = match (attaching.attach(hook), kept.and_then(|kept| kept.link(name))) {
             (Ok(link), _) => Ok(link),
             (Err(refusal), Some(link)) => {
-                tracing::warn!("{name}: {}; the program of the agent before goes on counting", refusal.cause);
+                tracing::warn!(
+                    program = name,
+                    cause = %refusal.cause,
+                    "Program not replaced: the previous one keeps counting"
+                );
                 Ok(Some(link))
             }
             (Err(refusal), None) => Err(refusal),
@@ -333,7 +337,7 @@ impl Attaching<'_> {
     fn told(&self) -> impl Fn(Step, &(dyn std::error::Error + 'static)) -> Refusal + use<> {
         let (name, capabilities) = (self.name, self.host.capabilities);
         move |step, error| {
-            tracing::debug!("{name}: {error:?}");
+            tracing::debug!(program = name, ?error, "eBPF program not attached");
             explain(step, error, capabilities)
         }
     }

@@ -75,7 +75,7 @@ pub fn open(
     let groups = GROUPS.iter().map(|entry| (entry.open)(Some(&mut opening), &mut programs)).collect();
     let known: Vec<&str> = GROUPS.iter().map(|entry| entry.object.name).collect();
     if let Some(Err(error)) = pins.map(|pins| pins.forget_others(&known)) {
-        tracing::warn!("pins of another version cannot be removed: {error}");
+        tracing::warn!(%error, "Pins of another version not removed: end the agent and run `system-monitor detach`");
     }
     let cgroup_events = cgroup_events::open(part, &opening.host, &mut programs);
     let (iterators, states) = iterators::open(part, roots, &opening.host);
@@ -115,7 +115,7 @@ impl Opening<'_> {
         let object = V::OBJECT;
         let pinned = self.pins.map(|pins| pins.object(object.name, self.target.scope)).transpose();
         let pinned = pinned.unwrap_or_else(|error| {
-            tracing::warn!("{} is not pinned: {error}", object.name);
+            tracing::warn!(object = object.name, %error, "eBPF counters will not survive a restart: pins unusable");
             None
         });
         let mut maps = None;
@@ -159,10 +159,10 @@ impl Opening<'_> {
         let since = pinned.and_then(PinnedObject::since).map_or(unix, Duration::from_nanos);
         if pinned.is_some_and(|pinned| pinned.since().is_some()) {
             let since = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since);
-            tracing::info!("{}: goes on with what has been counted since {since}", object.name);
+            tracing::info!(object = object.name, %since, "Counting continues in pinned maps");
         }
         if let Some(Err(error)) = pinned.map(|pinned| self.complete(object, &mut ebpf, pinned, since)) {
-            tracing::warn!("the counts of {} end with this agent: they cannot be pinned: {error}", object.name);
+            tracing::warn!(object = object.name, %error, "eBPF counters will not survive a restart: cannot pin them");
         }
         let counted = (self.target.cgroup.to_owned(), SystemTime::UNIX_EPOCH + since);
         Ok(Some(Counters::new(ebpf, (loaded.links, loaded.trampolines), maps, attribution, counted)))

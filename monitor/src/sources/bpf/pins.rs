@@ -105,7 +105,7 @@ impl Pins {
             FoundPins::Nothing => {}
             FoundPins::Whole(meta) => kept.since = Some(meta.since),
             FoundPins::Unusable(why) => {
-                tracing::warn!("what is pinned in {} {why}; counting starts afresh", kept.dir.display());
+                tracing::warn!(dir = %kept.dir.display(), cause = %why, "Pinned maps removed: counting starts at zero");
                 remove(&kept.dir)?;
             }
         }
@@ -119,7 +119,7 @@ impl Pins {
     pub(super) fn forget_others(&self, known: &[&str]) -> io::Result<()> {
         for name in names(&self.dir)? {
             if name != lock::HOLDER && !known.contains(&name.as_str()) {
-                tracing::info!("{name} is not counted by this version; its pins are removed");
+                tracing::info!(object = name, "Pins of another version removed: this version does not know the object");
                 remove(&self.dir.join(name))?;
             }
         }
@@ -177,12 +177,12 @@ impl PinnedObject {
             return FoundPins::Nothing;
         }
         match read_meta(&self.maps().join(META)) {
-            Err(error) => FoundPins::Unusable(format!("cannot be read ({error})")),
-            Ok(Meta { layout: 0, .. }) => FoundPins::Unusable("is not complete".to_owned()),
+            Err(error) => FoundPins::Unusable(format!("the map {META} cannot be read: {error}")),
+            Ok(Meta { layout: 0, .. }) => FoundPins::Unusable("the set of pins is not complete".to_owned()),
             Ok(meta) if meta.layout != LAYOUT => {
-                FoundPins::Unusable(format!("has layout {}, and this version reads layout {LAYOUT}", meta.layout))
+                FoundPins::Unusable(format!("it has layout {}, and this version reads layout {LAYOUT}", meta.layout))
             }
-            Ok(meta) if meta.scope != scope => FoundPins::Unusable("counts another cgroup".to_owned()),
+            Ok(meta) if meta.scope != scope => FoundPins::Unusable("it counts another cgroup".to_owned()),
             Ok(meta) => FoundPins::Whole(meta),
         }
     }
@@ -284,7 +284,7 @@ fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
 fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
-        names.push(entry?.file_name().into_string().map_err(|_| io::Error::other("has a name that is no text"))?);
+        names.push(entry?.file_name().into_string().map_err(|_| io::Error::other("a file name is not valid UTF-8"))?);
     }
     names.sort();
     Ok(names)

@@ -72,7 +72,7 @@ impl Disk {
             stops.push(stop);
             let walks = move || run_walks(&plan.exclude, is_machine, interval, clock, &stopped, &walked);
             if let Err(error) = thread::Builder::new().name("disk-walk".into()).spawn(walks) {
-                without = Cause::new(CauseKind::Failed, format!("the thread that walks cannot start: {error}"));
+                without = Cause::new(CauseKind::Failed, format!("the disk walk thread cannot start: {error}"));
             }
         }
         let walked_rows = Metric::fed_by(|origin| match origin {

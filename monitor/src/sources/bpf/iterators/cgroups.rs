@@ -75,7 +75,7 @@ impl<V: Pod> Cgroups<V> {
         io::copy(&mut iterator.pass()?, &mut io::sink())?;
         let pass = self.bound.pass.get(0).unwrap_or_default();
         if pass.session == self.session {
-            return Err(io::Error::other(format!("{} found nothing", self.object.program)));
+            return Err(io::Error::other(format!("the iterator {} returned no cgroup", self.object.program)));
         }
         self.session = pass.session;
         let found = usize::try_from(pass.found).unwrap_or(usize::MAX);
@@ -93,16 +93,16 @@ impl<V: Pod> Cgroups<V> {
         let entries = room(self.most);
         match Bound::new(self.object, &self.tops, self.scope, entries, &Host::of(&self.roots, &[])) {
             Ok(larger) => {
-                tracing::debug!("{}: a table of {entries} cgroups", self.object.program);
+                tracing::debug!(program = self.object.program, entries, "Grew iterator table");
                 self.bound = larger;
             }
             Err(refusal) => {
                 self.is_final = true;
                 tracing::warn!(
-                    "{} takes {} cgroups and no more, the files of the others are read: {}",
-                    self.object.program,
-                    self.bound.table.len(),
-                    refusal.cause
+                    program = self.object.program,
+                    entries = self.bound.table.len(),
+                    cause = %refusal.cause,
+                    "Iterator table cannot grow: files of the remaining cgroups are read"
                 );
             }
         }
@@ -127,7 +127,12 @@ impl<V: Pod> Bound<V> {
         for (at, top) in tops.iter().enumerate() {
             let bound = bound(&ebpf, object, top, scope, host);
             if let (Err(refusal), true) = (&bound, at > 0) {
-                tracing::info!("{}: {}: {}", object.program, top.display(), refusal.cause);
+                tracing::info!(
+                    program = object.program,
+                    tree = %top.display(),
+                    cause = %refusal.cause,
+                    "Iterator not attached: files of the cgroup tree are read"
+                );
             }
             iterators.push(if at == 0 { Some(bound?) } else { bound.ok() });
         }
@@ -149,7 +154,7 @@ fn bound(ebpf: &Ebpf, object: &IteratorObject, top: &Path, scope: Scope, host: &
 fn table<V: Pod>(ebpf: &Ebpf, name: &str) -> Result<Table<V>, Refusal> {
     let table = match ebpf.map(name) {
         Some(Map::Array(map)) => Table::new(map),
-        _ => Err(io::Error::other("the object has no such map")),
+        _ => Err(io::Error::other("the object has no array map of this name")),
     };
     table.map_err(|error| Refusal { cause: format!("its map {name} cannot be read: {error}"), remedy: None })
 }

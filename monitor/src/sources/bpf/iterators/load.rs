@@ -34,7 +34,7 @@ pub(super) fn load(object: &IteratorObject, entries: u32, scope: u64, host: &Hos
         .ok_or_else(|| ProgramError::InvalidName { name: object.program.to_owned() })
         .and_then(TryInto::try_into);
     program.and_then(|program| program.load(object.over, &types.btf)).map_err(|error| {
-        tracing::debug!("{}: {error:?}", object.program);
+        tracing::debug!(program = object.program, ?error, "Iterator program not loaded");
         explain(Step::LoadTracing, &error, host.capabilities)
     })?;
     Ok(ebpf)
