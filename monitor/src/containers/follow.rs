@@ -65,10 +65,10 @@ impl Follower {
         match changes {
             Some(changes) => apply(&mut registry, changes),
             None => {
-                tracing::warn!("more cgroups came and went than could be told; the tree is walked");
+                tracing::warn!("Cgroup events lost: rescanning the tree");
                 self.changes.recover();
                 registry.walk_again();
-                walk(&mut registry).unwrap_or_else(|error| tracing::warn!("the cgroup tree cannot be walked: {error}"));
+                walk(&mut registry).unwrap_or_else(|error| tracing::warn!(%error, "Error rescanning the cgroup tree"));
             }
         }
         send(&mut registry, &self.ask);
@@ -90,7 +90,7 @@ pub fn send(registry: &mut Registry, ask: &mpsc::Sender<NameRequest>) {
 /// When there is no tree, or it cannot be read.
 pub fn walk(registry: &mut Registry) -> io::Result<()> {
     let tree = registry.hierarchies().walked();
-    let tree = tree.ok_or_else(|| io::Error::other("no cgroup tree is mounted; is this the host?"))?;
+    let tree = tree.ok_or_else(|| io::Error::other("no cgroup tree is mounted; mount it at /sys/fs/cgroup"))?;
     let found = walk::tree(tree)?;
     registry.settle(&found);
     Ok(())

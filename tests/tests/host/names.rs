@@ -52,6 +52,6 @@ fn two_of_one_name_have_a_key_each_and_names_can_be_left_out() {
         report.json["container_id"] == younger.id.as_str()
     });
     report(&valkey, &twin, |report| report.json["container_id"] == older.id.as_str());
-    assert_eq!(agent.said().matches(&format!("two containers are called {twin}")).count(), 1);
+    assert_eq!(agent.said().matches(&format!("Container name already in use: id appended name={twin} ")).count(), 1);
     assert!(valkey.keys(&format!("system:metrics:{left_out}")).is_empty());
 }

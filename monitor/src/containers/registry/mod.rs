@@ -140,7 +140,7 @@ impl Registry {
         }
         let suffix = identity.container_id.as_deref().map_or_else(|| id.0.to_string(), short);
         let unique = format!("{name}-{suffix}");
-        tracing::warn!("two containers are called {name}; the younger one is reported as {unique}");
+        tracing::warn!(%name, reported_as = %unique, "Container name already in use: id appended");
         unique
     }
 
