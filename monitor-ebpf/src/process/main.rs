@@ -58,7 +58,7 @@ fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
     if let Some(cgroup) = current_cgroup(SCOPE.get())
         && COUNTERS.count(cgroup, current_ancestor, update).is_err()
     {
-        warn!(ctx, "process events of cgroup {} are not counted: the map PROCESSES is full", cgroup);
+        warn!(ctx, "Process events not counted: map PROCESSES is full cgroup={}", cgroup);
     }
     0
 }
