@@ -97,10 +97,10 @@ impl Step {
             Self::Maps => "creating the maps",
             Self::LoadNetwork | Self::LoadTracing | Self::LoadFunction => "loading the program",
             Self::AttachCgroup => "attaching the program to the cgroup",
-            Self::AttachTracing => "attaching the program to what it traces",
-            Self::Exchange => "putting the program in the place of another",
+            Self::AttachTracing => "attaching the program to its tracepoint or function",
+            Self::Exchange => "replacing the attached program",
             Self::Pin => "pinning the program's link",
-            Self::AttachIterator => "binding the program to what it goes through",
+            Self::AttachIterator => "attaching the iterator",
         }
     }
 
@@ -140,17 +140,17 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
         }
         Some(libc::EPERM) if step == Step::AttachCgroup => Refusal::new(
             cause("another program holds this cgroup exclusively"),
-            "bpftool cgroup tree shows which one; it has to be attached with the flag multi",
+            "run bpftool cgroup tree to find it, and attach it with the flag multi",
         ),
         Some(libc::EPERM) if step == Step::Maps => Refusal::new(
             cause(
-                "a seccomp filter or the kernel's lockdown forbids it, or Linux before 5.11 lets no more memory be locked",
+                "a seccomp filter or the kernel's lockdown forbids it, or (before Linux 5.11) the limit of locked memory is reached",
             ),
             "check the container's seccomp profile, /sys/kernel/security/lockdown and ulimit -l (docker run --ulimit memlock=-1)",
         ),
         Some(libc::EPERM) if step == Step::LoadFunction => Refusal::new(
-            cause("this kernel lets no program trace its functions (fentry)"),
-            "run a kernel that does, if the others count here; else check /sys/kernel/security/lockdown, and the container's seccomp profile",
+            cause("this kernel does not let programs trace its functions (fentry)"),
+            "if other programs are attached here, run a kernel that does; else check /sys/kernel/security/lockdown, and the container's seccomp profile",
         ),
         Some(libc::EPERM) => Refusal::new(
             cause("a seccomp filter or the kernel's lockdown forbids it"),
@@ -160,9 +160,10 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
             Refusal::new(cause("this kernel does not know what it takes"), KNOWN_KERNELS)
         }
         Some(libc::ENOSYS) => Refusal::new(cause("this kernel has no eBPF"), "run a kernel with CONFIG_BPF_SYSCALL"),
-        Some(libc::EROFS) => {
-            Refusal::new(cause("the cgroup tree is mounted read-only"), "mount it anew; eBPF itself needs no write")
-        }
+        Some(libc::EROFS) => Refusal::new(
+            cause("the cgroup tree is mounted read-only"),
+            "remount it read-write; the programs themselves do not write to it",
+        ),
         _ => Refusal { cause: format!("{}: {said}", step.what()), remedy: None },
     }
 }
