@@ -1,10 +1,10 @@
-//! Which cgroups' files stay open when there are not enough descriptors for all: those of the most active. Pure.
+//! Choice of the cgroups whose files stay open when descriptors are scarce: the most active ones. Pure.
 
 use std::collections::HashSet;
 
 use crate::snapshot::CgroupId;
 
-/// How active a cgroup is: by the CPU time that it used of late, an older interval counting half of the one behind it.
+/// Activity of a cgroup: its recent CPU time, where each interval counts half of the one after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Activity {
     used: Option<u64>,
@@ -12,14 +12,14 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// Takes note of all CPU time used so far, in nanoseconds.
+    /// Records the total CPU time used so far, in nanoseconds.
     pub(super) fn note(&mut self, used: u64) {
         let grown = self.used.replace(used).map_or(0, |before| used.saturating_sub(before));
         self.recent = self.recent / 2 + grown / 2;
     }
 }
 
-/// Chooses among cgroups with so many files each those whose files all fit into `room`, the most active first.
+/// Chooses cgroups, the most active first, until their files fill `room`.
 pub(super) fn choose(mut cgroups: Vec<(CgroupId, Activity, usize)>, mut room: usize) -> HashSet<CgroupId> {
     cgroups.sort_by_key(|(id, activity, _)| (std::cmp::Reverse(activity.recent), *id));
     let fits = cgroups.into_iter().filter(|(.., files)| match room.checked_sub(*files) {

@@ -19,21 +19,21 @@ use crate::hostname::hostname;
 use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp};
 
-/// The first source of scope `host`: it makes the entries that the others fill. What there is it learns from who follows
-/// the tree; where nobody can, it walks at each whole reading.
+/// First source of scope `host`: it creates the entries that the other sources fill. It takes the containers from the
+/// registry, which follows the tree; if the tree cannot be followed, it walks it in each full sample.
 #[derive(Debug)]
 pub struct HostContainers {
     registry: Arc<Mutex<Registry>>,
     ask: mpsc::Sender<NameRequest>,
-    /// Held by a tree that is followed.
+    /// Held by the thread that follows the tree.
     followed: Option<PipeWriter>,
 }
 
 impl HostContainers {
-    /// Watches the machine, of which these are the trees. Until they are followed, they are walked.
+    /// Creates the source for these hierarchies. They are walked until they are followed.
     ///
     /// # Errors
-    /// When the thread that looks names up cannot start.
+    /// If the thread that resolves names cannot start.
     pub fn new(
         hierarchies: Hierarchies,
         rules: Rules,
@@ -46,7 +46,7 @@ impl HostContainers {
         Ok(Self { registry, ask, followed: None })
     }
 
-    /// The directory of the v2 tree below which everything is.
+    /// Returns the root directory of the v2 tree.
     pub fn root(&self) -> Option<PathBuf> {
         lock(&self.registry).hierarchies().v2.clone()
     }
@@ -56,11 +56,11 @@ impl HostContainers {
         lock(&self.registry).is_there(id)
     }
 
-    /// Follows the tree: by what the kernel's programs tell, else by what the file system tells. `ended` is told when there
-    /// is something to be read before the next tick.
+    /// Follows the tree through the kernel's events, else through inotify. `ended` is notified when a container has
+    /// exited and should be read before the next tick.
     ///
     /// # Errors
-    /// When neither can be had; the tree is then walked at each whole reading.
+    /// If neither works; the tree is then walked in each full sample.
     pub fn follow(&mut self, feed: Option<Box<dyn ChangeFeed>>, ended: Arc<Notify>) -> std::io::Result<()> {
         let tree = lock(&self.registry).hierarchies().walked().map(PathBuf::from);
         let tree = tree.ok_or_else(|| std::io::Error::other("no cgroup tree is mounted"))?;

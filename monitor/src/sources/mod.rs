@@ -1,4 +1,4 @@
-//! The sources: each reads one kind of thing in the kernel and fills in the metrics whose origin it is.
+//! Sources: each reads one part of the kernel's interface and fills in the metrics of its origin.
 
 pub mod bpf;
 pub mod cgroup;

@@ -1,4 +1,4 @@
-//! The container that the agent runs in, as the only cgroup of each snapshot.
+//! Container that the agent runs in, as the only cgroup of each snapshot.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::containers::own::Own;
 use crate::hostname::hostname;
 use crate::snapshot::{CgroupId, Identity, Snapshot};
 
-/// The first source of scope `self`: it creates the one entry that the others fill.
+/// First source of scope `self`: it creates the one entry that the others fill.
 #[derive(Debug)]
 pub struct OwnContainer {
     id: CgroupId,
@@ -17,7 +17,7 @@ pub struct OwnContainer {
 }
 
 impl OwnContainer {
-    /// Watches `own`.
+    /// Creates the source for `own`.
     pub fn new(own: Own, roots: &Roots) -> Self {
         let host = hostname(&roots.proc);
         Self { id: own.id, identity: Arc::new(own.identity), host }

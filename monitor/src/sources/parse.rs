@@ -1,35 +1,35 @@
-//! The kernel's file formats: bytes in, numbers out. Total: any input gives a number or an error, never a panic.
+//! Parsers of the kernel's file formats. Total: any input gives a value or an error, never a panic.
 
 use memchr::{memchr, memmem};
 
 use crate::metrics::Format;
 use crate::metrics::NO_LIMIT;
 
-/// From here on a v1 limit means that none is set: `PAGE_COUNTER_MAX` pages, in bytes, for any page size up to 64 KiB
+/// Smallest v1 limit that means "unlimited": `PAGE_COUNTER_MAX` pages, in bytes, for any page size up to 64 KiB
 /// (`include/linux/page_counter.h`).
 const V1_NO_LIMIT: u64 = 0x7FFF_FFFF_FFFF_0000;
 
-/// The text is not what the format promises.
+/// Errors of parsing a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// There is nothing in it.
+    /// The text is empty.
     #[error("is empty")]
     Empty,
-    /// The key or line that the number stands behind is not there.
+    /// The key or line of the value is missing.
     #[error("has no `{0}`")]
     Missing(&'static str),
     /// Every line is zero.
     #[error("has only zeros: there was no I/O, or this kernel counts none without a throttling rule")]
     Uncounted,
-    /// A number was expected.
+    /// A value is not a number.
     #[error("has something else where a number should be")]
     NotANumber,
 }
 
-/// Finds the number that `format` describes in a file's text. Sums and products saturate.
+/// Parses the value that `format` describes. Sums and products saturate.
 ///
 /// # Errors
-/// When it is not there, or not a number.
+/// If it is missing, or not a number.
 pub fn number(format: Format, text: &[u8]) -> Result<u64, ParseError> {
     match format {
         Format::Single => first_word(text).and_then(limit),
@@ -55,7 +55,7 @@ fn first_word(text: &[u8]) -> Result<&[u8], ParseError> {
     words(text).next().ok_or(ParseError::Empty)
 }
 
-/// Digits only, and no more than 64 bits hold.
+/// Parses digits only, up to 64 bits.
 fn digits(word: &[u8]) -> Result<u64, ParseError> {
     if word.is_empty() {
         return Err(ParseError::NotANumber);
@@ -66,7 +66,7 @@ fn digits(word: &[u8]) -> Result<u64, ParseError> {
         .ok_or(ParseError::NotANumber)
 }
 
-/// A number, or one of the ways to say that there is no limit.
+/// Parses a number, or one of the notations of "unlimited".
 fn limit(word: &[u8]) -> Result<u64, ParseError> {
     match word {
         b"max" | b"-1" => Ok(NO_LIMIT),
@@ -74,7 +74,7 @@ fn limit(word: &[u8]) -> Result<u64, ParseError> {
     }
 }
 
-/// `1.53` as 153; whole numbers as they are.
+/// Parses `1.53` as 153; whole numbers as they are.
 fn decimal(word: &[u8]) -> Result<u64, ParseError> {
     let Some(dot) = word.iter().position(|&byte| byte == b'.') else { return digits(word) };
     let (whole, fraction) = (digits(&word[..dot])?, &word[dot + 1..]);
@@ -87,7 +87,7 @@ fn flat(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
     if text.is_empty() {
         return Err(ParseError::Empty);
     }
-    // These files have dozens of lines and are read at every tick, so the key is searched for in the whole text.
+    // These files have dozens of lines and are read in each sample: searching the whole text for the key is cheaper.
     let value = memmem::find_iter(text, key).find_map(|at| {
         let begins_line = at == 0 || text[at - 1] == b'\n';
         let behind = &text[at + key.len()..];
@@ -97,7 +97,7 @@ fn flat(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
     digits(words(&value[..memchr(b'\n', value).unwrap_or(value.len())]).next().ok_or(ParseError::NotANumber)?)
 }
 
-/// The value behind `key=` in a line.
+/// Returns the value behind `key=` in a line.
 fn value_of<'a>(line: &'a [u8], key: &str) -> Option<&'a [u8]> {
     words(line).find_map(|word| word.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
 }
@@ -109,9 +109,9 @@ fn nested(text: &[u8], line: &'static str, key: &'static str) -> Result<u64, Par
     value_of(line, key).ok_or(ParseError::Missing(key)).and_then(decimal)
 }
 
-/// A cgroup that did no I/O has no line at all: that is 0. A line without the key is a device that the kernel knows
-/// but has not counted for. A device without a name is a hidden path to one that has its own line with the same operations
-/// (`nvme_core.multipath`, `block/blk-cgroup.c`).
+/// Sums a key over all devices. A cgroup without I/O has no line: 0. A line without the key is a device that the kernel
+/// knows but has not counted for. A device without a name is a hidden path to one with a line of its own and the same
+/// operations (`nvme_core.multipath`, `block/blk-cgroup.c`).
 fn nested_sum(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
     lines(text)
         .filter(|line| !line.starts_with(b"(unknown)"))
@@ -119,8 +119,8 @@ fn nested_sum(text: &[u8], key: &'static str) -> Result<u64, ParseError> {
         .try_fold(0u64, |sum, value| Ok(sum.saturating_add(digits(value)?)))
 }
 
-/// A v1 hierarchy counts everywhere or nowhere: without a throttling rule, newer kernels do not count at all, and every
-/// line is zero. That is no reading.
+/// Sums a v1 file. Newer kernels do not count without a throttling rule, and all lines are zero, which is no valid
+/// reading.
 fn operation_sum(text: &[u8], operation: &'static str) -> Result<u64, ParseError> {
     let (mut sum, mut all) = (0u64, 0u64);
     for line in lines(text) {
@@ -136,7 +136,7 @@ fn operation_sum(text: &[u8], operation: &'static str) -> Result<u64, ParseError
     if all == 0 { Err(ParseError::Uncounted) } else { Ok(sum) }
 }
 
-/// Millionths of a CPU.
+/// Converts to millionths of a CPU.
 fn quota(text: &[u8]) -> Result<u64, ParseError> {
     let mut words = words(text);
     let quota = limit(words.next().ok_or(ParseError::Empty)?)?;
@@ -151,7 +151,7 @@ fn quota(text: &[u8]) -> Result<u64, ParseError> {
     }
 }
 
-/// `0-3,7`: five.
+/// Counts the CPUs of a list: five in `0-3,7`.
 fn list(word: &[u8]) -> Result<u64, ParseError> {
     word.split(|&byte| byte == b',').try_fold(0u64, |sum, range| {
         let count = match range.iter().position(|&byte| byte == b'-') {

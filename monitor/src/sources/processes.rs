@@ -13,28 +13,28 @@ pub(super) struct Process {
     pub(super) pid: u32,
     /// True if it is the first of its pid namespace, and so of the container.
     pub(super) is_init: bool,
-    /// From boot to its start.
+    /// The time from boot to its start.
     pub(super) started: Duration,
-    /// Its threads.
+    /// The number of its threads.
     pub(super) threads: u64,
 }
 
-/// The sum.
+/// The sum over the processes of a container.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Processes {
-    /// True if it is known that there are none.
+    /// True if the container is known to have none.
     none: bool,
     processes: u64,
     threads: u64,
     descriptors: u64,
     nearest: Option<u64>,
-    /// The first process: none comes before it in this order.
+    /// The first process, by this order.
     first: Option<(bool, Duration, u32)>,
     refused: Option<Cause>,
 }
 
 impl Processes {
-    /// The sum of a container that has no process.
+    /// The sum of a container without processes.
     pub(super) fn none() -> Self {
         Self { none: true, ..Self::default() }
     }
@@ -46,7 +46,7 @@ impl Processes {
         self.comes_first(Some((!process.is_init, process.started, process.pid)));
     }
 
-    /// Adds the open descriptors of a process, and how many it may have, where that is known.
+    /// Adds the open descriptors of a process, and its limit, where known.
     pub(super) fn add_descriptors(&mut self, open: u64, limit: Option<u64>) {
         self.descriptors += open;
         if let Some(limit) = limit {
@@ -55,12 +55,12 @@ impl Processes {
         }
     }
 
-    /// The descriptors of a process cannot be told: a sum without one of its parts is no sum.
+    /// Marks the descriptors as unknown: one process could not be read, and a partial sum would be wrong.
     pub(super) fn refuse(&mut self, cause: impl FnOnce() -> Cause) {
         self.refused.get_or_insert_with(cause);
     }
 
-    /// Adds all that another sum has.
+    /// Adds another sum.
     pub(super) fn merge(&mut self, other: &Self) {
         self.processes += other.processes;
         self.threads += other.threads;
@@ -74,12 +74,12 @@ impl Processes {
         self.first = self.first.into_iter().chain(other).min();
     }
 
-    /// The first process.
+    /// Returns the first process.
     pub(super) fn first(&self) -> Option<u32> {
         self.first.map(|(.., pid)| pid)
     }
 
-    /// The numbers, at a time since boot.
+    /// Fills in the values, for a time since boot.
     pub(super) fn tasks(&self, now: Duration) -> Tasks {
         let unseen = "no process of the container can be seen; is /proc mounted with hidepid?";
         let nothing = || match self.none {

@@ -1,4 +1,4 @@
-//! `/proc` (`Documentation/filesystems/proc.rst`): the processes of a cgroup, its interfaces, the machine.
+//! Source for `/proc` (`Documentation/filesystems/proc.rst`): processes of a cgroup, network interfaces, the machine.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -17,7 +17,7 @@ use crate::readings::{Interfaces, Machine, Read, Tasks};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Scope, Snapshot, Status};
 use crate::sources::processes::{Process, Processes};
 
-/// A process' limit of descriptors is read again after so many readings.
+/// Samples after which a process' limit of descriptors is read again.
 const LIMITS: u64 = 12;
 
 /// Reads `/proc`.
@@ -28,7 +28,7 @@ pub struct Procfs {
     sizes: bool,
     ticks_per_second: u32,
     limits: HashMap<(u32, u64), (u64, u64)>,
-    /// Where the processes of each cgroup are listed: what is found with a dozen looks is remembered.
+    /// Cached directories that list the processes of each cgroup; finding one takes a dozen lookups.
     lists: HashMap<CgroupId, PathBuf>,
     readings: u64,
     rows: Feeds,
@@ -45,7 +45,7 @@ struct Feeds {
 
 impl Default for Feeds {
     fn default() -> Self {
-        /// The rows of one kind of origin.
+        /// Returns the rows of one kind of origin.
         macro_rules! rows {
             ($kind:ident) => {
                 Metric::fed_by(|origin| match origin {
@@ -59,12 +59,12 @@ impl Default for Feeds {
 }
 
 impl Procfs {
-    /// Looks at what this kernel's `/proc` can do.
+    /// Detects the features of this kernel's `/proc`.
     pub fn new(roots: &Roots) -> Self {
         let own = roots.proc.join("self");
         Self {
             own_pid_namespace: fs::metadata(own.join("ns/pid")).is_ok_and(|ns| ns.ino() != FIRST_PID_NAMESPACE),
-            // Linux 6.2 and later: the size of the directory is the number of descriptors. Before, it is 0.
+            // Since Linux 6.2 the size of the directory is the number of descriptors; before it is 0.
             sizes: fs::metadata(own.join("fd")).is_ok_and(|dir| dir.size() > 0),
             ticks_per_second: u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100).max(1),
             roots: roots.clone(),
@@ -75,8 +75,8 @@ impl Procfs {
         }
     }
 
-    /// The processes of a cgroup: in an own pid namespace, and for the machine, all that `ps` would show; else what the
-    /// cgroup's directories list, from itself downwards. Where no cgroup is known at all, the machine is what is watched.
+    /// Returns the processes of a cgroup: in a pid namespace of its own, and for the machine, the same as `ps`; else
+    /// those listed in the cgroup's directory and its descendants. If no cgroup is known, the machine is watched.
     fn pids(&mut self, id: CgroupId, identity: &Identity, scope: Scope) -> Result<Vec<u32>, Cause> {
         let mut pids = BTreeSet::new();
         let has_directories = identity.v2.is_some() || !identity.v1.is_empty();
@@ -86,7 +86,7 @@ impl Procfs {
                 fs::read_dir(&self.roots.proc).map_err(|error| Cause::io(self.roots.proc.display(), &error))?;
             pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
         } else {
-            // Were the machine's processes listed instead, they would all be this cgroup's.
+            // The processes of the machine must not be attributed to this cgroup.
             let known = self.lists.get(&id).filter(|dir| dir.join("cgroup.procs").exists()).cloned();
             let known = known.or_else(|| directory(identity).map(Path::to_owned));
             let dir = known.ok_or_else(|| Cause::new(CauseKind::Exited, "cgroup.procs: the cgroup has ended"))?;
@@ -107,8 +107,8 @@ impl Procfs {
         let mut sum = if pids.is_empty() { Processes::none() } else { Processes::default() };
         for pid in pids {
             let dir = self.roots.proc.join(pid.to_string());
-            // A process that ended since it was listed is not counted; nor is one outside of the reader's pid namespace, for
-            // which 0 stands.
+            // Processes that exited after they were listed are not counted, nor those outside the reader's pid
+            // namespace, which are listed as 0.
             let Ok(text) = fs::read(dir.join("stat")) else { continue };
             match proc_text::stat(&text) {
                 Some(stat) if stat.is_alive() => self.process(pid, &dir, stat, &mut sum),
@@ -119,8 +119,8 @@ impl Procfs {
         sum.tasks(now)
     }
 
-    /// The interfaces of a container: the own ones, or those of the network namespace of its first process, unless that is
-    /// the machine's, where they say nothing of one container.
+    /// Returns the interfaces of a container: its own, or those in the network namespace of its first process, unless
+    /// that is the machine's, whose interfaces are shared.
     fn interfaces(&self, cgroup: &Cgroup, scope: Scope) -> Result<Interfaces, Cause> {
         let pid = match (scope, cgroup.identity.is_root, cgroup.first_process) {
             _ if cgroup.status == Status::Exited => return Err(ended()),
@@ -239,7 +239,7 @@ impl Source for Procfs {
     }
 }
 
-/// Why the last report of a container lacks what only living ones have.
+/// Cause of values that only living containers have, in the last report.
 fn ended() -> Cause {
     Cause::new(CauseKind::Exited, "the container has ended")
 }
@@ -249,8 +249,8 @@ fn no_tasks(cause: &Cause) -> Tasks {
     Tasks { processes: none(), threads: none(), descriptors: none(), nearest_limit: none(), uptime: none() }
 }
 
-/// The directory that lists the processes: of all trees the one in which the container is deepest, for on a hybrid
-/// host it can be at the root of the others.
+/// Returns the directory that lists the processes, in the tree where the container is deepest: on a hybrid host it can
+/// be at the root of the others.
 fn directory(identity: &Identity) -> Option<&Path> {
     identity
         .v2
@@ -264,7 +264,7 @@ fn directory(identity: &Identity) -> Option<&Path> {
         })
 }
 
-/// The members of a cgroup and of those below it. One that vanishes on the way has none.
+/// Returns the processes of a cgroup and its descendants. A directory that is removed meanwhile has none.
 fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
     let vanished = |error: &io::Error| {
         error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
@@ -274,7 +274,7 @@ fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
         Err(error) if vanished(&error) => return Ok(()),
         Err(error) => return Err(error),
     }
-    // A directory of a cgroup tree has two links and one per directory in it.
+    // A cgroup directory has two links plus one per child directory.
     if fs::metadata(dir).is_ok_and(|found| found.nlink() == 2) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! One reading of all sources.
+//! One sample of all sources.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -6,25 +6,24 @@ use std::time::Duration;
 use super::source::Source;
 use crate::snapshot::{Coverage, Snapshot, Stamp};
 
-/// One reading.
+/// One sample.
 #[derive(Debug)]
 pub struct Sampled {
     /// The values.
     pub snapshot: Snapshot,
-    /// How long it took.
+    /// The duration of the sample.
     pub cost: Duration,
-    /// The sources that failed, with what they said.
+    /// The sources that failed, with their errors.
     pub errors: Vec<(&'static str, String)>,
 }
 
-/// Reads all sources once, about all cgroups.
+/// Reads all sources once, for all cgroups.
 pub fn sample(sources: &mut [Box<dyn Source>], clock: impl Fn() -> Stamp) -> Sampled {
     reading(sources, Coverage::All, clock)
 }
 
-/// Reads all sources once, about the cgroups that `coverage` names. One that fails costs its own numbers alone, and so
-/// does one with a bug: where this agent's death would take a container's main service with it, a panic must not end
-/// it.
+/// Reads all sources once, for the cgroups in `coverage`. A source that fails or panics loses only its own values: the
+/// agent's death could end a container's main service, so a panic must not end it.
 pub fn reading(sources: &mut [Box<dyn Source>], coverage: Coverage, clock: impl Fn() -> Stamp) -> Sampled {
     let taken = clock();
     let mut snapshot = Snapshot { coverage, ..Snapshot::new(taken) };

@@ -1,4 +1,4 @@
-//! The sampling thread.
+//! Thread that takes the samples.
 
 use std::io;
 use std::sync::mpsc;
@@ -10,8 +10,8 @@ use super::sample::{Sampled, reading};
 use super::source::Source;
 use crate::snapshot::{Coverage, Stamp};
 
-/// A thread that samples on request. There a sample may block, and may look into other processes when the rest of this one is
-/// not allowed to any more. It ends when its handle is dropped.
+/// Thread that samples on request. A sample may block there, and may read other processes after the rest of the agent
+/// has dropped that privilege. It ends when its handle is dropped.
 #[derive(Debug)]
 pub struct SamplerThread(mpsc::Sender<(Coverage, oneshot::Sender<Sampled>)>);
 
@@ -19,7 +19,7 @@ impl SamplerThread {
     /// Starts the thread, which inherits the privileges of the calling thread.
     ///
     /// # Errors
-    /// When the kernel refuses another thread.
+    /// If the kernel refuses another thread.
     pub fn start(mut sources: Vec<Box<dyn Source>>, clock: impl Fn() -> Stamp + Send + 'static) -> io::Result<Self> {
         let (ask, asked) = mpsc::channel::<(Coverage, oneshot::Sender<Sampled>)>();
         thread::Builder::new().name("readings".to_owned()).spawn(move || {
@@ -31,7 +31,7 @@ impl SamplerThread {
         Ok(Self(ask))
     }
 
-    /// One sample; `None` when the thread is gone.
+    /// Takes one sample; `None` if the thread has ended.
     pub(crate) async fn sample(&self, coverage: Coverage) -> Option<Sampled> {
         let (answer, answered) = oneshot::channel();
         self.0.send((coverage, answer)).ok()?;

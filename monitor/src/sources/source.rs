@@ -1,21 +1,22 @@
-//! The interface of all sources.
+//! Interface of all sources.
 
 use crate::snapshot::Snapshot;
 
-/// Something that reads the kernel.
+/// A source of metrics.
 pub trait Source: Send {
     /// Its name in messages.
     fn name(&self) -> &'static str;
 
-    /// Fills `into`. Blocking. What cannot be read is recorded as absent, with its cause. In a reading of [`Coverage::Exited`](crate::snapshot::Coverage::Exited)
-    /// nothing is known of cgroups that are not in it: they are not to be forgotten.
+    /// Fills `into`. Blocking. Metrics that cannot be read are recorded as absent, with their cause. A sample of
+    /// [`Coverage::Exited`](crate::snapshot::Coverage::Exited) lists only exited cgroups: a source must not forget the
+    /// others.
     ///
     /// # Errors
-    /// When the source as a whole has failed; the other sources go on.
+    /// If the source as a whole has failed; the other sources continue.
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError>;
 }
 
-/// A source gave nothing at all this time.
+/// Error of a source that returned no values at all.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SourceError(pub String);

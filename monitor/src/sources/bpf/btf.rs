@@ -1,5 +1,5 @@
-//! Where the fields of the running kernel's structures are, from its own description
-//! (`Documentation/bpf/btf.rst`): they differ from build to build.
+//! Offsets of fields in the running kernel's structures, from its BTF (`Documentation/bpf/btf.rst`): they differ from
+//! build to build.
 
 use std::cell::Cell;
 
@@ -14,23 +14,23 @@ const UNION: u32 = 5;
 const ENUMERATION: u32 = 6;
 const FUNCTION: u32 = 12;
 
-/// The kinds of types that are looked for by name.
+/// The kinds of types that are looked up by name.
 const NAMED: [u32; 3] = [STRUCT, ENUMERATION, FUNCTION];
 
-/// The description.
+/// The kernel's types.
 #[derive(Debug)]
 pub struct Layouts {
     bytes: Vec<u8>,
     types: Vec<usize>,
-    /// Those of each kind of [`NAMED`]: a lookup passes by a tenth of all.
+    /// The offsets of the types of each kind in [`NAMED`]: about a tenth of all types.
     named: [Vec<u32>; NAMED.len()],
     strings: usize,
-    /// The structure that was found last: its fields are asked for one after another.
+    /// The structure found last, cached because its fields are looked up one after another.
     last: Cell<Option<(&'static str, (u32, usize))>>,
 }
 
 impl Layouts {
-    /// Takes the content of `/sys/kernel/btf/vmlinux`. `None` if it is none, or of a kind that this reader does not know.
+    /// Parses the content of `/sys/kernel/btf/vmlinux`; `None` if it is not BTF, or contains an unknown kind.
     pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         let word = |at: usize| word(&bytes, at);
         if bytes.get(..2)? != MAGIC.to_le_bytes() {
@@ -55,19 +55,19 @@ impl Layouts {
         Some(Self { bytes, types, named, strings, last: Cell::new(None) })
     }
 
-    /// The offset in bytes of a field of a named structure, or of a field of that field: `a.b`. Anonymous structures and
-    /// unions in between are looked into.
+    /// Returns the byte offset of a field of a named structure, or of a nested field, as in `a.b`. Anonymous structures
+    /// and unions are searched too.
     pub fn offset(&self, structure: &'static str, path: &str) -> Option<u64> {
         Some(u64::from(self.member(structure, path)?.0 / 8))
     }
 
-    /// How many elements a field has that is an array.
+    /// Returns the number of elements of an array field.
     pub fn length(&self, structure: &'static str, path: &str) -> Option<u64> {
         let array = self.bare(self.member(structure, path)?.1)?;
         (self.kind(array)? == ARRAY).then(|| word(&self.bytes, array.checked_add(20)?).map(u64::from))?
     }
 
-    /// The offset in bits of a field, and where its type is described.
+    /// Returns the bit offset of a field, and the position of its type.
     fn member(&self, structure: &'static str, path: &str) -> Option<(u32, usize)> {
         let mut at = self.find_structure(structure)?.1;
         let mut bits = 0u32;
@@ -78,17 +78,17 @@ impl Layouts {
         Some((bits, at))
     }
 
-    /// The id of a named structure.
+    /// Returns the id of a named structure.
     pub fn structure(&self, name: &'static str) -> Option<u32> {
         Some(self.find_structure(name)?.0)
     }
 
-    /// The id of a function.
+    /// Returns the id of a function.
     pub fn function(&self, name: &str) -> Option<u32> {
         Some(self.find(FUNCTION, name)?.0)
     }
 
-    /// The value of a constant of an enumeration; without a name, of any that has none.
+    /// Returns the value of a constant of an enumeration; with an empty name, of any anonymous enumeration.
     pub fn constant(&self, enumeration: &str, name: &str) -> Option<u64> {
         self.called(ENUMERATION, enumeration).find_map(|(_, at)| {
             let count = word(&self.bytes, at.checked_add(4)?)? & 0xffff;
@@ -110,7 +110,7 @@ impl Layouts {
         Some(found)
     }
 
-    /// The id of a type and where it is described.
+    /// Returns the id and the position of a type.
     fn find(&self, kind: u32, name: &str) -> Option<(u32, usize)> {
         self.called(kind, name).next()
     }
@@ -121,7 +121,7 @@ impl Layouts {
         all.filter(move |&(_, at)| self.is_called(at, name))
     }
 
-    /// The structure or union behind names and qualifiers.
+    /// Resolves typedefs and qualifiers to the structure or union behind them.
     fn bare(&self, mut at: usize) -> Option<usize> {
         for _ in 0..8 {
             match self.kind(at)? {
@@ -137,7 +137,7 @@ impl Layouts {
         self.types.get(usize::try_from(id).ok()?).copied()
     }
 
-    /// The offset in bits of a field, and where its type is described.
+    /// Returns the bit offset of a field, and the position of its type.
     fn field(&self, at: usize, field: &str, depth: u8) -> Option<(u32, usize)> {
         if !matches!(self.kind(at), Some(STRUCT | UNION)) {
             return None;
@@ -164,7 +164,7 @@ impl Layouts {
         Some(word(&self.bytes, at.checked_add(4)?)? >> 24 & 0x1f)
     }
 
-    /// True if this is the name of the type or member that begins at `at`.
+    /// True if this is the name of the type or member at `at`.
     fn is_called(&self, at: usize, name: &str) -> bool {
         let start = word(&self.bytes, at).and_then(|name| self.strings.checked_add(usize::try_from(name).ok()?));
         let text = start.and_then(|start| self.bytes.get(start..));
@@ -176,7 +176,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-/// Bytes that follow the twelve of each type (`include/uapi/linux/btf.h`).
+/// Returns the number of bytes behind the twelve-byte header of a type (`include/uapi/linux/btf.h`).
 fn tail(info: u32) -> Option<usize> {
     let entries = usize::try_from(info & 0xffff).ok()?;
     Some(match info >> 24 & 0x1f {
@@ -200,8 +200,8 @@ mod tests {
 
     use super::*;
 
-    /// `struct { int a; }`, `struct outer { int x; struct { … }; int live; const struct { … } in; }`, `enum order {
-    /// FIRST = 7 }` `int run()`, `enum { ONLY = 9 }` and `struct list { int[6]; }` by hand.
+    /// Hand-made BTF of `struct { int a; }`, `struct outer { int x; struct { … }; int live; const struct { … } in; }`,
+    /// `enum order { FIRST = 7 }` `int run()`, `enum { ONLY = 9 }` and `struct list { int[6]; }`.
     fn sample() -> Vec<u8> {
         let strings = b"\0int\0outer\0x\0a\0live\0in\0order\0FIRST\0run\0ONLY\0list\0items\0";
         let mut types: Vec<u32> = Vec::new();

@@ -14,7 +14,7 @@ use crate::programs::{ProgramState, State};
 use crate::refusal::Refusal;
 use crate::snapshot::CgroupId;
 
-/// The messages, while the programs that send them are attached.
+/// The reader of the ring buffer, while the programs that fill it are attached.
 pub struct CgroupEvents {
     /// Keeps programs and links alive.
     _ebpf: Ebpf,
@@ -23,7 +23,7 @@ pub struct CgroupEvents {
     known_lost: u64,
 }
 
-/// Attaches the programs; all of them, or what they tell would be half of the truth.
+/// Attaches the programs: all or none, since events of only some kinds would be misleading.
 pub(super) fn open(part: &Part, host: &Host, programs: &mut Vec<ProgramState>) -> Option<CgroupEvents> {
     let cgroup = part.top.as_deref().filter(|_| part.cgroup_events)?;
     let loaded = load(&LIFECYCLE, host, &Target { cgroup, scope: 0 }, None, |_| Ok(()));
@@ -74,7 +74,7 @@ fn change(event: &CgroupEvent) -> Option<Change> {
 }
 
 impl AsFd for CgroupEvents {
-    /// Readable while messages wait.
+    /// Readable while events wait.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.messages.as_fd()
     }

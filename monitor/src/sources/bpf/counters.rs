@@ -1,4 +1,4 @@
-//! The counters of one object while its programs are attached.
+//! Counters of one object, while its programs are attached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,14 +19,14 @@ use crate::cause::{Cause, CauseKind};
 use crate::containers::walk;
 use crate::snapshot::{CgroupId, Scope, Snapshot};
 
-/// The counters of one object, while they are attached.
+/// The counters of one object, while its programs are attached.
 pub(super) struct Counters<V: Pod> {
     /// Keeps programs, maps and links alive.
     _ebpf: Ebpf,
     _links: Vec<OwnedFd>,
     maps: GrowableMaps<V>,
     attribution: Attribution<V>,
-    /// The directory in and below which is counted.
+    /// The directory of the cgroup that is counted, with its descendants.
     top: PathBuf,
     pub(super) since: SystemTime,
     lost: Option<PerCpuArray<MapData, u64>>,
@@ -35,20 +35,20 @@ pub(super) struct Counters<V: Pod> {
     log: Option<EbpfLogger<ToTracing>>,
 }
 
-/// The counters of each cgroup of a sample, with those of all cgroups below it.
+/// The counters of each cgroup of a sample, including its descendants.
 pub(super) struct Counted<V> {
     sums: BTreeMap<CgroupId, V>,
     /// True if a map was full since the previous sample.
     is_short: bool,
-    /// The programs that did not begin at each of their events since then.
+    /// The programs that the kernel skipped at some of their events since then.
     pub(super) missed: Vec<&'static str>,
-    /// An error that cost no metric.
+    /// An error that affected no metric.
     pub(super) trouble: io::Result<()>,
 }
 
 impl<V: Copy + Default + PartialEq> Counted<V> {
-    /// Returns the counters of a cgroup, or the cause if events were lost: those of a cgroup that counts for the first
-    /// time while the map is full, and so also those of everything together.
+    /// Returns the counters of a cgroup, or the cause if events were lost. A full map loses the events of cgroups that
+    /// are not in it yet, and so the totals miss them as well.
     pub(super) fn of(&self, id: CgroupId, is_all: bool) -> Option<Result<V, Cause>> {
         let sum = *self.sums.get(&id)?;
         let is_short = self.is_short && (is_all || sum == V::default());
@@ -58,7 +58,7 @@ impl<V: Copy + Default + PartialEq> Counted<V> {
 }
 
 impl<V: Pod + Default> Counters<V> {
-    /// The counters of a loaded object, in and below the cgroup `top`, since that time.
+    /// Takes over the counters of a loaded object, which count in and below the cgroup `top` since `since`.
     pub(super) fn new(
         mut ebpf: Ebpf,
         attached: (Vec<OwnedFd>, Vec<Trampoline>),
@@ -67,14 +67,14 @@ impl<V: Pod + Default> Counters<V> {
         (top, since): (PathBuf, SystemTime),
     ) -> Self {
         let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
-        // The agent before has told of it.
+        // Already reported by the previous agent.
         let known_lost = lost.as_ref().map_or(0, events);
         let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
         let (links, trampolines) = attached;
         Self { _ebpf: ebpf, _links: links, maps, attribution, top, since, lost, known_lost, trampolines, log }
     }
 
-    /// Reads the counters of each cgroup of the snapshot, over all CPUs and with all cgroups below it.
+    /// Reads the counters of each cgroup of the snapshot, over all CPUs and including its descendants.
     pub(super) fn read(&mut self, snapshot: &Snapshot) -> io::Result<Counted<V>> {
         if let Some(log) = &mut self.log {
             log.flush();
@@ -90,13 +90,13 @@ impl<V: Pod + Default> Counters<V> {
         Ok(Counted { sums, is_short, missed, trouble: trouble.and(grown) })
     }
 
-    /// Events that are not counted, in all.
+    /// Returns the total number of events that were not counted.
     pub(super) fn lost(&self) -> u64 {
         self.known_lost + self.trampolines.iter().map(|trampoline| trampoline.missed).sum::<u64>()
     }
 
-    /// Takes larger maps when counts nearly fill these. In the own scope nobody tells of cgroups that are gone: they are
-    /// looked for first.
+    /// Grows the maps when they are nearly full. In scope `self` no events report removed cgroups: their entries are
+    /// removed first.
     fn grow(&mut self, snapshot: &Snapshot, counts: &[(u64, V)]) -> io::Result<()> {
         if !self.attribution.has_no_pending_move()
             || !self.maps.is_nearly_full(counts.len(), self.attribution.retired())
@@ -118,13 +118,13 @@ impl<V: Pod + Default> Counters<V> {
     }
 }
 
-/// Events that had no room, over all CPUs.
+/// Returns the number of events dropped because a map was full, over all CPUs.
 fn events(lost: &PerCpuArray<MapData, u64>) -> u64 {
     lost.get(&0, 0).map_or(0, |values| values.iter().sum())
 }
 
-/// The program that stands at a tracepoint or a function. While a task is preempted in it, it does not begin for others on
-/// the same CPU; the kernel counts these (`recursion_misses` of `struct bpf_prog_info`).
+/// A trampoline, attached to a tracepoint or a function. While a task is preempted in it, the kernel skips it for other
+/// tasks on the same CPU, and counts that (`recursion_misses` of `struct bpf_prog_info`).
 pub(super) struct Trampoline {
     name: &'static str,
     program: OwnedFd,
@@ -132,13 +132,13 @@ pub(super) struct Trampoline {
 }
 
 impl Trampoline {
-    /// The agent before has told of what was missed till now.
+    /// Misses up to now were reported by the previous agent.
     pub(super) fn new(name: &'static str, program: OwnedFd) -> Self {
         let missed = sys::recursion_misses(program.as_fd()).unwrap_or(0);
         Self { name, program, missed }
     }
 
-    /// Its name, if it has missed anything since this was asked the last time.
+    /// Returns its name if it has missed events since the last call.
     fn has_missed(&mut self) -> Option<&'static str> {
         let missed = sys::recursion_misses(self.program.as_fd()).unwrap_or(self.missed);
         (missed > std::mem::replace(&mut self.missed, missed)).then_some(self.name)

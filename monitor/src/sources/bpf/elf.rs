@@ -1,14 +1,14 @@
 //! The compiled objects inside this binary.
 
-// `ELF`: name and content of each object. The content is empty where the objects were not there at build time.
+// `ELF`: name and content of each object. The content is empty if the objects were missing at build time.
 include!(concat!(env!("OUT_DIR"), "/objects.rs"));
 
-/// All objects: name and content, which is empty where this binary was built without them.
+/// All objects: name and content, which is empty if this binary was built without them.
 pub fn objects() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     ELF.iter().copied()
 }
 
-/// The content of the object with this name.
+/// Returns the content of the object with this name.
 pub(super) fn elf(name: &str) -> &'static [u8] {
     ELF.iter().find(|(known, _)| *known == name).map_or(&[], |(_, content)| content)
 }

@@ -6,37 +6,37 @@ use monitor_common::kernel::{CAST, FLUSH, FUNCTIONS};
 
 use super::btf::Layouts;
 
-/// A constant of an object, and what it stands for.
+/// A constant of an object, and the fact that it is set to.
 pub(super) type Constant = (&'static str, Fact);
 
-/// Something that differs from kernel to kernel.
+/// A fact that differs from kernel to kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fact {
     /// The offset of a field, by structure and path.
     Field(&'static str, &'static str),
-    /// The same of one that has moved: the first of these that there is.
+    /// The offset of a field that has moved: the first of these paths that exists.
     FirstOf(&'static str, &'static [&'static str]),
     /// The value of a constant, by enumeration and name.
     Value(&'static str, &'static str),
-    /// The same where the program can do without; 0 where there is none.
+    /// The value of an optional constant; 0 if the kernel lacks it.
     ValueIfAny(&'static str, &'static str),
-    /// The number of elements of a field, likewise.
+    /// The number of elements of an optional field; 0 if the kernel lacks it.
     LengthIfAny(&'static str, &'static str),
-    /// The offset in `struct cgroup` of the pointer to a controller's state, by its constant of `enum cgroup_subsys_id`; 0
-    /// where the kernel is built without the controller.
+    /// The offset in `struct cgroup` of the pointer to a controller's state, by its constant of
+    /// `enum cgroup_subsys_id`; 0 if the kernel is built without the controller.
     Controller(&'static str),
-    /// The id of a structure, for a program that looks at memory as such; 0 where the kernel does not let it, or where the
-    /// structure lacks a field.
+    /// The BTF id of a structure that a program casts memory to; 0 if the kernel does not allow casts, or if the
+    /// structure lacks the field.
     Castable(&'static str, &'static str),
-    /// The offset of a field that the program needs only where it can cast; 0 where there is none.
+    /// The offset of a field that is needed only where casts are allowed; 0 if the kernel lacks it.
     IfAny(&'static str, &'static str),
-    /// The offset in `struct cgroup` of what the function takes that brings CPU time up to date: the state before which the
-    /// cgroup itself was taken.
+    /// The offset in `struct cgroup` of the argument of the function that flushes CPU time: `self` since the function
+    /// takes a state, 0 while it took the cgroup.
     Flushed,
 }
 
 impl Fact {
-    /// The number, or what the kernel lacks.
+    /// Returns the number, or the name of what the kernel lacks.
     pub(super) fn of(self, kernel: &Layouts) -> Result<u64, String> {
         let field = |structure, path| {
             kernel.offset(structure, path).ok_or_else(|| format!("this kernel has no {structure}.{path}"))
@@ -78,13 +78,13 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Looks for what these constants stand for, and for all functions.
+    /// Looks up these constants and all functions.
     pub(super) fn gather(kernel: &Layouts, constants: impl Iterator<Item = Constant>) -> Self {
         let ids = FUNCTIONS.iter().filter_map(|(placeholder, _)| Some((*placeholder, function(kernel, *placeholder)?)));
         Self { constants: constants.map(|(name, fact)| (name, fact.of(kernel))).collect(), functions: ids.collect() }
     }
 
-    /// The numbers of an object's constants, or what the kernel lacks.
+    /// Returns the values of an object's constants, or the name of what the kernel lacks.
     pub(super) fn numbers(&self, constants: &[Constant]) -> Result<Vec<(&'static str, u64)>, String> {
         constants.iter().map(|(name, _)| Ok((*name, self.constant(name)?))).collect()
     }
@@ -93,19 +93,19 @@ impl Facts {
         self.constants.get(name).cloned().unwrap_or_else(|| Err(format!("unknown kernel fact {name}")))
     }
 
-    /// The first of these functions that this kernel lacks, by all its names.
+    /// Returns the first of these functions that this kernel lacks, by all its names.
     pub(super) fn lacking(&self, placeholders: &[u32]) -> Option<String> {
         let missing = placeholders.iter().find(|placeholder| !self.functions.contains_key(placeholder));
         missing.map(|placeholder| format!("this kernel has no {}", names(*placeholder).join(" or ")))
     }
 
-    /// An object with the ids of this kernel's functions in the place of the placeholders. A function that the kernel
-    /// lacks is 0, which is no id: the kernel takes it in a branch that is never taken, and nowhere else.
+    /// Returns the object with the placeholders replaced by this kernel's function ids. A missing function becomes 0,
+    /// which is not a valid id: the verifier accepts it only in a branch that is never taken.
     pub(super) fn put_into(&self, elf: &[u8]) -> Vec<u64> {
         let mut words = vec![0u64; elf.len().div_ceil(8)];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         bytes[..elf.len()].copy_from_slice(elf);
-        // BPF_JMP | BPF_CALL, with BPF_PSEUDO_KFUNC_CALL as its source register, and the function in the upper half.
+        // BPF_JMP | BPF_CALL, with BPF_PSEUDO_KFUNC_CALL as its source register, and the function id in the upper half.
         let call = |id: u32| (u64::from(id) << 32 | 0x2085).to_le();
         for (placeholder, _) in FUNCTIONS {
             let id = self.functions.get(placeholder).copied().unwrap_or_default();
@@ -115,12 +115,12 @@ impl Facts {
     }
 }
 
-/// The names that a function has or had.
+/// Returns the current and former names of a function.
 fn names(placeholder: u32) -> &'static [&'static str] {
     FUNCTIONS.iter().find(|(known, _)| *known == placeholder).map_or(&[], |(_, names)| names)
 }
 
-/// The id of a function in this kernel.
+/// Returns the id of a function in this kernel.
 fn function(kernel: &Layouts, placeholder: u32) -> Option<u32> {
     names(placeholder).iter().find_map(|name| kernel.function(name))
 }

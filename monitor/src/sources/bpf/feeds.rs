@@ -1,4 +1,4 @@
-//! The metrics that a group of counters feeds: found once, and not for each cgroup.
+//! Metrics that a group of counters feeds: resolved once, not per cgroup.
 
 use super::counters::Counted;
 use super::group::CounterGroup;
@@ -7,7 +7,7 @@ use crate::metrics::Metric;
 use crate::programs::{PREFIX, ProgramState};
 use crate::snapshot::{CgroupId, Values};
 
-/// The metrics of one group, with what is known of each before anything is read.
+/// The metrics of one group, each with its state before anything is read.
 pub(super) struct MetricFeed<V> {
     rows: Vec<FeedRow<V>>,
     unread: Cause,
@@ -19,12 +19,12 @@ struct FeedRow<V> {
     rank: u8,
     programs: &'static [&'static str],
     field: fn(&V) -> u64,
-    /// Why the first of its programs that does not count does not.
+    /// The cause of the first of its programs that is not attached.
     lacks: Option<Cause>,
 }
 
 impl<V: CounterGroup> MetricFeed<V> {
-    /// The metrics of a group whose programs have these states.
+    /// Resolves the metrics of a group whose programs have these states.
     pub(super) fn new(states: &[ProgramState]) -> Self {
         let lacks = |names: &[&str]| {
             let mut states = states.iter().filter(|program| names.contains(&program.name));
@@ -42,7 +42,7 @@ impl<V: CounterGroup> MetricFeed<V> {
         }
     }
 
-    /// Fills in what a cgroup has counted, if anything was read at all.
+    /// Fills in the counters of a cgroup, if any were read.
     pub(super) fn fill(&self, read: Option<&Counted<V>>, id: CgroupId, is_all: bool, values: &mut Values) {
         let counted = read.and_then(|read| read.of(id, is_all));
         let missed = read.map_or(&[][..], |read| &read.missed);

@@ -9,15 +9,15 @@ use crate::metrics::Origin;
 /// The programs that a metric needs, and its field of the value.
 pub(super) type FieldOf<V> = (&'static [&'static str], fn(&V) -> u64);
 
-/// A value that the programs of one object count for each cgroup.
+/// The value that the programs of one object count for each cgroup.
 pub(super) trait CounterGroup: Pod + Default + PartialEq + Send {
     /// The object.
     const OBJECT: &'static Object;
 
-    /// Adds another value: that of another CPU, or of another cgroup of the same container.
+    /// Adds another value: of another CPU, or of another cgroup of the same container.
     fn add_to(&mut self, other: &Self);
 
-    /// The field that a metric of this origin takes; `None` if the group does not feed it.
+    /// Returns the field that feeds a metric of this origin; `None` if the group does not feed it.
     fn field(origin: &Origin) -> Option<FieldOf<Self>>;
 }
 

@@ -14,7 +14,7 @@ pub(super) trait CounterSource: Send {
     /// When counting began; `None` if nothing is attached.
     fn since(&self) -> Option<SystemTime>;
 
-    /// The events that were not counted, in all.
+    /// The total number of events that were not counted.
     fn lost(&self) -> u64;
 
     /// Fills in the group's metrics of each cgroup.
@@ -31,7 +31,7 @@ pub(super) struct Group<V: CounterGroup> {
 }
 
 impl<V: CounterGroup> Group<V> {
-    /// The counters, with the metrics that the states of the programs allow.
+    /// Combines the counters with the metrics that the states of the programs allow.
     pub(super) fn new(counters: Option<Counters<V>>, programs: &[ProgramState]) -> Self {
         Self { counters, feed: MetricFeed::new(programs) }
     }

@@ -1,9 +1,9 @@
-//! The maps of one object: as large as what is watched needs them, and exchanged for larger ones before they are full.
+//! Growable maps of one object, replaced by larger ones before they are full.
 //!
-//! The programs find their maps in maps of one map each, which the kernel exchanges between two events. What a previous map
-//! has counted moves, cgroup by cgroup, to what has retired: both together are the counts, at each moment, and also for the
-//! next agent. Pinned are `COUNTS_n`, `LINEAGE_n` and `RETIRED_n`; the highest `n` of which all three are there is the one
-//! that counts.
+//! The programs find their maps in outer maps of one entry (map in map), which the agent updates atomically. The
+//! counters of the previous map move, cgroup by cgroup, to the retired ones: both together are the totals at each
+//! moment, also for the next agent. The pins are `COUNTS_n`, `LINEAGE_n` and `RETIRED_n`; the highest `n` for which all
+//! three exist is the current one.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,10 +20,11 @@ use super::sys::{self, Hash, PerCpuHash};
 const COUNTS: &str = "COUNTS";
 const LINEAGE: &str = "LINEAGE";
 const RETIRED: &str = "RETIRED";
-/// In the order in which they are pinned.
+/// In the order of pinning.
 const KINDS: [&str; 3] = [RETIRED, LINEAGE, COUNTS];
 
-/// Room for so many cgroups, and twice as many as there are: those that come until the next reading must have it too.
+/// Returns the size of the maps for `cgroups` cgroups: twice as many entries, since new cgroups need room until the
+/// next sample.
 pub(super) fn entries(cgroups: usize, least: u32) -> u32 {
     let twice = cgroups.saturating_mul(2).checked_next_power_of_two().unwrap_or(usize::MAX);
     u32::try_from(twice).unwrap_or(u32::MAX).max(least)
@@ -34,33 +35,33 @@ fn is_nearly_full(entries: usize, room: usize) -> bool {
     entries > room / 4 * 3
 }
 
-/// The number behind the name of a pinned map that is one of these.
+/// Returns the number behind the name of a pinned map of these kinds.
 pub(super) fn number(name: &str) -> Option<u32> {
     let (kind, number) = name.rsplit_once('_')?;
     number.parse().ok().filter(|_| KINDS.contains(&kind))
 }
 
-/// The maps of one object.
+/// The growable maps of one object.
 pub(super) struct GrowableMaps<V: Pod> {
     number: u32,
     counts: PerCpuHash<V>,
     lineage: Hash<Lineage>,
     retired: Hash<Retired<V>>,
-    /// The maps before, as long as they hold anything.
+    /// The previous maps, until they are empty.
     previous: Option<(u32, PerCpuHash<V>, Hash<Lineage>)>,
-    /// Where the programs find counts and lineage.
+    /// The outer maps in which the programs find counters and lineage.
     places: [OwnedFd; 2],
-    /// Where they are pinned.
+    /// The directory of the pins.
     dir: Option<PathBuf>,
     pub(super) add: Add<V>,
 }
 
 impl<V: Pod + Default> GrowableMaps<V> {
-    /// Opens what an agent before has pinned in `dir`, or makes maps for so many entries; then the programs find them.
-    /// `counts` is the name of the map in which these find what they count in.
+    /// Opens the maps that the previous agent has pinned in `dir`, or creates maps with `entries` entries, then
+    /// publishes them to the programs. `counts` is the name of the outer map of the counters.
     ///
     /// # Errors
-    /// The kernel's error, or a map that the object lacks.
+    /// The kernel's error, or a missing map of the object.
     pub(super) fn open(ebpf: &Ebpf, counts: &str, add: Add<V>, dir: Option<&Path>, entries: u32) -> io::Result<Self> {
         let place = |name: &str| match ebpf.map(name) {
             Some(Map::ArrayOfMaps(map)) => map.fd().as_fd().try_clone_to_owned(),
@@ -83,7 +84,7 @@ impl<V: Pod + Default> GrowableMaps<V> {
         };
         let mut previous = None;
         for &other in pinned.iter().filter(|other| **other != newest) {
-            // One that was never whole, or whose counts have moved, is forgotten.
+            // A set that is incomplete, or whose counters have moved, is removed.
             match open(other) {
                 Ok((counts, lineage)) if other < newest => previous = Some((other, counts, lineage)),
                 _ => forget(dir, other, &KINDS),
@@ -110,7 +111,8 @@ impl<V: Pod + Default> GrowableMaps<V> {
         KINDS.iter().zip(maps).try_for_each(|(kind, map)| sys::pin(map, &dir.join(format!("{kind}_{}", self.number))))
     }
 
-    /// Lets the programs find these maps. A cgroup's place must be there to be remembered before it counts.
+    /// Publishes these maps to the programs. The lineage comes first: a cgroup's place must be recorded before it
+    /// counts.
     fn publish(&self) -> io::Result<()> {
         sys::exchange(self.places[1].as_fd(), self.lineage.as_fd())?;
         sys::exchange(self.places[0].as_fd(), self.counts.as_fd())
@@ -121,15 +123,16 @@ impl<V: Pod + Default> GrowableMaps<V> {
         is_nearly_full(counts, self.room()) || is_nearly_full(retired, self.retired.room())
     }
 
-    /// For how many cgroups there is room.
+    /// Returns the number of cgroups that fit.
     fn room(&self) -> usize {
         self.counts.room().min(self.lineage.room())
     }
 
-    /// Takes larger maps, for so many cgroups and so many that have retired, unless the ones before still hold anything.
+    /// Replaces the maps by larger ones for `cgroups` cgroups and `retired` retired ones, unless the previous ones
+    /// still have counters.
     ///
     /// # Errors
-    /// When they cannot be had: these go on counting until they are full.
+    /// The kernel's error if larger maps cannot be created: the current ones stay in use until they are full.
     pub(super) fn grow(&mut self, cgroups: usize, retired: usize) -> io::Result<()> {
         if self.previous.is_some() {
             return Ok(());
@@ -157,13 +160,13 @@ impl<V: Pod + Default> GrowableMaps<V> {
         Ok(())
     }
 
-    /// Sums of all cgroups in the maps that count.
+    /// Returns the sums over all CPUs, by cgroup, of the current map.
     pub(super) fn counts(&mut self) -> io::Result<Vec<(u64, V)>> {
         sums(&mut self.counts, self.add)
     }
 }
 
-/// The numbers of what is pinned, each once.
+/// Returns the distinct numbers of the pinned maps.
 fn numbers(dir: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -174,10 +177,10 @@ fn numbers(dir: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Removes pins; those of the counts first, without which the others are forgotten by the next agent.
+/// Removes pins; those of the counters first, since an incomplete set is removed by the next agent.
 fn forget(dir: Option<&Path>, number: u32, kinds: &[&str]) {
     for (kind, dir) in kinds.iter().rev().zip(std::iter::repeat(dir)).filter_map(|(kind, dir)| Some((kind, dir?))) {
-        // What is not there need not be removed, and what cannot be is removed by the next agent.
+        // A missing pin is fine, and one that cannot be removed is removed by the next agent.
         _ = std::fs::remove_file(dir.join(format!("{kind}_{number}")));
     }
 }
@@ -188,7 +191,7 @@ fn sums<V: Pod + Default>(counts: &mut PerCpuHash<V>, add: Add<V>) -> io::Result
     Ok(all)
 }
 
-/// Over all CPUs.
+/// Sums the values of all CPUs.
 fn sum<V: Pod + Default>(add: Add<V>, values: &[V]) -> V {
     values.iter().fold(V::default(), |mut sum, value| {
         add(&mut sum, value);
@@ -223,7 +226,7 @@ impl<V: Pod + Default> CounterStore<V> for GrowableMaps<V> {
             let Some((_, counts, _)) = &mut self.previous else { return Ok(None) };
             counts
         } else {
-            // First: should the cgroup count again, it gets a new one.
+            // Removed first: a cgroup that counts again gets a new lineage.
             self.lineage.remove(id)?;
             &mut self.counts
         };

@@ -1,4 +1,4 @@
-//! Loads and attaches each program alone: what one is refused takes no other down.
+//! Loads and attaches each program on its own, so that one refusal does not affect the others.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,7 +25,7 @@ use crate::containers::Roots;
 use crate::programs::Hook;
 use crate::refusal::{Decision, KNOWN_KERNELS, Refusal, Step, explain};
 
-/// The fields that the programs load, with the constants that tell them where: constant, structure, field.
+/// The fields that the programs load: constant for the offset, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
@@ -45,7 +45,7 @@ const OFFSETS: &[(&str, &str, &str)] = &[
 /// The host, as far as eBPF programs depend on it.
 pub(super) struct Host {
     pub(super) capabilities: CapabilitySet,
-    /// The kernel's types, or why they are not known.
+    /// The kernel's types, or the reason why they are unknown.
     pub(super) types: Result<Types, Refusal>,
     /// The decision about each program.
     pub(super) decisions: Vec<(&'static str, Decision)>,
@@ -54,7 +54,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Looks at what there is.
+    /// Examines the host.
     pub(super) fn of(roots: &Roots, decisions: &[(&'static str, Decision)]) -> Self {
         let effective = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
         Self {
@@ -65,7 +65,7 @@ impl Host {
         }
     }
 
-    /// Why a program is not tried, if it is not.
+    /// Returns the reason for not attaching a program, if there is one.
     pub(super) fn refuses(&self, name: &str) -> Option<Refusal> {
         match decision(&self.decisions, name) {
             Decision::Take => None,
@@ -75,12 +75,12 @@ impl Host {
     }
 }
 
-/// Returns the decision about a program. An unknown one is tried.
+/// Returns the decision about a program. An unknown one is attached.
 pub(super) fn decision(decisions: &[(&'static str, Decision)], name: &str) -> Decision {
     decisions.iter().find(|(known, _)| *known == name).map_or(Decision::Take, |(_, decision)| decision.clone())
 }
 
-/// A loader for one object. Nothing is relocated by type, so it need not know the kernel's.
+/// Returns a loader for one object. It needs no BTF of the kernel, since nothing is relocated by type.
 pub(super) fn loader<'a>() -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
     loader.btf(None);
@@ -95,7 +95,7 @@ pub(super) struct Types {
 }
 
 impl Types {
-    /// Reads the kernel's own description of itself.
+    /// Parses the kernel's BTF.
     pub(super) fn read(sys: &Path) -> Result<Self, Refusal> {
         let path = sys.join("kernel/btf/vmlinux");
         let refusal = |cause: String| {
@@ -123,22 +123,22 @@ pub(super) struct Loaded {
     /// Holds programs, links and maps; `None` when not even the maps could be created.
     pub(super) ebpf: Option<Ebpf>,
     pub(super) programs: Vec<(&'static str, Result<(), Refusal>)>,
-    /// Those of the links that are pinned.
+    /// The links that are pinned.
     pub(super) links: Vec<OwnedFd>,
-    /// The programs that stand where tasks may be preempted, as far as they are known.
+    /// The trampolines that may miss events because tasks are preempted in them.
     pub(super) trampolines: Vec<Trampoline>,
 }
 
-/// The target that programs are attached to.
+/// The part of the cgroup tree that programs are attached to.
 pub(super) struct Target<'a> {
-    /// The cgroup whose packets are counted, with those of all below it.
+    /// The cgroup whose packets are counted, with its descendants.
     pub(super) cgroup: &'a Path,
     /// Its id, for the tracepoints; 0 for the machine.
     pub(super) scope: u64,
 }
 
-/// Loads an object, lets `maps` make the maps that its programs find in others, and attaches these. What is kept from an
-/// agent before goes on with these programs.
+/// Loads an object, lets `maps` fill the outer maps, and attaches the programs. Pinned links of the previous agent are
+/// kept and get these programs.
 pub(super) fn load(
     object: &Object,
     host: &Host,
@@ -165,7 +165,7 @@ pub(super) fn load(
         Ok(constants) => constants,
         Err(cause) => return refused(Refusal::new(cause, KNOWN_KERNELS)),
     };
-    // What must be told of the kernel may call its functions too.
+    // Objects with kernel constants may call kernel functions too.
     let fitted = types.filter(|_| !constants.is_empty()).map(|types| types.facts.put_into(elf(object.name)));
     let elf = fitted.as_deref().map_or(elf(object.name), bytemuck::cast_slice);
     let mut loader = loader();
@@ -215,7 +215,7 @@ pub(super) fn load(
     Loaded { ebpf: Some(ebpf), programs, links, trampolines }
 }
 
-/// One program on its way into the kernel.
+/// A program while it is loaded and attached.
 struct Attaching<'a> {
     ebpf: &'a mut Ebpf,
     name: &'static str,
@@ -226,7 +226,7 @@ struct Attaching<'a> {
 }
 
 impl Attaching<'_> {
-    /// Loads the program and lets it count. The link is returned when it is pinned; else the object holds it.
+    /// Loads the program and attaches it. Returns a pinned link; the object holds any other.
     fn attach(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
         match hook {
             Hook::Ingress => self.attach_to_cgroup(CgroupSkbAttachType::Ingress),
@@ -244,14 +244,14 @@ impl Attaching<'_> {
             let fd = program.fd().map_err(|error| told(Step::AttachCgroup, &error))?;
             match sys::update(link.as_fd(), fd.as_fd()) {
                 Ok(()) => return Ok(Some(link)),
-                // Its cgroup is gone, and there is another of the same place.
+                // The link's cgroup was removed, and another one has taken its path.
                 Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
                 Err(error) => return Err(told(Step::Exchange, &error)),
             }
         }
         let directory = File::open(cgroup)
             .map_err(|error| Refusal { cause: format!("{}: {error}", cgroup.display()), remedy: None })?;
-        // Links always stand beside others'; the mode is for the older way of attaching.
+        // Links coexist with others; the mode is only for kernels without links.
         let id = program.attach(directory, kind, CgroupAttachMode::Single);
         let id = id.map_err(|error| told(Step::AttachCgroup, &error))?;
         let Some(kept) = kept else { return Ok(None) };
@@ -267,8 +267,8 @@ impl Attaching<'_> {
         program.attach().map(|_| None).map_err(|error| told(Step::AttachTracing, &error))
     }
 
-    /// The program that is attached to a tracepoint or a function is a trampoline. It tail-calls the program in the map
-    /// of its name: the one that counts.
+    /// Attaches a trampoline to a tracepoint or a function. It tail-calls the counting program, which stands in the map
+    /// of its name.
     fn attach_trampoline(&mut self, hook: Hook) -> Result<Option<OwnedFd>, Refusal> {
         let (name, kept, told) = (self.name, self.kept, self.told());
         let may_miss = hook.is_of_descriptors() || self.host.is_real_time;
@@ -333,7 +333,7 @@ impl Attaching<'_> {
         result.map_err(|error| told(step, &error))
     }
 
-    /// Puts what the kernel said into words.
+    /// Turns the kernel's error into a refusal with a remedy.
     fn told(&self) -> impl Fn(Step, &(dyn std::error::Error + 'static)) -> Refusal + use<> {
         let (name, capabilities) = (self.name, self.host.capabilities);
         move |step, error| {

@@ -1,4 +1,4 @@
-//! eBPF: programs in the kernel that count, and the maps that they count in.
+//! eBPF: kernel programs that count, and their maps.
 
 mod attribution;
 mod btf;

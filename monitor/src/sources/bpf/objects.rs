@@ -1,4 +1,4 @@
-//! The objects with the programs that count and report.
+//! Objects with the programs that count and report events.
 
 use monitor_common::objects;
 
@@ -10,22 +10,22 @@ use crate::programs::{self, Program};
 pub(super) struct Object {
     /// Its name, under which it is pinned.
     pub(super) name: &'static str,
-    /// The map that holds its counters, or its messages.
+    /// The map of its counters, or its ring buffer.
     pub(super) counters: &'static str,
-    /// The constants of the kernel that it needs, besides those of every object.
+    /// The kernel facts that it needs, besides those of every object.
     pub(super) constants: &'static [Constant],
     /// Its programs.
     pub(super) programs: &'static [Program],
 }
 
-/// All of them.
+/// All objects of this kind.
 pub(super) const OBJECTS: &[&Object] = &[&NETWORK, &PROCESS, &LIFECYCLE];
 
 /// Counts packets.
 pub(super) const NETWORK: Object =
     Object { name: objects::NETWORK, counters: "NETWORK", constants: &[], programs: programs::NETWORK };
 
-/// Counts process events, and descriptors.
+/// Counts process events and descriptors.
 pub(super) const PROCESS: Object = Object {
     name: objects::PROCESS,
     counters: "PROCESSES",
@@ -39,6 +39,6 @@ pub(super) const PROCESS: Object = Object {
     programs: programs::PROCESS,
 };
 
-/// Tells of cgroups that come and go.
+/// Reports cgroups that are created and removed.
 pub(super) const LIFECYCLE: Object =
     Object { name: objects::LIFECYCLE, counters: "CGROUP_EVENTS", constants: &[], programs: programs::LIFECYCLE };

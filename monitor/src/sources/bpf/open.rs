@@ -39,7 +39,7 @@ impl GroupEntry {
 /// All groups of counters.
 const GROUPS: [GroupEntry; 2] = [GroupEntry::of::<Network>(), GroupEntry::of::<Processes>()];
 
-/// Opens a group: attached, or where nothing can be attached with metrics that are absent for the causes in `programs`.
+/// Opens a group. If nothing can be attached, its metrics are absent for the causes in `programs`.
 fn group<V: CounterGroup>(
     opening: Option<&mut Opening<'_>>,
     programs: &mut Vec<ProgramState>,
@@ -48,14 +48,14 @@ fn group<V: CounterGroup>(
     Box::new(Group::new(counters, programs))
 }
 
-/// Before Linux 5.11 maps count as locked memory, of which a process may have little (`RLIMIT_MEMLOCK`).
+/// Before Linux 5.11 maps count against the limit of locked memory (`RLIMIT_MEMLOCK`), which is often low.
 fn allow_locked_memory() {
-    // What is refused shows when a map is made that has no room.
+    // A limit that cannot be raised shows as an error when a map is created.
     _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
-/// Loads and attaches what the host allows, for a part of the tree. With pins the kernel goes on counting when this agent
-/// ends, and what one before has pinned is taken over.
+/// Loads and attaches the programs that the host allows, for a part of the tree. With pins the kernel keeps counting
+/// when this agent ends, and the pins of the previous agent are taken over.
 pub fn open(
     decisions: &[(&'static str, Decision)],
     part: &Part,
@@ -85,7 +85,7 @@ pub fn open(
     (Bpf { groups, cgroup_events, iterators }, programs)
 }
 
-/// The source where nothing is attached: each program with the reason.
+/// The source when nothing is attached: each program with its reason.
 fn unattached(decisions: &[(&'static str, Decision)], part: &Part) -> (Bpf, Vec<ProgramState>) {
     let state = |name| State::of(&decision(decisions, name)).unwrap_or_else(|| State::Refused(without_tree()));
     let mut programs: Vec<_> = all(part).map(|name| ProgramState { name, state: state(name) }).collect();
@@ -104,13 +104,13 @@ struct Opening<'a> {
     host: Host,
     target: Target<'a>,
     pins: Option<&'a Pins>,
-    /// For how many cgroups there is to be room at first.
+    /// The initial number of cgroups with room in the maps.
     entries: u32,
     now: SystemTime,
 }
 
 impl Opening<'_> {
-    /// Loads the object of a group and opens its maps, if some program fills them.
+    /// Loads the object of a group and opens its maps, if at least one program is attached.
     fn counters<V: CounterGroup>(&mut self, states: &mut Vec<ProgramState>) -> Option<Counters<V>> {
         let object = V::OBJECT;
         let pinned = self.pins.map(|pins| pins.object(object.name, self.target.scope)).transpose();
@@ -145,7 +145,7 @@ impl Opening<'_> {
         opened.ok().flatten().flatten()
     }
 
-    /// Takes over what the programs of a group count; `None` if the object was not loaded.
+    /// Takes over the counters of a loaded group; `None` if the object was not loaded.
     fn take<V: CounterGroup>(
         &self,
         object: &Object,

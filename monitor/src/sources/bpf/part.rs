@@ -1,4 +1,4 @@
-//! The part of the cgroup tree that the programs count.
+//! Part of the cgroup tree that is counted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::snapshot::{CgroupId, Scope};
 pub struct Part {
     /// The scope: the agent's container, or all of them.
     pub scope: Scope,
-    /// The v2 directory at its top; `None` where no v2 tree can be seen.
+    /// The v2 directory at its top; `None` if no v2 tree is visible.
     pub top: Option<PathBuf>,
     /// Its directories in the trees of the v1 controllers.
     pub v1: BTreeMap<String, PathBuf>,
@@ -19,18 +19,18 @@ pub struct Part {
     pub id: Option<CgroupId>,
     /// True if lifecycle events of cgroups are reported.
     pub cgroup_events: bool,
-    /// For so many cgroups there is room in the maps from the first.
+    /// The minimum number of entries in the maps.
     pub least: u32,
 }
 
 impl Part {
-    /// A machine, below the directory of its v2 tree and those of the v1 controllers. Many a cgroup may come between two
-    /// readings.
+    /// The machine: everything below the directories of its v2 tree and of its v1 hierarchies. The maps start large,
+    /// since many cgroups may appear between two samples.
     pub fn machine(top: Option<PathBuf>, v1: BTreeMap<String, PathBuf>) -> Self {
         Self { scope: Scope::Host, top, v1, id: None, cgroup_events: true, least: 4096 }
     }
 
-    /// One container and what is below it.
+    /// One container and its descendants.
     pub fn of(own: &Own) -> Self {
         let id = Some(own.id).filter(|_| !own.identity.is_root);
         let (top, v1) = (own.identity.v2.clone(), own.identity.v1.clone());

@@ -26,34 +26,34 @@ use crate::refusal::without_bpf_fs;
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS: i64 = 0xcafe_4a11;
 
-/// The map that says what the others are.
+/// The map that describes the pinned maps.
 const META: &str = "META";
 
 /// The kinds of pins, in the order of their removal: links first, so that nothing counts into removed maps.
 const KINDS: [&str; 3] = ["links", "programs", "maps"];
 
-/// The maps that are pinned: not the constants of a program, nor its messages.
+/// The maps that are pinned: neither a program's constants nor its ring buffers.
 fn is_lasting(map: &str) -> bool {
     !map.contains('.') && map != "AYA_LOGS"
 }
 
-/// A directory of pins that is ours alone, as long as this lives.
+/// A directory of pins, locked for this agent while this value lives.
 #[derive(Debug)]
 pub struct Pins {
     dir: PathBuf,
     _lock: DirectoryLock,
 }
 
-/// Why nothing can be pinned.
+/// Errors of opening the directory of pins.
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
     /// The directory lies in no BPF file system.
     #[error("{}", without_bpf_fs(.0).cause)]
     NoBpfFs(PathBuf),
-    /// It holds what this program has not put there.
+    /// It contains a file that this program did not create.
     #[error("{} is not this program's", .0.display())]
     Foreign(PathBuf),
-    /// It is somebody else's, or cannot be used.
+    /// It is locked, owned or writable by somebody else.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// An error of the system.
@@ -62,7 +62,7 @@ pub enum PinsError {
 }
 
 impl PinsError {
-    /// What to do.
+    /// Returns the remedy.
     pub fn remedy(&self) -> String {
         match self {
             Self::NoBpfFs(dir) => without_bpf_fs(dir).remedy.unwrap_or_default(),
@@ -74,7 +74,7 @@ impl PinsError {
 }
 
 impl Pins {
-    /// Takes hold of the directory for the agent that calls itself `me`, and makes it if it is not there.
+    /// Locks the directory for the agent named `me`, and creates it if missing.
     ///
     /// # Errors
     /// See [`PinsError`].
@@ -97,8 +97,8 @@ impl Pins {
         &self.dir
     }
 
-    /// The pins of one object for counting in and below the cgroup `scope`. Those that this agent cannot take over are
-    /// removed, and it says so.
+    /// Returns the pins of one object that counts in and below the cgroup `scope`. Pins that this agent cannot take
+    /// over are removed, with a warning.
     pub(super) fn object(&self, name: &str, scope: u64) -> io::Result<PinnedObject> {
         let mut kept = PinnedObject { dir: self.dir.join(name), since: None };
         match kept.found(scope) {
@@ -115,7 +115,7 @@ impl Pins {
         Ok(kept)
     }
 
-    /// Removes the pins of objects that are not among these: of another version.
+    /// Removes the pins of objects that this version does not know.
     pub(super) fn forget_others(&self, known: &[&str]) -> io::Result<()> {
         for name in names(&self.dir)? {
             if name != lock::HOLDER && !known.contains(&name.as_str()) {
@@ -126,7 +126,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes everything, and says what that was.
+    /// Removes all pins, and returns their names.
     ///
     /// # Errors
     /// A pin that cannot be removed.
@@ -154,12 +154,12 @@ enum FoundPins {
 #[derive(Debug)]
 pub(super) struct PinnedObject {
     dir: PathBuf,
-    /// Since when the maps that are there have counted, in nanoseconds of Unix time.
+    /// The time from which the taken-over maps have counted, in nanoseconds of Unix time.
     since: Option<u64>,
 }
 
 impl PinnedObject {
-    /// Where maps are pinned.
+    /// Returns the directory of its pinned maps.
     pub(super) fn maps(&self) -> PathBuf {
         self.dir.join("maps")
     }
@@ -187,47 +187,47 @@ impl PinnedObject {
         }
     }
 
-    /// Since when the maps that are taken over have counted.
+    /// Returns the time from which the taken-over maps have counted.
     pub(super) fn since(&self) -> Option<u64> {
         self.since
     }
 
-    /// The maps of the object to take over, by name.
+    /// Returns the pinned maps to take over, by name.
     pub(super) fn found_maps(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let dir = self.maps();
         let names = names(&dir)?.into_iter().filter(|name| growable::number(name).is_none());
         Ok(names.map(|name| (name.clone(), dir.join(name))).collect())
     }
 
-    /// The link to take over, if there is one for this program.
+    /// Returns the pinned link of this program.
     pub(super) fn link(&self, program: &str) -> Option<OwnedFd> {
         sys::open_pinned(&self.links().join(program)).ok()
     }
 
-    /// The program behind the link, if it is known.
+    /// Returns the pinned program behind the link.
     pub(super) fn program(&self, name: &str) -> Option<OwnedFd> {
         sys::open_pinned(&self.programs().join(name)).ok()
     }
 
-    /// Pins a program that is about to have a link.
+    /// Pins a program that is about to get a link.
     pub(super) fn keep_program(&self, name: &str, program: BorrowedFd<'_>) -> io::Result<()> {
         let path = self.programs().join(name);
-        // One whose link is gone may be in the way.
+        // A leftover program without a link may occupy the path.
         _ = fs::remove_file(&path);
         sys::pin(program, &path)
     }
 
-    /// Pins a link that this agent has made.
+    /// Pins a new link.
     pub(super) fn keep_link(&self, program: &str, link: FdLink) -> io::Result<OwnedFd> {
         let path = self.links().join(program);
-        // One whose cgroup is gone may be in the way.
+        // A link to a removed cgroup may occupy the path.
         _ = fs::remove_file(&path);
         link.pin(&path).map_err(io::Error::other)?;
         sys::open_pinned(&path)
     }
 
-    /// Pins what is not pinned yet, and removes what this version does not have, and the programs that are off with their
-    /// maps. Then the pins are complete.
+    /// Pins the remaining maps, and removes pins unknown to this version and those of programs that are switched off.
+    /// Then it marks the pins as complete.
     pub(super) fn complete(
         &self,
         ebpf: &mut Ebpf,
@@ -257,14 +257,14 @@ fn read_meta(path: &Path) -> io::Result<Meta> {
     let map = MapData::from_pin(path).map_err(io::Error::other)?;
     let size = map.info().map_err(io::Error::other)?.value_size();
     if size as usize != size_of::<Meta>() {
-        // A later version may tell more of its maps.
+        // A later version may have a larger description.
         return Ok(Meta { layout: u64::MAX, ..Meta::zeroed() });
     }
     let map = Array::<_, [u64; 3]>::try_from(Map::Array(map)).map_err(io::Error::other)?;
     Ok(bytemuck::cast(map.get(&0, 0).map_err(io::Error::other)?))
 }
 
-/// The first thing in a directory that no version of this program puts there.
+/// Returns the first file in the directory that no version of this program creates.
 fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
     for name in names(dir)? {
         let path = dir.join(&name);
@@ -294,7 +294,7 @@ fn keep_only(dir: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<()> {
     names(dir)?.into_iter().filter(|name| !is_wanted(name)).try_for_each(|name| fs::remove_file(dir.join(name)))
 }
 
-/// Removes the directory of an object, and says what it was.
+/// Removes the directory of an object, and returns the names of its pins.
 fn remove(object: &Path) -> io::Result<Vec<String>> {
     let what = object.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut removed = Vec::new();

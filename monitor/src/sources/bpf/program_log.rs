@@ -1,6 +1,6 @@
 //! Log messages of the programs.
 
-/// Brings what the programs say to the agent's own messages.
+/// Forwards log messages of the programs to the agent's log.
 pub(super) struct ToTracing;
 
 impl log::Log for ToTracing {

@@ -1,4 +1,4 @@
-//! The source that reads what the programs count.
+//! Source of the metrics that eBPF programs count.
 
 use super::cgroup_events::CgroupEvents;
 use super::group_source::CounterSource;
@@ -7,7 +7,7 @@ use crate::containers::change::ChangeFeed;
 use crate::snapshot::Snapshot;
 use crate::sources::source::{Source, SourceError};
 
-/// Reads what the programs count.
+/// Reads the counters and runs the iterators.
 pub struct Bpf {
     pub(super) groups: Vec<Box<dyn CounterSource>>,
     pub(super) cgroup_events: Option<CgroupEvents>,
@@ -15,7 +15,7 @@ pub struct Bpf {
 }
 
 impl Bpf {
-    /// Hands over the kernel's reports of cgroups that come and go, if their programs are attached.
+    /// Hands over the reader of cgroup events, if their programs are attached.
     pub fn take_change_feed(&mut self) -> Option<Box<dyn ChangeFeed>> {
         self.cgroup_events.take().map(|events| Box::new(events) as Box<dyn ChangeFeed>)
     }
@@ -29,7 +29,7 @@ impl Source for Bpf {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let mut counted = Ok(());
         for group in &mut self.groups {
-            // One that fails keeps no other from being read.
+            // One that fails does not stop the others.
             counted = counted.and(group.sample(into));
         }
         into.counting_since = self.groups.iter().find_map(|group| group.since());

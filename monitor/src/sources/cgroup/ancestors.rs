@@ -1,4 +1,4 @@
-//! The files of the cgroups around containers, whose limits count as well.
+//! Files of the cgroups around containers, whose limits apply as well.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use super::file::Level;
 use super::plan::FilePlan;
 use crate::mutex::lock;
 
-/// The files of the cgroups that containers lie in, each read once in a reading however many lie there.
+/// The files of the ancestors of containers, each read once per sample, whatever the number of containers below.
 #[derive(Debug, Default)]
 pub(super) struct AncestorFiles(HashMap<(usize, PathBuf), Arc<Mutex<SharedFile>>>);
 
 impl AncestorFiles {
-    /// The file of a plan in a directory.
+    /// Returns the file of a plan in a directory.
     pub(super) fn share(&mut self, at: usize, plan: &FilePlan, dir: &Path) -> Arc<Mutex<SharedFile>> {
         let shared = self.0.entry((at, dir.to_owned())).or_insert_with(|| {
             let (dir, level) = (dir.to_owned(), Level::new(plan));
@@ -27,7 +27,7 @@ impl AncestorFiles {
         Arc::clone(shared)
     }
 
-    /// Forgets the files around containers that are gone; how many were open.
+    /// Closes the files around exited containers; returns how many were open.
     pub(super) fn leave(&mut self) -> usize {
         let mut closed = 0;
         self.0.retain(|_, shared| {
@@ -41,7 +41,7 @@ impl AncestorFiles {
     }
 }
 
-/// A file that many look at, and what was found in it in which turn.
+/// A shared file, with its values and the sample of its last read.
 #[derive(Debug)]
 pub(super) struct SharedFile {
     dir: PathBuf,
@@ -62,19 +62,19 @@ impl SharedFile {
     }
 }
 
-/// The files around one.
+/// The files of the ancestors of one cgroup.
 #[derive(Debug)]
 pub(super) struct AncestorLimits {
     pub(super) above: Vec<Arc<Mutex<SharedFile>>>,
-    /// The number of the cgroup's own file, and what told then that it would stay so.
+    /// The value of the cgroup's own file, and the token that shows it unchanged.
     pub(super) own: Option<(u64, u64)>,
-    /// The smallest number of all, and when it was looked for.
+    /// The smallest value of all, and the time of its computation.
     pub(super) smallest: Option<(Duration, Result<Option<u64>, FileError>)>,
 }
 
 impl AncestorLimits {
-    /// The smallest number of a cgroup's own file and of those around it, as it is or was of late; none where none is
-    /// there.
+    /// Returns the smallest value of a cgroup's own file and of its ancestors', which may be cached; `None` if no file
+    /// exists.
     pub(super) fn smallest(
         &mut self,
         own: &mut Level,
@@ -103,7 +103,7 @@ impl AncestorLimits {
             _ => own.number(request, context),
         };
         self.own = request.token.zip(own.ok());
-        // What others look at too stays open, whoever comes first.
+        // A shared file stays open, whichever container reads it first.
         let keep = std::mem::replace(&mut context.keep, true);
         let above = self.above.iter().map(|shared| lock(shared).number(request, context));
         for found in std::iter::once(own).chain(above) {

@@ -1,4 +1,4 @@
-//! One file of one cgroup, and the metrics that it feeds.
+//! File of one cgroup, and the metrics that it feeds.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use crate::metrics::{File, Metric, NO_LIMIT};
 use crate::snapshot::{Identity, Values};
 use crate::sources::parse::{self, ParseError};
 
-/// A file of one cgroup. There are dozens per cgroup: what most of them never need lies elsewhere.
+/// A file of one cgroup. There are dozens per cgroup, so rarely needed fields are boxed.
 #[derive(Debug)]
 pub(super) struct CgroupFile {
     own: Level,
-    /// Where those of the cgroup's ancestors count.
+    /// The ancestors' files, for a limit that they can lower.
     upwards: Option<Box<AncestorLimits>>,
     lacks: Option<Box<MissingRows>>,
-    /// The last read, of a file that need not be read each time.
+    /// The last read, for a file that is not read in each sample.
     held: Option<Box<LastRead>>,
 }
 
-/// For each row whose number the file does not have, why.
+/// The cause of each row that the file lacks.
 #[derive(Debug, Default)]
 struct MissingRows(Vec<Option<Cause>>);
 
-/// The values of the last read, its time, and the change token that the file had.
+/// The values of the last read, its time, and the file's change token.
 #[derive(Debug)]
 struct LastRead {
     at: Duration,
@@ -54,12 +54,12 @@ impl CgroupFile {
         Self { own: Level::new(plan), upwards, lacks: None, held: None }
     }
 
-    /// How many files are open.
+    /// Returns the number of open files.
     pub(super) fn count_open(&self) -> usize {
         self.own.count_open()
     }
 
-    /// How many there are to be kept open.
+    /// Returns the number of files to keep open.
     pub(super) fn count_found(&self) -> usize {
         self.own.files().filter(|file| file.is_used && file.missing.is_none()).count()
     }
@@ -68,12 +68,12 @@ impl CgroupFile {
         self.own.close();
     }
 
-    /// Why the file does not have a row's number, where that is known.
+    /// Returns the cause of a row that the file is known to lack.
     fn lacks(&self, row: usize) -> Option<&Cause> {
         self.lacks.as_ref()?.0.get(row)?.as_ref()
     }
 
-    /// True if the file may have a metric that no better origin has given.
+    /// True if the file may have a metric that no better origin has provided.
     pub(super) fn is_wanted(&self, plan: &FilePlan, retry: bool, values: &Values) -> bool {
         let mut rows = plan.rows.iter().enumerate();
         rows.any(|(at, (metric, rank, _))| !values.served(*metric, *rank) && (retry || self.lacks(at).is_none()))
@@ -122,7 +122,7 @@ impl CgroupFile {
         }
     }
 
-    /// A row's number in the text.
+    /// Parses a row's value from the text.
     fn number(&mut self, plan: &FilePlan, at: usize, text: &[u8]) -> Result<u64, Cause> {
         let (_, _, file) = &plan.rows[at];
         match parse::number(file.format, text) {
@@ -134,7 +134,7 @@ impl CgroupFile {
         }
     }
 
-    /// Why a row's number is not in the text; remembered when it is not meant to be there.
+    /// Returns the cause of a missing row; cached if the file does not have the row.
     fn lack(&mut self, plan: &FilePlan, row: usize, error: ParseError) -> Cause {
         let cause = plan.causes.of(FileError::Parse(error), plan.file.name);
         if matches!(error, ParseError::Missing(_)) {

@@ -1,4 +1,4 @@
-//! What one file is read with, and which one.
+//! Context of reading one file, and its identity.
 
 use std::fs::File as Handle;
 use std::path::Path;
@@ -9,19 +9,19 @@ use rustix::io::Errno;
 use super::plan::{FilePlan, directory};
 use crate::snapshot::Identity;
 
-/// The buffer and the budget that all files are read with.
+/// The buffer and the descriptor budget that all files share.
 #[derive(Debug)]
 pub(super) struct ReadContext {
     pub(super) buffer: Vec<u8>,
-    /// How many more files may be kept open.
+    /// The number of files that may still be kept open.
     pub(super) room: usize,
-    /// True if the files of the cgroup that is read may stay open.
+    /// True if the files of the current cgroup may stay open.
     pub(super) keep: bool,
-    /// True if the budget had no room for one.
+    /// True if the budget was exhausted.
     pub(super) lacked_room: bool,
-    /// Counts the readings, those of what has ended too.
+    /// The number of the sample, samples of exited containers included.
     pub(super) turn: u64,
-    /// When this one began.
+    /// The start of this sample.
     pub(super) now: Duration,
 }
 
@@ -30,18 +30,18 @@ impl ReadContext {
         Self { buffer: vec![0; 8192], room, keep: true, lacked_room: false, turn: 0, now: Duration::ZERO }
     }
 }
-/// The file to be read.
+/// The file to read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRequest<'a> {
     pub(super) plan: &'a FilePlan,
     pub(super) location: Location<'a>,
     /// The change token of the file, if it has one.
     pub(super) token: Option<u64>,
-    /// True if a file that was missing is opened again.
+    /// True if a missing file is looked for again.
     pub(super) retry: bool,
 }
 
-/// Where a file is: asked for only when it is to be opened.
+/// The path of a file, built only to open it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Location<'a> {
     Of(&'a Identity),
@@ -49,12 +49,12 @@ pub(super) enum Location<'a> {
 }
 
 impl ReadRequest<'_> {
-    /// True if a value read at `at` is still valid by its age.
+    /// True if a value read at `at` is still fresh enough.
     pub(super) fn is_fresh(&self, at: Duration, now: Duration) -> bool {
         now > at && now - at < self.plan.file.holds
     }
 
-    /// True if the file is unchanged since it had this token.
+    /// True if the file has not changed since it had this token.
     pub(super) fn is_same(&self, token: u64) -> bool {
         !self.retry && self.token == Some(token)
     }

@@ -1,4 +1,4 @@
-//! Errors of reading one file, and the causes that they give.
+//! Errors of reading one file, and their causes.
 
 use std::cell::RefCell;
 use std::io;
@@ -39,7 +39,7 @@ impl FileError {
     }
 }
 
-/// The words for what may be wrong with a file, made once for all cgroups.
+/// The causes of file errors, created once for all cgroups.
 #[derive(Debug, Default)]
 pub(super) struct Causes(RefCell<Vec<(FileError, Cause)>>);
 

@@ -1,4 +1,4 @@
-//! One open file: kept open while there is room, read whole.
+//! Open file of a cgroup: kept open within the budget, read whole.
 
 use std::fs::File as Handle;
 
@@ -10,10 +10,10 @@ use super::plan::FilePlan;
 use crate::metrics::File;
 use crate::sources::parse;
 
-/// No file of a cgroup is longer; what is, is not read to its end.
+/// Longest file of a cgroup; a longer one is truncated.
 pub(super) const LONGEST: usize = 1 << 20;
 
-/// A file of one cgroup, with the one that completes it, if there is one.
+/// A file of one cgroup, with its companion if it needs one.
 #[derive(Debug)]
 pub(super) struct Level {
     file: OpenFile,
@@ -42,7 +42,7 @@ impl Level {
         parse::number(request.plan.file.format, &context.buffer[..length]).map_err(FileError::Parse)
     }
 
-    /// The text of the file, and of its companion behind a space; its length in `buffer`.
+    /// Reads the file, and its companion behind a space; returns their length in `buffer`.
     pub(super) fn text(&mut self, request: ReadRequest<'_>, context: &mut ReadContext) -> Result<usize, FileError> {
         let File { name, companion, .. } = request.plan.file;
         let length = self.file.read(name, request, context, 0).map_err(FileError::Os)?;
@@ -52,19 +52,18 @@ impl Level {
     }
 }
 
-/// A file that is opened at its first reading. Where it is, is said at each: there are dozens per cgroup.
+/// A file that is opened at its first read. The path is passed to each read, not stored: there are dozens per cgroup.
 #[derive(Debug, Default)]
 pub(super) struct OpenFile {
     handle: Option<Handle>,
-    /// True once it was needed: a file whose metrics all have a better origin is not.
+    /// True once it was needed; a file whose metrics all have a better origin is not.
     pub(super) is_used: bool,
-    /// Why it could not be opened, or read, the last time.
+    /// The error of the last attempt to open or read it.
     pub(super) missing: Option<Errno>,
 }
 
 impl OpenFile {
-    /// Reads all of it behind the first `at` bytes of the buffer; returns where it ends. There is room for one more byte
-    /// behind it.
+    /// Reads the whole file into the buffer from `at` on; returns the end, behind which one more byte fits.
     fn read(
         &mut self,
         name: &str,
@@ -84,7 +83,7 @@ impl OpenFile {
             return Err(errno);
         }
         let handle = request.open(name);
-        // A lack of descriptors says nothing about the file.
+        // Running out of descriptors is not an error of the file.
         self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
         let handle = handle?;
         let end = read_all(&handle, &mut context.buffer, at).inspect_err(|errno| self.missing = Some(*errno))?;
@@ -106,7 +105,7 @@ fn read_all(handle: &Handle, buffer: &mut Vec<u8>, at: usize) -> Result<usize, E
         }
         let room = buffer.len() - 1;
         match rustix::io::pread(handle, &mut buffer[end..room], (end - at) as u64) {
-            // A file of a cgroup is written in one go: when there is room left, that was all of it.
+            // The kernel writes a cgroup's file in one piece: a short read was all of it.
             Ok(read) if read < room - end => return Ok(end + read),
             Ok(read) => end += read,
             Err(Errno::INTR) => {}

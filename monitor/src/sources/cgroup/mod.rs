@@ -1,9 +1,9 @@
-//! The files of cgroup directories, v2 and v1 (`Documentation/admin-guide/cgroup-v2.rst`, `…/cgroup-v1/*.rst`).
+//! Files of cgroup directories, v2 and v1 (`Documentation/admin-guide/cgroup-v2.rst`, `…/cgroup-v1/*.rst`).
 //!
-//! Each file that the table names is opened once per cgroup and kept open: a `pread` costs a third of open, read and
-//! close. Where the limit of descriptors leaves no room, those of the least active cgroups are opened for each reading.
-//! The limits of what containers lie in are read once for all of them. Nothing is allocated while the same things are
-//! there, or missing, as last time.
+//! Each file of the table is opened once per cgroup and kept open: a `pread` costs a third of open, read and close. If
+//! the descriptor limit is too low, the files of the least active cgroups are opened for each sample. The limits of
+//! ancestors are read once for all their descendants. Nothing is allocated while the same files exist, or are missing,
+//! as in the last sample.
 
 mod ancestors;
 mod cgroup_file;
@@ -26,10 +26,10 @@ use crate::cause::{Cause, CauseKind};
 use crate::metrics::{Metric, NO_LIMIT};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Snapshot, Status, Values};
 
-/// A file that is not there is looked for again after so many readings: controllers are switched on, rarely.
+/// Samples after which a missing file is looked for again, since a controller may have been enabled.
 const RETRY: u64 = 60;
 
-/// Which cgroups keep their files open is decided anew after so many readings.
+/// Samples after which the choice of cgroups with open files is repeated.
 const CHOOSE: u64 = 12;
 
 /// Reads the cgroups of a snapshot.
@@ -112,7 +112,7 @@ impl Source for CgroupFiles {
 }
 
 impl CgroupFiles {
-    /// Where there was no room for all files, decides whose stay open.
+    /// Chooses the cgroups whose files stay open when not all fit.
     fn choose(&mut self) {
         if !std::mem::take(&mut self.context.lacked_room) && self.open.values().all(|open| open.stays_open) {
             return;
@@ -130,8 +130,8 @@ impl CgroupFiles {
     }
 }
 
-/// Where no tree has a file for a limit, at no level, no limit can have been set: the root, or a controller that is
-/// off. A file that is there and cannot be read has left its cause instead.
+/// Without a file for a limit in any tree, at any level, no limit can have been set: the cgroup is the root, or the
+/// controller is off. A file that exists but cannot be read has left its cause instead.
 fn unlimited(plans: &[FilePlan], found: &[u8], values: &mut Values) {
     for (metric, rank, _) in found
         .iter()

@@ -7,7 +7,7 @@ use super::plan::{FilePlan, directory};
 use crate::snapshot::Identity;
 use crate::sources::fd_budget::Activity;
 
-/// The files of one cgroup, plan by plan, and whose they are.
+/// The files of one cgroup, by plan, and its identity.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
     pub(super) identity: Arc<Identity>,
@@ -28,7 +28,7 @@ impl OpenFiles {
         Self { identity: Arc::clone(identity), files, found, activity: Activity::default(), stays_open: true }
     }
 
-    /// True if these are the files of that identity. Takes the newer one, whose name or labels may have changed.
+    /// True if these are the files of that identity. Adopts the newer one, whose name or labels may have changed.
     pub(super) fn is_of(&mut self, identity: &Arc<Identity>) -> bool {
         if !Arc::ptr_eq(&self.identity, identity) {
             if (&self.identity.v2, &self.identity.v1) != (&identity.v2, &identity.v1) {
@@ -43,7 +43,7 @@ impl OpenFiles {
         self.files.iter().flatten().map(|kept| kept.count_open()).sum()
     }
 
-    /// How many files there are to be kept open.
+    /// Returns the number of files to keep open.
     pub(super) fn count_found(&self) -> usize {
         self.files.iter().flatten().map(|kept| kept.count_found()).sum()
     }

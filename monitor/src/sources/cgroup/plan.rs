@@ -1,4 +1,4 @@
-//! The files that the table names, with the metrics that each feeds.
+//! Files of the table, with the metrics that each feeds.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::error::Causes;
 use crate::metrics::{File, Metric, Origin};
 use crate::snapshot::{Identity, Values};
 
-/// In which tree a file is.
+/// The tree that contains a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TreeKind {
     V2,
@@ -23,13 +23,13 @@ pub(super) struct FilePlan {
 }
 
 impl FilePlan {
-    /// True if better origins have given all its metrics.
+    /// True if better origins have provided all its metrics.
     pub(super) fn is_served(&self, values: &Values) -> bool {
         self.rows.iter().all(|(metric, rank, _)| values.served(*metric, *rank))
     }
 }
 
-/// The files that the table names, each once.
+/// Returns the files of the table, without duplicates.
 pub(super) fn plans() -> Vec<FilePlan> {
     let mut plans: Vec<FilePlan> = Vec::new();
     for (metric, rank, origin) in Metric::origins() {
@@ -46,7 +46,7 @@ pub(super) fn plans() -> Vec<FilePlan> {
     plans
 }
 
-/// The directory of a cgroup in a tree.
+/// Returns the directory of a cgroup in a tree.
 pub(super) fn directory(tree: TreeKind, identity: &Identity) -> Option<&Path> {
     match tree {
         TreeKind::V2 => identity.v2.as_deref(),

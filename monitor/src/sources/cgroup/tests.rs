@@ -12,7 +12,7 @@ struct Fake {
     source: CgroupFiles,
 }
 
-/// A v2 tree `top/own` or v1 trees `memory/top/own`, …, out of files.
+/// A v2 tree `top/own`, or v1 trees `memory/top/own`, …, made of plain files.
 fn fake(trees: &[&str], files: &[(&str, &str)]) -> Fake {
     let dir = tempfile::tempdir().unwrap();
     let own = |tree: &str| {

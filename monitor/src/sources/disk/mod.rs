@@ -1,8 +1,8 @@
-//! Bytes in the container's root filesystem, and the size of the filesystem under it.
+//! Bytes used in the container's root filesystem, and the size of the underlying filesystem.
 //!
-//! The size is one `statfs(2)` every ten seconds. What it holds takes a walk, which runs on a thread of its own at the
-//! lowest priority and in short steps with long pauses, so that neither the tick nor the container's main process feels
-//! it.
+//! The size is one `statfs(2)` every ten seconds. The used bytes take a walk, which runs on a thread of its own at the
+//! lowest priority, in short steps with long pauses, so that it slows down neither the tick nor the container's main
+//! process.
 
 mod walk;
 mod walker;
@@ -24,35 +24,35 @@ use crate::mutex::lock;
 use crate::readings::{Disk as Walked, Filesystem, Read};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot, Stamp, Status};
 
-/// Sizes change rarely, and asking for one costs as much as ten files: it is done no more often than this.
+/// Minimum age of a size before it is read again: sizes change rarely, and reading one costs as much as ten files.
 const SIZES: Duration = Duration::from_secs(10);
-/// Why there is no number yet.
+/// Cause while no walk is complete.
 const UNDER_WAY: &str = "the first walk of the root filesystem is under way";
 
 /// The settings of the walks.
 #[derive(Clone, Debug)]
 pub struct DiskPlan {
-    /// Directories that are left out, as the containers see them.
+    /// Directories that are skipped, by their paths inside the containers.
     pub exclude: Vec<PathBuf>,
-    /// Time between two walks of one root filesystem; `None` for none.
+    /// Interval between two walks of one root filesystem; `None` disables them.
     pub interval: Option<Duration>,
-    /// True if the machine is walked too: by a thread of its own, since no container shall wait for its millions of files.
+    /// True if the machine is walked too, by a thread of its own: containers must not wait for its millions of files.
     pub machine: bool,
 }
 
-/// Reads the filesystems, and what the latest walks of them found.
+/// Reads the sizes of filesystems, and the results of the latest walks.
 #[derive(Debug)]
 pub struct Disk {
     roots: Roots,
     host: PathBuf,
     without: Cause,
     unseen: Cause,
-    /// The size of each filesystem, and when it was read.
+    /// The size of each filesystem, and the time of its read.
     sizes: HashMap<CgroupId, (Duration, Result<Filesystem, Cause>)>,
     walked_rows: Rows<fn(&Walked) -> Read>,
     size_rows: Rows<fn(&Filesystem) -> u64>,
     shared: Arc<Mutex<Walks>>,
-    /// Dropping them ends the walks.
+    /// Senders whose drop ends the walks.
     _stops: Vec<Sender<()>>,
 }
 
@@ -88,7 +88,7 @@ impl Disk {
         Self { roots, host, without, unseen, sizes, walked_rows, size_rows, shared, _stops: stops }
     }
 
-    /// Where a container's filesystems are seen.
+    /// Returns the paths at which a container's filesystems are visible.
     fn wanted(&self, cgroup: &Cgroup, scope: Scope) -> Option<WalkTarget> {
         let (root, layer) = match (scope, cgroup.identity.is_root) {
             (Scope::SelfContainer, _) => {
@@ -100,7 +100,7 @@ impl Disk {
             (Scope::Host, false) => {
                 let process = self.roots.proc.join(cgroup.first_process?.to_string());
                 let layer = Layer::Named { mounts: process.join("mountinfo"), host: self.host.clone() };
-                // With the dot it is the directory, without it the link.
+                // The trailing dot follows the link to the directory.
                 (process.join("root/."), layer)
             }
         };
@@ -144,7 +144,7 @@ impl Source for Disk {
 }
 
 impl Disk {
-    /// Brings what is to be walked in step with the containers that there are, and with their processes.
+    /// Updates the walk targets to the current containers and their processes.
     fn look(&mut self, now: &Snapshot, wanted: &mut BTreeMap<CgroupId, WalkTarget>) {
         wanted.retain(|id, _| now.cgroups.contains_key(id));
         self.sizes.retain(|id, _| now.cgroups.contains_key(id));
@@ -162,7 +162,7 @@ impl Disk {
     }
 }
 
-/// Returns the answer of `statfs(2)`, which is kept for [`SIZES`].
+/// Returns the result of `statfs(2)`, cached for [`SIZES`].
 fn size<'a>(
     sizes: &'a mut HashMap<CgroupId, (Duration, Result<Filesystem, Cause>)>,
     id: CgroupId,

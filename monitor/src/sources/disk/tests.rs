@@ -64,7 +64,7 @@ fn a_walk_can_be_stopped() {
 
 #[test]
 fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_numbers() {
-    // A machine with one container, whose first process has a root directory over a layer.
+    // A machine with one container, whose first process has an overlay as its root directory.
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, bytes: &[u8]| {
         let path = dir.path().join(path);

@@ -9,25 +9,25 @@ use std::time::Duration;
 use crate::cause::{Cause, CauseKind};
 use crate::snapshot::Stamp;
 
-/// A walk works for so long …
+/// Duration of a step …
 const WORK: Duration = Duration::from_millis(4);
-/// … and then pauses for so long: at most 4 % of one CPU.
+/// … and of the pause after it: at most 4 % of one CPU.
 pub(super) const PAUSE: Duration = Duration::from_millis(96);
-/// A walk that takes longer is given up: the number would be old before it is there.
+/// Longest walk; a longer one is abandoned, since its result would be outdated.
 const LONGEST: Duration = Duration::from_secs(600);
-/// More hard-linked files than this are not remembered; the walk then gives no number rather than a wrong one.
+/// Limit of remembered hard-linked files; beyond it the walk fails rather than return a wrong sum.
 const MOST_LINKS: usize = 200_000;
 
-/// An error that ends a walk without a number.
+/// An error that ends a walk without a result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WalkError {
     Stopped,
     Cause(Cause),
 }
 
-/// Allocated bytes of everything on the filesystem of the root, hard links once. `rest` is told how long a step
-/// worked; it pauses, and says whether to go on. A directory that cannot be read makes the sum a guess, so it makes it
-/// absent.
+/// Returns the allocated bytes of all files on the root's filesystem, hard links counted once. `rest` receives the
+/// duration of a step, pauses, and returns false to stop. An unreadable directory is an error, since the sum would be a
+/// guess.
 pub(super) fn walk(
     top: &Path,
     exclude: &[PathBuf],
@@ -50,7 +50,7 @@ pub(super) fn walk(
             Err(error) => return Err(failed(&dir, &error)),
         };
         for entry in entries.flatten() {
-            // What vanished since it was listed takes no room.
+            // A file that was removed after it was listed uses no space.
             let Ok(found) = entry.metadata() else { continue };
             if found.dev() != root.dev() || exclude.contains(&entry.path()) {
                 continue;
@@ -77,7 +77,7 @@ pub(super) fn walk(
     Ok(used)
 }
 
-/// `st_blocks` is in units of 512 bytes whatever the filesystem's block size (`stat(2)`).
+/// `st_blocks` is in units of 512 bytes, independent of the filesystem's block size (`stat(2)`).
 fn allocated(found: &Metadata) -> u64 {
     found.blocks().saturating_mul(512)
 }

@@ -14,49 +14,49 @@ use crate::mutex::lock;
 use crate::readings::Disk as Walked;
 use crate::snapshot::{CgroupId, Stamp};
 
-/// The time between two walks is at least so many times what one works: on a large tree all walks together stay
-/// below a four-thousandth of a CPU …
+/// Minimum ratio of the interval between two walks to the time that a walk works: on a large tree all walks together
+/// take less than a four-thousandth of a CPU …
 const SHARE: u32 = 4000;
-/// … times the containers that share them, at most so many: one per cent of a CPU.
+/// … times the number of containers that share them, up to this number: one per cent of a CPU.
 const MOST_SHARES: u32 = 40;
-/// How often the walker looks whether something is due.
+/// Interval at which the walker looks for due targets.
 const LOOK: Duration = Duration::from_secs(1);
-/// The state that the source and the walker share.
+/// State that the source and the walker share.
 #[derive(Debug, Default)]
 pub(super) struct Walks {
     pub(super) wanted: BTreeMap<CgroupId, WalkTarget>,
     pub(super) found: BTreeMap<CgroupId, FinishedWalk>,
 }
 
-/// The root filesystem of a container, to be walked.
+/// The root filesystem of a container to walk.
 #[derive(Clone, Debug)]
 pub(super) struct WalkTarget {
-    /// The process through which it is seen.
+    /// The process through which it is visible.
     pub(super) process: Option<u32>,
-    /// Where its root filesystem is seen.
+    /// The path at which its root filesystem is visible.
     pub(super) root: PathBuf,
     pub(super) layer: Layer,
     pub(super) is_machine: bool,
 }
 
-/// Where the layer is that a container's own writes go to, over its image.
+/// The location of the overlay's upper layer, which holds the container's own writes.
 #[derive(Clone, Debug)]
 pub(super) enum Layer {
-    /// Not to be seen, for this reason.
+    /// Not visible, for this reason.
     Unseen(&'static str),
-    /// Named by the mount table of the container's first process, as a path of the machine.
+    /// A path of the machine, from the mount table of the container's first process.
     Named { mounts: PathBuf, host: PathBuf },
 }
 
 impl Layer {
-    /// The directory (`Documentation/filesystems/overlayfs.rst`, "upperdir").
+    /// Returns the directory (`Documentation/filesystems/overlayfs.rst`, "upperdir").
     pub(super) fn directory(&self) -> Result<PathBuf, Cause> {
         let (table, host) = match self {
             Self::Unseen(why) => return Err(Cause::new(CauseKind::NotApplicable, *why)),
             Self::Named { mounts, host } => (mounts, host),
         };
         let text = fs::read(table).map_err(|error| Cause::io(table.display(), &error))?;
-        // What is mounted last hides what was before.
+        // A later mount hides an earlier one.
         let root = mounts::parse(&text).into_iter().rfind(|mount| mount.point == Path::new("/"));
         let upper = root.as_ref().filter(|mount| mount.kind == "overlay").and_then(Mount::upper);
         let upper = upper.ok_or_else(|| {
@@ -66,7 +66,7 @@ impl Layer {
     }
 }
 
-/// The result of a walk, and when the next one may begin.
+/// The result of a walk, and the earliest time of the next one.
 #[derive(Debug)]
 pub(super) struct FinishedWalk {
     pub(super) walked: Walked,
@@ -87,7 +87,7 @@ pub(super) fn run_walks(
     loop {
         let next = lock(shared).next(is_machine, clock().mono);
         let Some((id, WalkTarget { root, layer, .. })) = next else {
-            // The first walk shall not wait for what comes with the first reading.
+            // The first walk must not wait for targets that arrive with the first sample.
             if pause(if lock(shared).wanted.is_empty() { PAUSE } else { LOOK }) {
                 continue;
             }
@@ -121,7 +121,7 @@ pub(super) fn run_walks(
 }
 
 impl Walks {
-    /// Returns the target to walk now: one that never was walked, else the one that is due the longest.
+    /// Returns the target to walk now: one that was never walked, else the one overdue the longest.
     pub(super) fn next(&self, is_machine: bool, now: Duration) -> Option<(CgroupId, WalkTarget)> {
         let due = |id: &CgroupId| self.found.get(id).map_or(Duration::ZERO, |found| found.due);
         let wanted = self.wanted.iter().filter(|(id, wanted)| wanted.is_machine == is_machine && due(id) <= now);

@@ -1,7 +1,6 @@
 //! Attributes per-cgroup counters to containers and their ancestors. Pure.
 //!
-//! Everything that must outlive the agent is in maps, behind [`CounterStore`]; what is only remembered here may be
-//! forgotten.
+//! State that must survive the agent is in maps, behind [`CounterStore`]; state held only here may be lost.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,32 +10,32 @@ use monitor_common::{Lineage, Retired};
 
 use crate::snapshot::{CgroupId, Coverage, Scope, Snapshot};
 
-/// A cgroup that is gone is counted in the map for so many readings more, for those whose tasks still end; then its counts
-/// move to what it was in.
+/// Samples for which a removed cgroup keeps its entry in the map, because its last tasks may still be exiting. Then its
+/// counters are folded into the container that it was in.
 const READINGS: u32 = 2;
 
-/// No tree is deeper.
+/// Bound on the depth of a cgroup tree.
 const DEEPEST: usize = 64;
 
-/// Adds one count to another.
+/// Adds one value to another.
 pub(super) type Add<V> = fn(&mut V, &V);
 
-/// The maps beside the counts.
+/// The maps beside the counters.
 pub(super) trait CounterStore<V: Pod> {
-    /// Where a cgroup of the counts lies.
+    /// Returns the place of a cgroup that has counters.
     fn lineage(&self, id: u64) -> io::Result<Lineage>;
-    /// All that has retired, by container.
+    /// Returns the retired counters, by container.
     fn retired(&self) -> io::Result<Vec<(u64, Retired<V>)>>;
-    /// Writes what has retired to a container, in one step.
+    /// Writes the retired counters of a container, atomically.
     fn retire(&mut self, container: u64, retired: &Retired<V>) -> io::Result<()>;
-    /// Removes a container's.
+    /// Removes the retired counters of a container.
     fn release(&mut self, container: u64) -> io::Result<()>;
-    /// Removes a cgroup from the counts, or from those of the previous map before, in one step, and says what it had
-    /// counted; `None` when it is not there.
+    /// Removes a cgroup's counters, from the previous map if `of_previous`, and returns them, atomically; `None` if it
+    /// has none.
     fn take(&mut self, id: u64, of_previous: bool) -> io::Result<Option<V>>;
     /// Returns the counters in the previous, smaller map.
     fn previous(&mut self) -> io::Result<Vec<(u64, V)>>;
-    /// The previous map holds nothing any more.
+    /// Drops the previous map, which is empty.
     fn forget_previous(&mut self);
 }
 
@@ -47,24 +46,24 @@ pub(super) struct Attribution<V: Pod> {
     /// Counters of removed cgroups, by the containers that they were in: a copy of the map.
     retired: BTreeMap<u64, Retired<V>>,
     gone: BTreeMap<u64, Gone<V>>,
-    /// Those that were asked for: of cgroups that are gone.
+    /// Cached lineages of removed cgroups.
     lineages: BTreeMap<u64, Lineage>,
 }
 
-/// A cgroup that has counted and is not there any more.
+/// A removed cgroup that still has counters.
 #[derive(Debug)]
 struct Gone<V> {
-    /// For so many.
+    /// The number of samples since its removal.
     readings: u32,
     lineage: Lineage,
-    /// The innermost container around it that is still there.
+    /// The innermost container around it that still exists.
     heir: Option<CgroupId>,
     /// Its counters that are still in the map.
     counted: Option<V>,
 }
 
 impl<V: Pod + Default> Attribution<V> {
-    /// Takes up what an agent before has left, also one that was killed in the middle.
+    /// Takes over the state that the previous agent has left, also one that was killed during a move.
     ///
     /// # Errors
     /// An error of the maps.
@@ -79,7 +78,7 @@ impl<V: Pod + Default> Attribution<V> {
         Ok(attribution)
     }
 
-    /// How many containers have something retired.
+    /// Returns the number of containers with retired counters.
     pub(super) fn retired(&self) -> usize {
         self.retired.len()
     }
@@ -89,8 +88,8 @@ impl<V: Pod + Default> Attribution<V> {
         !self.retired.values().any(has_pending_move)
     }
 
-    /// Ends what an agent that was killed, or a call that failed, has left half done. To be called before the counts are
-    /// read: till then, a cgroup that moves is counted twice.
+    /// Finishes the moves that a killed agent or a failed call has left pending. Must run before the counters are read:
+    /// until then a cgroup that is being moved is counted twice.
     ///
     /// # Errors
     /// An error of the maps.
@@ -103,11 +102,11 @@ impl<V: Pod + Default> Attribution<V> {
         })
     }
 
-    /// Moves all that a previous map has counted to what has retired: of each cgroup to its own name, or in the own
-    /// scope to the container's. To be called before the counts are read.
+    /// Folds the counters of the previous map into the retired ones: each cgroup's under its own id, in scope `self`
+    /// under the container's. Must run before the counters are read.
     ///
     /// # Errors
-    /// An error of the maps. The counters that are left move at the next sample.
+    /// An error of the maps. Counters that were not moved move at the next sample.
     pub(super) fn fold_previous(&mut self, snapshot: &Snapshot, store: &mut impl CounterStore<V>) -> io::Result<()> {
         let own = snapshot.cgroups.keys().next().filter(|_| snapshot.scope == Scope::SelfContainer);
         for (id, counted) in store.previous()? {
@@ -119,10 +118,10 @@ impl<V: Pod + Default> Attribution<V> {
         Ok(())
     }
 
-    /// In the own scope: moves the counts of cgroups that are gone to the container's.
+    /// Folds the counters of removed cgroups into the container's; for scope `self`.
     ///
     /// # Errors
-    /// An error of the maps. The counters that are left move at the next sample.
+    /// An error of the maps. Counters that were not moved move at the next sample.
     pub(super) fn clean(
         &mut self,
         own: CgroupId,
@@ -136,7 +135,7 @@ impl<V: Pod + Default> Attribution<V> {
         Ok(())
     }
 
-    /// Adds what a cgroup has counted to what has retired, and removes it from the counts.
+    /// Adds a cgroup's counters to the retired ones of `heir`, and removes them from the map.
     fn fold_into(
         &mut self,
         heir: u64,
@@ -158,8 +157,8 @@ impl<V: Pod + Default> Attribution<V> {
         self.remove_counts(heir, store)
     }
 
-    /// The counts of each cgroup of the snapshot. Those of cgroups that are gone then move to what these were in; what
-    /// cannot move, for the reason that comes with the counts, stays for the next reading.
+    /// Returns the counters of each cgroup of the snapshot, then folds those of removed cgroups into the containers
+    /// that they were in. The second value is the error of a move; what was not moved stays for the next sample.
     pub(super) fn attribute(
         &mut self,
         counts: &[(u64, V)],
@@ -168,7 +167,7 @@ impl<V: Pod + Default> Attribution<V> {
     ) -> (BTreeMap<CgroupId, V>, io::Result<()>) {
         let mut sums: BTreeMap<CgroupId, V> = snapshot.cgroups.keys().map(|id| (*id, V::default())).collect();
         if snapshot.scope == Scope::SelfContainer {
-            // The programs count nothing else.
+            // In scope `self` the programs count nothing outside the container.
             for sum in sums.values_mut() {
                 counts.iter().for_each(|(_, count)| (self.add)(sum, count));
                 self.retired.values().for_each(|retired| (self.add)(sum, &{ retired.sum }));
@@ -190,13 +189,13 @@ impl<V: Pod + Default> Attribution<V> {
             }
             if let Some(lineage) = lineage {
                 let readings = 1 + self.gone.get(&id.0).map_or(0, |gone| gone.readings);
-                // One that has ended itself can take nothing over.
+                // A container that is removed itself cannot inherit.
                 let heir = chain.into_iter().find(|member| snapshot.places.contains_key(member)).or(root);
                 gone.entry(id.0).or_insert(Gone { readings, lineage, heir, counted: is_own.then_some(count) });
             }
         }
         if snapshot.coverage == Coverage::Exited {
-            // Of those that are not in it, it does not say that they are gone.
+            // A sample of exited containers does not list the living cgroups.
             return (sums, Ok(()));
         }
         self.lineages.retain(|id, _| gone.contains_key(id));
@@ -206,12 +205,12 @@ impl<V: Pod + Default> Attribution<V> {
 
     fn lineage(&mut self, id: u64, store: &impl CounterStore<V>) -> Lineage {
         let retired = self.retired.get(&id).map(|retired| retired.lineage);
-        // Without it, it has been on the machine all the same.
+        // With an unknown lineage the cgroup still counts for the machine.
         let read = || retired.or_else(|| store.lineage(id).ok()).unwrap_or_default();
         *self.lineages.entry(id).or_insert_with(read)
     }
 
-    /// Moves the counts of those that have been gone long enough.
+    /// Folds the counters of cgroups that were removed more than `READINGS` samples ago.
     fn retire(&mut self, store: &mut impl CounterStore<V>) -> io::Result<()> {
         let due: Vec<u64> = self.gone.iter().filter(|(_, gone)| gone.readings > READINGS).map(|(id, _)| *id).collect();
         for id in due {
@@ -233,12 +232,12 @@ impl<V: Pod + Default> Attribution<V> {
         Ok(())
     }
 
-    /// Removes the counts that have been added to a container's, which takes over what they have become meanwhile.
+    /// Removes the counters that were added to `heir`, and adds what they have gained meanwhile.
     fn remove_counts(&mut self, heir: u64, store: &mut impl CounterStore<V>) -> io::Result<()> {
         let pending = self.retired.get(&heir).map(|retired| (retired.pending, retired.of_previous != 0));
         let Some((id, of_previous)) = pending.filter(|(id, _)| *id != 0) else { return Ok(()) };
         if let (Some(own), Some(retired)) = (store.take(id, of_previous)?, self.retired.get_mut(&heir)) {
-            // Remembered before anything else can fail: it cannot be taken twice.
+            // Kept in memory before the next fallible call: the counters can be taken only once.
             let mut sum = retired.before;
             (self.add)(&mut sum, &own);
             (retired.before, retired.sum) = (sum, sum);
@@ -248,7 +247,7 @@ impl<V: Pod + Default> Attribution<V> {
         })
     }
 
-    /// Removes what had retired to a container that is gone itself, and has been added to another's.
+    /// Removes the retired counters of a removed container that were added to `heir`.
     fn remove_inherited(&mut self, heir: u64, store: &mut impl CounterStore<V>) -> io::Result<()> {
         let Some(id) = self.retired.get(&heir).map(|retired| retired.inherits).filter(|id| *id != 0) else {
             return Ok(());
@@ -258,7 +257,7 @@ impl<V: Pod + Default> Attribution<V> {
         self.write(heir, store, |retired, _| retired.inherits = 0)
     }
 
-    /// Changes what has retired to a container, in the map first.
+    /// Changes the retired counters of a container, in the map first.
     fn write(
         &mut self,
         heir: u64,
@@ -277,8 +276,8 @@ fn has_pending_move<V: Pod>(retired: &Retired<V>) -> bool {
     retired.pending != 0 || retired.inherits != 0
 }
 
-/// The containers that a cgroup counts for, from the innermost to the machine. Of one that is gone the lineage tells, or
-/// the place that it had when it was last seen.
+/// Returns the containers that a cgroup counts for, from the innermost to the machine. For a removed cgroup they come
+/// from its lineage, or from its last known place.
 fn chain(id: CgroupId, lineage: Option<&Lineage>, snapshot: &Snapshot, root: Option<CgroupId>) -> Vec<CgroupId> {
     let place = |id: &CgroupId| snapshot.places.get(id).or_else(|| snapshot.gone.get(id));
     let mut chain: Vec<CgroupId> = match lineage.filter(|lineage| lineage.ids().next().is_some()) {

@@ -7,7 +7,7 @@ use crate::snapshot::{Cgroup, Identity, Place, Stamp};
 
 const ROOT: u64 = 1;
 
-/// A machine: containers with the one that they lie in, and plain cgroups with their owner.
+/// A machine: containers with their parents, and plain cgroups with their owners.
 fn snapshot(containers: &[(u64, u64)], plain: &[(u64, u64)]) -> Snapshot {
     let mut now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
     now.scope = Scope::Host;
@@ -24,7 +24,7 @@ fn snapshot(containers: &[(u64, u64)], plain: &[(u64, u64)]) -> Snapshot {
     now
 }
 
-/// The maps, and how many more calls the agent lives.
+/// The maps, and the number of calls before the agent is killed.
 #[derive(Default)]
 struct Maps {
     counts: BTreeMap<u64, u64>,
@@ -41,7 +41,7 @@ impl Maps {
         lineage.0[..way.len()].copy_from_slice(way);
     }
 
-    /// A larger map takes the place of the counts, if there is no previous one already.
+    /// Replaces the map of counters by a larger one, unless there is a previous one already.
     fn grow(&mut self) {
         if self.previous.0.is_empty() {
             self.previous = (std::mem::take(&mut self.counts), std::mem::take(&mut self.lineages));
@@ -245,13 +245,13 @@ proptest! {
         let mut agent = attribution(&mut maps);
         let mut all = 0;
         for (alive, counts, life, grows) in steps {
-            // Even ones are containers; each odd one lies in the even one before it.
+            // Even ids are containers; each odd one lies in the even one before it.
             let containers: Vec<_> = alive.iter().filter(|id| *id % 2 == 0).map(|id| (*id, ROOT)).collect();
             let holds = |id: u64| containers.contains(&(id, ROOT));
             let plain: Vec<_> =
                 alive.iter().filter(|id| *id % 2 == 1 && holds(*id - 1)).map(|id| (*id, id - 1)).collect();
             for (id, count) in (0u64..).zip(counts) {
-                // Something may still be counted for a cgroup that is gone, or that no walk has seen.
+                // Events may still be counted for a removed cgroup, or for one that no walk has seen.
                 if id > 1 && count > 0 {
                     let way = if id % 2 == 1 { vec![id - 1, id] } else { vec![id] };
                     maps.count(id, count, &way);
@@ -264,12 +264,12 @@ proptest! {
                 maps.grow();
             }
             maps.life = life;
-            // A reading in which a previous map cannot be moved says nothing.
+            // A sample in which a previous map cannot be moved has no values.
             if agent.fold_previous(&now, &mut maps).is_ok() {
                 let sums = attribute(&mut agent, &mut maps, &now);
                 prop_assert_eq!(sums.iter().find(|(id, _)| *id == ROOT).unwrap().1, all);
             }
-            // What was a call refused to one agent is the end of another.
+            // A failed call for one agent is the death of another.
             let killed = maps.life == Some(0) && all % 2 == 0;
             maps.life = None;
             if killed {

@@ -1,4 +1,4 @@
-//! Passes over the cgroups of one tree or several, each of which fills a table in the order of its tree.
+//! Iterator runs over the cgroups of one or several trees; each run fills a table in the order of the tree.
 
 use std::fs::File;
 use std::io;
@@ -18,38 +18,38 @@ use crate::snapshot::Scope;
 use crate::sources::bpf::load::Host;
 use crate::sources::bpf::sys::{Iterator, Over, Table};
 
-/// The fewest entries of a table for a whole tree: no larger one can be had once privileges are dropped.
+/// The smallest table for a whole tree: a larger one cannot be created once privileges are dropped.
 const FEWEST: usize = 4096;
 
-/// The program, what it goes through, and its table.
+/// A program, the trees that it iterates over, and its table.
 pub(super) struct Cgroups<V> {
     object: &'static IteratorObject,
-    /// The directories at the tops of the trees.
+    /// The root directories of the trees.
     tops: Vec<PathBuf>,
     scope: Scope,
     roots: Roots,
     bound: Bound<V>,
     session: u64,
-    /// The cgroups of the largest tree.
+    /// The number of cgroups of the largest tree.
     most: usize,
     found: Vec<V>,
     /// True if a larger table was refused.
     is_final: bool,
 }
 
-/// The parts that are replaced when the table must grow.
+/// The parts that are replaced when the table grows.
 struct Bound<V> {
     /// Keeps the program alive.
     _ebpf: Ebpf,
-    /// One for each tree; none where the kernel refused it.
+    /// One for each tree; `None` where the kernel refused it.
     iterators: Vec<Option<Iterator>>,
     table: Table<V>,
     pass: Table<Pass>,
 }
 
 impl<V: Pod> Cgroups<V> {
-    /// Loads the program and binds it to parts of trees, the first of which must be had: to the top alone when only the own
-    /// container is watched, whose numbers are those of all below it.
+    /// Loads the program and attaches it to the trees. The first tree is mandatory. In scope `self` the run visits only
+    /// the top cgroup, whose values include its descendants.
     pub(super) fn open(
         object: &'static IteratorObject,
         tops: Vec<PathBuf>,
@@ -66,12 +66,12 @@ impl<V: Pod> Cgroups<V> {
         Ok(Self { object, tops, scope, roots, bound, session: 0, most: 0, found, is_final: false })
     }
 
-    /// Runs the iterator over a tree and returns its records: all cgroups, or as many as the table has entries.
+    /// Runs the iterator over a tree and returns its records: all cgroups, or as many as fit into the table.
     pub(super) fn pass(&mut self, tree: usize) -> io::Result<&[V]> {
         self.grow_in_time();
         self.found.clear();
         let Some(iterator) = &self.bound.iterators[tree] else { return Ok(&self.found) };
-        // The program writes nothing into the file, so its end is where the pass has been.
+        // The program writes no output, so end of file means that the run is complete.
         io::copy(&mut iterator.pass()?, &mut io::sink())?;
         let pass = self.bound.pass.get(0).unwrap_or_default();
         if pass.session == self.session {
@@ -84,8 +84,8 @@ impl<V: Pod> Cgroups<V> {
         Ok(&self.found)
     }
 
-    /// Takes a larger table when a pass before has nearly filled this one. Where that is refused, the cgroups that come
-    /// last are not in it, and their files are read.
+    /// Grows the table when a previous run has nearly filled it. If that is refused, the last cgroups of the tree do
+    /// not fit and their files are read.
     fn grow_in_time(&mut self) {
         if self.scope == Scope::SelfContainer || self.is_final || self.most < self.bound.table.len() / 4 * 3 {
             return;
@@ -109,7 +109,7 @@ impl<V: Pod> Cgroups<V> {
     }
 }
 
-/// Entries for so many cgroups, with those to come.
+/// Returns the size of a table for this many cgroups, with room for new ones.
 fn room(cgroups: usize) -> usize {
     (cgroups * 4).max(FEWEST).next_power_of_two()
 }

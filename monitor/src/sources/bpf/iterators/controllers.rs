@@ -1,4 +1,4 @@
-//! Passes over the v2 tree and those of the v1 controllers, which find what the controllers know of each cgroup.
+//! Iterator runs over the v2 tree and the trees of the v1 controllers that read the controllers' state of each cgroup.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -23,26 +23,26 @@ use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Snapshot, Status};
 use crate::sources::bpf::load::Host;
 use crate::sources::bpf::part::Part;
 
-/// The v1 controllers of which the program knows something. Each has a tree of its own, or shares one.
+/// The v1 controllers that the program reads. Each has a tree of its own, or shares one.
 const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
 
-/// The program and the trees that it goes through: v2, then those of the v1 controllers that there are.
+/// The program and its trees: v2, then those of the mounted v1 controllers.
 pub(super) struct Controllers {
     cgroups: Cgroups<Found>,
     v1: Vec<Tree>,
-    /// The containers whose directories in the v1 hierarchies are known.
+    /// The containers whose v1 directories are known.
     known: HashMap<CgroupId, Arc<Identity>>,
     rows: Rows<fn(&Known) -> Option<u64>>,
     page: u64,
 }
 
-/// The tree of a v1 controller, and the containers by the inodes of their directories there.
+/// The tree of a v1 controller, and the containers by the inodes of their directories in it.
 struct Tree {
     controller: &'static str,
     ids: HashMap<u64, CgroupId>,
 }
 
-/// Which kind of tree a cgroup was found in.
+/// The tree in which a cgroup was found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TreeKind {
     V2,
@@ -50,7 +50,7 @@ enum TreeKind {
 }
 
 impl Controllers {
-    /// Loads the program and binds it to a part of each tree.
+    /// Loads the program and attaches it to a part of each tree.
     pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> Result<Self, Refusal> {
         let v1: Vec<(&str, PathBuf)> =
             V1.iter().filter_map(|controller| Some((*controller, part.v1.get(*controller)?.clone()))).collect();
@@ -64,7 +64,7 @@ impl Controllers {
         Ok(Self { cgroups, v1, known: HashMap::new(), rows, page: rustix::param::page_size() as u64 })
     }
 
-    /// Fills in what the passes find, and the change tokens.
+    /// Fills in the values that the runs find, and the change tokens.
     pub(super) fn sample(&mut self, times: &Times, into: &mut Snapshot) -> io::Result<()> {
         if !self.v1.is_empty() {
             self.learn(into);
@@ -90,7 +90,7 @@ impl Controllers {
         Ok(())
     }
 
-    /// Looks for the directories of new containers in the v1 trees, and forgets those of containers that are gone.
+    /// Looks up the v1 directories of new containers, and forgets those of exited ones.
     fn learn(&mut self, now: &Snapshot) {
         let is_there = |id: &CgroupId, identity: &Arc<Identity>| {
             now.cgroups.get(id).is_some_and(|cgroup| Arc::ptr_eq(&cgroup.identity, identity))
@@ -124,7 +124,8 @@ fn fill(cgroup: &mut Cgroup, rows: &Rows<fn(&Known) -> Option<u64>>, known: &Kno
     }
 }
 
-/// Statistics that have moved away and back again were moved by a process: its CPU time tells.
+/// The token includes CPU time, so a statistic that changed and changed back is still noticed: only a process that ran
+/// can have changed it.
 fn set_tokens(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
     if let (Some(statistics), Some(total)) = (some(found.statistics), total) {
         cgroup.tokens.set(ChangeToken::Memory, Some(mixed(statistics, total)));
@@ -132,7 +133,7 @@ fn set_tokens(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
     if found.first_device == 0 {
         cgroup.tokens.set(ChangeToken::Io, Some(0));
     }
-    // In another tree another controller is known.
+    // Each v1 tree knows only its own controllers.
     for (which, token) in [
         (ChangeToken::MemoryLimit, some(found.pages_limit)),
         (ChangeToken::TasksLimit, some(found.tasks_limit)),
@@ -155,10 +156,10 @@ fn some(number: u64) -> Option<u64> {
     (number != UNKNOWN).then_some(number)
 }
 
-/// The state of the controllers, in the units of the files.
+/// Converts the state of the controllers to the units of the files.
 fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
     let bytes = |pages| some(pages).map(|pages| pages.saturating_mul(page));
-    // The v2 tree alone has files for these, and one number for memory and swap together is no substitute.
+    // Only the v2 tree has files for these; the sum of memory and swap in v1 does not replace them.
     let of_v2 = |number| (kind == TreeKind::V2).then_some(number);
     Known {
         periods: some(found.periods),

@@ -1,4 +1,4 @@
-//! Loads an iterator program and binds it to what it iterates over.
+//! Loads an iterator program and attaches it to its target.
 
 use std::os::fd::AsFd;
 
@@ -11,7 +11,8 @@ use crate::sources::bpf::elf::elf;
 use crate::sources::bpf::load::{Host, loader};
 use crate::sources::bpf::sys::{Iterator, Over};
 
-/// Loads an object and its program: with tables of so many entries, for the tasks of a cgroup and those below it (0 for all).
+/// Loads an object and its program, with tables of `entries` entries. For tasks, `scope` is the cgroup whose subtree is
+/// read; 0 reads all.
 pub(super) fn load(object: &IteratorObject, entries: u32, scope: u64, host: &Host) -> Result<Ebpf, Refusal> {
     if let Some(refusal) = host.refuses(object.program) {
         return Err(refusal);
@@ -40,7 +41,7 @@ pub(super) fn load(object: &IteratorObject, entries: u32, scope: u64, host: &Hos
     Ok(ebpf)
 }
 
-/// Binds the program of a loaded object to what it goes through.
+/// Attaches the program of a loaded object to its target.
 pub(super) fn bind(ebpf: &Ebpf, object: &IteratorObject, over: Over<'_>, host: &Host) -> Result<Iterator, Refusal> {
     let program = ebpf.program(object.program).and_then(|program| program.fd().ok());
     let program = program.ok_or_else(|| Refusal { cause: "it is not loaded".to_owned(), remedy: None })?;

@@ -1,5 +1,5 @@
-//! Iterator programs: the kernel runs one for each cgroup, or for each task, whenever the agent asks for it
-//! (`Documentation/bpf/bpf_iterators.rst`). One system call reads what would take thousands of files.
+//! Iterator programs: on each read by the agent, the kernel runs one for each cgroup or task
+//! (`Documentation/bpf/bpf_iterators.rst`). One system call replaces reading thousands of files.
 
 mod cgroups;
 mod controllers;
@@ -25,11 +25,11 @@ use crate::readings::CpuTime;
 use crate::refusal::Refusal;
 use crate::snapshot::{CgroupId, Coverage, Snapshot};
 
-/// The field that a metric takes.
+/// Getter of the field that feeds a metric.
 type CpuField = fn(&CpuTime) -> u64;
 type MemoryField = fn(&Memory) -> u64;
 
-/// The passes that this host allows.
+/// The iterators that this host allows.
 #[derive(Default)]
 pub(super) struct Iterators {
     cpu: Option<(Cgroups<Cpu>, Rows<CpuField>)>,
@@ -39,7 +39,7 @@ pub(super) struct Iterators {
     times: Times,
 }
 
-/// Loads the programs of the passes over a part of the tree.
+/// Loads the iterator programs for a part of the tree.
 pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Iterators, Vec<ProgramState>) {
     let mut programs = Vec::new();
     let mut note = |name, refusal: Option<&Refusal>| {
@@ -68,7 +68,8 @@ pub(super) fn open(part: &Part, roots: &Roots, host: &Host) -> (Iterators, Vec<P
 }
 
 impl Iterators {
-    /// Fills in what the passes find. A pass that fails leaves its numbers to the files, and says why.
+    /// Fills in the values that the iterators find. The metrics of a failed run are read from files, and the error is
+    /// returned.
     pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
         let cpu = self.cpu.as_mut().map_or(Ok(()), |(cpu, rows)| fill_cpu(cpu, rows, &mut self.times, into));
         let controllers = self.controllers.as_mut().map_or(Ok(()), |controllers| controllers.sample(&self.times, into));
@@ -85,7 +86,7 @@ fn fill_cpu(cpu: &mut Cgroups<Cpu>, rows: &Rows<CpuField>, times: &mut Times, in
     times.0.values_mut().for_each(|(total, _)| *total = None);
     for found in cpu.pass(0)? {
         let id = CgroupId(found.cgroup);
-        // The root's time is not counted here.
+        // The root's CPU time is not kept by rstat.
         let Some(cgroup) = into.cgroups.get_mut(&id).filter(|cgroup| !cgroup.identity.is_root) else { continue };
         let (total, told) = times.0.entry(id).or_default();
         (*total, *told) = (Some(found.total), found.divided(*told));
@@ -105,7 +106,7 @@ fn fill_memory(memory: &mut Cgroups<Memory>, rows: &Rows<MemoryField>, into: &mu
 }
 
 impl CpuTime {
-    /// As the file has it, which tells whole microseconds.
+    /// In whole microseconds, as the file has it.
     fn new(found: &Cpu, (user, system): (u64, u64)) -> Self {
         let whole = |nanoseconds: u64| nanoseconds / 1_000 * 1_000;
         Self { total: whole(found.total), user: whole(user), system: whole(system) }

@@ -1,4 +1,4 @@
-//! The objects of the passes, and what they must know of the kernel.
+//! Iterator objects, and the kernel facts that they need.
 
 use monitor_common::kernel::{
     CAST, FLUSH, MEMORY_EVENTS, MEMORY_FLUSH, MEMORY_GET, MEMORY_PUT, MEMORY_STATE, MEMORY_USAGE,
@@ -17,17 +17,17 @@ pub(super) struct IteratorObject {
     pub(super) program: &'static str,
     /// The iterator's target: `cgroup` or `task`.
     pub(super) over: &'static str,
-    /// The map that a pass fills, if it does.
+    /// The map that a run fills, if any.
     pub(super) table: &'static str,
     /// The constants that the agent sets at load time.
     pub(super) constants: &'static [Constant],
-    /// The kernel functions without which it is nothing.
+    /// The kernel functions that it requires.
     pub(super) functions: &'static [u32],
     /// The remedy where the kernel lacks something.
     pub(super) remedy: &'static str,
 }
 
-/// Takes CPU time.
+/// Reads CPU time.
 pub(super) const CPU: IteratorObject = IteratorObject {
     name: objects::CPU,
     program: CPU_ITERATOR,
@@ -47,7 +47,7 @@ pub(super) const CPU: IteratorObject = IteratorObject {
     remedy: "run Linux 6.1 or later; until then cpu.stat is read, which costs more",
 };
 
-/// Takes what the controllers know.
+/// Reads the state of the controllers.
 pub(super) const CONTROLLERS: IteratorObject = IteratorObject {
     name: objects::CONTROLLERS,
     program: CONTROLLER_ITERATOR,
@@ -56,7 +56,7 @@ pub(super) const CONTROLLERS: IteratorObject = IteratorObject {
     constants: &[
         ("CGROUP_KN", Fact::Field("cgroup", "kn")),
         ("KERNFS_ID", Fact::Field("kernfs_node", "id")),
-        // Since Linux 7.2 each state of a controller has one of its own.
+        // Since Linux 7.2 the count of populated css_sets is in each controller's state.
         ("CGROUP_TASKS", Fact::FirstOf("cgroup", &["nr_populated_csets", "self.nr_populated_csets"])),
         ("CGROUP_CHILDREN", Fact::Field("cgroup", "nr_populated_domain_children")),
         ("CGROUP_THREADED", Fact::Field("cgroup", "nr_populated_threaded_children")),
@@ -109,7 +109,7 @@ pub(super) const CONTROLLERS: IteratorObject = IteratorObject {
     remedy: "run Linux 6.2 or later; until then the files of each controller are read, which costs more",
 };
 
-/// Takes memory.
+/// Reads memory.
 pub(super) const MEMORY: IteratorObject = IteratorObject {
     name: objects::MEMORY,
     program: MEMORY_ITERATOR,
@@ -128,7 +128,7 @@ pub(super) const MEMORY: IteratorObject = IteratorObject {
     remedy: "run Linux 7.0 or later; until then memory.stat and others are read, which costs more",
 };
 
-/// Takes processes with their threads and descriptors.
+/// Reads processes with their threads and descriptors.
 pub(super) const TASKS: IteratorObject = IteratorObject {
     name: objects::TASKS,
     program: TASK_ITERATOR,
@@ -158,7 +158,7 @@ pub(super) const TASKS: IteratorObject = IteratorObject {
     remedy: "run Linux 5.17 or later; until then the files of /proc are read, which costs more",
 };
 
-/// All that the objects must be told.
+/// Returns all constants that the objects need.
 pub(in crate::sources::bpf) fn constants() -> impl Iterator<Item = Constant> {
     [&CPU, &CONTROLLERS, &MEMORY, &TASKS].into_iter().flat_map(|object| object.constants).copied()
 }

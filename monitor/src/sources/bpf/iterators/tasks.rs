@@ -1,4 +1,4 @@
-//! A pass over the tasks, which writes one record per process.
+//! Iterator run over the tasks, with one record per process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,10 +22,10 @@ use crate::sources::bpf::part::Part;
 use crate::sources::bpf::sys::{Iterator, Over};
 use crate::sources::processes::{Process, Processes};
 
-/// Bytes that are read at once: what the kernel gathers is half as much.
+/// Bytes per `read`: twice what the kernel gathers at once.
 const READ: usize = 64 << 10;
 
-/// The program and what it goes through.
+/// The program and its link.
 pub(super) struct Tasks {
     /// Keeps the program alive.
     _ebpf: Ebpf,
@@ -53,7 +53,7 @@ impl Tasks {
         let now = into.taken.mono;
         let mut sums = sums(&self.records, into);
         for (id, cgroup) in into.cgroups.iter_mut().filter(|(_, cgroup)| cgroup.status != Status::Exited) {
-            // The pass has been everywhere.
+            // End of file: the run is complete.
             let sum = sums.remove(id).unwrap_or_else(Processes::none);
             cgroup.first_process = sum.first();
             let tasks = sum.tasks(now);
@@ -79,10 +79,10 @@ impl Tasks {
     }
 }
 
-/// The cgroup whose processes are watched, with those below it, or 0 for all of the pid namespace: in an own one, and for the
-/// machine, all that `ps` would show.
+/// Returns the cgroup whose processes are read, with its descendants, or 0 for the whole pid namespace: in a pid
+/// namespace of its own and for the machine, the same processes as `ps`.
 fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
-    // The kernel goes through the namespace of who asks, and `/proc` shows that of who mounted it.
+    // The kernel iterates over the caller's pid namespace; `/proc` shows that of its mounter.
     let own = fs::read_link(roots.proc.join("self")).ok();
     if own.is_none_or(|own| own.as_os_str() != std::process::id().to_string().as_str()) {
         return Err("/proc shows another pid namespace than the one that the agent is in");
@@ -96,7 +96,7 @@ fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
     }
 }
 
-/// The processes of each container, with those of all containers in it. Pure.
+/// Returns the processes of each container, including those of nested containers. Pure.
 fn sums(records: &[u8], snapshot: &Snapshot) -> BTreeMap<CgroupId, Processes> {
     let mut own: BTreeMap<CgroupId, Processes> = BTreeMap::new();
     for record in records.chunks_exact(size_of::<Record>()) {
@@ -141,7 +141,7 @@ mod tests {
             let identity = Identity { is_root: id == 1, ..Identity::default() };
             now.cgroups.insert(CgroupId(id), Cgroup { identity: identity.into(), ..Cgroup::default() });
         }
-        // One in each cgroup, and one in a cgroup that no walk has seen.
+        // One process in each cgroup, and one in a cgroup that no walk has seen.
         let records = [record(1, 7, 1), record(3, 8, 2), record(4, 9, 4), record(5, 10, 8)];
         let sums = sums(bytemuck::cast_slice(&records), &now);
         let tell = |id: u64| {

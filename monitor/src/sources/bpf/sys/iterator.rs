@@ -24,9 +24,9 @@ const DESCENDANTS_PRE: u32 = 2;
 pub(in super::super) enum Over<'a> {
     /// The tasks of the caller's pid namespace.
     Tasks,
-    /// A cgroup alone, by its directory.
+    /// One cgroup, by its directory.
     Cgroup(BorrowedFd<'a>),
-    /// A cgroup, then those below it, each before those that it holds.
+    /// A cgroup and its descendants, parents first.
     CgroupAndBelow(BorrowedFd<'a>),
 }
 
@@ -60,14 +60,14 @@ struct Open {
     flags: u32,
 }
 
-/// A program that is bound to what it goes through.
+/// A program attached to its target (`bpf_iter` link).
 #[derive(Debug)]
 pub(in super::super) struct Iterator {
     link: OwnedFd,
 }
 
 impl Iterator {
-    /// Binds a loaded program.
+    /// Attaches a loaded program.
     ///
     /// # Errors
     /// The kernel's error.
@@ -84,17 +84,17 @@ impl Iterator {
             iter_info_len: info.map_or(0, |_| u32::try_from(size_of::<Info>()).unwrap_or(0)),
             ..Create::zeroed()
         };
-        // SAFETY: `info` outlives the call, which makes a descriptor.
+        // SAFETY: `info` outlives the call, which creates a descriptor.
         Ok(Self { link: unsafe { descriptor(BPF_LINK_CREATE, &mut attr) }? })
     }
 
-    /// Begins a pass, which goes on as the file is read and ends with it.
+    /// Starts a run. The kernel continues it as the file is read, and it ends with the file.
     ///
     /// # Errors
     /// The kernel's error.
     pub(in super::super) fn pass(&self) -> io::Result<File> {
         let mut attr = Open { link_fd: number(self.link.as_fd()), flags: 0 };
-        // SAFETY: nothing in `attr` is an address, and the call makes a descriptor.
+        // SAFETY: `attr` contains no address, and the call creates a descriptor.
         Ok(unsafe { descriptor(BPF_ITER_CREATE, &mut attr) }?.into())
     }
 }

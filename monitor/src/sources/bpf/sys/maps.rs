@@ -25,7 +25,7 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_PERCPU_HASH: u32 = 5;
 
-/// The part of `union bpf_attr` that the making of a map takes.
+/// The part of `union bpf_attr` that `BPF_MAP_CREATE` takes.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Make {
@@ -39,25 +39,25 @@ struct Make {
     name: [u8; 16],
 }
 
-/// Makes a map with 64-bit keys.
+/// Creates a map with 64-bit keys.
 fn make<V>(kind: u32, label: &str, entries: u32) -> io::Result<OwnedFd> {
     let mut name = [0; 16];
-    // The last one stays a zero.
+    // The last byte stays zero.
     name.iter_mut().take(15).zip(label.bytes()).for_each(|(to, from)| *to = from);
     let value_size = u32::try_from(size_of::<V>()).map_err(io::Error::other)?;
     let key_size = 8;
     let mut attr = Make { kind, key_size, value_size, max_entries: entries, flags: 0, inner: 0, node: 0, name };
-    // SAFETY: nothing in `attr` is an address; the command makes a descriptor.
+    // SAFETY: `attr` contains no address; the command creates a descriptor.
     unsafe { descriptor(BPF_MAP_CREATE, &mut attr) }
 }
 
-/// Puts a map into the only place of a map of maps. When this returns, no program uses the one that was there before.
+/// Puts a map into an outer map of one entry. When this returns, no program uses the previous inner map.
 ///
 /// # Errors
 /// The kernel's error.
 pub(in super::super) fn exchange(outer: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
     let value = number(map);
-    // SAFETY: such a map has a key of four bytes, of which the eight of a zero have enough, and a value of four.
+    // SAFETY: an outer map has a key of four bytes, for which the eight of a zero suffice, and a value of four.
     unsafe { element(BPF_MAP_UPDATE_ELEM, outer, &0, &raw const value as u64) }?;
     Ok(())
 }
@@ -107,11 +107,11 @@ pub(in super::super) struct PerCpuHash<V> {
     kind: PhantomData<V>,
 }
 
-/// Entries that are asked for at once, until the kernel says that a bucket has more.
+/// Entries requested per batch, until the kernel reports a bucket with more.
 const FIRST_BATCH: usize = 256;
 
 impl<V: Pod> PerCpuHash<V> {
-    /// Makes a map with room for so many entries.
+    /// Creates a map with `entries` entries.
     ///
     /// # Errors
     /// The kernel's error.
@@ -122,7 +122,7 @@ impl<V: Pod> PerCpuHash<V> {
     /// Opens a pinned map.
     ///
     /// # Errors
-    /// When there is none, or its keys and values are not as this type reads them.
+    /// If there is none, or its keys and values have other sizes than this type's.
     pub(in super::super) fn open(path: &Path) -> io::Result<Self> {
         Self::of(MapData::from_pin(path).map_err(io::Error::other)?)
     }
@@ -135,7 +135,7 @@ impl<V: Pod> PerCpuHash<V> {
         Ok(Self { map, entries, cpus: cpus.max(1), keys: Vec::new(), values: Vec::new(), kind: PhantomData })
     }
 
-    /// For how many entries it has room.
+    /// Returns the maximum number of entries.
     pub(in super::super) fn room(&self) -> usize {
         self.entries
     }
@@ -172,17 +172,17 @@ impl<V: Pod> PerCpuHash<V> {
         }
     }
 
-    /// Removes a key, and says what it held at the end, one value per possible CPU; `None` when it is not there.
+    /// Removes a key and returns its last values, one per possible CPU; `None` if it does not exist.
     ///
     /// # Errors
     /// The kernel's error.
     pub(in super::super) fn take(&mut self, key: u64) -> io::Result<Option<Vec<V>>> {
         let mut values = vec![V::zeroed(); self.cpus];
         let value = values.as_mut_ptr() as u64;
-        // SAFETY: `key` and `values` have the sizes that `checked` has checked the map's to have, and outlive the calls.
+        // SAFETY: `checked` has verified the sizes of `key` and `values`; both outlive the calls.
         let found = unsafe {
             match element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, self.map.as_fd(), &key, value) {
-                // Before Linux 5.14 it takes two steps.
+                // Before Linux 5.14 a per-CPU map needs two calls.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP)) => {
                     let found = element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, value)?;
                     element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0)?;
@@ -194,7 +194,7 @@ impl<V: Pod> PerCpuHash<V> {
         Ok(found.then_some(values))
     }
 
-    /// One batch from `position` on. `ENOENT` says that it was the last one, `ENOSPC` that it was too small.
+    /// Reads one batch from `position` on. `ENOENT` means that it was the last one, `ENOSPC` that it was too small.
     fn lookup(&mut self, position: Option<&[u8; 8]>, next: &mut [u8; 8]) -> Result<usize, (io::Error, usize)> {
         let mut attr = Batch {
             in_batch: position.map_or(0, |position| position.as_ptr() as u64),
@@ -206,9 +206,9 @@ impl<V: Pod> PerCpuHash<V> {
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: `keys` has room for `count` keys and `values` for `count` times `cpus` values; `checked` has found that the
-        // kernel's keys and values have these types' sizes, and any bytes are valid values of a `Pod` type. `position` and
-        // `next` have the four bytes that a hash map's position has. All of them outlive the call.
+        // SAFETY: `keys` has room for `count` keys and `values` for `count` times `cpus` values; `checked` has verified
+        // that the kernel's keys and values have these types' sizes, and any bytes are valid values of a `Pod` type.
+        // `position` and `next` have the four bytes of a hash map's position. All of them outlive the call.
         let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
         let count = attr.count as usize;
         result.map(|_| count).map_err(|error| (error, count.min(self.keys.len())))
@@ -224,7 +224,7 @@ pub(in super::super) struct Hash<V> {
 }
 
 impl<V: Pod> Hash<V> {
-    /// Makes a map with room for so many entries.
+    /// Creates a map with `entries` entries.
     ///
     /// # Errors
     /// The kernel's error.
@@ -235,7 +235,7 @@ impl<V: Pod> Hash<V> {
     /// Opens a pinned map.
     ///
     /// # Errors
-    /// When there is none, or its keys and values are not as this type reads them.
+    /// If there is none, or its keys and values have other sizes than this type's.
     pub(in super::super) fn open(path: &Path) -> io::Result<Self> {
         Self::of(MapData::from_pin(path).map_err(io::Error::other)?)
     }
@@ -245,23 +245,23 @@ impl<V: Pod> Hash<V> {
         Ok(Self { map: map.fd().as_fd().try_clone_to_owned()?, entries, kind: PhantomData })
     }
 
-    /// For how many entries it has room.
+    /// Returns the maximum number of entries.
     pub(in super::super) fn room(&self) -> usize {
         self.entries
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
     /// The kernel's error.
     pub(in super::super) fn get(&self, key: u64) -> io::Result<Option<V>> {
         let mut value = V::zeroed();
-        // SAFETY: `key` and `value` have the sizes that `checked` has checked the map's to have, and outlive the call.
+        // SAFETY: `checked` has verified the sizes of `key` and `value`; both outlive the call.
         let found = unsafe { element(BPF_MAP_LOOKUP_ELEM, self.map.as_fd(), &key, &raw mut value as u64) }?;
         Ok(found.then_some(value))
     }
 
-    /// Gives a key a value, in one step.
+    /// Sets the value of a key, atomically.
     ///
     /// # Errors
     /// The kernel's error.
@@ -271,17 +271,17 @@ impl<V: Pod> Hash<V> {
         Ok(())
     }
 
-    /// Removes a key. One that is not there has been removed.
+    /// Removes a key; no error if it does not exist.
     ///
     /// # Errors
     /// The kernel's error.
     pub(in super::super) fn remove(&mut self, key: u64) -> io::Result<()> {
-        // SAFETY: as in `get`; nothing is read or written at the value's address.
+        // SAFETY: as in `get`; nothing is read from or written to the value's address.
         unsafe { element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0) }?;
         Ok(())
     }
 
-    /// All entries.
+    /// Returns all entries.
     ///
     /// # Errors
     /// The kernel's error.
@@ -291,8 +291,8 @@ impl<V: Pod> Hash<V> {
         loop {
             let before = key.as_ref().map_or(0, |key| &raw const *key as u64);
             let mut attr = Element::new(self.map.as_fd(), before, &raw mut next as u64);
-            // SAFETY: `key`, if there is one, and `next` have eight bytes, as `checked` has checked the map's keys to have,
-            // and outlive the call.
+            // SAFETY: `key`, if present, and `next` have the eight bytes that `checked` has verified, and outlive the
+            // call.
             match unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) } {
                 Ok(_) => entries.extend(self.get(next)?.map(|value| (next, value))),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(entries),
@@ -303,7 +303,7 @@ impl<V: Pod> Hash<V> {
     }
 }
 
-/// For how many entries a map has room, when its keys and values are as they will be read.
+/// Returns the maximum number of entries, after verifying the sizes of keys and values.
 fn checked<V>(map: &MapData) -> io::Result<usize> {
     let info = map.info().map_err(io::Error::other)?;
     let (key, value) = (info.key_size() as usize, info.value_size() as usize);
@@ -314,14 +314,14 @@ fn checked<V>(map: &MapData) -> io::Result<usize> {
     Ok(info.max_entries() as usize)
 }
 
-/// One command for one element; whether there is such a key.
+/// Runs one command on one element; false if the key does not exist.
 ///
 /// # Safety
-/// The map must have keys of eight bytes, and `value` must be an address with room for what the command reads or writes
-/// there, for as long as the call takes.
+/// The map must have keys of eight bytes, and `value` must point to memory of the size that the command reads or
+/// writes, valid for the call.
 unsafe fn element(command: libc::c_int, map: BorrowedFd<'_>, key: &u64, value: u64) -> io::Result<bool> {
     let mut attr = Element::new(map, &raw const *key as u64, value);
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     match unsafe { bpf(command, &mut attr) } {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),

@@ -1,4 +1,4 @@
-//! The raw kernel interface: what `aya` lacks. The only module with unsafe code; everything in it is safe to call.
+//! Raw kernel interface that `aya` lacks. The only module with unsafe code; its API is safe.
 #![expect(unsafe_code, reason = "system calls that no library wraps")]
 
 mod iterator;
@@ -35,14 +35,14 @@ struct Pin {
     flags: u32,
 }
 
-/// Opens what is pinned at a path.
+/// Opens a pinned object.
 ///
 /// # Errors
 /// The kernel's error.
 pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut attr = Pin { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-    // SAFETY: `path` is a text that ends with a zero, and outlives the call; the command makes a descriptor.
+    // SAFETY: `path` is a NUL-terminated string that outlives the call; the command creates a descriptor.
     unsafe { descriptor(BPF_OBJ_GET, &mut attr) }
 }
 
@@ -53,12 +53,12 @@ pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut attr = Pin { path: path.as_ptr() as u64, fd: number(object), flags: 0 };
-    // SAFETY: `path` is a text that ends with a zero, and outlives the call.
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
     unsafe { bpf(BPF_OBJ_PIN, &mut attr) }?;
     Ok(())
 }
 
-/// The part of `union bpf_attr` that the exchange of a link's program takes.
+/// The part of `union bpf_attr` that `BPF_LINK_UPDATE` takes.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Update {
@@ -68,18 +68,18 @@ struct Update {
     old_program: u32,
 }
 
-/// Gives a link another program, between two events.
+/// Replaces the program of a link, atomically.
 ///
 /// # Errors
 /// The kernel's error: `ENOLINK` if the link's target is gone.
 pub(super) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = Update { link: number(link), program: number(program), flags: 0, old_program: 0 };
-    // SAFETY: nothing in `attr` is an address.
+    // SAFETY: `attr` contains no address.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }?;
     Ok(())
 }
 
-/// The part of `union bpf_attr` that asks about an object.
+/// The part of `union bpf_attr` that `BPF_OBJ_GET_INFO_BY_FD` takes.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Ask {
@@ -88,7 +88,7 @@ struct Ask {
     info: u64,
 }
 
-/// The beginning of `struct bpf_prog_info`, which an older kernel fills in as far as it knows it.
+/// The first fields of `struct bpf_prog_info`; an older kernel fills in those that it knows.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct ProgramInfo {
@@ -96,7 +96,7 @@ struct ProgramInfo {
     recursion_misses: u64,
 }
 
-/// How often a program did not begin because it was running on the same CPU already; 0 before Linux 5.12.
+/// Returns how often the kernel skipped a program because it was already running on the same CPU; 0 before Linux 5.12.
 ///
 /// # Errors
 /// The kernel's error.
@@ -104,15 +104,16 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     let mut info = ProgramInfo::zeroed();
     let length = u32::try_from(size_of::<ProgramInfo>()).unwrap_or(0);
     let mut attr = Ask { fd: number(program), length, info: &raw mut info as u64 };
-    // SAFETY: `info` has that length and outlives the call; being zero, it asks for nothing to be written elsewhere.
+    // SAFETY: `info` has that length and outlives the call; its zeroed pointers request no further output.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info.recursion_misses)
 }
 
-/// Has all threads share one heap, and what is large go back as soon as it is not needed: thousands of reports come and
-/// go in each thread, and what one has let go the others cannot use otherwise. To be called before there are threads.
+/// Makes all threads share one heap, and returns large allocations to the system at once. Each thread allocates
+/// thousands of reports, and memory freed in one arena is not reused by the others. Must be called before threads
+/// start.
 pub fn share_memory() {
-    // `man 3 mallopt`: large is more than a page, and less than what grows with the containers.
+    // `man 3 mallopt`: the threshold is above one page, and below what grows with the number of containers.
     #[cfg(target_env = "gnu")]
     for (parameter, value) in
         [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 128 << 10), (libc::M_TRIM_THRESHOLD, 128 << 10)]
@@ -122,8 +123,8 @@ pub fn share_memory() {
     }
 }
 
-/// Gives memory that was freed back to the system: reading the kernel's types takes some megabytes once, which the
-/// allocator would keep for ever.
+/// Returns freed memory to the system: parsing the kernel's BTF takes some megabytes once, which the allocator would
+/// keep otherwise.
 pub(super) fn release_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: the function takes no pointers and may be called at any time.

@@ -8,26 +8,26 @@ use bytemuck::Pod;
 /// `bpf(2)`.
 ///
 /// # Safety
-/// `attr` must be what the command takes, and what it points to must live as long as the call.
+/// `attr` must have the layout that the command takes, and the memory that it points to must outlive the call.
 pub(super) unsafe fn bpf<T: Pod>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// The same for a command that makes a descriptor.
+/// Calls `bpf(2)` with a command that creates a descriptor.
 ///
 /// # Safety
-/// As [`bpf`], and the command must be one of those.
+/// As for [`bpf`], and the command must create a descriptor.
 pub(super) unsafe fn descriptor<T: Pod>(command: libc::c_int, attr: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     let fd = unsafe { bpf(command, attr) }?;
     let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made the descriptor for us.
+    // SAFETY: the kernel has just created the descriptor for this process.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The number of a descriptor, as the attributes of `bpf(2)` take it.
+/// Returns the number of a descriptor, as `union bpf_attr` takes it.
 pub(super) fn number(fd: BorrowedFd<'_>) -> u32 {
     u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX)
 }

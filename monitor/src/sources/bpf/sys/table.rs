@@ -1,4 +1,4 @@
-//! Array maps that lie in this process' memory.
+//! Array maps mapped into this process (`mmap`).
 
 use std::io;
 use std::marker::PhantomData;
@@ -20,10 +20,10 @@ pub(in super::super) struct Table<V> {
 unsafe impl<V: Send> Send for Table<V> {}
 
 impl<V: Pod> Table<V> {
-    /// Takes the map into memory.
+    /// Maps the array.
     ///
     /// # Errors
-    /// When the map's values are not as this type reads them, or the kernel refuses.
+    /// If the map's values have another size than this type's, or the kernel refuses.
     pub(in super::super) fn new(map: &MapData) -> io::Result<Self> {
         let info = map.info().map_err(io::Error::other)?;
         let entries = info.max_entries() as usize;
@@ -33,7 +33,7 @@ impl<V: Pod> Table<V> {
         }
         let length = entries * size_of::<V>();
         let map = map.fd().as_fd().as_raw_fd();
-        // SAFETY: a new mapping, at an address that the kernel chooses.
+        // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, map, 0) };
         match NonNull::new(start.cast::<V>()) {
             Some(values) if start != libc::MAP_FAILED => Ok(Self { start: values, entries, kind: PhantomData }),
@@ -41,23 +41,23 @@ impl<V: Pod> Table<V> {
         }
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub(in super::super) fn len(&self) -> usize {
         self.entries
     }
 
-    /// A value; `None` behind the end.
+    /// Returns a value; `None` past the end.
     pub(in super::super) fn get(&self, at: usize) -> Option<V> {
-        // SAFETY: the mapping has `entries` values and lives as long as `self`; it begins at a page and so is aligned, and any
-        // bytes are a valid value of a `Pod` type. Volatile, because the kernel may write at any time: then the value is
-        // neither the old nor the new one, but it is one.
+        // SAFETY: the mapping has `entries` values and lives as long as `self`; it is page-aligned, and any bytes are a
+        // valid value of a `Pod` type. Volatile, because the kernel may write at any time: a torn value is still a
+        // valid one.
         (at < self.entries).then(|| unsafe { self.start.add(at).read_volatile() })
     }
 }
 
 impl<V> Drop for Table<V> {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this one's own, and nothing points into it any more.
+        // SAFETY: `self` owns the mapping, and no reference into it is left.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.entries * size_of::<V>()) };
     }
 }
