@@ -1,18 +1,18 @@
-//! Changes of the cgroup tree, and the interface of those who report them.
+//! Changes of the cgroup tree, and the interface of their sources.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
 use crate::snapshot::CgroupId;
 
-/// Something that happened to a cgroup.
+/// A change of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was made in another one, with this name if that is known.
+    /// It was created in a parent, with this name, if known.
     Made {
         /// The cgroup.
         id: CgroupId,
-        /// The one that it is in.
+        /// Its parent.
         parent: CgroupId,
         /// Its directory's name.
         name: Option<OsString>,
@@ -25,11 +25,11 @@ pub enum Change {
     Removed(CgroupId),
 }
 
-/// Reports the changes of a cgroup tree. Its descriptor is readable while changes wait.
+/// A source of changes of a cgroup tree. Its descriptor is readable while changes wait.
 pub trait ChangeFeed: AsFd + Send {
-    /// Takes the changes that wait, in the order in which they happened; `None` if some were lost.
+    /// Takes the waiting changes, in the order in which they happened; `None` if some were lost.
     fn take(&mut self) -> Option<Vec<Change>>;
 
-    /// Prepares for what follows a loss: the tree is walked next.
+    /// Prepares for the rescan of the tree that follows a loss.
     fn recover(&mut self) {}
 }

@@ -1,4 +1,4 @@
-//! Follows the tree: what comes and goes is known at once, without walking. On a thread of its own.
+//! Thread that follows the tree, so that changes are known at once, without a walk.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,10 +26,10 @@ struct Follower {
     ended: Arc<Notify>,
 }
 
-/// Starts the thread. It ends when what is returned is dropped.
+/// Starts the thread. It ends when the returned writer is dropped.
 ///
 /// # Errors
-/// When there can be none.
+/// If the thread cannot start.
 pub fn start(
     changes: Box<dyn ChangeFeed>,
     registry: Arc<Mutex<Registry>>,
@@ -38,7 +38,7 @@ pub fn start(
 ) -> io::Result<PipeWriter> {
     let (stopped, stop) = io::pipe()?;
     let mut follower = Follower { changes, registry, ask, ended };
-    // What has come while the tree was walked.
+    // Changes that happened during the walk.
     follower.catch_up();
     thread::Builder::new().name("containers".into()).spawn(move || follower.run(&stopped))?;
     Ok(stop)
@@ -50,7 +50,7 @@ impl Follower {
             let (changes, stop) = (self.changes.as_fd(), stopped.as_fd());
             let mut both =
                 [PollFd::from_borrowed_fd(changes, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-            // An interruption is no news.
+            // An interrupted call is repeated.
             _ = poll(&mut both, None);
             if !both[1].revents().is_empty() {
                 return;
@@ -78,16 +78,16 @@ impl Follower {
     }
 }
 
-/// Asks for the names that the registry wants to know.
+/// Sends the name requests of the registry.
 pub fn send(registry: &mut Registry, ask: &mpsc::Sender<NameRequest>) {
-    // The thread that answers ends when nobody asks.
+    // The resolver ends only when no sender is left.
     registry.requests().into_iter().for_each(|request| _ = ask.send(request));
 }
 
-/// Brings a registry to what the tree is now.
+/// Walks the tree and brings the registry up to date.
 ///
 /// # Errors
-/// When there is no tree, or it cannot be read.
+/// If no tree is mounted, or it cannot be read.
 pub fn walk(registry: &mut Registry) -> io::Result<()> {
     let tree = registry.hierarchies().walked();
     let tree = tree.ok_or_else(|| io::Error::other("no cgroup tree is mounted; mount it at /sys/fs/cgroup"))?;
@@ -96,7 +96,7 @@ pub fn walk(registry: &mut Registry) -> io::Result<()> {
     Ok(())
 }
 
-/// Applies changes in their order. All of them may be known already: a walk has seen them.
+/// Applies changes in their order. A walk may have seen all of them already.
 fn apply(registry: &mut Registry, changes: Vec<Change>) {
     let Some(tree) = registry.hierarchies().walked().map(Path::to_owned) else { return };
     let mut listed: HashMap<CgroupId, HashMap<CgroupId, OsString>> = HashMap::new();

@@ -1,6 +1,6 @@
 //! Patterns for names and paths. Pure.
 
-/// A pattern: `*` is any text without a slash, `**` any text, `?` one character that is no slash.
+/// A pattern: `*` matches any text without a slash, `**` any text, `?` one character other than a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Vec<Token>);
 
@@ -13,7 +13,7 @@ enum Token {
 }
 
 impl Glob {
-    /// A pattern as it is written.
+    /// Parses a pattern.
     pub fn new(pattern: &str) -> Self {
         let mut tokens = Vec::new();
         for c in pattern.chars() {
@@ -30,10 +30,10 @@ impl Glob {
         Self(tokens)
     }
 
-    /// True if the whole text matches. Takes time in proportion to both lengths.
+    /// True if the whole text matches. Takes time in proportion to the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
-        // How much of the text the tokens so far can be: which of its beginnings.
+        // `reached[i]`: the tokens so far match the first `i` characters.
         let mut reached = vec![false; text.len() + 1];
         reached[0] = true;
         for token in &self.0 {

@@ -1,4 +1,4 @@
-//! Where the hierarchies are, and where in them a cgroup's files are.
+//! Mounted cgroup hierarchies, and the directories of a cgroup in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,17 +9,17 @@ use super::roots::Roots;
 use crate::metrics::{Metric, Origin};
 use crate::snapshot::Identity;
 
-/// Where the hierarchies are mounted.
+/// The mounted hierarchies.
 #[derive(Clone, Debug, Default)]
 pub struct Hierarchies {
     /// The v2 tree.
     pub v2: Option<PathBuf>,
-    /// Those of the v1 controllers.
+    /// The trees of the v1 controllers.
     pub v1: BTreeMap<String, PathBuf>,
 }
 
 impl Hierarchies {
-    /// Looks for them.
+    /// Finds the mounted hierarchies.
     pub fn find(roots: &Roots) -> Self {
         let mounts: Vec<_> = cgroup_mounts(roots).into_iter().filter(|mount| mount.root == Path::new("/")).collect();
         let v1 = controllers().filter_map(|controller| {
@@ -29,12 +29,12 @@ impl Hierarchies {
         Self { v2: mounts.iter().find(|mount| mount.is_v2()).map(|mount| mount.point.clone()), v1: v1.collect() }
     }
 
-    /// The tree whose directories are the containers: v2, else the v1 hierarchy of memory, else any.
+    /// Returns the tree that is walked for containers: v2, else the v1 hierarchy of memory, else any.
     pub fn walked(&self) -> Option<&Path> {
         self.v2.as_deref().or_else(|| self.v1.get("memory").or_else(|| self.v1.values().next()).map(PathBuf::as_path))
     }
 
-    /// The files of one cgroup, in all trees in which it is.
+    /// Returns the directories of one cgroup, in all trees that contain it.
     pub fn identity(&self, path: &Path) -> Identity {
         let v1 = self.v1.iter().map(|(controller, tree)| (controller.clone(), tree.join(path)));
         Identity {
@@ -48,7 +48,7 @@ impl Hierarchies {
     }
 }
 
-/// The mounts that show cgroup trees.
+/// Finds the mounts of cgroup hierarchies.
 pub(super) fn cgroup_mounts(roots: &Roots) -> Vec<Mount> {
     match &roots.cgroup {
         Some(root) => beneath(root),
@@ -56,7 +56,7 @@ pub(super) fn cgroup_mounts(roots: &Roots) -> Vec<Mount> {
     }
 }
 
-/// The trees below a directory that is given instead of the mount table: the v2 tree itself, or the customary layout.
+/// Finds the trees below a given directory instead of the mount table: the v2 tree itself, or the usual layout.
 fn beneath(root: &Path) -> Vec<Mount> {
     let mount = |point: PathBuf, kind: &str, controller: Option<&str>| Mount {
         root: "/".into(),
@@ -74,7 +74,7 @@ fn beneath(root: &Path) -> Vec<Mount> {
     v2.chain(v1).collect()
 }
 
-/// The v1 controllers that the table reads.
+/// The v1 controllers that the table of metrics reads.
 pub(super) fn controllers() -> impl Iterator<Item = &'static str> {
     let all = Metric::origins().filter_map(|(_, _, origin)| match origin {
         Origin::V1(controller, _) => Some(*controller),

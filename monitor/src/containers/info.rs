@@ -1,4 +1,4 @@
-//! Requests for the name of a container, and the facts known besides its path.
+//! Requests for the name of a container, and the facts that its path does not reveal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::runtime_path::PathHint;
 use crate::snapshot::CgroupId;
 
-/// The variable by which a container names itself, and by which the agents that ran inside were told the name.
+/// The variable in which a container is told its own name, also by the agents that ran inside.
 pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
 
-/// A container whose name is to be looked for.
+/// A request for the name of a container.
 #[derive(Clone, Debug)]
 pub struct NameRequest {
     /// Its cgroup.
@@ -27,32 +27,32 @@ pub struct NameRequest {
 pub struct ContainerInfo {
     /// Its name.
     pub name: Option<String>,
-    /// True if only a change of `source` can bring a better name.
+    /// True if only a change of `source` can lead to a better name.
     pub is_final: bool,
     /// Its image.
     pub image: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The file that gave the name, and its version: it changes with the name.
+    /// The file that contains the name, and its version, which changes with the name.
     pub source: Option<(PathBuf, FileVersion)>,
 }
 
 impl ContainerInfo {
-    /// Takes the name from the labels of Kubernetes, whichever runtime runs the container.
+    /// Sets the name from Kubernetes' labels, whichever runtime runs the container.
     pub(super) fn with_kubernetes_name(mut self) -> Self {
         let label = |names: [&str; 2]| names.iter().find_map(|name| self.labels.get(*name)).filter(|v| !v.is_empty());
         let pod = label(["io.kubernetes.pod.name", "io.kubernetes.cri.sandbox-name"]);
         let namespace = label(["io.kubernetes.pod.namespace", "io.kubernetes.cri.sandbox-namespace"]);
         let container = label(["io.kubernetes.container.name", "io.kubernetes.cri.container-name"]);
         if let (Some(pod), Some(namespace)) = (pod, namespace) {
-            // The container that holds a pod's namespaces has no name of its own.
+            // A pod's sandbox container has no name of its own.
             let own = container.map(|container| format!("/{container}")).unwrap_or_default();
             self.name = Some(format!("{namespace}/{pod}{own}"));
         }
         self
     }
 
-    /// Takes the name that the container gives itself, before any other.
+    /// Sets the name that the container gives itself, which takes precedence.
     pub(super) fn with_environment<'a>(mut self, environment: impl IntoIterator<Item = &'a str>) -> Self {
         let name =
             environment.into_iter().find_map(|pair| pair.strip_prefix(NAME_VARIABLE)).filter(|name| !name.is_empty());
@@ -64,7 +64,7 @@ impl ContainerInfo {
     }
 }
 
-/// Which version of a file it is: any change makes another.
+/// The version of a file, which any change replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileVersion {
     inode: u64,
@@ -73,7 +73,7 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
-    /// The one that is there now, if any.
+    /// Returns the current version, if the file exists.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self { inode: found.ino(), size: found.size(), changed: (found.ctime(), found.ctime_nsec()) })

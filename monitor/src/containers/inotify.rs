@@ -1,4 +1,4 @@
-//! Changes of the tree as the file system tells them (`inotify(7)`): where the kernel's programs are refused.
+//! Changes of the tree from inotify (`inotify(7)`), for hosts that refuse the eBPF programs.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use super::change::{Change, ChangeFeed};
 use super::walk::{self, Directory};
 use crate::snapshot::CgroupId;
 
-/// The file whose change tells that a cgroup got its first process, or lost its last one.
+/// The file that is modified when a cgroup gets its first process or loses its last one.
 const EVENTS: &[u8] = b"cgroup.events";
 
 /// A watch on every directory of a tree.
@@ -28,10 +28,10 @@ pub struct Inotify {
 }
 
 impl Inotify {
-    /// Watches a tree. What is there already is told as the first changes.
+    /// Watches a tree. Existing directories are reported as the first changes.
     ///
     /// # Errors
-    /// When the system has no room for so many watches, or the tree cannot be read.
+    /// If the limit of watches is reached, or the tree cannot be read.
     pub fn new(tree: &Path) -> io::Result<Self> {
         let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let mut watching = Self { queue, tree: tree.to_owned(), watches: HashMap::new(), known: HashMap::new() };
@@ -47,10 +47,10 @@ impl Inotify {
         Ok(())
     }
 
-    /// A directory that was made, and what was made in it before it was watched.
+    /// Reports a new directory, and those that were created in it before it was watched.
     fn meet(&mut self, path: &Path, changes: &mut Vec<Change>) -> Option<()> {
         let parent = *self.known.get(path.parent()?)?;
-        // One that is gone already has nothing to tell.
+        // A directory that was removed meanwhile has nothing to report.
         let Ok(found) = walk::tree(&self.tree.join(path)) else { return Some(()) };
         for directory in found {
             let parent = if directory.path.as_os_str().is_empty() { parent } else { directory.parent };
@@ -66,7 +66,7 @@ impl Inotify {
             return Ok(());
         }
         match self.watch(path) {
-            // It is gone already.
+            // It was removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             watched => watched?,
         }
@@ -82,7 +82,8 @@ impl Inotify {
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MODIFY | WatchFlags::ONLYDIR;
         let watch = inotify::add_watch(&self.queue, &dir, flags)?;
         let id = CgroupId(rustix::fs::stat(&dir)?.st_ino);
-        // The kernel tells changes of files that somebody has looked at (`kernfs_notify_workfn`); the root has none.
+        // The kernel reports a change of a file only after it was read (`kernfs_notify_workfn`); the root has no such
+        // file.
         _ = rustix::fs::stat(dir.join(OsStr::from_bytes(EVENTS)));
         self.watches.insert(watch, (id, path.to_owned()));
         Ok(())
@@ -130,7 +131,7 @@ impl ChangeFeed for Inotify {
     }
 
     fn recover(&mut self) {
-        // Without a watch the next walk is as far away as the next loss: as good as can be had.
+        // Best effort: without a watch the directory is found by the next rescan.
         _ = self.watch_all(&mut Vec::new());
     }
 }

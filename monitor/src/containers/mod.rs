@@ -1,5 +1,4 @@
-//! Which cgroups are containers, where their directories are, and what they are called. Sources read this knowledge; nothing
-//! here knows of them.
+//! Containers: their cgroups, directories and names. The sources use this module; it does not depend on them.
 
 pub mod change;
 pub mod follow;

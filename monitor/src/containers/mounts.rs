@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The directory of the file system that is its root here.
+    /// The directory of the file system that is the root of this mount.
     pub root: PathBuf,
-    /// Where it is.
+    /// The mount point.
     pub point: PathBuf,
     /// `cgroup2`, `cgroup`, `overlay`, …
     pub kind: String,
-    /// The options of the file system itself; for a v1 hierarchy these name its controllers.
+    /// The options of the file system itself; for a v1 hierarchy they name its controllers.
     pub options: Vec<String>,
 }
 
@@ -28,12 +28,12 @@ impl Mount {
         self.kind == "cgroup" && self.options.iter().any(|option| option == controller)
     }
 
-    /// The directory that takes the writes to an overlay.
+    /// Returns the upper directory of an overlay.
     pub fn upper(&self) -> Option<PathBuf> {
         self.options.iter().find_map(|option| option.strip_prefix("upperdir=")).map(|word| path(word.as_bytes()))
     }
 
-    /// Where a path of the file system is seen through this mount, if it is.
+    /// Returns the location of a path of the file system in this mount, if it is visible.
     pub fn locate(&self, path: &Path) -> Option<PathBuf> {
         path.strip_prefix(&self.root)
             .ok()
@@ -41,7 +41,7 @@ impl Mount {
     }
 }
 
-/// The mounts in the table's order. A line that makes no sense is left out.
+/// Parses the mount table, in its order. Malformed lines are skipped.
 pub fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(mount).collect()
 }
@@ -58,7 +58,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     Some(Mount { root, point, kind, options })
 }
 
-/// Undoes the kernel's octal escapes of space, tab, newline and backslash.
+/// Decodes the kernel's octal escapes of space, tab, newline and backslash.
 fn path(word: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;

@@ -1,7 +1,7 @@
-//! The container that the agent itself is in.
+//! Container that the agent runs in.
 //!
-//! `/proc/self/cgroup` says which cgroup that is, in each tree; the mount table says where it can be seen. Both depend
-//! on the cgroup namespace and on what the runtime mounted, so neither is enough alone
+//! `/proc/self/cgroup` names its cgroup in each hierarchy; the mount table shows where it is visible. Both depend on
+//! the cgroup namespace and on the runtime's mounts, so neither is enough alone
 //! (`Documentation/admin-guide/cgroup-v2.rst`, "Namespace").
 
 use std::collections::BTreeMap;
@@ -15,15 +15,15 @@ use super::roots::Roots;
 use super::runtime_path;
 use crate::snapshot::{CgroupId, Identity, Scope};
 
-/// The id of a cgroup of which no directory can be seen.
+/// Stands for a cgroup without a visible directory.
 const NOWHERE: CgroupId = CgroupId(0);
 
-/// The own container.
+/// The agent's own container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
     /// Its cgroup.
     pub id: CgroupId,
-    /// Its name, and where its files are.
+    /// Its name, and the directories of its files.
     pub identity: Identity,
 }
 
@@ -37,7 +37,7 @@ pub fn scope(roots: &Roots) -> Scope {
     if first && !in_container { Scope::Host } else { Scope::SelfContainer }
 }
 
-/// Finds the own container. What cannot be found stays empty: the numbers that depend on it are absent with a cause.
+/// Finds the agent's own container. Unknown parts stay empty: the metrics that depend on them are absent with a cause.
 pub fn find(roots: &Roots, name: &str) -> Own {
     let cgroups = fs::read(roots.proc.join("self/cgroup")).unwrap_or_default();
     let table = fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default();
@@ -52,7 +52,7 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         })
         .collect();
     let path = own.deepest();
-    // In a cgroup namespace the own path says nothing; the runtime's bind mounts still name the container.
+    // In a cgroup namespace the own path is `/`; the runtime's bind mounts still name the container.
     let hint = runtime_path::innermost(&path)
         .or_else(|| mounts.iter().find_map(|mount| runtime_path::innermost(mount.root.to_str()?)))
         .or_else(|| runtime_path::by_mounts(&String::from_utf8_lossy(&table)));
@@ -80,7 +80,7 @@ pub fn find(roots: &Roots, name: &str) -> Own {
     }
 }
 
-/// `/proc/self/cgroup`: the path in the v2 tree and, by controller, in the v1 hierarchies.
+/// `/proc/self/cgroup`: the path in the v2 hierarchy and, by controller, in the v1 hierarchies.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Paths {
     v2: Option<PathBuf>,
@@ -88,7 +88,8 @@ struct Paths {
 }
 
 impl Paths {
-    /// The path with the most components: on a hybrid host the trees need not agree, and the root says nothing.
+    /// Returns the path with the most components: on a hybrid host the hierarchies may differ, and the root identifies
+    /// no container.
     fn deepest(&self) -> String {
         let deepest = self.v2.iter().chain(self.v1.values()).max_by_key(|path| path.components().count());
         deepest.map_or_else(|| "/".to_owned(), |path| path.to_string_lossy().into_owned())
@@ -112,15 +113,15 @@ fn parse(text: &[u8]) -> Paths {
 
 struct LocatedDirectory {
     path: PathBuf,
-    /// How many directories of the tree are above it, as far as this mount shows them.
+    /// Returns the number of visible directories above it in this mount.
     level: usize,
 }
 
-/// The directory of a cgroup, through the mount that shows the most of the way to the root.
+/// Returns the directory of a cgroup, through the mount that shows most of its ancestors.
 ///
-/// With a cgroup namespace the path is relative to the namespace's root, and begins with `/..` for what is outside of
-/// it; a mount made before the namespace still has the host's root. What fits no mount is then the mount itself: the
-/// runtime mounted the own cgroup.
+/// In a cgroup namespace the path is relative to the namespace's root, and begins with `/..` for cgroups outside of it;
+/// a mount that is older than the namespace still has the host's root. A path that fits no mount is the mount itself:
+/// the runtime mounted the container's own cgroup.
 fn directory<'a>(mounts: impl Iterator<Item = &'a Mount>, path: &Path) -> Option<LocatedDirectory> {
     let mounts: Vec<&Mount> = mounts.collect();
     let located = mounts.iter().filter_map(|mount| {
@@ -142,7 +143,7 @@ fn levels(root: &Path, dir: &Path) -> usize {
 mod tests {
     use super::*;
 
-    /// A host out of files: `/proc/self/{cgroup,mountinfo}` and the directories.
+    /// A host made of plain files: `/proc/self/{cgroup,mountinfo}` and the directories.
     fn host(cgroup: &str, mountinfo: &str, dirs: &[&str]) -> (tempfile::TempDir, Roots) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();

@@ -1,8 +1,8 @@
-//! Where the kernel's file systems are mounted.
+//! Mount points of the kernel's file systems.
 
 use std::path::PathBuf;
 
-/// Where the kernel's file systems are.
+/// The mount points of the kernel's file systems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
     /// The directory below which the cgroup trees are mounted; `None` takes them from the mount table.
@@ -19,9 +19,9 @@ impl Default for Roots {
     }
 }
 
-/// Where the machine's root filesystem is seen: through its first process, unless that is not ours to look into.
+/// Returns the path of the machine's root filesystem: through its first process, unless that may not be accessed.
 pub fn host_root(roots: &Roots) -> PathBuf {
-    // With the dot it is the directory, without it the link.
+    // The trailing dot follows the link to the directory.
     let first = roots.proc.join("1/root/.");
     if first.is_dir() { first } else { "/".into() }
 }

@@ -3,16 +3,16 @@
 use super::glob::Glob;
 use super::runtime_path::{self, PathHint};
 
-/// Rules for which cgroups count as containers, and which of them are reported.
+/// The rules that choose which cgroups count as containers, and which of them are reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// True if systemd's services and scopes are watched like containers.
     pub units: bool,
-    /// Further cgroups, by their paths.
+    /// Additional cgroups, by their paths.
     pub paths: Vec<Glob>,
-    /// Names that are reported; all if there are none here.
+    /// Patterns of the reported names; empty for all.
     pub include: Vec<Glob>,
-    /// Names that are not.
+    /// Patterns of the names that are not reported.
     pub exclude: Vec<Glob>,
 }
 
@@ -20,7 +20,7 @@ impl Rules {
     /// Adds cgroups: `systemd`, and patterns of paths, separated by commas.
     ///
     /// # Errors
-    /// A pattern that makes no sense.
+    /// An invalid pattern.
     pub fn with_cgroups(mut self, text: &str) -> Result<Self, String> {
         for word in words(text) {
             match word {
@@ -34,10 +34,10 @@ impl Rules {
         Ok(self)
     }
 
-    /// Adds names: patterns separated by commas, those with a `!` before them to be left out.
+    /// Adds patterns of names, separated by commas; a leading `!` excludes.
     ///
     /// # Errors
-    /// A pattern that makes no sense.
+    /// An invalid pattern.
     pub fn with_names(mut self, text: &str) -> Result<Self, String> {
         for word in words(text) {
             match word.strip_prefix('!') {

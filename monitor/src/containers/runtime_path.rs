@@ -1,16 +1,16 @@
-//! Which cgroup is a container, by the path that its runtime gives it. Pure.
+//! Containers by the cgroup paths that runtimes give them. Pure.
 //!
-//! Each runtime writes its containers in one of two ways: as plain directories (`cgroupfs`) or as systemd's scopes and
-//! services, with the id in the name.
+//! Each runtime uses one of two drivers: plain directories (`cgroupfs`), or systemd's scopes and services with the id
+//! in the name.
 
 /// The facts about a container that its path reveals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathHint {
     /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`; `systemd` for a unit, `cgroup` for any other.
     pub runtime: &'static str,
-    /// The runtime's id, where it has one.
+    /// The runtime's container id, if it has one.
     pub id: Option<String>,
-    /// The name that the path itself gives, where it does.
+    /// The name that the path itself contains, if any.
     pub name: Option<String>,
 }
 
@@ -19,7 +19,7 @@ impl PathHint {
         is_id(id).then(|| Self { runtime, id: Some(id.to_owned()), name: None })
     }
 
-    /// Of a cgroup that no runtime made.
+    /// The hint of a cgroup that no runtime created.
     pub fn other() -> Self {
         Self { runtime: "cgroup", id: None, name: None }
     }
@@ -44,7 +44,7 @@ pub fn unit(path: &str) -> Option<PathHint> {
     is_unit.then(|| PathHint::with_name("systemd", name)).flatten()
 }
 
-/// The innermost container that a path lies in: for who only knows the own path.
+/// Finds the innermost container that contains a path: for an agent that knows only its own path.
 pub fn innermost(path: &str) -> Option<PathHint> {
     let mut path = path.trim_end_matches('/');
     loop {
@@ -55,8 +55,8 @@ pub fn innermost(path: &str) -> Option<PathHint> {
     }
 }
 
-/// The container whose files (`hostname`, `resolv.conf`) the runtime has mounted into this mount namespace: for who is
-/// in a cgroup namespace, where the own path is `/`.
+/// Finds the container whose files (`hostname`, `resolv.conf`) the runtime has mounted into this mount namespace: for
+/// an agent in a cgroup namespace, where its own path is `/`.
 pub fn by_mounts(table: &str) -> Option<PathHint> {
     let words: Vec<&str> = table.split(['/', ' ', '\n']).collect();
     words.windows(2).find_map(|pair| match pair[0] {
@@ -66,7 +66,7 @@ pub fn by_mounts(table: &str) -> Option<PathHint> {
     })
 }
 
-/// A unit of systemd's: `docker-ID.scope`, `libpod-ID.scope`, …
+/// Recognizes a systemd unit: `docker-ID.scope`, `libpod-ID.scope`, …
 fn scope(name: &str) -> Option<PathHint> {
     let of = |prefix: &str, suffix: &str| name.strip_prefix(prefix)?.strip_suffix(suffix);
     [
@@ -82,7 +82,7 @@ fn scope(name: &str) -> Option<PathHint> {
     .or_else(|| PathHint::with_name("systemd-nspawn", of("machine-", ".scope")?))
 }
 
-/// A plain directory.
+/// Recognizes a plain directory.
 fn plain(name: &str, parent: &str, path: &str) -> Option<PathHint> {
     if let Some(id) = name.strip_prefix("libpod-") {
         return PathHint::with_id("podman", id);
@@ -96,19 +96,20 @@ fn plain(name: &str, parent: &str, path: &str) -> Option<PathHint> {
     match parent {
         "lxc" if !name.starts_with("lxc.") => PathHint::with_name("lxc", name),
         "docker" => PathHint::with_id("docker", name),
-        // containerd's namespaces: nerdctl's is the first, Docker's own `moby` and Kubernetes' are told by their paths.
+        // containerd's namespaces: the first is nerdctl's; Docker's `moby` and Kubernetes' are recognized by their
+        // paths.
         "default" | "moby" => PathHint::with_id("containerd", name),
         _ if path.contains("/kubepods") => PathHint::with_id("containerd", name),
         _ => None,
     }
 }
 
-/// Sixty-four hexadecimal digits, as all runtimes write their ids.
+/// True for sixty-four hexadecimal digits, the form of all runtimes' ids.
 fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// systemd writes what may stand in no unit name as `\x2d`.
+/// Decodes systemd's escapes of unit names, such as `\x2d`.
 fn unescape(name: &str) -> String {
     let mut parts = name.split("\\x");
     let mut plain = parts.next().unwrap_or_default().to_owned();

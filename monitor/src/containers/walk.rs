@@ -1,4 +1,4 @@
-//! The directories of a cgroup tree.
+//! Walk over the directories of a cgroup tree.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -17,16 +17,16 @@ pub struct Directory {
     pub id: CgroupId,
     /// Its path below the tree's root, empty for the root itself.
     pub path: PathBuf,
-    /// The cgroup that it is in; the root is in itself.
+    /// Its parent; the root is its own parent.
     pub parent: CgroupId,
 }
 
-/// All cgroups of a tree, each behind the one that it is in. What vanishes on the way is left out.
+/// Lists all cgroups of a tree, parents before children. Directories removed meanwhile are left out.
 ///
-/// A directory has two links and one per directory in it (`kernfs`), so those without children are not opened.
+/// A directory has two links plus one per child directory (`kernfs`), so those without children are not opened.
 ///
 /// # Errors
-/// When the root cannot be read.
+/// If the root cannot be read.
 pub fn tree(root: &Path) -> io::Result<Vec<Directory>> {
     let stat = rustix::fs::stat(root)?;
     let mut found = vec![Directory { id: CgroupId(stat.st_ino), path: PathBuf::new(), parent: CgroupId(stat.st_ino) }];
@@ -48,7 +48,7 @@ pub fn tree(root: &Path) -> io::Result<Vec<Directory>> {
     Ok(found)
 }
 
-/// The directories in one, by their ids. One that vanishes has none.
+/// Returns the child directories, by id; none if the directory was removed.
 pub fn child_names(dir: &Path) -> HashMap<CgroupId, OsString> {
     let mut names = HashMap::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -62,7 +62,7 @@ pub fn child_names(dir: &Path) -> HashMap<CgroupId, OsString> {
     names
 }
 
-/// Name and id of each directory in one, and whether it has directories itself.
+/// Returns name and id of each child directory, and true if it has children itself.
 fn children(dir: &Path) -> io::Result<Vec<(Vec<u8>, CgroupId, bool)>> {
     let handle = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut children = Vec::new();

@@ -1,4 +1,4 @@
-//! The name that a container's first process has in its environment.
+//! Name in the environment of a container's first process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::containers::info::NAME_VARIABLE;
 use crate::proc_text;
 
-/// In the environment of runc's own first process.
+/// A variable in the environment of runc's own init process.
 const RUNC: &str = "_LIBCONTAINER_INITPIPE=";
 
-/// `CONTAINER_NAME` in the environment of the first process of a cgroup: the one with the lowest number, which in a young
-/// container is the first one. While that is still the runtime's own, its environment says nothing of the container.
+/// Reads `CONTAINER_NAME` from the environment of the first process of a cgroup: the one with the lowest pid, which in
+/// a young container is the init process. While that is still the runtime's own, its environment is not the
+/// container's.
 pub(super) fn from_first_process(proc: &Path, dirs: &[PathBuf]) -> Option<String> {
     let first = dirs
         .iter()

@@ -1,4 +1,4 @@
-//! The files that runtimes keep of their containers.
+//! State files in which runtimes describe their containers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::containers::info::{ContainerInfo, FileVersion};
 use crate::containers::runtime_path::PathHint;
 
-/// No state file of a runtime is longer.
+/// Longest state file that is read.
 const LONGEST: u64 = 4 << 20;
 
 /// The fields used of `config.json` (OCI runtime specification).
@@ -27,7 +27,7 @@ struct Process {
     env: Vec<String>,
 }
 
-/// A container as the Docker engine describes it, in its file and through its interface.
+/// A container as the Docker engine describes it, in its file and in its API.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Docker {
@@ -57,32 +57,32 @@ impl From<Docker> for ContainerInfo {
     }
 }
 
-/// A container in the list that Podman and CRI-O keep beside their images.
+/// A container in the list that Podman and CRI-O keep with their images.
 #[derive(Clone, Debug, Deserialize)]
 struct Listed {
     id: String,
     names: Option<Vec<String>>,
-    /// JSON within JSON.
+    /// A string that contains JSON.
     metadata: Option<String>,
 }
 
-/// The files, as seen from where the machine's root is.
+/// The state files, below the machine's root.
 #[derive(Debug)]
 pub struct Files {
     host: PathBuf,
-    /// Where Docker and Podman keep theirs, where they said that it is elsewhere.
+    /// Root directories of Docker and Podman outside the default paths.
     roots: Vec<PathBuf>,
-    /// The lists as they were read last: one list names many containers.
+    /// Cached lists: one list names many containers.
     lists: HashMap<PathBuf, (FileVersion, HashMap<String, Listed>)>,
 }
 
 impl Files {
-    /// Below a root directory.
+    /// Reads below a root directory.
     pub fn new(host: &Path) -> Self {
         Self { host: host.to_owned(), roots: Vec::new(), lists: HashMap::new() }
     }
 
-    /// Looks below a directory of the machine as well. Whether that is new.
+    /// Adds a root directory of a runtime; true if it is new.
     pub fn add(&mut self, root: &Path) -> bool {
         let root = self.host.join(root.strip_prefix("/").unwrap_or(root));
         let is_new = !self.roots.contains(&root);
@@ -92,7 +92,7 @@ impl Files {
         is_new
     }
 
-    /// Looks a container up.
+    /// Looks up a container.
     pub fn look_up(&mut self, hint: &PathHint) -> Option<ContainerInfo> {
         let id = hint.id.as_deref()?;
         match hint.runtime {
@@ -104,7 +104,7 @@ impl Files {
         }
     }
 
-    /// `config.v2.json` of the Docker engine.
+    /// Reads `config.v2.json` of the Docker engine.
     fn docker(&self, id: &str) -> Option<ContainerInfo> {
         let roots = std::iter::once(self.host.join("var/lib/docker")).chain(self.roots.iter().cloned());
         let mut paths = roots.map(|root| root.join("containers").join(id).join("config.v2.json"));
@@ -113,8 +113,8 @@ impl Files {
         Some(ContainerInfo { source: Some((path, version)), ..known })
     }
 
-    /// The bundle that containerd gives its OCI runtime, in whichever namespace the container is, and the name that nerdctl
-    /// keeps.
+    /// Reads the bundle that containerd gives its OCI runtime, in any of its namespaces, and the name that nerdctl
+    /// stores.
     fn containerd(&self, id: &str) -> Option<ContainerInfo> {
         let namespaces = entries(&self.host.join("run/containerd/io.containerd.runtime.v2.task"));
         let bundle = namespaces.into_iter().map(|namespace| namespace.join(id)).find(|bundle| bundle.is_dir())?;
@@ -134,8 +134,8 @@ impl Files {
         Some(ContainerInfo { name, source, ..known })
     }
 
-    /// Looks up the files that Podman and CRI-O keep beside their images, for root and each user: the list of
-    /// containers, and the bundle.
+    /// Reads the files that Podman and CRI-O keep with their images, for root and each user: the list of containers,
+    /// and the bundle.
     fn stored(&mut self, id: &str) -> Option<ContainerInfo> {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case")]
@@ -161,7 +161,8 @@ impl Files {
         Some(ContainerInfo { image, source, ..known })
     }
 
-    /// The directories of root's containers and of each user's, named after the driver of the store: `overlay-containers`.
+    /// Returns the directories of the containers of root and of each user, named after the storage driver:
+    /// `overlay-containers`.
     fn stores(&self) -> Vec<PathBuf> {
         let users = entries(&self.host.join("home")).into_iter().chain([self.host.join("root")]);
         let stores = ["var/lib/containers", "run/containers"].into_iter().map(|store| self.host.join(store));
@@ -171,7 +172,7 @@ impl Files {
         stores.flat_map(|store| entries(&store)).filter(is_one).collect()
     }
 
-    /// The containers of a list, read anew when it has changed.
+    /// Returns the containers of a list, reread when it has changed.
     fn list(&mut self, path: &Path) -> Option<&(FileVersion, HashMap<String, Listed>)> {
         let version = FileVersion::of(path)?;
         if self.lists.get(path).is_none_or(|(known, _)| *known != version) {
@@ -182,7 +183,7 @@ impl Files {
         self.lists.get(path)
     }
 
-    /// The name of the log that the kubelet links for each container: `POD_NAMESPACE_CONTAINER-ID.log`.
+    /// Finds the log link that the kubelet creates for each container: `POD_NAMESPACE_CONTAINER-ID.log`.
     fn kubelet(&self, id: &str) -> Option<ContainerInfo> {
         let suffix = format!("-{id}.log");
         entries(&self.host.join("var/log/containers")).into_iter().find_map(|path| {
@@ -199,14 +200,14 @@ impl Files {
     }
 }
 
-/// Reads a bundle, whose annotations have Kubernetes' names and the image.
+/// Reads a bundle, whose annotations contain Kubernetes' names and the image.
 fn described(specification: Specification, name: Option<String>) -> ContainerInfo {
     let Specification { process, annotations } = specification;
     let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
         .iter()
         .find_map(|key| annotations.get(*key))
         .cloned();
-    // What Kubernetes calls things is what a reader looks for; the runtimes' notes to themselves are not.
+    // Keeps Kubernetes' names, and drops the runtimes' internal annotations.
     let is_label = |key: &str| key.starts_with("io.kubernetes.") && !key.starts_with("io.kubernetes.cri-o.");
     let labels = annotations.into_iter().filter(|(key, _)| is_label(key)).collect();
     ContainerInfo { name, image, labels, ..ContainerInfo::default() }
@@ -220,7 +221,7 @@ fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Lists a directory; nothing if it does not exist.
+/// Lists a directory; empty if it does not exist.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -1,5 +1,5 @@
-//! Names of containers, and what else is known of them: from the environment of their first processes, from the files that
-//! their runtimes keep, and from the runtimes' own interfaces.
+//! Names and other facts of containers: from the environment of their first processes, from their runtimes' state
+//! files, and from the runtimes' APIs.
 
 mod environment;
 mod files;

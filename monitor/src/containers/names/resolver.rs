@@ -1,4 +1,4 @@
-//! Looks names up, on a thread of its own: what is slow there delays nothing but the names.
+//! Thread that resolves names, so that a slow lookup delays only names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use crate::containers::registry::Registry;
 use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Stamp};
 
-/// When a name is looked for again that neither the runtime nor the first process has given yet: at first that process is
-/// the runtime's own, which has not become the container's. A container may have ended half a second after it has.
+/// Retry delays while neither the runtime nor the first process has given a name: at first that process is still the
+/// runtime's own. A container may exit half a second after its own process has started.
 const AGAIN: [Duration; 8] = [
     Duration::from_millis(20),
     Duration::from_millis(50),
@@ -28,10 +28,10 @@ const AGAIN: [Duration; 8] = [
     Duration::from_secs(5),
 ];
 
-/// How often is looked whether a name has changed.
+/// Interval at which known names are checked for changes.
 const FOLLOW: Duration = Duration::from_secs(5);
 
-/// Where names are looked for.
+/// The paths that names are read from.
 #[derive(Clone, Debug)]
 pub struct RuntimePaths {
     /// The machine's root.
@@ -50,13 +50,13 @@ pub struct NameResolver {
     sockets: Vec<Socket>,
     registry: Arc<Mutex<Registry>>,
     clock: fn() -> Stamp,
-    /// Requests to be repeated: when, and how often they were tried.
+    /// Requests to repeat: the time, the number of attempts, and the request.
     waiting: BTreeMap<CgroupId, (Duration, usize, NameRequest)>,
     followed: BTreeMap<CgroupId, (NameRequest, Origin)>,
     follow_due: Duration,
 }
 
-/// The origin of a name, which changes with it.
+/// The source of a name, which changes with it.
 #[derive(Debug)]
 enum Origin {
     File(PathBuf, FileVersion),
@@ -64,10 +64,10 @@ enum Origin {
 }
 
 impl NameResolver {
-    /// Starts the thread, which answers to `registry` and ends when nobody can ask any more.
+    /// Starts the thread, which reports to `registry` and ends when no sender is left.
     ///
     /// # Errors
-    /// When there can be no thread, or no runtime in it.
+    /// If the thread or its async runtime cannot start.
     pub fn start(
         paths: &RuntimePaths,
         registry: Arc<Mutex<Registry>>,
@@ -101,8 +101,8 @@ impl NameResolver {
         }
     }
 
-    /// Answers the requests that have come by now. Their first processes may end soon: their environments are read before
-    /// anybody is asked who may take long to answer.
+    /// Answers the requests received so far. Their first processes may exit soon: their environments are read before
+    /// any slow API is called.
     async fn answer_young(&mut self, request: NameRequest, requests: &Receiver<NameRequest>) {
         let young = std::iter::once(request).chain(requests.try_iter());
         let young: Vec<_> = young.map(|request| (from_first_process(&self.proc, &request.dirs), request)).collect();
@@ -111,7 +111,7 @@ impl NameResolver {
         }
     }
 
-    /// Looks again for one name that is due, else for those that have changed. Young containers come between.
+    /// Retries one name that is due, else checks for changed names. New containers are answered in between.
     async fn catch_up(&mut self) {
         let now = (self.clock)();
         let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);
@@ -125,7 +125,8 @@ impl NameResolver {
         }
     }
 
-    /// Looks for a name for the `looks`th time. `own` is what the first process has said so far.
+    /// Resolves a name, as attempt number `looks`. `own` is the name in the environment of the first process, read
+    /// before.
     async fn answer(&mut self, request: NameRequest, looks: usize, own: Option<String>) {
         let id = request.id;
         if !lock(&self.registry).is_known(id) {
@@ -148,7 +149,8 @@ impl NameResolver {
         }
     }
 
-    /// When a name is looked for again after the `looks`th time: also when a runtime has rested that may know it.
+    /// Returns the time of the next attempt after attempt `looks`, or the end of a runtime's cooldown if it may know
+    /// the name.
     fn due(&self, looks: usize, request: &NameRequest, known: &ContainerInfo) -> Option<Duration> {
         let now = (self.clock)().mono;
         let rested = || {
@@ -164,7 +166,7 @@ impl NameResolver {
         let unnamed = |known: &Option<ContainerInfo>| known.as_ref().is_none_or(|known| known.name.is_none());
         let has_interface = has_interface(request);
         if let (Some(name), true) = (&own, has_interface && unnamed(&known)) {
-            // It may end while its runtime is asked.
+            // The container may exit while its runtime is asked.
             let so_far = ContainerInfo { name: Some(name.clone()), ..known.clone().unwrap_or_default() };
             lock(&self.registry).named(*id, &so_far);
         }
@@ -179,7 +181,7 @@ impl NameResolver {
             (known, origin) = (Some(told), Some(Origin::Socket));
         }
         let mut known = known.unwrap_or_default();
-        // Podman's labels stand in a database, which its interface alone reads.
+        // Podman keeps labels in a database, which only its API reads.
         if let (Some(id), "podman", true) = (&hint.id, hint.runtime, known.labels.is_empty()) {
             known.labels = self.ask_runtimes(id).await.unwrap_or_default().labels;
         }
@@ -191,7 +193,7 @@ impl NameResolver {
         (known, origin)
     }
 
-    /// Asks the runtimes where else their files are; true if that is new.
+    /// Asks the runtimes for their root directories; true if one is new.
     async fn learn_roots(&mut self) -> bool {
         let mut learnt = false;
         for socket in &mut self.sockets {
@@ -211,7 +213,7 @@ impl NameResolver {
         None
     }
 
-    /// Looks again for the names that may have changed.
+    /// Resolves the names again that may have changed.
     async fn follow(&mut self, now: Stamp) {
         {
             let registry = lock(&self.registry);
@@ -236,7 +238,7 @@ impl NameResolver {
     }
 }
 
-/// True if the runtime can be asked through a socket.
+/// True if the runtime has an API socket.
 fn has_interface(request: &NameRequest) -> bool {
     matches!(request.hint.runtime, "docker" | "podman")
 }

@@ -1,4 +1,4 @@
-//! The interface of the Docker engine, which Podman serves as well: HTTP on a Unix socket.
+//! Client of the Docker engine's API, which Podman serves as well: HTTP on a Unix socket.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,11 +16,11 @@ use super::files::Docker;
 use crate::containers::info::ContainerInfo;
 use crate::snapshot::Stamp;
 
-/// The time that an answer may take.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// After a failure nothing is asked for this time.
+/// Cooldown after a failed request.
 const COOLDOWN: Duration = Duration::from_secs(30);
-/// The size of the longest answer that is read.
+/// Longest answer that is read.
 const LONGEST: usize = 4 << 20;
 
 /// An error of a request to a runtime.
@@ -40,14 +40,14 @@ enum SocketError {
     Timeout,
 }
 
-/// The socket of a runtime.
+/// The API socket of a runtime.
 #[derive(Debug)]
 pub(super) struct Socket {
     path: PathBuf,
     rests_until: Duration,
-    /// When it was last asked for new names.
+    /// The time of the last query for renamed containers.
     asked: Option<Stamp>,
-    /// Where the runtime keeps its files, once it has said so.
+    /// The runtime's root directory, once known.
     root: Option<PathBuf>,
 }
 
@@ -56,12 +56,12 @@ impl Socket {
         Self { path, rests_until: Duration::ZERO, asked: None, root: None }
     }
 
-    /// When a runtime that is there and did not answer is asked again.
+    /// Returns the end of the cooldown of a runtime that exists and did not answer.
     pub(super) fn rests_until(&self, now: Duration) -> Option<Duration> {
         (now < self.rests_until && self.path.exists()).then_some(self.rests_until)
     }
 
-    /// Where the runtime keeps its files: they tell at once what it tells only when a container has started.
+    /// Returns the runtime's root directory: its files are written earlier than the API knows a new container.
     pub(super) async fn root(&mut self, now: Stamp) -> Option<PathBuf> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -75,15 +75,15 @@ impl Socket {
         self.root.clone()
     }
 
-    /// Asks the runtime about a container; `None` if it does not know it, or does not answer.
+    /// Queries a container; `None` if the runtime does not know it, or does not answer.
     pub(super) async fn look_up(&mut self, id: &str, now: Stamp) -> Option<ContainerInfo> {
         let body = self.get(&format!("/containers/{id}/json"), now).await?;
-        // Containers that were there before the first answer have their names from it.
+        // Later renames are queried from the first answer on.
         self.asked.get_or_insert(now);
         Some(serde_json::from_slice::<Docker>(&body).ok()?.into())
     }
 
-    /// The ids of the containers that were renamed since it was last asked.
+    /// Returns the ids of the containers renamed since the last call.
     pub(super) async fn renamed(&mut self, now: Stamp) -> Vec<String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -109,7 +109,7 @@ impl Socket {
         events.map_while(Result::ok).map(|event| event.actor.id).collect()
     }
 
-    /// The body of an answer. Who does not answer is left alone for a while.
+    /// Returns the body of an answer. A failure starts the cooldown.
     async fn get(&mut self, path: &str, now: Stamp) -> Option<Vec<u8>> {
         if now.mono < self.rests_until {
             return None;
@@ -126,7 +126,7 @@ impl Socket {
     }
 }
 
-/// The body of an answer; `None` where nothing is at that path.
+/// Returns the body of an answer; `None` if the path is not found.
 async fn get(socket: &Path, path: &str) -> Result<Option<Vec<u8>>, SocketError> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -1,4 +1,4 @@
-//! All cgroups of a machine as they come and go: which are containers, what each lies in, what each is called.
+//! Registry of all cgroups of a machine as they come and go: containers, ancestors and names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use crate::containers::runtime_path::PathHint;
 use crate::containers::walk::Directory;
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapshot, Status};
 
-/// The place of what is gone is told for so many whole readings: what its last tasks did may be counted late.
+/// Full samples for which the place of a removed cgroup is kept, since its last tasks may be counted late.
 const REMEMBERED: u32 = 2;
 
-/// The runtime makes the directories of one container one after the other, tree by tree: they are looked for again in so
-/// many whole readings.
+/// Full samples in which the directories of a new container are looked up again: the runtime creates them one after the
+/// other, hierarchy by hierarchy.
 const LOOKS: u32 = 3;
 
 /// The cgroups and containers that exist.
@@ -26,11 +26,11 @@ pub struct Registry {
     hostname: String,
     cgroups: BTreeMap<CgroupId, Node>,
     containers: BTreeMap<CgroupId, Container>,
-    /// The owner of each name.
+    /// The container that has each name.
     names: BTreeMap<String, CgroupId>,
-    /// Removed cgroups, and for how many samples of all containers they have been gone.
+    /// Removed cgroups, each with its number of full samples since.
     gone: BTreeMap<CgroupId, (Place, u32)>,
-    /// Containers that are gone and were not told of yet.
+    /// Exited containers that were not reported yet.
     ended: BTreeMap<CgroupId, Container>,
     emptied: BTreeSet<CgroupId>,
     requests: Vec<NameRequest>,
@@ -48,18 +48,18 @@ struct Container {
     identity: Arc<Identity>,
     /// The runtime and the id that its path reveals; `None` for the machine.
     hint: Option<PathHint>,
-    /// The name that it was given. Its reported name may need an id appended to be unique.
+    /// Its own name. The reported one may have an id appended to be unique.
     called: String,
-    /// True once its name was looked up.
+    /// True once its name was resolved.
     named: bool,
     /// True if no better name will come.
     is_final: bool,
-    /// Whole readings that it was in.
+    /// The number of full samples that contain it.
     readings: u32,
 }
 
 impl Registry {
-    /// Nothing is known yet.
+    /// Creates an empty registry.
     pub fn new(hierarchies: Hierarchies, rules: Rules, hostname: &str) -> Self {
         Self {
             hierarchies,
@@ -76,17 +76,17 @@ impl Registry {
         }
     }
 
-    /// Where the trees are.
+    /// Returns the mounted hierarchies.
     pub fn hierarchies(&self) -> &Hierarchies {
         &self.hierarchies
     }
 
-    /// The path of a cgroup below the root of its tree.
+    /// Returns the path of a cgroup below the root of its tree.
     pub fn path(&self, id: CgroupId) -> Option<&Path> {
         self.cgroups.get(&id).map(|node| node.path.as_path())
     }
 
-    /// Takes a walk for the truth: what it has found is there, and nothing else is.
+    /// Applies a complete walk: cgroups that it has not found were removed.
     pub fn settle(&mut self, directories: &[Directory]) {
         let there: BTreeSet<CgroupId> = directories.iter().map(|directory| directory.id).collect();
         let gone: Vec<CgroupId> = self.cgroups.keys().filter(|id| !there.contains(id)).copied().collect();
@@ -95,12 +95,12 @@ impl Registry {
         directories.iter().for_each(|directory| self.appear(directory));
     }
 
-    /// Not all that came and went could be told: a walk is to follow.
+    /// Counts a loss of events, after which the tree is rescanned.
     pub fn walk_again(&mut self) {
         self.walked_again += 1;
     }
 
-    /// A cgroup is there, maybe for long. What it lies in must be known.
+    /// Adds a cgroup. Its parent must be known.
     pub fn appear(&mut self, directory: &Directory) {
         if self.cgroups.contains_key(&directory.id) {
             return;
@@ -132,7 +132,7 @@ impl Registry {
         self.ask(id);
     }
 
-    /// The name under which a container is reported: its own, with its id behind it if another has it already.
+    /// Returns the reported name of a container: its own, with the id appended if another container has that name.
     fn unique(&self, id: CgroupId, identity: &Identity) -> String {
         let name = &identity.name;
         if self.names.get(name).is_none_or(|owner| *owner == id) {
@@ -152,7 +152,7 @@ impl Registry {
         self.requests.push(NameRequest { id, hint: hint.clone(), dirs });
     }
 
-    /// The names that are to be looked for since the last call.
+    /// Takes the requests for names since the last call.
     pub fn requests(&mut self) -> Vec<NameRequest> {
         std::mem::take(&mut self.requests)
     }
@@ -167,7 +167,7 @@ impl Registry {
         self.is_there(id) || self.ended.contains_key(&id)
     }
 
-    /// A name was looked for.
+    /// Records the result of a name lookup.
     pub fn named(&mut self, id: CgroupId, known: &ContainerInfo) {
         let path = self.cgroups.get(&id).map(|node| node.path.clone());
         let found = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id));
@@ -175,7 +175,7 @@ impl Registry {
         container.named = true;
         container.is_final |= known.is_final;
         let mut identity = Identity::clone(&container.identity);
-        // What came into being after the first look.
+        // Hierarchies whose directory was created after the first lookup.
         identity.v1 = path.map_or(identity.v1, |path| self.hierarchies.identity(&path).v1);
         container.hint.iter().for_each(|hint| describe(&mut identity, hint, known));
         let renamed = identity.name != std::mem::replace(&mut container.called, identity.name.clone());
@@ -210,7 +210,7 @@ impl Registry {
         }
     }
 
-    /// A cgroup is gone.
+    /// Records the removal of a cgroup.
     pub fn vanish(&mut self, id: CgroupId) {
         if let Some(node) = self.cgroups.remove(&id) {
             self.gone.insert(id, (node.place, 0));
@@ -222,21 +222,21 @@ impl Registry {
         }
     }
 
-    /// A cgroup came and went before anybody could look at it: all that is known is what it lay in.
+    /// Records a cgroup that was created and removed before it could be read: only its parent is known.
     pub fn passed(&mut self, id: CgroupId, parent: CgroupId) {
         if let Some(outer) = self.cgroups.get(&parent) {
             self.gone.insert(id, (Place { owner: outer.place.owner, outer: None }, 0));
         }
     }
 
-    /// A cgroup has lost its last process.
+    /// Records that a cgroup has lost its last process.
     pub fn emptied(&mut self, id: CgroupId) {
         if self.containers.contains_key(&id) {
             self.emptied.insert(id);
         }
     }
 
-    /// A cgroup has got its first process, which may know a name.
+    /// Records that a cgroup has got its first process, whose environment may contain a name.
     pub fn filled(&mut self, id: CgroupId) {
         self.emptied.remove(&id);
         self.ask(id);
@@ -247,7 +247,7 @@ impl Registry {
         !self.ended.is_empty() || !self.emptied.is_empty()
     }
 
-    /// Makes the entries that the other sources fill. What has ended is told once.
+    /// Creates the entries that the other sources fill. Each exited container is reported once.
     pub fn fill(&mut self, into: &mut Snapshot) {
         into.scope = Scope::Host;
         into.host.name.clone_from(&self.hostname);
@@ -280,7 +280,7 @@ impl Registry {
         }
     }
 
-    /// The machine always, another when its name was looked for, or soon enough without.
+    /// True for the machine, and for a container whose name was resolved or that has waited long enough.
     fn is_reported(&self, container: &Container) -> bool {
         let known = container.named || container.readings > 1;
         container.hint.is_none() || (known && self.rules.reports(&container.identity.name))
@@ -298,12 +298,12 @@ impl Registry {
     }
 }
 
-/// The empty entry that the other sources fill in.
+/// Creates the empty entry that the other sources fill.
 fn entry(container: &Container) -> Cgroup {
     Cgroup { identity: Arc::clone(&container.identity), ..Cgroup::default() }
 }
 
-/// Writes what is known of a container into its identity.
+/// Copies the known facts of a container into its identity.
 fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
     identity.name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
     identity.container_id.clone_from(&hint.id);
@@ -312,12 +312,12 @@ fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
     identity.labels.clone_from(&known.labels);
 }
 
-/// The name of a container that nobody has named.
+/// Returns the name of an unnamed container.
 fn fallback(hint: &PathHint, path: &str) -> String {
     hint.name.clone().or_else(|| hint.id.as_deref().map(short)).unwrap_or_else(|| path.to_owned())
 }
 
-/// The first twelve digits, as runtimes show their ids.
+/// Returns the first twelve digits, as runtimes show their ids.
 fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }

@@ -10,7 +10,7 @@ use crate::snapshot::Stamp;
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-/// A machine out of directories, whose every name was looked for.
+/// A machine made of plain directories, with all names resolved.
 struct Machine {
     dir: tempfile::TempDir,
     registry: Registry,

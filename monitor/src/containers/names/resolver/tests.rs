@@ -9,14 +9,14 @@ use crate::containers::rules::Rules;
 use crate::containers::{Roots, follow};
 use crate::snapshot::Snapshot;
 
-/// Docker's containers, each with a process that calls itself so.
+/// Docker's containers, each with a process that has its name in its environment.
 const CONTAINERS: [(&str, u32); 2] = [("one", 7), ("two", 8)];
 
 fn clock() -> Stamp {
     Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH }
 }
 
-/// A machine out of files, which has run the containers.
+/// A machine made of plain files, on which these containers have run.
 fn machine(dir: &Path) -> Registry {
     fs::create_dir(dir.join("cg")).unwrap();
     fs::write(dir.join("cg/cgroup.procs"), "").unwrap();
@@ -66,7 +66,7 @@ fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
     let (ask, requests) = mpsc::channel();
     ask.send(second).unwrap();
     let known = Arc::clone(&registry);
-    // A runtime that is asked when the processes end, and gives no answer.
+    // A runtime whose processes exit while it is asked, and that does not answer.
     let asked = thread::spawn(move || {
         let connection = listener.accept().unwrap();
         fs::remove_dir_all(proc).unwrap();
