@@ -1,5 +1,4 @@
-//! Decisions about what needs a privilege, and why the host refuses it, in words that name the remedy. Pure: facts in,
-//! words out.
+//! Decisions about privileged features, and the host's refusals with their remedies. Pure: facts in, words out.
 
 use std::error::Error;
 use std::io;
@@ -7,15 +6,15 @@ use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
-/// A verifier's log would fill pages.
+/// Longest text of a cause: a verifier's log would fill pages.
 const LONGEST_TEXT: usize = 300;
 
-/// Why something is not attached, and what would change that.
+/// The reason why a program or pin is not used, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The cause, with what the kernel answered.
+    /// The cause, with the kernel's error.
     pub cause: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: Option<String>,
 }
 
@@ -26,19 +25,19 @@ impl Refusal {
     }
 }
 
-/// The decision about something that needs a privilege.
+/// The decision about a privileged feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is tried: nothing that is known speaks against it.
+    /// Known facts allow it: it is attempted.
     Take,
-    /// It is switched off, for this reason.
+    /// It is switched off, with the reason.
     Off(String),
-    /// The host does not allow it.
+    /// The host refuses it.
     Refused(Refusal),
 }
 
 impl Decision {
-    /// True if it is tried.
+    /// True if it is attempted.
     pub fn is_take(&self) -> bool {
         *self == Self::Take
     }
@@ -61,14 +60,14 @@ pub(crate) fn without_bpf_fs(dir: &Path) -> Refusal {
     )
 }
 
-/// What grants capabilities.
+/// Remedy for missing capabilities.
 pub(crate) const CAPABILITIES: &str = "start the agent with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (docker run --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN; before Docker 20.10.12 SYS_ADMIN in place of the first two)";
 
-/// What has all that the programs take.
+/// Remedy for missing kernel features.
 pub(crate) const KNOWN_KERNELS: &str =
     "run Linux 6.1 or later, where every program is known to load; uname -r says which this is";
 
-/// What was tried.
+/// The step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// To create the maps.
@@ -81,13 +80,13 @@ pub(crate) enum Step {
     LoadFunction,
     /// To attach a program to a cgroup.
     AttachCgroup,
-    /// To attach a program to a tracepoint, or a function.
+    /// To attach a program to a tracepoint or a function.
     AttachTracing,
-    /// To let a program count in the place of another.
+    /// To replace an attached program.
     Exchange,
     /// To pin a link.
     Pin,
-    /// To bind a program to what it goes through.
+    /// To attach an iterator to its target.
     AttachIterator,
 }
 
@@ -119,8 +118,8 @@ pub(crate) const BPF: Capability = (CapabilitySet::BPF, "CAP_BPF");
 pub(crate) const PERFMON: Capability = (CapabilitySet::PERFMON, "CAP_PERFMON");
 pub(crate) const NET_ADMIN: Capability = (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN");
 
-/// Which of the capabilities, each of which `CAP_SYS_ADMIN` replaces (`include/uapi/linux/capability.h`, Linux 5.8), are
-/// not there.
+/// Names the missing capabilities; `CAP_SYS_ADMIN` replaces each of them (`include/uapi/linux/capability.h`, Linux
+/// 5.8).
 pub(crate) fn lacking(takes: &[Capability], has: CapabilitySet) -> Option<String> {
     let lacks = |(needed, _): &&Capability| !has.intersects(*needed | CapabilitySet::SYS_ADMIN);
     let names: Vec<&str> = takes.iter().filter(lacks).map(|(_, name)| *name).collect();
@@ -128,7 +127,7 @@ pub(crate) fn lacking(takes: &[Capability], has: CapabilitySet) -> Option<String
     (!names.is_empty()).then(|| format!("{} {verb} missing", names.join(" and ")))
 }
 
-/// Puts an error into words.
+/// Turns an error into a refusal with a remedy.
 pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: CapabilitySet) -> Refusal {
     let errno = errno(error);
     let said = message(error);
@@ -168,7 +167,7 @@ pub(crate) fn explain(step: Step, error: &(dyn Error + 'static), capabilities: C
     }
 }
 
-/// The kernel's answer, wherever in the chain of causes it is.
+/// Returns the kernel's error number, from anywhere in the chain of causes.
 fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut link = Some(error);
     while let Some(error) = link {
@@ -180,7 +179,7 @@ fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     None
 }
 
-/// The chain of causes in one line, without what a cause repeats.
+/// Joins the chain of causes in one line, without repetitions.
 fn message(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut link = Some(error);
@@ -195,7 +194,7 @@ fn message(error: &(dyn Error + 'static)) -> String {
     text.chars().take(LONGEST_TEXT).collect()
 }
 
-/// What an error says, in one line: of a verifier's log the one in which it gives up, before its statistics.
+/// Shortens an error to one line; of a verifier's log, the line with its reason, which precedes the statistics.
 fn line(said: &str) -> String {
     const VERIFIER: &str = "Verifier output: ";
     const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
