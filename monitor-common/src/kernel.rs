@@ -1,24 +1,24 @@
-//! Kernel functions that the programs call (`Documentation/bpf/kfuncs.rst`). An object holds a placeholder for each, which
-//! the agent replaces by the id that the function has in the running kernel.
+//! Kernel functions (kfuncs) that the programs call (`Documentation/bpf/kfuncs.rst`). An object contains a placeholder
+//! for each, which the agent replaces by the function's id in the running kernel.
 
-/// Brings a cgroup's CPU time up to date.
+/// Flushes a cgroup's CPU time (rstat).
 pub const FLUSH: u32 = 0x7eed_0001;
-/// Lets a program look at memory as a structure of a kind that it names.
+/// Casts memory to a structure, by its BTF id.
 pub const CAST: u32 = 0x7eed_0002;
-/// The memory controller's state of a cgroup.
+/// Returns the memory controller's state of a cgroup, with a reference.
 pub const MEMORY_GET: u32 = 0x7eed_0003;
-/// Lets go of that state.
+/// Releases that reference.
 pub const MEMORY_PUT: u32 = 0x7eed_0004;
-/// Brings memory statistics up to date.
+/// Flushes the memory statistics.
 pub const MEMORY_FLUSH: u32 = 0x7eed_0005;
-/// Memory in use, in bytes.
+/// Returns the memory in use, in bytes.
 pub const MEMORY_USAGE: u32 = 0x7eed_0006;
-/// One of the memory statistics, in bytes.
+/// Returns one of the memory statistics, in bytes.
 pub const MEMORY_STATE: u32 = 0x7eed_0007;
-/// How often a memory event happened.
+/// Returns the count of a memory event.
 pub const MEMORY_EVENTS: u32 = 0x7eed_0008;
 
-/// Each placeholder, and the names that its function has or had.
+/// The placeholders, with the current and former names of their functions.
 pub const FUNCTIONS: &[(u32, &[&str])] = &[
     (FLUSH, &["css_rstat_flush", "cgroup_rstat_flush"]),
     (CAST, &["bpf_rdonly_cast"]),

@@ -1,7 +1,7 @@
-//! The values that the kernel programs and the agent exchange through maps, and their arithmetic.
+//! Values that the kernel programs and the agent exchange through maps, and their arithmetic.
 //!
-//! Knows nothing of maps, files or time. Every type is `repr(C)` and `Pod`: its bytes are its meaning, on both
-//! sides. Fields are only ever added with a change of [`LAYOUT`].
+//! Independent of maps, files and time. Every type is `repr(C)` and `Pod`: both sides read the same bytes. Each change
+//! of a field also changes [`LAYOUT`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use bytemuck::{Pod, Zeroable};
 /// another's.
 pub const LAYOUT: u64 = 5;
 
-/// Levels of the tree below its root of which a [`Lineage`] tells.
+/// Levels of the tree below its root that a [`Lineage`] stores.
 pub const LEVELS: usize = 16;
 
 /// Flag of `clone(2)` that makes the new task a thread of its creator (`include/uapi/linux/sched.h`).
@@ -44,61 +44,61 @@ pub struct Processes {
     pub threads: u64,
     /// Successful `execve`s.
     pub execs: u64,
-    /// Processes that ended: the last thread of each.
+    /// Processes that exited, counted at their last thread.
     pub exits: u64,
     /// Processes that the out-of-memory killer chose.
     pub oom_kills: u64,
-    /// Entries that came into a table of descriptors.
+    /// Entries added to a table of descriptors.
     pub opened: u64,
-    /// Entries that went.
+    /// Entries removed from it.
     pub closed: u64,
 }
 
-/// Where a cgroup lies: the ids on the way to it from below the root, itself the last; then zeros.
+/// The place of a cgroup: the ids of its ancestors from below the root, then its own, then zeros.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Lineage(pub [u64; LEVELS]);
 
-/// Counters of removed cgroups, kept under the container that they were in. The agent alone writes it, and one
-/// write at a time: wherever it is killed, the next one finds either the counts before a cgroup was added, or those
-/// behind it together with that cgroup's name.
+/// Counters of removed cgroups, stored under the container that they were in. Only the agent writes them, one atomic
+/// write at a time: if it is killed, the next agent finds either the sum without a cgroup, or the sum with it together
+/// with that cgroup's id.
 #[repr(C, packed)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Retired<V> {
-    /// All that was added.
+    /// The sum of all cgroups added so far.
     pub sum: V,
     /// The sum before the cgroup that is being added.
     pub before: V,
-    /// The cgroup that is being added and whose own counts are to be removed; 0 for none.
+    /// The cgroup that is being added, whose own counters are to be removed; 0 for none.
     pub pending: u64,
-    /// 1 when they are to be removed from the smaller map that was there before the present one.
+    /// 1 if they are to be removed from the previous, smaller map.
     pub of_previous: u64,
-    /// The container whose retired counts were added and are to be removed; 0 for none.
+    /// The removed container whose retired counters were added and are to be removed; 0 for none.
     pub inherits: u64,
-    /// Where the container lies.
+    /// The place of the container.
     pub lineage: Lineage,
 }
 
-/// The description of pinned maps. It is written last: where it is missing, the agent was killed before the pins were
+/// The description of pinned maps. It is written last: if it is missing, the agent was killed before the pins were
 /// complete.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Meta {
-    /// [`LAYOUT`] of the agent that made the maps. In every layout this is the first field.
+    /// [`LAYOUT`] of the agent that created the maps. The first field of every layout.
     pub layout: u64,
-    /// The cgroup in and below which is counted; 0 for the machine.
+    /// The cgroup that is counted, with its descendants; 0 for the machine.
     pub scope: u64,
-    /// When counting began, in nanoseconds of Unix time.
+    /// The start of counting, in nanoseconds of Unix time.
     pub since: u64,
 }
 
 impl Lineage {
-    /// The ids, from below the root down.
+    /// Returns the ids, from below the root down.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.0.into_iter().filter(|id| *id != 0)
     }
 
-    /// The way as far as `id`; nothing when that is not on it.
+    /// Returns the ids down to `id`; empty if they do not contain it.
     pub fn up_to(&self, id: u64) -> Self {
         let mut upper = *self;
         match self.0.iter().position(|level| *level == id) {
@@ -109,13 +109,13 @@ impl Lineage {
     }
 }
 
-/// Something that happened to one cgroup, as the ring buffer carries it.
+/// A lifecycle event of a cgroup, as the ring buffer carries it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct CgroupEvent {
     /// The cgroup.
     pub id: u64,
-    /// The cgroup that it is in.
+    /// Its parent.
     pub parent: u64,
     /// The kind of event, a [`CgroupEventKind`].
     pub kind: u64,
@@ -127,137 +127,137 @@ pub struct CgroupEvent {
 pub enum CgroupEventKind {
     /// Its directory was created.
     Created = 1,
-    /// It, or a cgroup below it, got the first process.
+    /// It or a descendant has got the first process.
     Populated = 2,
-    /// It and all below it have lost the last process.
+    /// It and its descendants have lost the last process.
     Emptied = 3,
     /// Its directory was removed.
     Removed = 4,
 }
 
 impl CgroupEvent {
-    /// The kind of event; `None` if this version does not know it.
+    /// Returns the kind of event; `None` if this version does not know it.
     pub fn kind(&self) -> Option<CgroupEventKind> {
         use CgroupEventKind::{Created, Emptied, Populated, Removed};
         [Created, Populated, Emptied, Removed].into_iter().find(|kind| *kind as u64 == self.kind)
     }
 }
 
-/// The latest pass over the cgroups.
+/// The latest run of an iterator over cgroups.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Pass {
-    /// Its number: no other has the same.
+    /// The kernel's session number of the run, which is unique.
     pub session: u64,
-    /// The cgroups that it found, whether the table had room for them or not.
+    /// The number of visited cgroups, including those that did not fit into the table.
     pub found: u64,
 }
 
-/// CPU time of one cgroup with all cgroups below it, as the iterator found it (`struct cgroup_base_stat`). Times are
+/// CPU time of one cgroup including its descendants, as the iterator read it (`struct cgroup_base_stat`), in
 /// nanoseconds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Cpu {
     /// The cgroup.
     pub cgroup: u64,
-    /// CPU time, exact.
+    /// The exact CPU time.
     pub total: u64,
-    /// The part of it in user mode, as the timer's ticks found it.
+    /// Its part in user mode, sampled by timer ticks.
     pub user: u64,
-    /// The part of it in the kernel, as the timer's ticks found it.
+    /// Its part in the kernel, sampled by timer ticks.
     pub system: u64,
-    /// The user time that the kernel last showed to a reader of `cpu.stat`.
+    /// The user time last shown in `cpu.stat`.
     pub shown_user: u64,
-    /// The system time that it last showed.
+    /// The system time last shown in `cpu.stat`.
     pub shown_system: u64,
 }
 
-/// Stands for a number that is not known: the controller is off for the cgroup, or the kernel does not show it.
+/// Stands for an unknown value: the controller is off for the cgroup, or the kernel does not show it.
 pub const UNKNOWN: u64 = u64::MAX;
 
-/// State of the controllers of one cgroup, as the iterator found it: of each what it knows of the cgroup with all that
-/// is below it, or [`UNKNOWN`].
+/// State of the controllers of one cgroup including its descendants, as the iterator read it; [`UNKNOWN`] where it has
+/// none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Controllers {
     /// The cgroup.
     pub cgroup: u64,
-    /// 1 where it has a process.
+    /// 1 if it or a descendant has a process.
     pub populated: u64,
-    /// 1 where it is frozen by the v2 freezer.
+    /// 1 if it is frozen by the v2 freezer.
     pub frozen: u64,
     /// 1 if PSI is idle: all averages of pressure are zero, and nothing has happened that could change them.
     pub psi_idle: u64,
     /// Periods in which a CPU quota was enforced.
     pub periods: u64,
-    /// Those in which it ran out.
+    /// Periods in which the group was throttled.
     pub throttled: u64,
-    /// Pages that are charged.
+    /// Charged pages.
     pub pages: u64,
-    /// The most pages that were ever charged.
+    /// Highest number of charged pages (watermark).
     pub peak_pages: u64,
-    /// Pages in swap; in a v1 tree those in memory as well.
+    /// Pages in swap; in a v1 tree, pages in memory and swap.
     pub swapped_pages: u64,
-    /// Processes killed for want of memory.
+    /// Processes killed by the out-of-memory killer.
     pub oom_kills: u64,
-    /// Another number whenever `memory.stat` may say something else.
+    /// Change token of `memory.stat`: differs if any of its values may differ.
     pub statistics: u64,
-    /// Pages that may be charged.
+    /// Limit of charged pages.
     pub pages_limit: u64,
-    /// Tasks.
+    /// Number of tasks.
     pub tasks: u64,
-    /// How many there may be.
+    /// Limit of tasks.
     pub tasks_limit: u64,
-    /// CPU time that may be used in a period, and the period, in nanoseconds.
+    /// CPU time allowed per period, and the period, in nanoseconds.
     pub quota: u64,
     /// See `quota`.
     pub period: u64,
-    /// 1 where it is frozen by the v1 freezer, 0 where it is not.
+    /// 1 if it is frozen by the v1 freezer, else 0.
     pub frozen_v1: u64,
-    /// 0 where no device has been written to or read.
+    /// 0 if there was no I/O on any device.
     pub first_device: u64,
 }
 
-/// Memory of one cgroup with all cgroups below it, in bytes, as the iterator found it.
+/// Memory of one cgroup including its descendants, in bytes, as the iterator read it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Memory {
     /// The cgroup.
     pub cgroup: u64,
-    /// 1 where the others are known: the controller is on for the cgroup.
+    /// 1 if the other fields are known: the controller is on for the cgroup.
     pub has_memory: u64,
-    /// All that is charged.
+    /// All charged memory.
     pub usage: u64,
     /// Anonymous memory.
     pub anon: u64,
     /// Page cache.
     pub file: u64,
-    /// Page cache that was not used of late.
+    /// Inactive page cache.
     pub inactive_file: u64,
-    /// Processes killed for want of memory.
+    /// Processes killed by the out-of-memory killer.
     pub oom_kills: u64,
 }
 
-/// One process, as the iterator over tasks found it.
+/// One process, as the iterator over tasks read it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Process {
-    /// The cgroup that it is in.
+    /// Its cgroup.
     pub cgroup: u64,
-    /// When it started, in nanoseconds since the machine did.
+    /// Its start, in nanoseconds since boot.
     pub started: u64,
-    /// Its open descriptors.
+    /// The number of its open descriptors.
     pub descriptors: u64,
-    /// How many it may have.
+    /// Its limit of descriptors.
     pub limit: u64,
-    /// Its id, as the machine knows it.
+    /// Its pid in the machine's first pid namespace.
     pub pid: u32,
-    /// Its threads.
+    /// The number of its threads.
     pub threads: u32,
 }
 
 impl Network {
-    /// Adds another reading: another CPU's share, or another cgroup's of the same container.
+    /// Adds another value: of another CPU, or of another cgroup of the same container.
     pub fn add(&mut self, other: &Self) {
         self.rx_bytes = self.rx_bytes.saturating_add(other.rx_bytes);
         self.rx_packets = self.rx_packets.saturating_add(other.rx_packets);
@@ -267,7 +267,7 @@ impl Network {
 }
 
 impl Processes {
-    /// Adds another reading: another CPU's share, or another cgroup's of the same container.
+    /// Adds another value: of another CPU, or of another cgroup of the same container.
     pub fn add(&mut self, other: &Self) {
         self.forks = self.forks.saturating_add(other.forks);
         self.threads = self.threads.saturating_add(other.threads);
@@ -280,10 +280,10 @@ impl Processes {
 }
 
 impl Cpu {
-    /// CPU time in user mode and in the kernel, in nanoseconds, as the kernel tells it: `total` divided in the
-    /// proportion of the ticks, so that both together are exact (`cputime_adjust()` in `kernel/sched/cputime.c`).
-    /// `told` is what this function said of the reading before, behind which none ever goes back; what the file has
-    /// shown is an estimate of its own, and kept to as far as that allows.
+    /// Returns user and system time, in nanoseconds, like the kernel: `total` divided in the proportion of the ticks,
+    /// so that both add up exactly (`cputime_adjust()` in `kernel/sched/cputime.c`). `told` is the previous result,
+    /// below which neither value falls. The times last shown in the file are an estimate of their own, followed as far
+    /// as that allows.
     pub fn divided(&self, told: (u64, u64)) -> (u64, u64) {
         let total = self.total;
         if told.0.saturating_add(told.1) >= total {

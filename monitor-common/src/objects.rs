@@ -1,10 +1,10 @@
-//! Names of the eBPF objects. The build, the agent and the tests take them from here.
+//! Names of the eBPF objects, shared by the build, the agent and the tests.
 
 /// Counts packets.
 pub const NETWORK: &str = "network";
 /// Counts process events and descriptors.
 pub const PROCESS: &str = "process";
-/// Reports cgroups that come and go.
+/// Reports cgroups that are created and removed.
 pub const LIFECYCLE: &str = "lifecycle";
 /// Iterates over cgroups for their CPU time.
 pub const CPU: &str = "cpu";
