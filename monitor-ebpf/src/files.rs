@@ -1,4 +1,4 @@
-//! Tables of descriptors.
+//! Counts of open descriptors in a table.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -19,37 +19,38 @@ static FDTABLE_MAX: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static FDTABLE_OPEN: Constant<u64> = Constant::new(0);
 
-/// The id of `struct cpumask`, which begins with a long; 0 where the kernel has no `bpf_rdonly_cast` (before Linux 6.2).
+/// The BTF id of `struct cpumask`, which begins with a long; 0 if the kernel has no `bpf_rdonly_cast` (before Linux
+/// 6.2).
 #[unsafe(no_mangle)]
 static LONG: Constant<u64> = Constant::new(0);
 
-/// The id of `struct files_struct`; 0 where the kernel has no `bpf_rdonly_cast`.
+/// The BTF id of `struct files_struct`; 0 if the kernel has no `bpf_rdonly_cast`.
 #[unsafe(no_mangle)]
 static FILES: Constant<u64> = Constant::new(0);
 
-/// The bitmap of a table, and the bits that were found in it.
+/// The bitmap of a table, and the number of bits set so far.
 struct Bits {
     words: u64,
     open: u64,
 }
 
-/// How many descriptors are open in a table.
+/// Returns the number of open descriptors in a table.
 ///
 /// # Safety
-/// `files` must be what the verifier knows as a `struct files_struct`.
+/// The verifier must know `files` as a `struct files_struct`.
 #[inline(always)]
 pub unsafe fn open(files: *const u8) -> u64 {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let table = follow(files, FILES_FDT.get());
         count(load(table, FDTABLE_MAX.get()), load(table, FDTABLE_OPEN.get()))
     }
 }
 
-/// The same of a table whose type the verifier does not know. What is none has no descriptors.
+/// Returns the number of open descriptors in a table of unknown type; 0 if the address is invalid.
 #[inline(always)]
 pub fn open_untyped(files: u64) -> u64 {
-    // SAFETY: what is no memory reads as 0.
+    // SAFETY: an invalid address reads as 0.
     unsafe {
         if FILES.get() != 0 {
             return open(call::<CAST>(files, FILES.get()) as *const u8);
@@ -59,17 +60,17 @@ pub fn open_untyped(files: u64) -> u64 {
     }
 }
 
-/// Counts the bits of a bitmap with so many of them.
+/// Counts the set bits of a bitmap of `bits` bits at `words`.
 #[inline(always)]
 fn count(bits: u32, words: u64) -> u64 {
     let mut found = Bits { words, open: 0 };
-    // SAFETY: `found` outlives the loop, and is what `add_word` takes.
+    // SAFETY: `found` outlives the loop, and has the type that `add_word` takes.
     unsafe { bpf_loop(bits.div_ceil(64), add_word as *mut _, (&raw mut found).cast(), 0) };
     found.open
 }
 
 unsafe extern "C" fn add_word(at: u32, bits: *mut Bits) -> i64 {
-    // SAFETY: called by `count` alone, with its own `found`.
+    // SAFETY: called only by `count`, with its own `found`.
     unsafe {
         let word = (*bits).words + u64::from(at) * 8;
         (*bits).open += u64::from(long(word).count_ones());
@@ -77,10 +78,10 @@ unsafe extern "C" fn add_word(at: u32, bits: *mut Bits) -> i64 {
     0
 }
 
-/// A long in kernel memory: as part of a structure that the kernel looks at as such, else copied.
+/// Reads a long of kernel memory: through a cast if the kernel has one, else by copying.
 #[inline(always)]
 unsafe fn long(at: u64) -> u64 {
-    // SAFETY: what is no memory reads as 0.
+    // SAFETY: an invalid address reads as 0.
     unsafe { if LONG.get() != 0 { load(call::<CAST>(at, LONG.get()) as *const u8, 0) } else { copy(at) } }
 }
 

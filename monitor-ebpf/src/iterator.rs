@@ -7,9 +7,9 @@ use monitor_common::Pass;
 /// `struct bpf_iter_meta` (`include/linux/bpf.h`).
 #[repr(C)]
 pub struct Meta {
-    /// Where output goes.
+    /// The output file.
     pub output: *mut seq_file,
-    /// The same in all calls of one pass, and another one in each pass.
+    /// The number of the run: the same in all its calls, and unique.
     pub session: u64,
 }
 
@@ -21,13 +21,13 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Where the pass stands, and the object; `None` at the end of the pass.
+    /// Returns the state of the run and the current object; `None` at the end of the run.
     ///
     /// # Safety
-    /// `visit` must be the context that the kernel gave.
+    /// `visit` must be the kernel's context.
     #[inline(always)]
     pub unsafe fn of(visit: *const Self) -> Option<(*const Meta, *const u8)> {
-        // SAFETY: as required of the caller; volatile, so that each is one load, as the verifier wants it.
+        // SAFETY: guaranteed by the caller; volatile, so that each read is a single load, as the verifier requires.
         let (meta, object) = unsafe {
             (core::ptr::read_volatile(&raw const (*visit).meta), core::ptr::read_volatile(&raw const (*visit).object))
         };
@@ -35,16 +35,15 @@ impl Visit {
     }
 }
 
-/// The next entry of a table in which a pass writes its objects one after another. There is none when the table is too
-/// short.
+/// Returns the next entry of a table that a run fills in its order; `None` if the table is full.
 ///
 /// # Safety
-/// `meta` must be what [`Visit::of`] gave.
+/// `meta` must come from [`Visit::of`].
 #[inline(always)]
 pub unsafe fn entry<V>(table: &Array<V>, passes: &Array<Pass>, meta: *const Meta) -> Option<*mut V> {
     let pass = passes.get_ptr_mut(0)?;
-    // SAFETY: as required of the caller; the pass is a map's value, and no two of them run at a time. The kernel counts the
-    // objects itself, but also those that it does not show.
+    // SAFETY: guaranteed by the caller; the run's state is a map value, and no two runs overlap. The kernel's own
+    // sequence number also counts objects that it skips.
     unsafe {
         let session = core::ptr::read_volatile(&raw const (*meta).session);
         if (*pass).session != session {

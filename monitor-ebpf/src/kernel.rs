@@ -1,4 +1,4 @@
-//! Kernel memory and kernel functions.
+//! Access to kernel memory and kernel functions.
 
 use core::arch::asm;
 
@@ -12,16 +12,16 @@ static CGROUP_KN: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static KERNFS_ID: Constant<u64> = Constant::new(0);
 
-/// Calls a kernel function (`Documentation/bpf/kfuncs.rst`) by its placeholder of [`monitor_common::kernel`], in the
-/// place of which the agent puts the function's id before it loads the object. One that takes a single argument ignores
-/// the second.
+/// Calls a kernel function (`Documentation/bpf/kfuncs.rst`) by its placeholder in [`monitor_common::kernel`], which the
+/// agent replaces by the function's id before it loads the object. A function with a single argument ignores the
+/// second.
 ///
 /// # Safety
-/// As of the function; the verifier checks the arguments' types.
+/// As for the function; the verifier checks the arguments' types.
 #[inline(always)]
 pub unsafe fn call<const PLACEHOLDER: u32>(first: u64, second: u64) -> u64 {
     let result: u64;
-    // SAFETY: as required of the caller; a call changes these registers and no memory of the program's.
+    // SAFETY: guaranteed by the caller; a call changes these registers and none of the program's memory.
     unsafe {
         asm!(
             // BPF_JMP | BPF_CALL, with BPF_PSEUDO_KFUNC_CALL as its source register.
@@ -39,29 +39,29 @@ pub unsafe fn call<const PLACEHOLDER: u32>(first: u64, second: u64) -> u64 {
 /// Loads from kernel memory.
 ///
 /// # Safety
-/// The verifier must know the type of what `base` points to, and find a `T` at `offset` in it.
+/// The verifier must know the type of `base`, with a `T` at `offset` in it.
 #[inline(always)]
 pub unsafe fn load<T: Copy>(base: *const u8, offset: u64) -> T {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast()) }
 }
 
 /// Loads a pointer from kernel memory.
 ///
 /// # Safety
-/// As [`load`].
+/// As for [`load`].
 #[inline(always)]
 pub unsafe fn follow(base: *const u8, offset: u64) -> *const u8 {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { load(base, offset) }
 }
 
-/// The id of a cgroup, which is the inode of its directory.
+/// Returns the id of a cgroup, which is the inode of its directory.
 ///
 /// # Safety
-/// `cgroup` must be what the verifier knows as a `struct cgroup`.
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 pub unsafe fn id(cgroup: *const u8) -> u64 {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { load(follow(cgroup, CGROUP_KN.get()), KERNFS_ID.get()) }
 }

@@ -1,8 +1,8 @@
-//! Shared parts of the programs: constants that the agent sets at load time, counting, the scope, kernel functions, and
+//! Shared parts of the programs: constants that the agent sets at load time, counters, the scope, kernel functions and
 //! iterators.
 //!
-//! The programs use tracepoint arguments and direct loads of typed kernel memory only, no `bpf_probe_read` where the kernel
-//! has another way: so they load under confidentiality lockdown too.
+//! The programs read tracepoint arguments and typed kernel memory directly, and use `bpf_probe_read` only where the
+//! kernel offers nothing else, so that they load under confidentiality lockdown too.
 #![no_std]
 #![feature(core_intrinsics, asm_experimental_arch)]
 #![allow(internal_features, reason = "the BPF target has no other way to an atomic add without its result")]
@@ -20,22 +20,22 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_c
 use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use monitor_common::LEVELS;
 
-/// The deepest cgroup that is searched for its ancestors.
+/// Depth down to which a cgroup is searched for its ancestors.
 const DEEPEST: i32 = 32;
 
-/// A constant that the agent overwrites before it loads the object.
+/// Constant that the agent sets before it loads the object.
 ///
-/// Not `aya_ebpf::Global`, whose type is a union with a name that the kernel's BTF check refuses.
+/// Replaces `aya_ebpf::Global`, whose union has a name that the kernel's BTF check rejects.
 #[repr(transparent)]
 pub struct Constant<T>(T);
 
 impl<T: Copy> Constant<T> {
-    /// A constant with the value that holds if the agent says nothing.
+    /// Creates a constant with its default value.
     pub const fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value. Volatile, so that the compiler does not put the initial one in its place.
+    /// Returns the value. Volatile, so that the compiler does not inline the default.
     #[inline(always)]
     pub fn get(&self) -> T {
         // SAFETY: `self` is a valid reference.
@@ -46,43 +46,43 @@ impl<T: Copy> Constant<T> {
 /// Adds to a counter in a map. Atomic, because a softirq may interrupt the same program on the same CPU.
 ///
 /// # Safety
-/// `counter` must point into a map value, or be null-checked memory that the program may write.
+/// `counter` must point into a map value, or to null-checked memory that the program may write.
 #[inline(always)]
 pub unsafe fn add(counter: *mut u64, by: u64) {
-    // SAFETY: as required of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, by);
     }
 }
 
-/// A map of one map, which the agent makes as large as it must be, and exchanges for a larger one between two events.
+/// Outer map of one entry, whose inner map the agent creates and atomically replaces by a larger one.
 pub type Growing<M> = ArrayOfMaps<M, 1>;
 
-/// Counts by cgroup id, values of so many words. What the agent makes is like this, but for the number of entries, and
-/// without a type of its own. Words and no structure: of one, Linux from 5.15 to 6.1 notes that it has searched it for
-/// timers, and refuses in its place a map of which it has not.
+/// Counters by cgroup id, as values of `WORDS` words. The agent's inner maps differ only in the number of entries and
+/// have no BTF. The value is an array of words, since Linux 5.15 to 6.1 records for a structure that it was searched
+/// for timers, and then rejects an inner map without that record.
 pub type Counts<const WORDS: usize> = PerCpuHashMap<u64, [u64; WORDS], 1>;
 
-/// Where each cgroup of the counts lies, a `Lineage`: of one that is gone nobody else can tell.
+/// The place of each cgroup with counters, as a `Lineage`: a removed cgroup has no other source for it.
 pub type Lineages = HashMap<u64, [u64; LEVELS], 1>;
 
-/// The maps of a group that counts by cgroup.
+/// The maps of a group of counters.
 pub struct Counters<const WORDS: usize> {
     /// The counters.
     pub counts: &'static Growing<Counts<WORDS>>,
-    /// Where it was.
+    /// The places of their cgroups.
     pub lineage: &'static Growing<Lineages>,
-    /// Events that had no room.
+    /// Events dropped because a map was full.
     pub lost: &'static PerCpuArray<u64>,
-    /// The initial value. Not made on the stack: to clear it there, the compiler takes a loop that the verifier
-    /// allows only with CAP_PERFMON.
+    /// The initial value. Static, because clearing it on the stack compiles to a loop that the verifier accepts only
+    /// with CAP_PERFMON.
     pub zero: &'static [u64; WORDS],
 }
 
 impl<const WORDS: usize> Counters<WORDS> {
-    /// Lets `update` count in the value of a cgroup, which begins at zero. When the map is full, the event is counted as
-    /// lost. `V` is what the words of a value are; `ancestor` gives the id of the cgroup's ancestor at a level, and 0 below
-    /// the cgroup itself.
+    /// Calls `update` with the counters of a cgroup, which start at zero. If the map is full, the event is counted as
+    /// lost. `V` is the type of the counters; `ancestor` returns the id of the cgroup's ancestor at a level, and 0
+    /// below the cgroup itself.
     #[inline(always)]
     pub fn count<V>(
         &self,
@@ -96,7 +96,7 @@ impl<const WORDS: usize> Counters<WORDS> {
             update(value.cast());
             return Ok(());
         }
-        // Another CPU may be first, which is as good.
+        // Another CPU may insert it first, with the same result.
         if counts.insert(cgroup, self.zero, u64::from(BPF_NOEXIST)).is_ok() {
             self.remember(cgroup, ancestor);
         }
@@ -105,7 +105,7 @@ impl<const WORDS: usize> Counters<WORDS> {
         Ok(())
     }
 
-    /// Notes that an event had no room.
+    /// Counts a lost event.
     #[inline(always)]
     pub fn lose(&self) -> Result<(), Full> {
         let Some(counter) = self.lost.get_ptr_mut(0) else { return Ok(()) };
@@ -133,14 +133,14 @@ impl<const WORDS: usize> Counters<WORDS> {
     }
 }
 
-/// A lineage to be filled in, not on the stack either.
+/// An empty lineage; static for the same reason as `Counters::zero`.
 static NOWHERE: [u64; LEVELS] = [0; LEVELS];
 
-/// The map had no room for another cgroup, for the first time on this CPU: worth a message, where the next are not.
+/// The map was full for the first time on this CPU, which is worth a message; later times are not.
 #[derive(Clone, Copy, Debug)]
 pub struct Full;
 
-/// The cgroup of the current task, if it lies in the cgroup `scope` or below it; 0 is the whole machine.
+/// Returns the cgroup of the current task if it is `scope` or a descendant; scope 0 is the whole machine.
 #[inline(always)]
 pub fn current_cgroup(scope: u64) -> Option<u64> {
     // SAFETY: the helpers take no pointers.
@@ -152,7 +152,7 @@ pub fn current_cgroup(scope: u64) -> Option<u64> {
     }
 }
 
-/// Walks down from the root: an agent in a cgroup namespace cannot know how deep its own cgroup lies.
+/// Searches from the root down: an agent in a cgroup namespace cannot know the depth of its own cgroup.
 #[inline(always)]
 unsafe fn is_below(scope: u64) -> bool {
     let mut level = 0;
@@ -170,24 +170,24 @@ unsafe fn is_below(scope: u64) -> bool {
     false
 }
 
-/// The ancestor of the current task's cgroup at a level.
+/// Returns the ancestor of the current task's cgroup at a level.
 #[inline(always)]
 pub fn current_ancestor(level: i32) -> u64 {
     // SAFETY: the helper takes no pointers.
     unsafe { bpf_get_current_ancestor_cgroup_id(level) }
 }
 
-/// Goes on with the program that `now` holds. This is what is attached to a tracepoint, as long as anybody counts: a
-/// link to one cannot be turned over to another program, but what the map holds can be exchanged between two events.
+/// Tail-calls the program in `now`. The attached program is a trampoline that does only this: a tracing link cannot
+/// change its program, but the map's entry can be replaced atomically.
 #[inline(always)]
 pub fn tail_call(now: &ProgramArray, ctx: &impl EbpfContext) -> i32 {
-    // SAFETY: nothing here has to be dropped.
+    // SAFETY: no local variable needs to be dropped.
     unsafe { now.tail_call(ctx, 0) };
     0
 }
 
-/// The parts that every object needs: a panic handler, which the compiler never keeps, and a licence that the kernel's
-/// helpers accept.
+/// Defines the parts that every object needs: a panic handler, which the compiler removes, and a licence that the
+/// kernel's helpers accept.
 #[macro_export]
 macro_rules! object {
     () => {

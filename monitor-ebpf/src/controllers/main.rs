@@ -1,5 +1,5 @@
-//! Iterator over the cgroups of one tree, v2 or v1, that takes the state of their controllers: numbers that their files
-//! would have, and whether what the longer files are made of has moved.
+//! Iterator over the cgroups of one tree, v2 or v1, that reads the state of their controllers: the values of short
+//! files, and change tokens of the longer ones.
 #![no_std]
 #![no_main]
 
@@ -14,15 +14,15 @@ use monitor_ebpf::kernel::{call, follow, id, load};
 
 monitor_ebpf::object!();
 
-/// The records of the iterator, in its order.
+/// The records of the run, in its order.
 #[map]
 static CONTROLLERS: Array<Controllers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The pass that wrote it.
+/// The run that wrote the records.
 #[map]
 static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Constants that the agent sets. Each structure's is its id, 0 where the kernel has none such; the others are offsets.
+/// Constants that the agent sets: ids of structures, 0 if the kernel lacks one, and offsets of their fields.
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         $($(#[$doc])* #[unsafe(no_mangle)] static $name: Constant<u64> = Constant::new(0);)*
@@ -30,7 +30,8 @@ macro_rules! constants {
 }
 
 constants! {
-    /// In `struct cgroup`: what `cgroup_is_populated()` adds up, and `flags` with the number of the bit `CGRP_FROZEN`.
+    /// In `struct cgroup`: the counts that `cgroup_is_populated()` adds up, and `flags` with the number of the bit
+    /// `CGRP_FROZEN`.
     CGROUP_TASKS;
     CGROUP_CHILDREN;
     CGROUP_THREADED;
@@ -44,15 +45,14 @@ constants! {
     CGROUP_FREEZER;
     CGROUP_IO;
 
-    /// Quotas and how often they ran out (`kernel/sched/core.c`).
+    /// Quotas, and how often the group was throttled (`kernel/sched/core.c`).
     TASK_GROUP;
     TASK_GROUP_QUOTA;
     TASK_GROUP_PERIOD;
     TASK_GROUP_PERIODS;
     TASK_GROUP_THROTTLED;
 
-    /// Charged memory and swap with their marks, in pages, events by number, and where the statistics are
-    /// (`mm/memcontrol.c`).
+    /// Charged memory and swap with their watermarks, in pages, event counts, and the statistics (`mm/memcontrol.c`).
     MEM_CGROUP;
     MEM_CGROUP_USAGE;
     MEM_CGROUP_LIMIT;
@@ -61,7 +61,7 @@ constants! {
     MEM_CGROUP_EVENTS;
     OOM_KILL;
     MEM_CGROUP_STATS;
-    /// The statistics that `memory.stat` shows, how many longs each, and how much is to be added to them.
+    /// The statistics behind `memory.stat`, the number of longs in each, and the number of updates not flushed yet.
     STATS;
     STATS_STATE;
     STATS_STATE_LENGTH;
@@ -80,12 +80,12 @@ constants! {
     FREEZER_FREEZING;
     FREEZER_FROZEN;
 
-    /// The devices on which there was I/O (`block/blk-cgroup.c`).
+    /// The devices with I/O (`block/blk-cgroup.c`).
     BLKCG;
     BLKCG_FIRST;
 
-    /// Pressure (`kernel/sched/psi.c`): whether it is switched on, whether averages are to be made anew, the averages, and
-    /// the numbers of the states.
+    /// Pressure (`kernel/sched/psi.c`): enabled or not, pending update of the averages, the averages, and the numbers
+    /// of the states.
     CGROUP_PSI;
     PSI_GROUP;
     PSI_GROUP_ENABLED;
@@ -97,14 +97,14 @@ constants! {
     PSI_IO_SOME;
 }
 
-/// The kernel keeps no more statistics of one kind.
+/// Upper bound on the statistics of one kind, for the verifier.
 const MOST: u64 = 128;
 
-/// Takes what the controllers know of the cgroup.
+/// Reads the controllers' state of one cgroup.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/cgroup")]
 fn cgroup_controllers(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types of what it points to are the kernel's; the entry is in a map's value.
+    // SAFETY: the context and the types behind its pointers are the kernel's; the entry is a map value.
     unsafe {
         let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
         let Some(found) = entry(&CONTROLLERS, &PASS, meta) else { return 0 };
@@ -122,20 +122,20 @@ fn cgroup_controllers(visit: *const Visit) -> i32 {
     0
 }
 
-/// A controller's state of a cgroup as the structure that it keeps; `None` where there is none.
+/// Returns a controller's state of a cgroup, cast to the controller's structure; `None` if there is none.
 #[inline(always)]
 unsafe fn state(cgroup: *const u8, controller: &Constant<u64>, structure: &Constant<u64>) -> Option<*const u8> {
     if controller.get() == 0 || structure.get() == 0 {
         return None;
     }
-    // SAFETY: as of the caller; the state of a controller begins the structure that the controller keeps.
+    // SAFETY: guaranteed by the caller; the controller's structure begins with its `cgroup_subsys_state`.
     unsafe {
         let state = follow(cgroup, controller.get());
         if state.is_null() { None } else { Some(call::<CAST>(state as u64, structure.get()) as *const u8) }
     }
 }
 
-/// One number of a controller.
+/// Reads one field of a controller's state.
 #[inline(always)]
 unsafe fn count(
     cgroup: *const u8,
@@ -143,14 +143,14 @@ unsafe fn count(
     structure: &Constant<u64>,
     field: &Constant<u64>,
 ) -> u64 {
-    // SAFETY: as of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { state(cgroup, controller, structure).map_or(UNKNOWN, |state| load(state, field.get())) }
 }
 
-/// True if a process is in the cgroup or below it.
+/// True if the cgroup or a descendant has a process.
 #[inline(always)]
 unsafe fn populated(cgroup: *const u8) -> bool {
-    // SAFETY: as of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         load::<u32>(cgroup, CGROUP_TASKS.get())
             | load::<u32>(cgroup, CGROUP_CHILDREN.get())
@@ -159,21 +159,21 @@ unsafe fn populated(cgroup: *const u8) -> bool {
     }
 }
 
-/// 1 where all averages of pressure are zero, as the files would show them, and stay so until a task does something: the
-/// kernel looks again only after that.
+/// Returns 1 if all averages of pressure are shown as zero in the files and no update is pending: they stay so until a
+/// task's state changes.
 #[inline(always)]
 unsafe fn psi_idle(cgroup: *const u8) -> u64 {
-    /// `FIXED_1` (`include/linux/sched/loadavg.h`): of an average below a hundredth of it nothing is shown.
+    /// `FIXED_1` (`include/linux/sched/loadavg.h`): an average below a hundredth of it is shown as zero.
     const ONE: u64 = 1 << 11;
     if PSI_GROUP.get() == 0 {
         return 0;
     }
-    // SAFETY: as of the caller; what is no memory reads as 0.
+    // SAFETY: guaranteed by the caller; an invalid address reads as 0.
     unsafe {
         let group = call::<CAST>(follow(cgroup, CGROUP_PSI.get()) as u64, PSI_GROUP.get()) as *const u8;
         let is_enabled = load::<u8>(group, PSI_GROUP_ENABLED.get()) != 0;
         let is_waiting = load::<u64>(group, PSI_GROUP_WORK.get()) & 1 != 0;
-        // Of each state the averages over 10, 60 and 300 seconds.
+        // The averages of each state over 10, 60 and 300 seconds.
         let average = |state: u64| load::<u64>(group, PSI_GROUP_AVERAGES.get() + state * 24);
         let most = average(PSI_CPU_SOME.get())
             .max(average(PSI_MEM_SOME.get()))
@@ -183,10 +183,10 @@ unsafe fn psi_idle(cgroup: *const u8) -> u64 {
     }
 }
 
-/// A quota, the periods in which it was enforced, and those in which it ran out.
+/// Reads the quota, the periods in which it was enforced, and those in which the group was throttled.
 #[inline(always)]
 unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
-    // SAFETY: as of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let group = state(cgroup, &CGROUP_CPU, &TASK_GROUP);
         let count = |offset: &Constant<u64>| group.map_or(UNKNOWN, |group| u64::from(load::<u32>(group, offset.get())));
@@ -198,10 +198,10 @@ unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
     }
 }
 
-/// Memory charged, and the change token of the statistics.
+/// Reads the charged memory, and the change token of the statistics.
 #[inline(always)]
 unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
-    // SAFETY: as of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let group = state(cgroup, &CGROUP_MEMORY, &MEM_CGROUP);
         let count = |offset: u64| group.map_or(UNKNOWN, |group| load(group, offset));
@@ -219,10 +219,10 @@ unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
     }
 }
 
-/// A number that is another one when any of the statistics is.
+/// Returns a hash of all statistics, used as a change token.
 #[inline(always)]
 unsafe fn statistics(stats: *const u8) -> u64 {
-    // SAFETY: as of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut mixed = u64::from(load::<u32>(stats, STATS_UPDATES.get()));
         let mut mix = |from: &Constant<u64>, length: &Constant<u64>| {
@@ -239,10 +239,10 @@ unsafe fn statistics(stats: *const u8) -> u64 {
     }
 }
 
-/// 1 where the group of the v1 freezer is frozen, 0 where it is not; while it freezes only its file tells.
+/// Returns 1 if the v1 freezer has frozen the group, 0 if not; while it is freezing, only its file tells.
 #[inline(always)]
 unsafe fn frozen_v1(cgroup: *const u8) -> u64 {
-    // SAFETY: as of the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let Some(freezer) = state(cgroup, &CGROUP_FREEZER, &FREEZER) else { return UNKNOWN };
         let bits = u64::from(load::<u32>(freezer, FREEZER_STATE.get()));

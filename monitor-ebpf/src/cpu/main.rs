@@ -1,4 +1,4 @@
-//! CPU time of all cgroups in one pass.
+//! Iterator that reads the CPU time of all cgroups.
 #![no_std]
 #![no_main]
 
@@ -13,15 +13,15 @@ use monitor_ebpf::kernel::{call, id, load};
 
 monitor_ebpf::object!();
 
-/// The records of the iterator, in its order.
+/// The records of the run, in its order.
 #[map]
 static CPU: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The pass that wrote it.
+/// The run that wrote the records.
 #[map]
 static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// `offsetof(struct cgroup, self)`, or 0 where the kernel's function takes the cgroup itself (before Linux 6.16).
+/// `offsetof(struct cgroup, self)`, or 0 if the kernel's function takes the cgroup itself (before Linux 6.16).
 #[unsafe(no_mangle)]
 static FLUSHED: Constant<u64> = Constant::new(0);
 
@@ -39,11 +39,11 @@ static CGROUP_SHOWN_USER: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static CGROUP_SHOWN_SYSTEM: Constant<u64> = Constant::new(0);
 
-/// Takes what `cpu.stat` says of the cgroup's time (`kernel/cgroup/rstat.c`).
+/// Reads the cgroup's times behind `cpu.stat` (`kernel/cgroup/rstat.c`).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/cgroup")]
 fn cgroup_cpu(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types of what it points to are the kernel's; the entry is in a map's value.
+    // SAFETY: the context and the types behind its pointers are the kernel's; the entry is a map value.
     unsafe {
         let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
         let Some(found) = entry(&CPU, &PASS, meta) else { return 0 };

@@ -1,4 +1,4 @@
-//! Cgroups that are made.
+//! Reports cgroups that are created.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;

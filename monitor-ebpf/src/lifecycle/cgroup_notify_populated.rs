@@ -1,4 +1,4 @@
-//! Cgroups that get their first process or lose their last one, those below them included.
+//! Reports cgroups that, with their descendants, get the first process or lose the last one.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;

@@ -1,4 +1,4 @@
-//! Cgroups that are removed.
+//! Reports cgroups that are removed.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;

@@ -1,5 +1,5 @@
-//! The lives of cgroups: that one was made, got its first process, lost its last one, was removed. The only object that
-//! sends messages, a few per container and none per anything that a container does.
+//! Lifecycle events of cgroups: created, got the first process, lost the last process, removed. The only object with a
+//! ring buffer: a few events per container, and none for the container's activity.
 #![no_std]
 #![no_main]
 
@@ -19,7 +19,7 @@ monitor_ebpf::object!();
 #[map]
 static CGROUP_EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
-/// Events that had no room.
+/// Events dropped because the ring buffer was full.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -43,13 +43,13 @@ static CSS_PARENT: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static CSS_CGROUP: Constant<u64> = Constant::new(0);
 
-/// Tells of a cgroup, if it is one of the v2 tree, which is hierarchy 0: the ids of the others are theirs alone.
+/// Sends an event of a cgroup in the v2 tree, which is hierarchy 0; ids of v1 hierarchies could collide with v2 ids.
 ///
 /// # Safety
-/// `cgroup` must be the `struct cgroup *` that is the first argument of a tracepoint with the kernel's types.
+/// `cgroup` must be the `struct cgroup *` that is the first argument of a BTF tracepoint.
 #[inline(always)]
 unsafe fn send(cgroup: *const u8, kind: CgroupEventKind) -> i32 {
-    // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
+    // SAFETY: the verifier knows the pointers' types, and allows loads within their targets.
     let event = unsafe {
         let root = follow(cgroup, CGROUP_ROOT.get());
         let hierarchy: u32 = load(root, ROOT_HIERARCHY.get());

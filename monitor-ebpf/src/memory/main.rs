@@ -1,4 +1,4 @@
-//! Memory of all cgroups in one pass, by the kernel's own functions for it (Linux 7.0 and later).
+//! Iterator that reads the memory of all cgroups through kernel functions (Linux 7.0 and later).
 #![no_std]
 #![no_main]
 
@@ -13,11 +13,11 @@ use monitor_ebpf::kernel::{call, id};
 
 monitor_ebpf::object!();
 
-/// The records of the iterator, in its order.
+/// The records of the run, in its order.
 #[map]
 static MEMORY: Array<Memory> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The pass that wrote it.
+/// The run that wrote the records.
 #[map]
 static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -36,12 +36,12 @@ static INACTIVE_FILE: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static OOM_KILL: Constant<u64> = Constant::new(0);
 
-/// Takes what `memory.current`, `memory.stat` and `memory.events` say of the cgroup (`mm/bpf_memcontrol.c`).
+/// Reads the cgroup's values behind `memory.current`, `memory.stat` and `memory.events` (`mm/bpf_memcontrol.c`).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/cgroup")]
 fn cgroup_memory(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types of what it points to are the kernel's; the entry is in a map's value; what is taken
-    // hold of is let go.
+    // SAFETY: the context and the types behind its pointers are the kernel's; the entry is a map value; each acquired
+    // reference is released.
     unsafe {
         let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
         let Some(found) = entry(&MEMORY, &PASS, meta) else { return 0 };

@@ -1,4 +1,4 @@
-//! Packets that a cgroup's sockets send.
+//! Packets sent by a cgroup's sockets.
 
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
@@ -6,7 +6,7 @@ use monitor_ebpf::add;
 
 use crate::{charge, wire};
 
-/// Counts one packet on its way out.
+/// Counts one outgoing packet.
 #[cgroup_skb(egress)]
 fn egress(ctx: SkBuffContext) -> i32 {
     let (bytes, packets) = wire::size(&ctx);

@@ -1,4 +1,4 @@
-//! Network bytes and packets per cgroup: of the cgroup that created the socket, in whichever network namespace.
+//! Network bytes and packets per cgroup: of the cgroup that created the socket, in any network namespace.
 #![no_std]
 #![no_main]
 
@@ -15,22 +15,22 @@ use monitor_ebpf::{Counters, Counts, Growing, Lineages};
 
 monitor_ebpf::object!();
 
-/// As many as [`Network`] has.
+/// The number of words in [`Network`].
 const WORDS: usize = size_of::<Network>() / size_of::<u64>();
 
-/// By cgroup id.
+/// Counters by cgroup id.
 #[btf_map]
 static NETWORK: Growing<Counts<WORDS>> = Growing::new();
 
-/// Where the cgroups lie.
+/// Places of the cgroups.
 #[btf_map]
 static LINEAGE: Growing<Lineages> = Growing::new();
 
-/// The description of the pinned maps, which the agent writes.
+/// Description of the pinned maps, written by the agent.
 #[map]
 static META: Array<Meta> = Array::with_max_entries(1, 0);
 
-/// Packets that had no room.
+/// Packets not counted because the map was full.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -48,8 +48,8 @@ fn charge(ctx: &SkBuffContext, update: impl FnOnce(*mut Network)) -> i32 {
     let cgroup = unsafe { bpf_skb_cgroup_id(packet) };
     // SAFETY: as above.
     let ancestor = |level| unsafe { bpf_skb_ancestor_cgroup_id(packet, level) };
-    // No message when the map is full: to write one takes bounds that Linux before 6.17 takes only with CAP_PERFMON. The
-    // agent finds the packet among those that had no room.
+    // No message if the map is full: it needs bounds that Linux before 6.17 accepts only with CAP_PERFMON. The agent
+    // reads the number of lost packets instead.
     _ = COUNTERS.count(cgroup, ancestor, update);
     PASS
 }

@@ -1,5 +1,5 @@
-//! How large a packet is on the wire. The kernel hands large packets through its stack in one piece and lets the device
-//! cut them (and joins received ones); each piece has headers of its own.
+//! Size of a packet on the wire. The kernel passes large packets through its stack in one piece (GSO) and lets the
+//! device segment them; received segments are merged (GRO). Each segment has headers of its own.
 
 use aya_ebpf::programs::SkBuffContext;
 
@@ -7,7 +7,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// The IPv6 extension headers that have a length in units of eight bytes: hop-by-hop, routing, destination.
 const EXTENSIONS: [u8; 3] = [0, 43, 60];
-/// More of them are not followed.
+/// Maximum number of extension headers that are parsed.
 const MOST_EXTENSIONS: usize = 4;
 
 /// Option type of a jumbo payload (RFC 2675).
@@ -24,7 +24,7 @@ pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {
     }
     let Headers { repeated, removed } = headers(ctx);
     let whole = whole.saturating_sub(removed);
-    // A packet from an untrusted sender (a virtual machine) has a size per piece and no number of pieces.
+    // A packet from an untrusted sender (a virtual machine) has a segment size but no number of segments.
     let pieces = match u64::from(pieces) {
         0 => whole.saturating_sub(repeated).div_ceil(u64::from(each)).max(1),
         pieces => pieces,
@@ -32,16 +32,16 @@ pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {
     (whole + (pieces - 1) * repeated, pieces)
 }
 
-/// Bytes before the payload of a packet that will be cut.
+/// Header bytes of a packet that will be segmented.
 #[derive(Clone, Copy, Default)]
 struct Headers {
-    /// The headers that each segment has.
+    /// The headers that each segment repeats.
     repeated: u64,
-    /// The headers that no segment has: the kernel marks an IPv6 packet beyond 64 KiB with a jumbo option until it is cut.
+    /// The jumbo option that the kernel adds to an IPv6 packet beyond 64 KiB and removes at segmentation.
     removed: u64,
 }
 
-/// The packet begins with its IP header.
+/// Parses the headers of a packet, which begins with its IP header.
 #[inline(always)]
 fn headers(ctx: &SkBuffContext) -> Headers {
     let first = ctx.load::<u8>(0).unwrap_or(0);
@@ -58,7 +58,7 @@ fn headers(ctx: &SkBuffContext) -> Headers {
     Headers { repeated: (network - removed + transport) as u64, removed: removed as u64 }
 }
 
-/// Where the transport header begins, what it is, and how much of the way there is a jumbo option.
+/// Returns the offset of the transport header, its protocol, and the size of the jumbo option.
 #[inline(always)]
 fn behind_extensions(ctx: &SkBuffContext) -> (usize, u8, usize) {
     let mut protocol = ctx.load::<u8>(6).unwrap_or(0);

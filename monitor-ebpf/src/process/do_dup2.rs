@@ -1,5 +1,4 @@
-//! Descriptors that are made another's copy: by `dup2` and `dup3`. One that was open before is closed on the way, and
-//! counted there.
+//! Descriptors duplicated by `dup2` and `dup3`. An open target is closed on the way, and counted as closed there.
 
 use aya_ebpf::macros::{fexit, map};
 use aya_ebpf::maps::ProgramArray;
@@ -8,17 +7,18 @@ use monitor_ebpf::tail_call;
 
 use crate::{count_descriptors, returned};
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static DO_DUP2: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline.
+/// Trampoline.
 #[fexit]
 fn do_dup2(ctx: FExitContext) -> i32 {
     tail_call(&DO_DUP2, &ctx)
 }
 
-/// Returns the descriptor or an error, as an `int`, which leaves the upper half of the register as it was.
+/// Counts a successful call. The return value is a descriptor or an error, as an `int`: the upper half of the register
+/// is undefined.
 #[fexit]
 fn count_do_dup2(ctx: FExitContext) -> i32 {
     if returned(&ctx).is_some_and(|descriptor| descriptor as i32 >= 0) { count_descriptors(1, 0) } else { 0 }

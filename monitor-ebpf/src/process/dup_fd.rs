@@ -1,4 +1,4 @@
-//! Tables of descriptors that are copied: by `fork` and `unshare`.
+//! Tables of descriptors that `fork` and `unshare` copy.
 
 use aya_ebpf::macros::{fexit, map};
 use aya_ebpf::maps::ProgramArray;
@@ -10,17 +10,17 @@ use crate::{count_descriptors, returned};
 /// Pointers from here on are errors (`MAX_ERRNO` in `include/linux/err.h`).
 const FIRST_ERROR: i64 = -4095;
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static DUP_FD: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline.
+/// Trampoline.
 #[fexit]
 fn dup_fd(ctx: FExitContext) -> i32 {
     tail_call(&DUP_FD, &ctx)
 }
 
-/// Returns the new table or an error.
+/// Counts the descriptors of the new table; the return value is the table or an error.
 #[fexit]
 fn count_dup_fd(ctx: FExitContext) -> i32 {
     match returned(&ctx) {

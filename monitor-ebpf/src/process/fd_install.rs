@@ -1,4 +1,4 @@
-//! Descriptors that a file is given: by `open`, `socket`, `accept`, `dup`, receiving one, and all others but `dup2` and
+//! Descriptors opened by `open`, `socket`, `accept`, `dup`, by receiving one, and by all other calls except `dup2` and
 //! `fork`.
 
 use aya_ebpf::macros::{fentry, map};
@@ -8,11 +8,11 @@ use monitor_ebpf::tail_call;
 
 use crate::count_descriptors;
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static FD_INSTALL: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline.
+/// Trampoline.
 #[fentry]
 fn fd_install(ctx: FEntryContext) -> i32 {
     tail_call(&FD_INSTALL, &ctx)

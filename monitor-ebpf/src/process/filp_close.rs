@@ -1,4 +1,4 @@
-//! Descriptors that go: by `close`, `dup2`, `exec`, or with the last task that has the table.
+//! Descriptors closed by `close`, `dup2`, `exec`, or with the last task that uses the table.
 
 use aya_ebpf::macros::{fentry, map};
 use aya_ebpf::maps::ProgramArray;
@@ -7,19 +7,19 @@ use monitor_ebpf::tail_call;
 
 use crate::count_descriptors;
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static FILP_CLOSE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline. Attached to `filp_flush` where there is one, which then every way of closing takes, and not every one
+/// Trampoline. Attached to `filp_flush` if it exists: then every close calls it, and not every close calls
 /// `filp_close`.
 #[fentry]
 fn filp_close(ctx: FEntryContext) -> i32 {
     tail_call(&FILP_CLOSE, &ctx)
 }
 
-/// `filp_close(struct file *filp, fl_owner_t id)`, and `filp_flush` likewise. Of a file that never was in a table, the
-/// owner of the table is null.
+/// `filp_close(struct file *filp, fl_owner_t id)`, and `filp_flush` likewise. The owner of the table is null for a file
+/// that never was in a table.
 #[fentry]
 fn count_filp_close(ctx: FEntryContext) -> i32 {
     if ctx.arg::<u64>(1) == 0 { 0 } else { count_descriptors(0, 1) }

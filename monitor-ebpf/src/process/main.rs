@@ -1,8 +1,8 @@
-//! Process events per cgroup: of the cgroup that the acting task is in.
+//! Process events per cgroup, attributed to the cgroup of the current task.
 //!
-//! Four of the programs, which are loaded only when asked for, count descriptors: each entry of a table of descriptors
-//! when it comes and when it goes, whichever system call does it. So the difference of both is what is open, but for
-//! processes that change their cgroup.
+//! Four of the programs, loaded only on request, count descriptors: each entry added to and removed from a table,
+//! whichever system call does it. The difference is the number of open descriptors, except for processes that have
+//! moved to another cgroup.
 #![no_std]
 #![no_main]
 
@@ -25,22 +25,22 @@ use monitor_ebpf::{Constant, Counters, Counts, Growing, Lineages, add, current_a
 
 monitor_ebpf::object!();
 
-/// As many as [`Processes`] has.
+/// The number of words in [`Processes`].
 const WORDS: usize = size_of::<Processes>() / size_of::<u64>();
 
-/// By cgroup id.
+/// Counters by cgroup id.
 #[btf_map]
 static PROCESSES: Growing<Counts<WORDS>> = Growing::new();
 
-/// Where the cgroups lie.
+/// Places of the cgroups.
 #[btf_map]
 static LINEAGE: Growing<Lineages> = Growing::new();
 
-/// The description of the pinned maps, which the agent writes.
+/// Description of the pinned maps, written by the agent.
 #[map]
 static META: Array<Meta> = Array::with_max_entries(1, 0);
 
-/// Events that had no room.
+/// Events not counted because the map was full.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -48,7 +48,7 @@ static ZERO: [u64; WORDS] = [0; WORDS];
 
 const COUNTERS: Counters<WORDS> = Counters { counts: &PROCESSES, lineage: &LINEAGE, lost: &LOST, zero: &ZERO };
 
-/// The cgroup whose events are counted, with those below it; 0 counts all.
+/// The cgroup that is counted, with its descendants; 0 counts all.
 #[unsafe(no_mangle)]
 static SCOPE: Constant<u64> = Constant::new(0);
 
@@ -63,8 +63,8 @@ fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
     0
 }
 
-/// Counts descriptors that came and went, of the current task, if that is in the scope. One function for all programs,
-/// not a copy in each. That a map is full, the agent finds in `LOST`.
+/// Counts opened and closed descriptors of the current task, if it is in the scope. One function shared by all
+/// programs, to keep them small. The agent sees a full map in `LOST`.
 #[inline(never)]
 fn count_descriptors(opened: u64, closed: u64) -> i32 {
     let Some(cgroup) = current_cgroup(SCOPE.get()) else { return 0 };
@@ -78,7 +78,7 @@ fn count_descriptors(opened: u64, closed: u64) -> i32 {
     0
 }
 
-/// The return value of a function, whatever number of arguments it takes on this kernel.
+/// Reads the return value of a function, independent of its number of arguments on this kernel.
 #[inline(always)]
 fn returned(ctx: &FExitContext) -> Option<i64> {
     let mut value = 0;

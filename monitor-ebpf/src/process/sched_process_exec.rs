@@ -1,4 +1,4 @@
-//! Programs that a cgroup's tasks start.
+//! Programs executed by a cgroup's tasks.
 
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::ProgramArray;
@@ -7,17 +7,17 @@ use monitor_ebpf::{add, tail_call};
 
 use crate::charge;
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static SCHED_PROCESS_EXEC: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline.
+/// Trampoline.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
     tail_call(&SCHED_PROCESS_EXEC, &ctx)
 }
 
-/// Runs in the task that has just become another program.
+/// Counts a successful `execve`; runs in the task after the switch to the new program.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn count_sched_process_exec(ctx: RawTracePointContext) -> i32 {
     charge(&ctx, |processes| {

@@ -1,4 +1,4 @@
-//! Processes of a cgroup that end.
+//! Exits of a cgroup's processes.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -21,7 +21,7 @@ static TASK_GROUP_LEADER: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static TASK_START_TIME: Constant<u64> = Constant::new(0);
 
-/// `offsetof(struct signal_struct, live)`: the threads that have not begun to end.
+/// `offsetof(struct signal_struct, live)`: the threads that have not begun to exit.
 #[unsafe(no_mangle)]
 static SIGNAL_LIVE: Constant<u64> = Constant::new(0);
 
@@ -33,7 +33,7 @@ static SIGNAL_THREADS: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static SIGNAL_OOM_MM: Constant<u64> = Constant::new(0);
 
-/// A process, told from a later one with the same id.
+/// Identity of a process, distinct from a later one with the same pid.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Process {
@@ -41,26 +41,26 @@ struct Process {
     start_time: u64,
 }
 
-/// The processes of more than one thread that ended of late.
+/// Multi-threaded processes that exited recently.
 #[map]
 static ENDED: LruHashMap<Process, u8> = LruHashMap::with_max_entries(4096, 0);
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static SCHED_PROCESS_EXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline.
+/// Trampoline.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     tail_call(&SCHED_PROCESS_EXIT, &ctx)
 }
 
-/// Runs in each thread that ends, after it has been subtracted from the live ones. Threads that end at the same moment may
-/// all find that none is left: the first one of them counts.
+/// Counts the exit of a process. Runs in each exiting thread, after it was subtracted from the live ones. Threads that
+/// exit at the same moment may all see zero live threads: the first one counts.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
-    // SAFETY: the verifier knows the pointers' types, and allows loads within what they point to.
+    // SAFETY: the verifier knows the pointers' types, and allows loads within their targets.
     let (live, threads, killed, start_time) = unsafe {
         let signal = pointer(task, TASK_SIGNAL.get());
         let leader = pointer(task, TASK_GROUP_LEADER.get());
@@ -85,8 +85,8 @@ fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     })
 }
 
-/// True if no thread of the process has counted its exit before. A thread that is not alone leaves a note for those
-/// that come after it; to one that is, or has become so, a look is enough, which costs less.
+/// True if no thread of the process has counted its exit yet. A thread of a multi-threaded process leaves an entry for
+/// those after it; for the only or last remaining thread a lookup suffices, which is cheaper.
 #[inline(always)]
 fn is_first(process: Process, is_alone: bool) -> bool {
     if is_alone {
@@ -99,6 +99,6 @@ fn is_first(process: Process, is_alone: bool) -> bool {
 
 #[inline(always)]
 unsafe fn pointer(base: *const u8, offset: u64) -> *const u8 {
-    // SAFETY: as the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<*const u8>()) }
 }

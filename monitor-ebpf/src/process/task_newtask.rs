@@ -1,4 +1,4 @@
-//! Processes and threads that a cgroup's tasks create.
+//! Processes and threads created by a cgroup's tasks.
 
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::ProgramArray;
@@ -8,11 +8,11 @@ use monitor_ebpf::{add, tail_call};
 
 use crate::charge;
 
-/// The program that counts now.
+/// The counting program.
 #[map]
 static TASK_NEWTASK: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The trampoline.
+/// Trampoline.
 #[raw_tracepoint(tracepoint = "task_newtask")]
 fn task_newtask(ctx: RawTracePointContext) -> i32 {
     tail_call(&TASK_NEWTASK, &ctx)

@@ -1,4 +1,4 @@
-//! The processes of all cgroups in one pass, with their threads and descriptors.
+//! Iterator that reads the processes of all cgroups, with their threads and descriptors.
 #![no_std]
 #![no_main]
 
@@ -10,7 +10,7 @@ use monitor_ebpf::{Constant, files};
 
 monitor_ebpf::object!();
 
-/// Processes of this cgroup and of those below it; 0 for all.
+/// The cgroup whose processes are read, with its descendants; 0 for all.
 #[unsafe(no_mangle)]
 static SCOPE: Constant<u64> = Constant::new(0);
 
@@ -46,18 +46,18 @@ static SIGNAL_THREADS: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static SIGNAL_LIMITS: Constant<u64> = Constant::new(0);
 
-/// Where the limit of descriptors is in `rlim`: `RLIMIT_NOFILE` is 7 (`include/uapi/asm-generic/resource.h`).
+/// Offset of the descriptor limit in `rlim`: `RLIMIT_NOFILE` is 7 (`include/uapi/asm-generic/resource.h`).
 const NOFILE: u64 = 7 * 16;
 
-/// The deepest cgroup whose ancestors are searched for the scope.
+/// Depth down to which a cgroup's ancestors are searched for the scope.
 const DEEPEST: u32 = 32;
 
-/// Writes one record per process: of its first thread, as `/proc/PID` shows it. A table of descriptors that several
-/// processes share counts for each of them, one that threads share once.
+/// Writes one record per process, at its first thread, like `/proc/PID`. A table of descriptors shared by several
+/// processes counts for each of them; threads share one.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 fn task(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types of what it points to are the kernel's; the record outlives the call.
+    // SAFETY: the context and the types behind its pointers are the kernel's; the record outlives the call.
     unsafe {
         let Some((meta, task)) = Visit::of(visit) else { return 0 };
         let process: u32 = load(task, TASK_TGID.get());
@@ -85,12 +85,12 @@ fn task(visit: *const Visit) -> i32 {
     0
 }
 
-/// True if a cgroup is the scope or lies in it.
+/// True if a cgroup is the scope or a descendant of it.
 #[inline(always)]
 unsafe fn is_below(mut cgroup: *const u8, scope: u64) -> bool {
     let mut level = 0;
     while level < DEEPEST {
-        // SAFETY: the pointers are the kernel's, and what is none reads as 0.
+        // SAFETY: the pointers are the kernel's, and an invalid one reads as 0.
         unsafe {
             if id(cgroup) == scope {
                 return true;
