@@ -7,7 +7,7 @@ use crate::metrics::{How, Metric};
 use crate::report::{Container, Report};
 use crate::snapshot::{CgroupId, Coverage, Status};
 
-/// Names in one line; of more, the line has the count.
+/// The most names in one line; a longer list is shortened to these names and the total count.
 const MOST_NAMES: usize = 8;
 
 /// The state that was logged last.
@@ -115,7 +115,7 @@ impl<'a> Changes<'a> {
                 if !change.numbers.contains(&number) {
                     change.numbers.push(number);
                 }
-                // They come one after the other.
+                // The numbers of one container are adjacent.
                 if change.containers.last() != Some(&container) {
                     change.containers.push(container);
                 }

@@ -62,7 +62,7 @@ impl Publisher {
         let goodbye = report.coverage == Coverage::All && report.is_goodbye();
         if let Some(exited) = (!goodbye).then(|| report.take_exited()).flatten() {
             let exited = Arc::new(exited);
-            // An error says that there is no receiver.
+            // An error means that there is no receiver.
             _ = self.every.send(Arc::clone(&exited));
             _ = self.exited.send(exited);
         }

@@ -105,7 +105,7 @@ async fn next_turn(due: Instant, exited: &Notify) -> Turn {
     let at_once = async {
         exited.notified().await;
         tokio::time::sleep(BATCHING).await;
-        // The sample to come covers those that were notified meanwhile.
+        // The next sample also covers the containers that are notified during this wait.
         tokio::select! {
             biased;
             () = exited.notified() => {}
