@@ -1,4 +1,4 @@
-//! What `main.rs` reads of the process's surroundings, for everything below it.
+//! The environment, clock and signals that `main.rs` passes to everything below it.
 
 use std::io;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub struct ProcessContext {
 pub struct ServiceManager {
     /// Sends it a message.
     pub notify: Notify,
-    /// The time after which it ends a silent process, if it does.
+    /// The watchdog timeout: the service manager ends a process that stays silent for longer.
     pub watchdog: Option<Duration>,
     /// True if its socket is an abstract one.
     pub has_abstract_socket: bool,

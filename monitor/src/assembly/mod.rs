@@ -17,8 +17,8 @@
 //!   Running
 //! ```
 //!
-//! A new sink costs its folder and one line in `outputs.rs`; what it connects to, reads or writes costs one in
-//! `request.rs`.
+//! A new sink costs its folder and one line in `outputs.rs`, and one line in `request.rs` for the files and ports that
+//! it uses.
 
 mod context;
 mod outputs;

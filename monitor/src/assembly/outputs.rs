@@ -16,7 +16,7 @@ use crate::sinks::service::Service;
 use crate::sinks::valkey::Valkey;
 use crate::sinks::{self, Sink};
 
-/// How long the last report may take to get out.
+/// Time limit for delivering the last report.
 const GOODBYE: Duration = Duration::from_millis(600);
 
 /// The running sinks and the server's thread. Each ends with the reports.
@@ -29,7 +29,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Starts the sinks that the configuration asks for, a line and a task each. Takes a runtime.
+    /// Starts the configured sinks, a line and a task each. Takes a runtime.
     pub(super) fn start_sinks(
         &mut self,
         config: &Config,
@@ -67,7 +67,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Waits until the last report is out, for as long as that may take.
+    /// Waits until the last report is delivered, but no longer than [`GOODBYE`].
     pub(super) async fn finish(self) {
         let finished = async {
             for sink in self.sinks {

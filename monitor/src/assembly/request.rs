@@ -1,4 +1,4 @@
-//! What a configuration asks of the host: privileges, files and ports.
+//! The privileges, files and ports that a configuration requests of the host.
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ fn valkey_access(valkey: &ValkeyOptions) -> AllowedAccess {
         Address::Tcp { hosts, topology: Topology::Any, .. } => {
             access.connect.extend(hosts.iter().map(|(_, port)| *port));
         }
-        // The nodes themselves tell the ports of the others.
+        // The nodes themselves announce the addresses of the others.
         Address::Tcp { .. } => access.connect_anywhere = true,
         Address::Unix(path) => access.read.push(path.clone()),
         Address::None => {}

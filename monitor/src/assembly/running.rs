@@ -73,7 +73,7 @@ impl Running {
             outputs.finish().await;
         });
         tracing::info!("System monitor stopped");
-        // A reading that hangs in the kernel must not hold the process.
+        // A reading that hangs in the kernel must not keep the process alive.
         runtime.shutdown_background();
     }
 }

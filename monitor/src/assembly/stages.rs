@@ -25,7 +25,7 @@ use crate::sources::disk::{Disk, DiskPlan};
 use crate::sources::procfs::Procfs;
 use crate::sources::{SamplerThread, Source};
 
-/// What fails when the system grants no thread.
+/// The error when the system grants no thread.
 const THREAD: &str = "a thread cannot be started";
 
 /// The host is known and everything is decided; no privilege has been used.
@@ -69,9 +69,9 @@ pub struct OpenedSources {
     pub sources: Vec<Box<dyn Source>>,
     /// Each eBPF program, attached or not.
     pub programs: Vec<ProgramState>,
-    /// What was decided.
+    /// The plan by which they were opened.
     pub plan: Plan,
-    /// Notified when a container has ended or lost its last process.
+    /// Notified when a container has exited or lost its last process.
     pub ended: Arc<Notify>,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Attached<'a> {
     /// Checks that there is a program, if the configuration insists on eBPF.
     ///
     /// # Errors
-    /// That none could be loaded.
+    /// When no program could be loaded.
     pub fn require_ebpf(self) -> anyhow::Result<Self> {
         if self.config.ebpf == EbpfMode::On && !self.programs.iter().any(|program| program.state.is_attached()) {
             bail!("--ebpf on, but no eBPF program could be loaded; `system-monitor doctor` says why");
@@ -172,7 +172,7 @@ impl<'a> Sampling<'a> {
     }
 }
 
-/// What is decided about each eBPF program, without attaching any.
+/// Returns the decision about each eBPF program, without attaching any.
 pub fn program_decisions(
     roots: &Roots,
     mode: EbpfMode,

@@ -44,7 +44,7 @@ fn plan(host: &HostFacts, config: &Config) -> Plan {
     preflight::plan(programs::catalog(), host, &request(config))
 }
 
-/// All that there is.
+/// The configuration of an agent of the machine with every optional program.
 fn of_a_machine() -> Config {
     config(&[("MONITOR_SCOPE", "host"), ("MONITOR_EBPF_FD_EVENTS", "true")])
 }
@@ -53,7 +53,7 @@ fn of_a_container() -> Config {
     config(&[("MONITOR_SCOPE", "self")])
 }
 
-/// The programs that a host without something does not get, and why and what to do, if that is the same for all.
+/// The programs that are refused on a host, and the cause and remedy if all of them have the same.
 fn refused(host: &HostFacts) -> (Vec<&'static str>, String) {
     let all = plan(host, &of_a_machine()).programs;
     let mut words = Vec::new();

@@ -18,7 +18,7 @@ use crate::sources::bpf::Part;
 use crate::sources::host_containers::HostContainers;
 use crate::sources::own_container::OwnContainer;
 
-/// What is watched, and where its files are.
+/// The watched part of the machine, and the location of its files.
 pub(super) enum Watched {
     /// The agent's own container.
     Own(Own),
@@ -43,8 +43,8 @@ impl Watched {
         }
     }
 
-    /// The source that tells which cgroups there are. Starts the threads that follow them; `ended` is told when a
-    /// container has ended or lost its last process.
+    /// Returns the source that lists the cgroups. Starts the threads that follow them; `ended` is notified when a
+    /// container has exited or lost its last process.
     pub(super) fn into_source(
         self,
         config: &Config,
