@@ -62,7 +62,7 @@ pub(super) fn run(
         let shutdown = (context.shutdown)().context("signals cannot be handled")?;
         run::run(Model::new(subject, interval), wires, theme, shutdown).await.context("the terminal")
     })?;
-    // A reading that hangs in the kernel must not hold the process.
+    // A reading that hangs in the kernel must not keep the process alive.
     runtime.shutdown_background();
     Ok(Outcome::Success)
 }
