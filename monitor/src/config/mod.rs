@@ -49,9 +49,9 @@ pub struct Config {
     pub container_name: String,
     /// Time between two reports.
     pub interval: Duration,
-    /// What is watched.
+    /// The scope: the part of the machine that is watched.
     pub scope: Scope,
-    /// When eBPF is used.
+    /// The use of eBPF.
     pub ebpf: EbpfMode,
     /// True if eBPF counts descriptors opened and closed.
     pub ebpf_fd_events: bool,
@@ -61,21 +61,21 @@ pub struct Config {
     pub drop_privileges: bool,
     /// The sandbox layers applied after start-up.
     pub sandbox: Vec<Layer>,
-    /// Where the kernel's file systems are.
+    /// Mount points of the kernel's file systems.
     pub roots: Roots,
     /// The walk of the root filesystem.
     pub disk: DiskOptions,
-    /// Which containers and cgroups are watched in scope `host`.
+    /// Rules that select the containers and cgroups that are watched in scope `host`.
     pub rules: Rules,
     /// Sockets of Docker and Podman.
     pub runtime_sockets: Vec<PathBuf>,
     /// The Valkey server that reports go to; `None` for none.
     pub valkey: Option<ValkeyOptions>,
-    /// Where reports are served; `None` for nowhere.
+    /// Options of the server; `None` for no server.
     pub listen: Option<ListenOptions>,
     /// The OpenTelemetry collector that reports are sent to as well.
     pub otlp: Option<Collector>,
-    /// Which messages are logged.
+    /// The levels of the messages that are logged.
     pub log: Targets,
     /// Their format.
     pub log_format: LogFormat,

@@ -21,7 +21,7 @@ const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), DAY);
 /// The shortest default expiry of the metrics key, so that a short interval does not make it flicker.
 const SHORTEST_TTL: Duration = Duration::from_secs(30);
 
-/// The options of Valkey; `None` if reports are written nowhere.
+/// The options of Valkey; `None` if no reports are written.
 pub(super) fn valkey(
     settings: &Settings,
     interval: Duration,
@@ -29,7 +29,7 @@ pub(super) fn valkey(
     warnings: &mut Vec<String>,
 ) -> Result<Option<ValkeyOptions>, SettingError> {
     let target = target(settings, warnings)?;
-    // Checked also where nothing is written.
+    // Checked even if nothing is written.
     let log_interval = settings.required(SettingName::LogInterval, |text| between(text, HEARTBEAT))?;
     if target.is_none() {
         return Ok(None);

@@ -7,7 +7,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::preflight::Layer;
 
-/// Log levels. A word that is no level is refused: it would be taken for the name of a module, of which everything is logged.
+/// Log levels. A word that is no level is refused: the parser would take it for the name of a module, and log
+/// everything of that module.
 pub(super) fn levels(text: &str) -> Result<Targets, String> {
     let is_level = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     let parsed = text.split(',').all(is_level).then(|| text.parse().ok()).flatten();
