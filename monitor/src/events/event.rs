@@ -12,7 +12,7 @@ use crate::findings::{FindingKind, Level};
 pub struct Bound {
     /// The finding whose threshold is the bound.
     pub kind: FindingKind,
-    /// Over when the number is below this again.
+    /// The finding ends when the number falls below this.
     pub below: f64,
     /// The number's words.
     pub name: &'static str,

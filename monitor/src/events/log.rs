@@ -53,7 +53,7 @@ impl LogEntry {
 }
 
 impl Topic {
-    /// The topic of words that an agent has written.
+    /// The topic of a message that an agent has written.
     pub fn of(message: &str) -> Self {
         match message {
             EXITED => Self::Exited,

@@ -24,7 +24,7 @@ impl Watch {
     /// bound is an event even then.
     pub fn events(&mut self, container: &Container) -> Vec<Event> {
         let mut events = Vec::new();
-        // The files of a container go with it: that is no loss of a source.
+        // The files of an exited container are removed with it, which is no loss of a source.
         if container.status != Status::Exited {
             for (group, metric) in GROUPS {
                 events.extend(self.source(group, container, *metric));
@@ -63,7 +63,7 @@ impl Watch {
         let backend = container.origins.of(Metric::OomKills)?.backend();
         let known = match (self.oom_kills.replace((backend, total)), container.status) {
             (Some((before, known)), _) if before == backend => known,
-            // The last report may have the number from elsewhere, and be the first one.
+            // The last report may have the number from another backend, and may be the first report.
             (known, Status::Exited) => known.map_or(0, |(_, known)| known),
             _ => return None,
         };
