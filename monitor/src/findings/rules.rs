@@ -12,7 +12,7 @@ use crate::metrics::{Metric, Unit};
 /// The numbers of a container.
 type Numbers<'a> = &'a dyn Fn(Metric) -> Option<f64>;
 
-/// A number, in percent, with the values from which on it is a finding.
+/// A number in percent, and the values from which on it is a finding.
 #[derive(Debug)]
 pub struct Threshold {
     /// The finding.
@@ -157,7 +157,7 @@ pub fn of_numbers(numbers: Numbers<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The threshold of a kind; `None` for one that is no number.
+/// The threshold of a kind; `None` for a kind that is not about a number.
 pub fn threshold(kind: FindingKind) -> Option<&'static Threshold> {
     THRESHOLDS.iter().find(|threshold| threshold.kind == kind)
 }
@@ -189,7 +189,7 @@ fn share(numbers: Numbers<'_>, part: Metric, whole: Metric) -> Option<f64> {
     Some(numbers(part)? / whole * 100.0)
 }
 
-/// What throttling explains is not said twice.
+/// Returns a number, unless throttling already explains it.
 fn unless_throttled(numbers: Numbers<'_>, metric: Metric) -> Option<f64> {
     let bound = threshold(FindingKind::Throttled)?.warn;
     let throttled = numbers(Metric::CpuThrottledPercent).is_some_and(|share| share >= bound);
@@ -206,7 +206,7 @@ fn limit(numbers: Numbers<'_>, metric: Metric, otherwise: &str) -> String {
 
 fn cores(value: f64) -> String {
     let text = short(value, Unit::Cores);
-    // 0.25, and 2 in place of 2.00.
+    // Writes 0.25, but 2 instead of 2.00.
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} cores")
 }

@@ -8,9 +8,9 @@ use super::timeline::ago;
 use crate::amount::age;
 use crate::snapshot::Status;
 
-/// A container, or an agent, is late after so many intervals without a report.
+/// Intervals without a report after which a container or an agent is late.
 pub const LATE_INTERVALS: u32 = 3;
-/// It is lost after so many.
+/// Intervals without a report after which it is lost.
 const LOST_INTERVALS: u32 = 6;
 /// Reports out of Valkey are never late before this: clocks of machines differ, and it is the shortest TTL of a report.
 pub const GRACE: Duration = Duration::from_secs(30);

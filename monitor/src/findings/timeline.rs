@@ -6,9 +6,9 @@ use super::finding::{Finding, FindingKind};
 use super::level::Level;
 use crate::amount::age;
 
-/// An OOM kill is an error for so long, and a restart a warning.
+/// Age up to which an OOM kill is an error, and a restart a warning.
 const RECENT: Duration = Duration::from_secs(10 * 60);
-/// An OOM kill is a warning for so long.
+/// Age up to which an older OOM kill is a warning.
 const LATELY: Duration = Duration::from_secs(60 * 60);
 /// Uptimes are whole seconds and are not read at the same moment as the clock.
 const JITTER: f64 = 2.0;
