@@ -15,7 +15,7 @@ pub struct About {
     pub interval: Duration,
     /// The eBPF programs, attached or not.
     pub programs: Vec<ProgramState>,
-    /// Where reports go, or where a fleet's come from: kind and address.
+    /// The sinks of reports, or the origin of a fleet's: kind and address.
     pub sinks: BTreeMap<&'static str, String>,
 }
 

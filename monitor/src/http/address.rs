@@ -1,4 +1,4 @@
-//! Where the server listens.
+//! The address that the server listens on.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -58,7 +58,7 @@ impl Address {
 }
 
 impl Default for Address {
-    /// Where a fleet's page is by default.
+    /// The default address of a fleet's page.
     fn default() -> Self {
         Self::Tcp((Ipv4Addr::LOCALHOST, 8080).into())
     }

@@ -6,7 +6,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, I
 
 use super::problem::Problem;
 
-/// A file, and what it is.
+/// A file, and its media type.
 struct Asset {
     path: &'static str,
     kind: &'static str,
@@ -47,7 +47,7 @@ const ASSETS: &[Asset] = &[
     Asset { path: "uPlot.LICENSE", kind: "text/plain; charset=utf-8", content: include_bytes!("page/uPlot.LICENSE") },
 ];
 
-/// A file of the page, or that the client has it already.
+/// Serves a file of the page, or answers that the client's copy is current.
 pub(super) fn serve(path: &str, request: &HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.path == path) else {
         return Problem::not_found("the page has no such file").into_response();
@@ -74,7 +74,7 @@ pub(super) fn serve(path: &str, request: &HeaderMap) -> Response {
     response
 }
 
-/// Tells one version of a file from another (FNV-1a, 64 bits).
+/// Computes the entity tag of a file (FNV-1a, 64 bits).
 fn tag(content: &[u8]) -> String {
     let hash = content
         .iter()

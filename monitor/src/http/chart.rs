@@ -1,4 +1,4 @@
-//! Numbers over time, ready for a chart: columns of at most so many points.
+//! Numbers over time, ready for a chart: columns with a bounded number of points.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::packed::{ABSENT, Row};
 use crate::metrics::{Kind, Metric};
 use crate::wire::Shape;
 
-/// A series has at most so many points when it is shown.
+/// The most points of a series that is shown.
 pub(super) const POINTS: u64 = 1000;
 
 /// Some numbers of a container over time.
@@ -31,8 +31,8 @@ impl Columns {
     }
 }
 
-/// Takes rows in the order of their times. Those that fall into the same thousandth of the time between the first row
-/// and the end become one: of a gauge the highest value stays, so that no peak is lost, of a counter the last.
+/// Collects rows in the order of their times. Rows in the same thousandth of the time between the first row and the end
+/// are merged: a gauge keeps its highest value, so that no peak is lost, a counter its last.
 #[derive(Debug)]
 pub(super) struct Chart<'a> {
     metrics: &'a [Metric],
@@ -43,7 +43,7 @@ pub(super) struct Chart<'a> {
 }
 
 impl<'a> Chart<'a> {
-    /// Of these numbers, until a time.
+    /// Creates a collector of these numbers, up to a time.
     pub(super) fn new(metrics: &'a [Metric], until: u64) -> Self {
         Self { metrics, until, first: None, rows: Vec::new(), thinned: false }
     }
@@ -73,7 +73,7 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// A number as digits only, as many as a report has.
+/// Converts a number to an integer that has all digits of the report.
 pub(super) fn packed(number: Option<Shape>, metric: Metric) -> i64 {
     match number {
         None => ABSENT,
@@ -98,7 +98,7 @@ fn unpacked(value: i64, metric: Metric) -> Option<Shape> {
     }
 }
 
-/// Puts a later row on top of an earlier one.
+/// Merges a later row into an earlier one.
 pub(super) fn merge(earlier: &mut Row, later: &[i64], metrics: &[Metric]) {
     for ((earlier, later), metric) in earlier.iter_mut().zip(later).zip(metrics) {
         *earlier = match metric.spec().kind {

@@ -38,7 +38,7 @@ pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
     }
 }
 
-/// Why reports do not get out, if they do not.
+/// Returns why reports are not delivered, if they are not.
 fn away(delivery: &Delivery) -> Option<String> {
     let waiting = delivery.backlog;
     delivery.connected_since.is_none().then(|| format!("Valkey is away; {waiting} entries wait to be written"))

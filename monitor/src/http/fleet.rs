@@ -1,4 +1,4 @@
-//! A fleet: what agents have written to Valkey, looked at once per interval.
+//! A fleet: the reports that agents have written to Valkey, read once per interval.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::snapshot::Status;
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Looked, Store, StoreError, Stored};
 
-/// A container whose report has expired is shown for so long after the latest one, if that did not say `exited`.
+/// Time for which a container is shown after its latest report, if that has expired and did not say `exited`.
 const MISSED: Duration = Duration::from_secs(15 * 60);
-/// The pause before a server that is away is tried again.
+/// The pause before the next attempt after Valkey has failed.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Log entries of a container that are told at once.
+/// The most log entries of a container that are read at once.
 const ENTRIES: usize = 20;
 
-/// Looks and shows; does not end.
+/// Reads reports and shows them; never returns.
 pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
     let mut log = LogOnce::default();
     let mut fleet = Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new() };
@@ -32,7 +32,7 @@ pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: D
     }
 }
 
-/// State from one look to the next.
+/// State that is kept from one look to the next.
 struct Fleet {
     /// Log entries from before this time are not news.
     began: SystemTime,
@@ -42,7 +42,7 @@ struct Fleet {
     known: BTreeMap<String, Arc<Stored>>,
 }
 
-/// Looks until something fails.
+/// Reads reports until something fails.
 async fn watch(
     server: &Server,
     options: &ValkeyOptions,
@@ -64,7 +64,7 @@ async fn watch(
 }
 
 impl Fleet {
-    /// The latest report of every container, and whether it is still there.
+    /// Returns the latest report of every container, and true for each that has not expired.
     async fn look(&mut self, store: &mut Store, now: SystemTime) -> Result<Vec<(Arc<Stored>, bool)>, StoreError> {
         let looked = store.look(now - MISSED).await?;
         let mut before = std::mem::take(&mut self.known);
@@ -84,7 +84,7 @@ impl Fleet {
         Ok(shown)
     }
 
-    /// The log entries since the last look, except heartbeats.
+    /// Returns the log entries since the last look, except heartbeats.
     async fn happened(&mut self, store: &mut Store) -> Result<Vec<(String, LogEntry)>, StoreError> {
         let names: Vec<&str> = self.known.keys().map(String::as_str).collect();
         let mut happened = Vec::new();

@@ -1,4 +1,4 @@
-//! All containers at one moment: of the agent's own report, or of what a fleet of agents has written.
+//! All containers at one moment: out of the agent's own report, or of the reports of a fleet.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -14,13 +14,13 @@ use crate::valkey::store::Stored;
 /// All containers at one moment.
 #[derive(Debug)]
 pub(super) struct Frame {
-    /// When it was read.
+    /// The time at which it was read.
     pub(super) taken: SystemTime,
     /// The machine, where there is only one.
     pub(super) host: Option<String>,
     /// Time between two readings, where there is only one agent.
     pub(super) interval: Option<Duration>,
-    /// How long the reading took.
+    /// The time that the reading took.
     pub(super) cost: Option<Duration>,
     /// The containers, sorted by name.
     pub(super) containers: Vec<ContainerView>,
@@ -43,7 +43,7 @@ impl Frame {
         }
     }
 
-    /// The frame of what agents have written, as of now.
+    /// Creates a frame of the reports of a fleet, as of now.
     pub(super) fn stored(now: Stamp, reports: Vec<(Arc<Stored>, bool)>) -> Self {
         Self {
             taken: now.wall,

@@ -14,23 +14,23 @@ use hyper::{Method, Request, StatusCode};
 use super::problem::Problem;
 use crate::secrets;
 
-/// Nothing inline, nothing from elsewhere, in nobody's frame.
+/// The content security policy: no inline code, nothing of other origins, no embedding in frames.
 const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// The shortest token that is not guessed.
+/// The shortest token that is accepted, so that none can be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
 /// The token that a client must send to read anything but the page's own files.
 #[derive(Clone)]
 pub struct Token(String);
 
-/// A file that cannot be taken for a token.
+/// Why a file cannot be used as a token.
 #[derive(Debug, thiserror::Error)]
 #[error("--listen-token-file: {0}")]
 pub struct TokenError(String);
 
 impl Token {
-    /// Reads it from a file, of which white space around it is no part.
+    /// Reads the token from a file, without the white space around it.
     ///
     /// # Errors
     /// If the file cannot be read, can be read by others than its owner and group, or holds no token.
@@ -48,7 +48,7 @@ impl Token {
         Ok(Self(token.to_owned()))
     }
 
-    /// Compares in a time that does not tell how much of a guess is right.
+    /// Compares in constant time, so that a failed guess reveals nothing.
     fn is(&self, guess: &[u8]) -> bool {
         let expected = self.0.as_bytes();
         let differences = expected.iter().zip(guess).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
@@ -73,7 +73,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Lets a request pass, or says why not.
+    /// Lets a request pass, or returns the reason why not.
     pub(super) fn check<B: Body>(&self, request: &Request<B>) -> Result<(), Problem> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err(Problem::new(
@@ -91,7 +91,7 @@ impl Guard {
     fn host<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         let named = request.headers().get(HOST).map(HeaderValue::as_bytes);
         let named = named.or_else(|| request.uri().authority().map(|authority| authority.as_str().as_bytes()));
-        // A client that names no host is no browser.
+        // A request that names no host does not come from a browser.
         if !self.loopback || named.is_none_or(is_this_machine) {
             return Ok(());
         }
@@ -109,7 +109,8 @@ impl Guard {
     }
 }
 
-/// The page's own files say nothing about anybody, and probes only how the agent itself is.
+/// True for paths that need no token: the page's own files hold no data, and probes report the agent's own health
+/// alone.
 fn is_public(path: &str) -> bool {
     ["/", "/healthz", "/readyz"].contains(&path) || path.starts_with("/assets/")
 }

@@ -11,9 +11,9 @@ use crate::findings::{self, Evidence, Finding, GRACE, Reporting, Timeline};
 use crate::metrics::Metric;
 use crate::snapshot::Status;
 
-/// A container that has exited has findings for so long.
+/// Time for which an exited container has findings.
 const EXITED: Duration = Duration::from_secs(60);
-/// So has one of which no report arrives.
+/// Time for which a silent container has findings.
 const SILENT: Duration = Duration::from_secs(10 * 60);
 
 /// State of one container.
@@ -26,7 +26,7 @@ struct Watched {
     last: Option<ContainerView>,
 }
 
-/// Judges the containers of frames by their numbers and by what earlier frames told of them.
+/// Judges the containers of frames by their numbers and by earlier frames.
 #[derive(Debug)]
 pub(super) struct Judge {
     /// The time between two frames.

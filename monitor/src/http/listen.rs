@@ -1,4 +1,4 @@
-//! Connections: how many, how long, how slow.
+//! Connections, and the limits on their number, duration and pace.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -29,13 +29,13 @@ use crate::log_once::LogOnce;
 /// Connections that are served at once; the next one waits until one ends. There are more than event streams, so that
 /// streams cannot take all of them.
 pub(crate) const CONNECTIONS: usize = 320;
-/// The head of a request has to be there after so long, which is also how long an idle connection is kept.
+/// Timeout of the head of a request, and of an idle connection.
 const HEAD: Duration = Duration::from_secs(5);
-/// A head is at most so long.
+/// The longest head of a request.
 const HEAD_BYTES: usize = 8 << 10;
-/// A client that takes nothing for so long is gone.
+/// Timeout of a write that the client does not accept.
 const STALLED: Duration = Duration::from_secs(10);
-/// The pause after a connection could not be accepted: out of descriptors, mostly.
+/// The pause after accepting a connection has failed, mostly for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The pause before an address is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    /// Binds an address. Of a unix socket that nobody listens at any more, only the name is left; it is taken over.
+    /// Binds an address. A stale unix socket that nobody listens on is replaced.
     pub(super) async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
@@ -67,7 +67,7 @@ async fn is_left_over(path: &Path) -> bool {
     is_socket && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Binds as soon as it is possible; says once why it is not.
+/// Binds as soon as possible, and logs a failure once.
 pub(super) async fn bind(address: &Address) -> Listener {
     let mut log = LogOnce::default();
     loop {
@@ -79,7 +79,7 @@ pub(super) async fn bind(address: &Address) -> Listener {
     }
 }
 
-/// Serves connections; does not end.
+/// Serves connections; never returns.
 pub(super) async fn accept(listener: Listener, server: Arc<Server>, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -88,7 +88,7 @@ pub(super) async fn accept(listener: Listener, server: Arc<Server>, router: Rout
         let (server, router) = (Arc::clone(&server), router.clone());
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                // A small answer does not wait for more.
+                // A small answer is sent at once.
                 _ = stream.set_nodelay(true);
                 let connection = serve(stream, server, router);
                 tokio::spawn(async move {
@@ -136,7 +136,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, server: Arc<S
     }
 }
 
-/// A connection that gives up when what is written is not taken.
+/// A connection with a timeout on writes.
 struct Patient<T> {
     stream: T,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -147,7 +147,7 @@ impl<T> Patient<T> {
         Self { stream, waiting: None }
     }
 
-    /// Looks at the clock while a write waits.
+    /// Fails a write that has waited for too long.
     fn patience<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if written.is_ready() {
             self.waiting = None;

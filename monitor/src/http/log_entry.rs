@@ -12,7 +12,7 @@ pub(super) struct LogEntry {
     pub(super) level: &'static str,
     /// Its text.
     pub(super) message: String,
-    /// Not shown.
+    /// Its topic, which is not shown.
     #[serde(skip)]
     pub(super) topic: Topic,
 }

@@ -1,8 +1,9 @@
 //! The last hour of every container, within a bound of bytes.
 //!
-//! While everything fits, each tick is an entry. When it does not, containers that have ended are forgotten, then every
-//! second entry is merged into the one before, and from then on as many ticks make one entry: a longer step, never a
-//! shorter hour. Of a merged gauge the highest value stays, so that no peak is lost; of a counter the last.
+//! While everything fits, each tick is an entry. When it does not, exited containers are forgotten first. Then every
+//! second entry is merged into the one before, and from then on each entry covers twice as many ticks: the step gets
+//! longer, the hour never shorter. A merged gauge keeps its highest value, so that no peak is lost; a counter keeps its
+//! last.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::packed::{ABSENT, Packed, Row};
 use crate::metrics::Metric;
 use crate::unix_time::unix_millis;
 
-/// All that is remembered takes at most about so many bytes.
+/// The approximate limit of the memory, in bytes.
 pub(super) const BOUND: usize = 12 << 20;
 /// The time span that is kept.
 const LENGTH: Duration = Duration::from_secs(3600);
@@ -36,21 +37,21 @@ struct Remembered {
     past: Packed,
     /// The entry in progress, and the number of frames in it.
     pending: Option<(Row, u32)>,
-    /// When its latest report was made.
+    /// The time of its latest report.
     latest: u64,
-    /// When it was last among those that are view.
+    /// The time of the latest frame that contained it.
     seen: u64,
     entries: VecDeque<LogEntry>,
 }
 
 impl Memory {
-    /// Remembers nothing yet.
+    /// Creates an empty memory of at most `bound` bytes.
     pub(super) fn new(bound: usize) -> Self {
         let metrics = Metric::fields().map(|(metric, _)| metric).collect();
         Self { bound, metrics, containers: BTreeMap::new(), stride: 1 }
     }
 
-    /// Takes note of a tick, and forgets what is too old or too much.
+    /// Records a tick, and forgets what is too old or exceeds the bound.
     pub(super) fn record(&mut self, frame: &Frame) {
         self.add(frame);
         let now = unix_millis(frame.taken);
@@ -62,7 +63,7 @@ impl Memory {
         self.fit(now);
     }
 
-    /// Takes note of some containers between two ticks.
+    /// Records some containers between two ticks.
     pub(super) fn add(&mut self, frame: &Frame) {
         let seen = unix_millis(frame.taken);
         for view in &frame.containers {
@@ -77,7 +78,7 @@ impl Memory {
         }
     }
 
-    /// Takes note of a log entry.
+    /// Records a log entry.
     pub(super) fn note(&mut self, name: &str, entry: LogEntry) {
         let remembered = remembered(&mut self.containers, name, self.metrics.len());
         remembered.seen = remembered.seen.max(entry.time);
@@ -117,7 +118,7 @@ impl Memory {
         if self.size() > self.bound {
             self.containers.retain(|_, remembered| remembered.seen >= now);
         }
-        // Below some entries per container it is their number that takes the room.
+        // With only a few entries per container, the number of containers determines the size.
         while self.size() > self.bound && self.containers.values().any(|remembered| remembered.past.len() > 8) {
             let metrics = &self.metrics;
             self.containers.values_mut().for_each(|remembered| remembered.thin(metrics));

@@ -1,14 +1,14 @@
-//! The OpenAPI document: what is written by hand, with the numbers of the report out of their table.
+//! The OpenAPI document: the part that is written by hand, completed with the numbers of the table.
 
 use serde_json::{Map, Value, json};
 
 use super::numbers::scale;
 use crate::metrics::Metric;
 
-/// All but the numbers.
+/// The document without the numbers.
 const WRITTEN: &str = include_str!("openapi.json");
 
-/// The document, pretty.
+/// Returns the document, pretty-printed.
 pub fn document() -> String {
     // It is part of the binary, and a test reads it.
     let mut document: Value = serde_json::from_str(WRITTEN).unwrap_or_default();

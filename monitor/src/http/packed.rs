@@ -1,12 +1,13 @@
-//! The numbers of one container over time, packed: an entry says when, which numbers changed, and by how much.
+//! The packed numbers of one container over time: an entry holds its time, the numbers that changed, and their
+//! differences.
 //!
 //! An entry is the milliseconds since the one before, a bitmap of the numbers that changed, and a code for each: 0 for
 //! a number that is gone, else its difference (zigzag) plus one. All are variable-length integers of seven bits a byte.
-//! An entry that leaves at the front is added to the row from which the first entry counts.
+//! An entry that is removed at the front is added to the base row, from which the first entry counts.
 
 use std::collections::VecDeque;
 
-/// A number that is not there.
+/// Marks an absent number.
 pub(super) const ABSENT: i64 = i64::MIN;
 
 /// One value per column.
@@ -24,13 +25,13 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Nothing, with so many columns.
+    /// Creates a list without rows.
     pub(super) fn new(columns: usize) -> Self {
         let start = (0, vec![ABSENT; columns].into_boxed_slice());
         Self { base: start.clone(), newest: start, bytes: VecDeque::new(), entries: 0 }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(super) fn len(&self) -> usize {
         self.entries
     }
@@ -45,7 +46,7 @@ impl Packed {
         size_of::<Self>() + 2 * size_of_val(&*self.newest.1) + self.bytes.capacity()
     }
 
-    /// Adds a row. One whose time is not later than the newest is taken for a millisecond later.
+    /// Adds a row. A row that is not later than the newest one gets a time one millisecond after it.
     pub(super) fn push(&mut self, time: u64, row: &[i64]) {
         let time = time.max(self.newest.0 + 1);
         self.number(time - self.newest.0);
@@ -88,7 +89,7 @@ impl Packed {
         }
     }
 
-    /// Gives back what was allocated and is not needed.
+    /// Frees unused capacity.
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
     }
@@ -102,7 +103,7 @@ impl Packed {
     }
 }
 
-/// Moves a row on by one entry.
+/// Advances a row by one entry.
 fn step(row: &mut (u64, Row), bytes: &mut impl Iterator<Item = u8>) {
     row.0 += number(bytes);
     let bitmaps: Box<[u8]> = bytes.by_ref().take(row.1.len().div_ceil(8)).collect();

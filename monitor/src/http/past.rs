@@ -12,17 +12,17 @@ use crate::unix_time::unix_millis;
 use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Store, StoreError};
 
-/// The timeout of a request about the past.
+/// The timeout of a request for history.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A connection that is made when somebody asks, and serves one question at a time: a long past is many pages.
+/// A connection that is opened on demand, and serves one request at a time: a long history is many pages.
 pub(super) struct Past {
     options: ValkeyOptions,
     store: Mutex<Option<Store>>,
 }
 
 impl Past {
-    /// Asks the server that `options` name. Nothing is connected yet.
+    /// Creates a client of the server that `options` name. Nothing is connected yet.
     pub(super) fn new(options: ValkeyOptions) -> Self {
         Self { options, store: Mutex::new(None) }
     }
@@ -54,7 +54,7 @@ impl Past {
         self.ask(async |store| Ok(store.log(name, count).await?.into_iter().map(LogEntry::from).collect())).await
     }
 
-    /// Asks, connecting first where there is no connection. One that fails is not used again.
+    /// Sends a request, and connects first if there is no connection. A connection that fails is not used again.
     async fn ask<T>(&self, question: impl AsyncFnOnce(&mut Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut held = self.store.lock().await;
         let mut store = match held.take() {

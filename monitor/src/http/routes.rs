@@ -23,12 +23,12 @@ use crate::wire;
 
 type Shared = State<Arc<Server>>;
 type Answer = Result<Response, Problem>;
-/// A part of a path, which may be no text.
+/// A segment of a path, which may not be UTF-8.
 type Named = Result<Path<String>, PathRejection>;
 
 /// The default number of log entries.
 const ENTRIES: usize = 50;
-/// The longest past that can be asked for.
+/// The longest history that can be requested.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The routes.

@@ -34,15 +34,15 @@ const STREAMS: usize = 256;
 const WAITING: usize = 256;
 /// Log entries that are searched for the events of a chart.
 const MOST_EVENTS: usize = 1000;
-/// Why there is nothing to show at first.
+/// The cause that is reported before the first frame.
 const NOTHING: &str = "nothing has been read yet";
 
 /// Health of the loop that reads.
 #[derive(Debug)]
 struct Health {
-    /// When it has shown itself last.
+    /// The time of its latest sign of life.
     beat: Duration,
-    /// Why it has nothing to show.
+    /// The cause if it has nothing to show.
     trouble: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl Server {
         }
     }
 
-    /// Shows a frame, and says why reports do not get to where they shall.
+    /// Shows a frame; `trouble` is the reason why reports are not delivered.
     pub(super) fn show(&self, frame: Frame, trouble: Option<String>) {
         self.memory().record(&frame);
         lock(&self.judge).observe(&frame);
@@ -88,13 +88,13 @@ impl Server {
         self.latest.send_replace(Some(Arc::new(frame)));
     }
 
-    /// Remembers what is no frame of its own: containers that ended since the latest.
+    /// Records containers that exited since the latest frame.
     pub(super) fn remember(&self, frame: &Frame) {
         self.memory().add(frame);
         lock(&self.judge).observe_exited(frame);
     }
 
-    /// Tells what happened to which container.
+    /// Sends log entries to the clients, and records them.
     pub(super) fn tell(&self, happened: Vec<(String, LogEntry)>) {
         for (name, entry) in happened {
             if self.entries.receiver_count() > 0 {
@@ -117,7 +117,7 @@ impl Server {
         self.latest.borrow().clone()
     }
 
-    /// Succeeds if a reading has ended lately; otherwise tells since when none has.
+    /// Succeeds if a reading has finished lately; the error says since when none has.
     pub(super) fn alive(&self) -> Result<(), String> {
         let beat = lock(&self.health).beat;
         let age = self.now().mono.saturating_sub(beat);
@@ -127,7 +127,7 @@ impl Server {
         Err(format!("nothing has been read for {:.1} s", age.as_secs_f64()))
     }
 
-    /// Succeeds if reports are read and delivered; otherwise tells why not.
+    /// Succeeds if reports are read and delivered; the error says why they are not.
     pub(super) fn ready(&self) -> Result<(), String> {
         if let Some(trouble) = lock(&self.health).trouble.clone() {
             return Err(trouble);
@@ -139,19 +139,20 @@ impl Server {
         Ok(())
     }
 
-    /// Says that there is nothing to show, and why. The loop is alive.
+    /// Records why there is nothing to show. The loop is alive.
     pub(super) fn suffer(&self, trouble: String) {
         *lock(&self.health) = Health { beat: self.now().mono, trouble: Some(trouble) };
     }
 
-    /// The text of `/metrics`. Numbers that are no longer true are not told.
+    /// Returns the text of `/metrics`. Outdated numbers are left out.
     pub(super) fn exposition(&self, format: TextFormat) -> Result<Bytes, String> {
         self.alive()?;
         let frame = self.latest().ok_or_else(|| NOTHING.to_owned())?;
         Ok(frame.text(format, || exposition::encode(Arc::clone(&frame), self.about(), format)))
     }
 
-    /// The numbers of a container since a time, with what happened meanwhile: from whoever remembers further back.
+    /// Returns the numbers of a container since a time, and the events since then: from memory or from Valkey,
+    /// whichever goes back further.
     pub(super) async fn history(
         &self,
         name: &str,
@@ -162,7 +163,7 @@ impl Server {
             let memory = self.memory();
             memory.columns(name, metrics, unix_millis(since)).zip(memory.entries(name))
         };
-        // A little may be missing at the beginning: nobody reads at each moment.
+        // A few intervals may be missing at the beginning, because readings are not continuous.
         let enough = unix_millis(since + self.about.interval * LATE_INTERVALS);
         let begins = |columns: &Columns| columns.times.first().copied().unwrap_or(u64::MAX);
         let past = self.past.as_ref().filter(|_| own.as_ref().is_none_or(|(columns, _)| begins(columns) > enough));
@@ -173,7 +174,7 @@ impl Server {
                     Some((columns, entries)).filter(|(columns, _)| own.is_some() || !columns.times.is_empty())
                 }
                 Ok(_) => own,
-                // The memory of this process is better than nothing.
+                // The memory of this process is used if Valkey fails.
                 Err(error) if own.is_none() => {
                     return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
                 }

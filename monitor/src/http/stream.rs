@@ -22,13 +22,13 @@ use crate::mutex::lock;
 use crate::snapshot::Status;
 use crate::unix_time::unix_millis;
 
-/// A comment so often keeps what is between from closing the connection.
+/// The interval of comments, which keep proxies from closing an idle connection.
 const COMMENT: Duration = Duration::from_secs(15);
 
 /// The fields of a container in each tick besides its numbers.
 const STATE: [&str; 4] = ["status", "host", "runtime", "taken"];
 
-/// The numbers in each tick: those of the overview. The others are asked for.
+/// The numbers in each tick: those of the overview. Clients request the others.
 const NUMBERS: &[Metric] = &[
     Metric::CpuPercent,
     Metric::CpuUsageCores,
@@ -75,7 +75,7 @@ pub(super) fn body(news: News, permit: OwnedSemaphorePermit) -> Body {
     Body::new(Frames(receiver))
 }
 
-/// Ends when the client is gone, or nothing more will come.
+/// Sends events until the client is gone or no more will come.
 async fn tell(News { mut ticks, mut entries, judge }: News, frames: &mpsc::Sender<Bytes>) {
     let mut comment = tokio::time::interval(COMMENT);
     comment.tick().await;
@@ -87,7 +87,8 @@ async fn tell(News { mut ticks, mut entries, judge }: News, frames: &mpsc::Sende
                     return;
                 }
                 let latest = ticks.borrow_and_update().clone();
-                // Nothing has been read yet: the head of the answer goes out, and the client knows that it is heard.
+                // Nothing has been read yet: a comment sends the head of the answer, so that the client knows that it
+                // is connected.
                 latest.map_or(Bytes::from_static(b": soon\n\n"), |frame| frame.event(|frame| tick(frame, &judge)))
             }
             entry = entries.recv() => match entry {
@@ -104,7 +105,7 @@ async fn tell(News { mut ticks, mut entries, judge }: News, frames: &mpsc::Sende
     }
 }
 
-/// A body whose parts come from elsewhere.
+/// A body whose frames come from a channel.
 struct Frames(mpsc::Receiver<Bytes>);
 
 impl body::Body for Frames {
@@ -137,7 +138,7 @@ pub(super) fn log(name: &str, entry: &LogEntry) -> Bytes {
     event("log", None, &Log { name, entry })
 }
 
-/// JSON has no line breaks of its own, whatever the names are.
+/// Formats an event. JSON has no line breaks of its own, whatever the names are.
 fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
     let mut text = format!("event: {name}\n");
     if let Some(id) = id {
@@ -166,7 +167,7 @@ impl Serialize for FrameDocument<'_> {
     }
 }
 
-/// The names of what stands in a row, in its order.
+/// The names of a row's fields, in order.
 pub(super) fn fields() -> impl Iterator<Item = &'static str> {
     STATE.into_iter().chain(NUMBERS.iter().map(|metric| metric.spec().name()))
 }

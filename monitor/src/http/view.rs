@@ -15,7 +15,7 @@ use crate::wire::{self, Shape};
 /// Shown as the status of a container whose report has expired.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// A container as the server shows it, whichever way it became known.
+/// A container as the server shows it, from either origin.
 #[derive(Clone, Debug)]
 pub(super) enum ContainerView {
     /// The container at an index of a report of this agent.
@@ -66,7 +66,7 @@ impl ContainerView {
         }
     }
 
-    /// When it was read, unless that is the time of the frame.
+    /// The time at which it was read, unless that is the time of the frame.
     pub(super) fn taken(&self) -> Option<SystemTime> {
         match self {
             Self::Reported(..) => None,
