@@ -1,10 +1,9 @@
-//! Questions about the table that several readers of it have.
+//! Lookups in the table that several modules share.
 
 use super::origin::Origin;
 use super::table::Metric;
 
-/// The rows that have an origin of one kind, with its rank and what it takes: a handful, which are found once and not for
-/// each cgroup.
+/// The rows that have an origin of one kind, with its rank and its parameter: found once, not for each cgroup.
 pub type Rows<P> = Vec<(Metric, u8, P)>;
 
 /// The groups of `sources` in the report, each with the row that speaks for it.
@@ -36,7 +35,7 @@ impl Metric {
             .flat_map(|&metric| (0u8..).zip(metric.spec().origins()).map(move |(rank, origin)| (metric, rank, origin)))
     }
 
-    /// The rows that have an origin of one kind, with its rank, and what `kind` takes out of it.
+    /// The rows that have an origin of one kind, with its rank, and the parameter that `kind` returns.
     pub fn fed_by<P>(kind: impl Fn(&'static Origin) -> Option<P>) -> Rows<P> {
         Self::origins().filter_map(|(metric, rank, origin)| Some((metric, rank, kind(origin)?))).collect()
     }

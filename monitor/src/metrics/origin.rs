@@ -15,15 +15,15 @@ pub enum Origin {
     V2(File),
     /// A file of the cgroup's directory in the hierarchy of one v1 controller.
     V1(&'static str, File),
-    /// eBPF: the programs that must be attached, and a field of what they count of packets.
+    /// eBPF: the programs that must be attached, and a field of their packet counters.
     Network(&'static [&'static str], fn(&Network) -> u64),
-    /// eBPF: the programs that must be attached, and a field of what they count of processes.
+    /// eBPF: the programs that must be attached, and a field of their process counters.
     Processes(&'static [&'static str], fn(&Processes) -> u64),
-    /// eBPF: an iterator over cgroups that takes their CPU time.
+    /// eBPF: an iterator over cgroups that reads their CPU time.
     CpuIterator(fn(&CpuTime) -> u64),
-    /// eBPF: an iterator over cgroups that takes the state of their controllers.
+    /// eBPF: an iterator over cgroups that reads the state of their controllers.
     ControllerIterator(fn(&Controllers) -> Option<u64>),
-    /// eBPF: an iterator over cgroups that takes their memory statistics.
+    /// eBPF: an iterator over cgroups that reads their memory statistics.
     MemoryIterator(fn(&Memory) -> u64),
     /// eBPF: an iterator over tasks.
     TaskIterator(fn(&Tasks) -> Read),
@@ -51,7 +51,7 @@ pub const MEMORY_ITERATOR: &str = "cgroup_memory";
 pub const TASK_ITERATOR: &str = "task";
 
 impl Origin {
-    /// The eBPF programs that it takes.
+    /// The eBPF programs that it needs.
     pub fn programs(&self) -> &'static [&'static str] {
         match self {
             Self::Network(programs, _) | Self::Processes(programs, _) => programs,

@@ -32,13 +32,13 @@ pub trait View {
     /// A row's value, which must not be 0 because something is divided by it.
     ///
     /// # Errors
-    /// Why it is absent, or that it is 0.
+    /// Why it is absent, or an error that it is 0.
     fn nonzero(&self, metric: Metric) -> Derived;
 
     /// The growth of a counter per second.
     ///
     /// # Errors
-    /// That there is no earlier reading, that the counter went back, or why it is absent.
+    /// When there is no earlier reading, the counter went back, or the number is absent.
     fn rate(&self, metric: Metric) -> Derived;
 
     /// The growth of `part` in percent of the growth of `whole`; 0 while the whole stands still.
