@@ -23,7 +23,7 @@ const AUTHORITIES: [&str; 7] = [
     "/var/lib/ca-certificates",
 ];
 
-/// The resolver fails without them.
+/// Sources of random numbers, which the resolver needs.
 const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
 /// Everything that is read, written and connected to after start-up. Directories stand for files that are replaced while
@@ -31,7 +31,7 @@ const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
 pub(super) fn access(host: &HostFacts, request: &Request) -> AllowedAccess {
     let roots = &request.roots;
     let resolver: &[&str] = if host.names_are_mounts { &RESOLVER_FILES } else { &RESOLVER_DIRECTORIES };
-    // Libraries read these two wherever the roots are.
+    // Libraries read these two, wherever the configured roots are.
     let fixed = ["/proc", "/sys"].iter().chain(resolver).chain(&AUTHORITIES).chain(&RANDOM).map(PathBuf::from);
     let trees = roots.cgroup.iter().chain(&host.cgroup_mounts).cloned();
     let read = fixed.chain([roots.proc.clone(), roots.sys.clone()]).chain(trees).collect();

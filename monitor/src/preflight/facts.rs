@@ -24,7 +24,7 @@ pub struct HostFacts {
     pub capabilities: CapabilitySet,
     /// True in the initial user namespace: elsewhere capabilities do not extend to the whole kernel.
     pub in_first_user_namespace: bool,
-    /// Whether the kernel's BTF can be read; the error otherwise.
+    /// `Ok` if the kernel's BTF can be read, else the error.
     pub types: Result<(), String>,
     /// True if a cgroup v2 hierarchy is mounted.
     pub has_v2: bool,
@@ -32,9 +32,9 @@ pub struct HostFacts {
     pub descriptors: usize,
     /// True if `bpf(2)` takes privileges (`kernel.unprivileged_bpf_disabled`).
     pub bpf_is_restricted: bool,
-    /// Where BPF file systems are mounted.
+    /// Mount points of BPF file systems.
     pub bpf_mounts: Vec<PathBuf>,
-    /// Where cgroup hierarchies are mounted.
+    /// Mount points of cgroup hierarchies.
     pub cgroup_mounts: Vec<PathBuf>,
     /// True if the resolver's files are mounts, as in a container, and so are not replaced while the agent runs.
     pub names_are_mounts: bool,
@@ -44,7 +44,8 @@ pub struct HostFacts {
     pub has_objects: bool,
 }
 
-/// Reads the facts. What cannot be read counts as missing. `has_objects` tells if this binary contains the eBPF objects.
+/// Reads the facts. A fact that cannot be read counts as missing. `has_objects` is true if this binary contains the
+/// eBPF objects.
 pub fn probe(roots: &Roots, has_objects: bool) -> HostFacts {
     let proc = |path: &str| roots.proc.join(path);
     let text = |path: &str| fs::read_to_string(proc(path)).unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::programs::Needs;
 use crate::refusal::{BPF, Decision, without_bpf_fs};
 use crate::snapshot::Scope;
 
-/// What is done on this host.
+/// The decisions for a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Each eBPF program.
@@ -42,7 +42,7 @@ impl Plan {
     }
 }
 
-/// Decides. What is not refused here may still be refused by the kernel.
+/// Makes the decisions. The kernel may still refuse what is allowed here.
 pub fn plan(catalogue: impl Iterator<Item = Needs>, host: &HostFacts, request: &Request) -> Plan {
     let off = |why: &str| Decision::Off(why.to_owned());
     Plan {

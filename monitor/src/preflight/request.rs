@@ -1,4 +1,4 @@
-//! What the configuration asks for, as far as it takes privileges.
+//! The configuration's request for privileges.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::containers::Roots;
 use crate::hardening::landlock::AllowedAccess;
 use crate::snapshot::Scope;
 
-/// When eBPF is used.
+/// The use of eBPF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EbpfMode {
     /// Where the kernel allows it.
@@ -26,12 +26,12 @@ pub enum Layer {
     Seccomp,
 }
 
-/// What is asked of the host.
+/// Everything that a configuration requests of the host.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What is watched.
+    /// The scope: the part of the machine that is watched.
     pub scope: Scope,
-    /// When eBPF is used.
+    /// The use of eBPF.
     pub ebpf: EbpfMode,
     /// True if eBPF counts descriptors opened and closed.
     pub fd_events: bool,
@@ -41,7 +41,7 @@ pub struct Request {
     pub drop_privileges: bool,
     /// The sandbox layers.
     pub sandbox: Vec<Layer>,
-    /// Where the kernel's file systems are.
+    /// Mount points of the kernel's file systems.
     pub roots: Roots,
     /// True if files are read that may belong to other users.
     pub reads_files: bool,

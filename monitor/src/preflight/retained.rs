@@ -14,7 +14,7 @@ const FIRST_FREE_PORT: u16 = 1024;
 pub struct RetainedCapability {
     /// The capability.
     pub capability: CapabilitySet,
-    /// What would be lost without it.
+    /// The access that would be lost without it.
     pub why: &'static str,
 }
 
