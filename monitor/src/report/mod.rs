@@ -1,4 +1,4 @@
-//! Reports: the numbers of one sample, and those that follow from it and the sample before. Pure, and total.
+//! Reports: the numbers of one sample, and those that are derived from it and the sample before. Pure, and total.
 
 mod container;
 mod view;
