@@ -19,7 +19,7 @@ pub const FILE_FLAG: &str = "config";
 /// The variable that names the settings file.
 pub const FILE_VARIABLE: &str = "MONITOR_CONFIG";
 
-/// Where a value was set.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum SetBy {
     Flag(&'static str),
