@@ -1,4 +1,4 @@
-//! Runs a sink: hands it its reports, and lets it work in between.
+//! Runs a sink: hands it its reports, and lets it work between them.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ async fn drive(mut sink: Box<dyn Sink>, mut reports: Subscription) {
     sink.open().await;
     loop {
         let next = tokio::select! {
-            // Reports first: whatever the sink is at, it misses none.
+            // Reports come first, so that the sink misses none.
             biased;
             next = reports.next() => next,
             () = sink.work() => continue,

@@ -17,7 +17,7 @@ pub type Notify = fn(&[NotifyState<'_>]) -> io::Result<()>;
 /// An agent that finishes no reading for this number of intervals hangs.
 const INTERVALS: u32 = 3;
 
-/// Tells the service manager of every report.
+/// Reports to the service manager.
 pub struct Service<N = Notify> {
     notify: N,
     /// The states that are sent once, with the first report.
@@ -25,8 +25,8 @@ pub struct Service<N = Notify> {
 }
 
 impl<N> Service<N> {
-    /// `watchdog` is the time after which the manager ends an agent that it has not heard of; an agent of long intervals
-    /// asks for more.
+    /// Creates the sink. `watchdog` is the manager's timeout for a silent agent; an agent with a longer interval asks
+    /// for a longer timeout.
     pub fn new(notify: N, watchdog: Option<Duration>, interval: Duration) -> Self {
         let needed = interval * INTERVALS;
         let longer = watchdog.filter(|watchdog| *watchdog < needed).map(|_| {
@@ -39,7 +39,7 @@ impl<N> Service<N> {
 
 impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
     fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>> {
-        // What is read between two ticks says nothing of the ticks.
+        // A report between two ticks says nothing about the ticks.
         if report.coverage != Coverage::All {
             return Box::pin(ready(Ok(())));
         }

@@ -11,7 +11,7 @@ use crate::report::{Delivery, Report};
 /// The future that methods of a sink return.
 pub type SinkFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Which reports a sink is given, always in the order of their times.
+/// The selection of reports that a sink is given, always in the order of their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
     /// The latest report of all containers, and every report of containers that exited. A slow sink skips what is outdated.
@@ -45,13 +45,13 @@ pub trait Sink: Send {
         tracing::warn!("{reports} reports were lost: too many wait to be written");
     }
 
-    /// Does what goes on between reports. It is cancelled at each report and called again, so it keeps its progress in the
+    /// Does the work between reports. It is cancelled at each report and called again, so it keeps its progress in the
     /// sink.
     fn work(&mut self) -> SinkFuture<'_> {
         Box::pin(pending())
     }
 
-    /// Delivers what still can be delivered, after the last report.
+    /// Delivers the rest after the last report, as far as possible.
     fn close(&mut self) -> SinkFuture<'_> {
         Box::pin(ready(()))
     }

@@ -13,8 +13,8 @@ use crate::wire::{self, Shape};
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u64 = 2;
 
-/// What the conventions call a row: its name, what our unit is divided by, the unit, and the attribute that tells it from
-/// the others of the name.
+/// The semantic convention of a row: its name, the divisor of our unit, the unit, and the attribute that distinguishes
+/// it from other rows of the name.
 struct Convention {
     metric: Metric,
     name: &'static str,
@@ -46,7 +46,7 @@ const CONVENTIONS: &[Convention] = &[
     convention(Metric::DiskTotal, "container.filesystem.capacity", "By"),
 ];
 
-/// The request that tells of some containers of a report.
+/// Encodes the request for some containers of a report.
 pub(super) fn request(report: &Report, containers: &[Container]) -> Vec<u8> {
     Message::default().messages(1, containers.iter().map(|container| resource(report, container))).into_bytes()
 }
@@ -58,7 +58,7 @@ fn resource(report: &Report, container: &Container) -> Message {
     Message::default().message(1, &resource).message(2, &metrics)
 }
 
-/// The identity of a container. Receivers that keep no other attributes tell it by its service and instance.
+/// The identity of a container. Receivers that keep no other attributes identify it by its service and instance.
 fn identity<'a>(report: &'a Report, container: &'a Container) -> Vec<(&'a str, &'a str)> {
     let identity = &container.identity;
     let label = |key: &str| identity.labels.get(key).map(String::as_str);
@@ -101,7 +101,7 @@ fn metrics(report: &Report, container: &Container) -> Vec<Message> {
     all.into_iter().map(described).collect()
 }
 
-/// A number and its time; a counter's has the time since when it counts.
+/// Encodes a number with its time; a counter also has its start time.
 fn point(
     report: &Report,
     container: &Container,
@@ -121,7 +121,7 @@ fn point(
 
 type Named = (String, f64, &'static str, Option<(&'static str, &'static str)>);
 
-/// Returns the name of a row in OTLP; `None` for rates, which are made of the counters, and for what is only an ingredient.
+/// Returns the name of a row in OTLP; `None` for rates, which receivers compute from the counters, and for ingredients.
 fn named(metric: Metric) -> Option<Named> {
     if let Some(known) = CONVENTIONS.iter().find(|known| known.metric == metric) {
         return Some((known.name.to_owned(), known.divisor, known.unit, known.attribute));
@@ -142,7 +142,7 @@ fn named(metric: Metric) -> Option<Named> {
     Some((format!("system_monitor.{path}"), 1.0, unit, None))
 }
 
-/// Since when a counter counts: eBPF since it was attached, files since the container began.
+/// Returns the start time of a counter: for eBPF the time of attachment, for files the start of the container.
 fn since(report: &Report, container: &Container, metric: Metric) -> Option<SystemTime> {
     if matches!(container.origins.of(metric), Some(Origin::Network(..) | Origin::Processes(..))) {
         return report.counting_since;

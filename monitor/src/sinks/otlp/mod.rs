@@ -2,7 +2,8 @@
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 //!
 //! This is the encoding that every receiver takes; some take no JSON. The messages are few, and written here by their
-//! fields' numbers in opentelemetry-proto. Counters are cumulative: what is not sent while a collector is away loses resolution and no count.
+//! fields' numbers in opentelemetry-proto. Counters are cumulative: an outage of the collector costs resolution, and no
+//! counts.
 
 mod metrics;
 mod protobuf;
@@ -44,7 +45,7 @@ impl Collector {
     /// Reads `http://HOST[:4318][/PATH]`; without a path it is that of the protocol, `/v1/metrics`.
     ///
     /// # Errors
-    /// The remedy.
+    /// The text says what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "write for example http://collector:4318";
         let url = Url::parse(text).map_err(|_| format!("is no URL; {example}"))?;
@@ -54,7 +55,7 @@ impl Collector {
         let (scheme, host) = (url.scheme(), url.host_str().filter(|host| !host.is_empty()));
         let host = host.filter(|_| scheme == "http").ok_or_else(|| format!("is no http:// URL; {example}"))?;
         let path = if url.path() == "/" { "/v1/metrics" } else { url.path() };
-        // A parsed URL does not tell a port that is its scheme's from none.
+        // A parsed URL does not distinguish the scheme's own port from a missing one.
         let is_80 = text.split('/').nth(2).is_some_and(|authority| authority.ends_with(":80"));
         let port = url.port().unwrap_or(if is_80 { 80 } else { PORT });
         Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
@@ -80,7 +81,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Sends to a collector. Nothing is connected yet.
+    /// Creates the sink. Nothing is connected yet.
     pub fn new(collector: Collector) -> Self {
         tracing::info!("Sending to the collector at {collector}");
         Self { collector, connection: None }
@@ -130,7 +131,7 @@ impl Otlp {
                 Ok(stream) => {
                     let (sender, connection) =
                         handshake(TokioIo::new(stream)).await.map_err(|error| failed(error, Retry::Soon))?;
-                    // Its end shows at the next request.
+                    // The end of the connection shows at the next request.
                     tokio::spawn(async move { _ = connection.await });
                     return Ok(sender);
                 }
@@ -148,7 +149,7 @@ fn failed(error: impl std::fmt::Display, retry: Retry) -> SinkError {
 /// Interprets an answer. Which statuses may be retried is specified in the protocol, "Failures".
 fn judge(status: StatusCode, answer: &[u8]) -> Result<(), SinkError> {
     if status.is_success() {
-        // The error's text in what is said of a partial success.
+        // The error text of a partial success.
         let said = part(answer, 1).and_then(|partial| part(partial, 2)).filter(|said| !said.is_empty());
         return said.map_or(Ok(()), |said| {
             let said: String = String::from_utf8_lossy(said).chars().take(200).collect();

@@ -1,6 +1,6 @@
 //! Protocol buffers, as far as this protocol needs them: <https://protobuf.dev/programming-guides/encoding/>.
 
-/// How a field's value is written.
+/// Wire types of fields.
 const VARINT: u64 = 0;
 const FIXED: u64 = 1;
 const BYTES: u64 = 2;
@@ -10,36 +10,36 @@ const BYTES: u64 = 2;
 pub(super) struct Message(Vec<u8>);
 
 impl Message {
-    /// With a whole number.
+    /// Appends a whole number.
     pub(super) fn number(mut self, field: u64, value: u64) -> Self {
         self.varint(field << 3 | VARINT);
         self.varint(value);
         self
     }
 
-    /// With a number of 64 bits, whole or real.
+    /// Appends a 64-bit number, whole or real.
     pub(super) fn fixed(mut self, field: u64, value: [u8; 8]) -> Self {
         self.varint(field << 3 | FIXED);
         self.0.extend(value);
         self
     }
 
-    /// With a text.
+    /// Appends a text.
     pub(super) fn text(self, field: u64, text: &str) -> Self {
         self.bytes(field, text.as_bytes())
     }
 
-    /// With another message.
+    /// Appends a message.
     pub(super) fn message(self, field: u64, message: &Self) -> Self {
         self.bytes(field, &message.0)
     }
 
-    /// With several.
+    /// Appends several messages.
     pub(super) fn messages(self, field: u64, messages: impl IntoIterator<Item = Self>) -> Self {
         messages.into_iter().fold(self, |all, message| all.message(field, &message))
     }
 
-    /// What is sent.
+    /// Returns the encoded message.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
@@ -61,7 +61,7 @@ impl Message {
     }
 }
 
-/// A text or message in a message that was received; `None` where it is not there, or what was received is no message.
+/// Returns a text or message from a received message; `None` if the field is absent or the message is malformed.
 pub(super) fn part(mut message: &[u8], field: u64) -> Option<&[u8]> {
     loop {
         let key = varint(&mut message)?;

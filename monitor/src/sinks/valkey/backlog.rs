@@ -1,9 +1,10 @@
-//! Entries that wait to be written to streams: in order, bounded, each until the server is known to have it.
+//! Entries that wait to be written to streams: in order, bounded, and kept until the server is known to have them.
 //!
 //! An entry is sent again until it is known to be written. Its id makes that harmless: a server refuses an id that is
-//! not above the last one of the stream, so an entry whose answer was lost and which is then refused for that reason is
-//! there already. Was it certainly not there, then somebody else has been ahead (an earlier run with a fast clock, a
-//! second agent of the same name): the stream is asked for its last id, and the entry gets one above it.
+//! not above the last one of the stream. An entry whose answer was lost, and which is then refused for that reason, has
+//! been written already. If it certainly has not been written, somebody else has written to the stream (an earlier run
+//! with a fast clock, or a second agent of the same name): the server is asked for the last id, and the entry gets one
+//! above it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::valkey::Document;
 
 /// The most memory of the backlog, documents and overhead.
 const MOST_BYTES: usize = 32 << 20;
-/// Memory of an entry besides its text: two words of the allocator, the entry, its name.
+/// Memory of an entry besides its text: two words of the allocator, the entry and its name.
 const OVERHEAD: usize = 192;
 
 /// An entry of a stream that waits.
@@ -43,15 +44,15 @@ impl StreamEntry {
 /// The fate of an entry that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is in the stream.
+    /// It has been written.
     Written,
-    /// It is not, and may be later.
+    /// It has not been written; a later attempt may succeed.
     Refused,
-    /// It is not, and never will be.
+    /// It has not been written, and never will be.
     Impossible,
     /// Its id is not above the stream's last.
     Behind,
-    /// Nobody knows.
+    /// The answer is missing.
     Silence,
 }
 
@@ -65,7 +66,7 @@ pub(super) struct Backlog {
     next_seq: u64,
     /// The last id given in each stream.
     last: BTreeMap<Stream, EntryId>,
-    /// Streams of which the last id must be asked for.
+    /// Streams whose last id must be asked for.
     lost: BTreeSet<Stream>,
     /// The number of entries that were dropped.
     pub(super) dropped: u64,
@@ -97,7 +98,7 @@ impl Backlog {
         self.expire(made);
     }
 
-    /// Takes an entry of an earlier run, in the order in which they were made.
+    /// Adds an entry of an earlier run. Entries are restored in the order in which they were made.
     pub(super) fn restore(&mut self, entry: StreamEntry) {
         let last = self.last.entry(entry.stream.clone()).or_insert(entry.id);
         *last = entry.id.max(*last);
@@ -136,7 +137,7 @@ impl Backlog {
         self.lost.iter()
     }
 
-    /// Returns what goes out next, in order, from the streams that `may` be written to.
+    /// Returns the next entries to send, in order, from the streams that `may` be written to.
     pub(super) fn batch(&self, limits: &BatchLimits, may: impl Fn(&Stream) -> bool) -> Vec<StreamEntry> {
         let mut per_stream: BTreeMap<&Stream, usize> = BTreeMap::new();
         let mut batch = Vec::new();
@@ -156,7 +157,7 @@ impl Backlog {
         batch
     }
 
-    /// Entries are on their way.
+    /// Takes note that entries are being sent.
     pub(super) fn sent(&mut self, batch: &[StreamEntry]) {
         for sent in batch {
             if let Some(entry) = self.find(sent.seq) {
@@ -170,7 +171,7 @@ impl Backlog {
     pub(super) fn conclude(&mut self, sent: &StreamEntry, outcome: Outcome) {
         match outcome {
             Outcome::Written => self.remove(sent.seq),
-            // It was in doubt before this attempt, so it may be what is in its way.
+            // An earlier attempt may have written it, and so be the reason for this refusal.
             Outcome::Behind if sent.doubtful => self.remove(sent.seq),
             Outcome::Behind => {
                 self.lost.insert(sent.stream.clone());
@@ -185,14 +186,14 @@ impl Backlog {
         }
     }
 
-    /// An answer clears up this attempt, not one before of which the answer was lost.
+    /// Settles this attempt. An earlier attempt whose answer was lost stays in doubt.
     fn settle(&mut self, sent: &StreamEntry) {
         if let Some(entry) = self.find(sent.seq) {
             entry.doubtful = sent.doubtful;
         }
     }
 
-    /// The last id of a stream, in which nothing may be written below: what is not there yet gets higher ids.
+    /// Takes the last id of a stream: entries that are not written yet get ids above it.
     pub(super) fn found(&mut self, stream: &Stream, top: Option<EntryId>) {
         self.lost.remove(stream);
         let Some(top) = top else { return };
@@ -204,7 +205,7 @@ impl Backlog {
         self.last.insert(stream.clone(), last);
     }
 
-    /// A stream whose last id cannot be had: what is behind it cannot be written.
+    /// Drops the entries of a stream whose last id cannot be read: they cannot be written.
     pub(super) fn cannot_find(&mut self, stream: &Stream) {
         self.lost.remove(stream);
         let before = self.waiting.len();
@@ -213,7 +214,7 @@ impl Backlog {
         self.dropped += (before - self.waiting.len()) as u64;
     }
 
-    /// Forgets a container's streams, unless something waits for them.
+    /// Forgets a container's streams, unless entries wait for them.
     pub(super) fn forget(&mut self, name: &str) {
         let waiting: BTreeSet<&Stream> = self.waiting.iter().map(|entry| &entry.stream).collect();
         self.last.retain(|stream, _| *stream.name != *name || waiting.contains(stream));

@@ -1,4 +1,4 @@
-//! The commands of one round trip, and what the answer to each means.
+//! The commands of one round trip, and the meaning of their answers.
 
 use super::backlog::{Outcome, StreamEntry};
 use super::commands::Purpose;
@@ -7,7 +7,7 @@ use super::record::Maintenance;
 use super::stream::{Stream, StreamKind};
 use crate::valkey::{Answer, FaultKind, Request};
 
-/// A command, by what it is about.
+/// A command, by its subject.
 pub(super) enum Command {
     /// The report of a container under its key.
     Metrics,
@@ -26,7 +26,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Returns what the command is for.
+    /// Returns the purpose of the command.
     pub(super) fn purpose(&self) -> Purpose {
         match self {
             Self::Metrics => Purpose::Metrics,
@@ -42,7 +42,7 @@ impl Command {
     }
 }
 
-/// Returns what adding to a stream is for.
+/// Returns the purpose of adding to a stream.
 pub(super) fn purpose(stream: &Stream) -> Purpose {
     match stream.kind {
         StreamKind::History => Purpose::History,
@@ -79,7 +79,7 @@ impl Batch {
     }
 }
 
-/// Returns what an answer says about an entry that was sent.
+/// Returns the outcome for an entry from the answer to its command.
 pub(super) fn outcome(answer: &Answer) -> Outcome {
     match answer.as_ref().map_err(|fault| &fault.kind) {
         Ok(_) => Outcome::Written,

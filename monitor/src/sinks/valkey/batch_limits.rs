@@ -1,4 +1,4 @@
-//! How much goes out at once.
+//! Limits of a batch: its size, and its timeout.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ const MOST_BYTES: usize = 256 << 10;
 /// Shortest and longest timeout of a batch.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(24));
 
-/// The size of the next batch, and its timeout. A batch is small after a failure, so that a server that comes back in the middle of
-/// one cannot take its end and not its beginning; it grows with each success, up to what a slow link carries in a second.
+/// The size of the next batch, and its timeout. A batch is small after a failure, so that a server that recovers in the
+/// middle of one cannot accept its end without its beginning. It grows with each success, up to the amount that a slow
+/// link carries in a second.
 #[derive(Debug)]
 pub(super) struct BatchLimits {
     pub(super) per_stream: usize,
@@ -25,7 +26,7 @@ impl Default for BatchLimits {
 }
 
 impl BatchLimits {
-    /// Takes note that a batch of so many bytes was answered after `round_trip`.
+    /// Takes note that a batch of `bytes` was answered after `round_trip`.
     pub(super) fn answered(&mut self, bytes: u64, round_trip: Duration) {
         self.per_stream = (self.per_stream * 2).min(MOST_ENTRIES);
         self.timeout = (round_trip * 3).clamp(TIMEOUT.0, TIMEOUT.1);

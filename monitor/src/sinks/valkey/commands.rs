@@ -17,19 +17,19 @@ pub(super) enum Purpose {
     Log,
     /// Removing log entries that are too old to be shown.
     Prune,
-    /// Looking for log entries of an earlier run.
+    /// Searching for log entries of an earlier run.
     Scan,
     /// The list of containers.
     Index,
-    /// Taking out of it what nothing is kept of any more.
+    /// Removing names from it of which no data are left.
     Forget,
     /// The reports of the past.
     History,
     /// All log entries.
     Stream,
-    /// That a stream goes when nothing is added any more.
+    /// Renewing the expiry of a stream.
     Expiry,
-    /// Where a stream ends, when an id was refused.
+    /// Asking for the last id of a stream, after an id was refused.
     End,
 }
 
@@ -51,7 +51,7 @@ impl Purpose {
     }
 }
 
-/// The report under its key; the expiry is what tells readers of a death.
+/// Sets the report under its key. Its expiry tells readers that an agent has died.
 pub(super) fn metrics(name: &str, json: &Document, ttl: Duration) -> Request {
     set(&metrics_key(name), json, ttl)
 }
@@ -65,7 +65,7 @@ pub(super) fn index<'a>(names: impl Iterator<Item = &'a str>, wall: SystemTime) 
     add
 }
 
-/// Takes those out of the list of containers that nothing has been kept of since `oldest`.
+/// Removes the containers from the list whose latest report is older than `oldest`.
 pub(super) fn forget(oldest: Duration) -> Cmd {
     let millis = oldest.as_millis().to_string();
     redis::cmd("ZREMRANGEBYSCORE").arg(CONTAINERS).arg("-inf").arg(format!("({millis}")).to_owned()

@@ -1,4 +1,4 @@
-//! The connection to the server: who is asked, when, and how much at once.
+//! The connection to the server: when to connect and to send, and how much at once.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::valkey::{Answer, Connector, Fault, FaultKind, Link, ValkeyOptions};
 /// The pause between two batches of a backlog: a server that has just come back has other agents to serve.
 const PACING_DELAY: Duration = Duration::from_millis(20);
 
-/// Something that is done with the server, and gives back what it took.
+/// An operation on the server, which returns the connector or the link that it took.
 pub(super) type Attempt = std::pin::Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// The result of an attempt.
@@ -41,9 +41,9 @@ pub(super) struct Connection {
     /// The size of the next batch, and its timeout.
     pub(super) limits: BatchLimits,
     backoff: Backoff,
-    /// Until when nothing is tried, after a failure.
+    /// The end of the pause after a failure.
     retry_at: Option<Instant>,
-    /// Until when no more of the backlog is sent.
+    /// The end of the pause between two batches of the backlog.
     next_batch_at: Option<Instant>,
 }
 
@@ -80,7 +80,7 @@ impl Connection {
         self.link.as_ref().is_some_and(Link::is_one)
     }
 
-    /// Returns when something may be possible that is not now.
+    /// Returns the ends of the pauses.
     pub(super) fn next_due(&self) -> impl Iterator<Item = Instant> {
         [self.retry_at, self.next_batch_at].into_iter().flatten()
     }
@@ -104,7 +104,7 @@ impl Connection {
         }))
     }
 
-    /// Takes back what an attempt to connect took.
+    /// Takes back the connector of an attempt to connect.
     pub(super) fn connected(&mut self, connector: Connector, result: Result<Link, Fault>) -> Result<(), Fault> {
         self.connector = Some(connector);
         self.link = Some(result?);

@@ -1,4 +1,4 @@
-//! The sink: brings what is in the queue to the server, one thing at a time.
+//! The sink: delivers the queue to the server, one operation at a time.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Sink for Valkey {
         })
     }
 
-    /// Delivers what can be delivered at once, and leaves the rest on disk.
+    /// Delivers what it can at once, and leaves the rest on disk.
     fn close(&mut self) -> SinkFuture<'_> {
         Box::pin(async {
             loop {
@@ -93,22 +93,22 @@ impl Valkey {
     }
 
     fn add(&mut self, report: Arc<Report>) {
-        // The log of each container is told what has happened to the connection.
+        // Events of the connection go into the log of each container.
         let events = if report.coverage == Coverage::All { self.status.take_news() } else { Vec::new() };
         let context = Context { events, connection: self.status.describe() };
         self.queue.add(report, &context);
         self.status.update(self.queue.backlog());
-        // The report before is not answered yet, or nobody can be asked.
+        // The batch before is not answered yet, or the server is away.
         let wait = self.in_flight.is_some() || self.is_away();
         self.queue.copy(wait, (self.clock)());
     }
 
-    /// Returns whether nobody takes reports: the server cannot be reached, or refuses them.
+    /// Returns whether the server is away: it cannot be reached, or refuses reports.
     fn is_away(&self) -> bool {
         !self.connection.is_idle() || self.status.is_outage()
     }
 
-    /// Begins what can be done now, if nothing is being done.
+    /// Starts the next operation, unless one is under way.
     fn begin(&mut self) {
         let now = timer::now();
         if self.in_flight.is_some() || self.connection.is_backing_off(now) {
@@ -130,7 +130,7 @@ impl Valkey {
         }
     }
 
-    /// Waits for whatever comes first. Cancelling it loses nothing.
+    /// Waits for the first of the events that it can act on. Cancelling it loses nothing.
     async fn step(&mut self) {
         let (is_idle, is_copying, due) = (self.in_flight.is_none(), self.queue.is_copying(), self.due());
         let Self { in_flight, queue, .. } = self;
@@ -148,7 +148,7 @@ impl Valkey {
         }
     }
 
-    /// Returns when something may be possible that is not now.
+    /// Returns the time at which the next operation may become possible.
     fn due(&self) -> Instant {
         let now = timer::now();
         let cooldown = (self.queue.backlog().len() > 0).then(|| self.refusals.cooldowns.next_end()).flatten();

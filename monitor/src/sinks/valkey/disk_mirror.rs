@@ -12,13 +12,13 @@ use super::disk_store::{Change, DiskStore, DiskStoreError, Loaded};
 use crate::snapshot::Stamp;
 use crate::timer;
 
-/// An entry that waits for longer is copied in any case: a server may take reports and refuse the history.
+/// An entry that waits for longer than this is always copied: a server may accept reports and refuse the history.
 const LONG: Duration = Duration::from_secs(2);
 
 /// The pause after the disk has failed.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
-/// The copy, and what is known of it.
+/// The copy, and its known state.
 #[derive(Debug)]
 pub(super) struct DiskMirror {
     dir: PathBuf,
@@ -70,7 +70,7 @@ impl DiskMirror {
         self.change.is_some()
     }
 
-    /// Waits for the change that is under way, and takes note of what came of it.
+    /// Waits for the change that is under way, and takes note of its result.
     pub(super) async fn changed(&mut self) {
         let Some(change) = &mut self.change else { return };
         let changed = change.await;
@@ -95,8 +95,8 @@ impl DiskMirror {
         self.paused_until = Some(timer::now() + COOLDOWN);
     }
 
-    /// Begins to bring the copy in step, unless that is under way or needless. What has only just come is copied only if
-    /// it is to `wait`: while all goes well, it is written before it could be.
+    /// Starts to update the copy, unless an update is under way or needless. A new entry is copied only if it has to
+    /// `wait`: normally the server has it before the disk could.
     pub(super) fn follow(&mut self, backlog: &Backlog, wait: bool, now: Stamp) {
         if self.is_busy() || self.paused_until.is_some_and(|until| timer::now() < until) {
             return;
@@ -134,7 +134,8 @@ impl Loaded {
     }
 }
 
-/// Entries of an earlier run, as if the latest had been made now: the time without an agent is no reason to give them up.
+/// Ages entries of an earlier run as if the latest had been made now: the time without an agent is no reason to drop
+/// them.
 fn aged(entries: Vec<(StreamEntry, SystemTime)>, now: Duration) -> Vec<StreamEntry> {
     let latest = entries.last().map_or(SystemTime::UNIX_EPOCH, |(_, made)| *made);
     let age = |made: SystemTime| latest.duration_since(made).unwrap_or_default();
@@ -163,7 +164,7 @@ mod tests {
         backlog
     }
 
-    /// Just made.
+    /// A backlog with an entry that was just made.
     fn fresh() -> Backlog {
         let mut backlog = Backlog::new(Duration::from_secs(3600));
         backlog.push(Stream::history("web"), EntryId { millis: 1, seq: 0 }, "{}".into(), now().mono);

@@ -1,7 +1,7 @@
 //! The copy of the backlog on disk, which survives the process.
 //!
-//! The copy is made of what could not be written at once, and only then: while the server answers, nothing touches the
-//! disk. Memory holds the truth; whatever happens to the disk costs the copy and nothing else.
+//! The copy holds only the entries that could not be written at once: while the server answers, the disk is not
+//! touched. Memory is authoritative; a failure of the disk costs the copy and nothing else.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,9 +19,9 @@ const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
 /// The format of an entry; another one is not read.
 const VERSION: u64 = 1;
 const FILE: &str = "backlog.redb";
-/// The store's own cache; it would take a gigabyte.
+/// Size of the store's own cache, whose default is a gigabyte.
 const CACHE: usize = 1 << 20;
-/// A file without entries that is larger is made small again.
+/// Size from which on a file without entries is compacted.
 const LARGE: u64 = 4 << 20;
 
 /// An open store.
@@ -53,7 +53,7 @@ impl<E: Into<redb::Error>> From<E> for DiskFault {
     fn from(error: E) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen => Self::Busy,
-            // What the system did not say, the library has: about what it read.
+            // An error without a system error number is the library's own, about the contents of the file.
             redb::Error::Io(error) if error.raw_os_error().is_none() => Self::Unreadable(error.to_string()),
             error @ (redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_)) => {
                 Self::Unreadable(error.to_string())
@@ -70,7 +70,7 @@ pub(super) struct Loaded {
     pub(super) entries: Vec<(StreamEntry, SystemTime)>,
     /// The number of entries that could not be read.
     pub(super) damaged: u64,
-    /// Where a file was moved that could not be read at all.
+    /// The path to which an unreadable file was moved.
     pub(super) aside: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl DiskStore {
     }
 
     fn read(path: &Path) -> Result<(Self, Loaded), DiskFault> {
-        // The library has no errors for some of what can be wrong with a file.
+        // The library panics on some damaged files.
         let read = AssertUnwindSafe(|| {
             let database = Builder::new().set_cache_size(CACHE).create(path)?;
             let store = Self { database, path: path.to_owned() };
@@ -128,7 +128,7 @@ impl DiskStore {
         Ok(loaded)
     }
 
-    /// Adds and removes entries in one go, after forgetting all that is there if `anew`.
+    /// Adds and removes entries in one transaction, after forgetting all that is there if `anew`.
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), DiskStoreError> {
         catch_unwind(AssertUnwindSafe(|| self.change(change)))
             .unwrap_or_else(|_| Err(DiskFault::Unreadable("it is damaged".to_owned())))
@@ -165,7 +165,7 @@ pub(super) struct Change {
     pub(super) anew: bool,
     /// New entries, with the time of day at which they were made.
     pub(super) added: Vec<(StreamEntry, SystemTime)>,
-    /// Entries that need not wait any more.
+    /// Entries that do not wait any more.
     pub(super) removed: Vec<u64>,
 }
 

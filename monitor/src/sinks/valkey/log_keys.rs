@@ -13,7 +13,7 @@ use crate::valkey::keys::entry_key;
 use crate::valkey::{Document, Request};
 use crate::wire;
 
-/// The most keys that are removed in one tick, so that what a long run left behind does not burden the server.
+/// The most keys that are removed in one tick, so that the leftovers of a long run do not burden the server.
 const MOST_REMOVED: usize = 500;
 
 /// The log entries of one container: which keys exist, and which are to go.
@@ -45,8 +45,8 @@ impl LogKeys {
         entry_key(&self.name, nanos)
     }
 
-    /// A new entry, and its place in the stream of all entries. Its time is moved on if the one before has it already:
-    /// keys are unique, and readers sort by time.
+    /// Returns a new entry, and its place in the stream of all entries. It gets a later time if the entry before has
+    /// the same: keys are unique, and readers sort by time.
     pub(super) fn entry(&mut self, wall: SystemTime, level: Level, message: &str) -> (EntryId, Document) {
         let nanos = since_epoch(wall).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(self.latest + 1);
@@ -60,7 +60,7 @@ impl LogKeys {
         (EntryId { millis: nanos / 1_000_000, seq: nanos % 1_000_000 }, json)
     }
 
-    /// The entries that are not known to be written, as keys of their own.
+    /// Returns the entries that are not known to be written, as keys of their own.
     pub(super) fn waiting(&mut self) -> Vec<(u64, Request)> {
         self.known.extend(self.waiting.keys());
         self.waiting.iter().map(|(nanos, json)| (*nanos, set(&self.key(*nanos), json, self.ttl))).collect()
@@ -71,12 +71,12 @@ impl LogKeys {
         self.waiting.is_empty()
     }
 
-    /// An entry is written.
+    /// Takes note that an entry is written.
     pub(super) fn written(&mut self, nanos: u64) {
         self.waiting.remove(&nanos);
     }
 
-    /// Removes what is older than the newest entries, a bounded number at a time.
+    /// Removes keys that are older than the newest entries, a bounded number at a time.
     pub(super) fn prune(&mut self) -> Vec<Cmd> {
         let surplus = self.known.len().saturating_sub(self.keep).min(MOST_REMOVED);
         let old: Vec<u64> = (0..surplus).filter_map(|_| self.known.pop_first()).collect();
@@ -84,7 +84,7 @@ impl LogKeys {
         old.into_iter().map(|nanos| redis::cmd("DEL").arg(self.key(nanos)).to_owned()).collect()
     }
 
-    /// An entry of an earlier run is there.
+    /// Takes note of an entry of an earlier run.
     pub(super) fn found(&mut self, nanos: u64) {
         self.known.insert(nanos);
     }

@@ -9,19 +9,19 @@ use crate::valkey::keys::LOGS;
 #[derive(Debug)]
 pub(super) struct LogSearch {
     is_wanted: bool,
-    /// Where the walk is; `None` when it is over.
+    /// The cursor of the walk; `None` when it is over.
     cursor: Option<u64>,
     /// True if another walk follows.
     again: bool,
 }
 
 impl LogSearch {
-    /// Looks for nothing yet, and never if it is not wanted.
+    /// Creates a search that has not begun, and never begins if it is not wanted.
     pub(super) fn new(is_wanted: bool) -> Self {
         Self { is_wanted, cursor: None, again: false }
     }
 
-    /// Looks at all keys: there is a new name, or an answer was lost.
+    /// Begins a walk over all keys: there is a new name, or an answer was lost.
     pub(super) fn begin(&mut self) {
         match self.cursor {
             Some(_) => self.again = true,
@@ -39,13 +39,13 @@ impl LogSearch {
         Some(redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg("1000").to_owned())
     }
 
-    /// Takes note of where a step has led.
+    /// Takes note of the cursor that a step has returned.
     pub(super) fn stepped(&mut self, cursor: u64) {
         let again = cursor == 0 && std::mem::take(&mut self.again);
         self.cursor = (cursor != 0 || again).then_some(cursor);
     }
 
-    /// Gives up.
+    /// Ends the search.
     pub(super) fn stop(&mut self) {
         (self.cursor, self.again) = (None, false);
     }

@@ -23,7 +23,7 @@ impl PendingReport {
         Arc::ptr_eq(&self.report, &other.report)
     }
 
-    /// Returns whether it covers all containers, and so replaces an earlier one.
+    /// Returns whether it covers all containers, and so replaces an earlier report.
     pub(super) fn is_whole(&self) -> bool {
         self.report.coverage == Coverage::All
     }

@@ -23,7 +23,7 @@ use crate::valkey::{Answer, Fault, Request, ValkeyOptions};
 
 /// The most reports of exited containers that wait to be written under their keys; all of them are in the history.
 const MOST_PENDING: usize = 512;
-/// How often old names are removed from the list of containers.
+/// The interval at which old names are removed from the list of containers.
 const FORGETTING: Duration = Duration::from_secs(3600);
 
 /// Everything that waits to be written.
@@ -36,7 +36,7 @@ pub(super) struct Queue {
     buffer_dir: Option<PathBuf>,
     metrics_ttl: Duration,
     history: Duration,
-    /// When old names were last removed from the list of containers.
+    /// The time at which old names were last removed from the list of containers.
     forgot: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// Takes over what an earlier run left on disk.
+    /// Takes over the entries that an earlier run left on disk.
     pub(super) async fn restore(&mut self, now: Stamp) {
         let Some(dir) = self.buffer_dir.clone() else { return };
         let opened = tokio::task::spawn_blocking(move || DiskMirror::open(&dir, now)).await;
@@ -93,8 +93,8 @@ impl Queue {
         &self.backlog
     }
 
-    /// Takes what goes out next: the latest report first, then what belongs to it, then the backlog in order. `is_one_server` tells
-    /// whether all keys are on one server.
+    /// Takes the next batch: the latest report first, then the commands that belong to it, then the backlog in order.
+    /// `is_one_server` is true if all keys are on one server.
     pub(super) fn batch(
         &mut self,
         limits: &BatchLimits,
@@ -118,7 +118,7 @@ impl Queue {
         Batch::new(self.pending.clone(), commands)
     }
 
-    /// Adds the entries of streams that go out next.
+    /// Adds the next entries of streams.
     fn take_entries(
         &mut self,
         limits: &BatchLimits,
@@ -139,7 +139,7 @@ impl Queue {
         commands.extend(streams.iter().map(|stream| (Command::Expire, stream.expire(self.history).into())));
     }
 
-    /// Removes old names from the list of containers, once in a while. A name stays as long as anything is kept of it.
+    /// Removes old names from the list of containers, at intervals. A name stays as long as any of its data are kept.
     fn forget(&mut self, now: Instant) -> Option<Cmd> {
         if self.forgot.is_some_and(|last| now < last + FORGETTING) {
             return None;
@@ -176,7 +176,7 @@ impl Queue {
         !batch.pending.is_empty()
     }
 
-    /// Takes note that the connection is gone: what was to be removed may not have been.
+    /// Takes note that the connection is gone: removals may not have been carried out.
     pub(super) fn connection_lost(&mut self) {
         self.recorder.look_for_leftovers();
     }
@@ -200,7 +200,7 @@ impl Queue {
         }
     }
 
-    /// Leaves on disk what could not be written.
+    /// Leaves the unwritten entries on disk.
     pub(super) async fn save(&mut self, now: Stamp) {
         self.copied().await;
         self.copy(true, now);

@@ -28,7 +28,7 @@ const LENGTH: usize = 3072;
 /// Room for growth of a document.
 const SLACK: usize = 96;
 
-/// Remembers of each container what the next report is compared with.
+/// Remembers the state of each container with which the next report is compared.
 #[derive(Debug)]
 pub(super) struct Recorder {
     options: ValkeyOptions,
@@ -106,7 +106,7 @@ impl Recorder {
             };
             let watched = self.containers.entry(container.id).or_insert_with(&mut new);
             if watched.log.name() != name {
-                // It was renamed. What is under the old name runs out.
+                // It was renamed. Keys under the old name expire.
                 (watched.log, watched.heartbeat_due) = (new().log, Duration::ZERO);
             }
             for event in watched.observe(container, mono, context, stopping, options.log_interval) {
@@ -145,7 +145,7 @@ impl Recorder {
         });
     }
 
-    /// The time of day for deciding what is old.
+    /// The time of day by which entries are old.
     pub(super) fn now(&self) -> SystemTime {
         self.clock.wall
     }

@@ -12,10 +12,10 @@ use crate::log_once::LogOnce;
 use crate::timer;
 use crate::valkey::{Fault, FaultKind};
 
-/// How long a command that was refused is not sent again.
+/// Time for which a refused command is not sent again.
 const COOLDOWN: Duration = Duration::from_secs(3);
 
-/// Until when commands and streams are left alone.
+/// The cooldowns of commands and streams.
 #[derive(Debug, Default)]
 pub(super) struct Cooldowns {
     purposes: BTreeMap<Purpose, Instant>,
@@ -38,12 +38,12 @@ impl Cooldowns {
         self.purposes.values().chain(self.streams.values()).min().copied()
     }
 
-    /// Ends all of them: a new connection may be to another server.
+    /// Ends all cooldowns: a new connection may be to another server.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Forgets those that are over.
+    /// Forgets the cooldowns that are over.
     pub(super) fn expire(&mut self, now: Instant) {
         self.purposes.retain(|_, until| *until > now);
         self.streams.retain(|_, until| *until > now);

@@ -1,4 +1,4 @@
-//! How delivery goes: for reports, for the log entries of containers, and for the agent's own log.
+//! The state of delivery: for reports, for the log entries of containers, and for the agent's own log.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +10,12 @@ use crate::report::Delivery;
 use crate::snapshot::Stamp;
 use crate::valkey::Fault;
 
-/// How delivery goes.
+/// The state of delivery.
 pub(super) struct Status {
     /// The server, without its password.
     target: String,
     state: watch::Sender<Delivery>,
-    /// Since when, and why, reports are not written.
+    /// The beginning and the cause of an outage, while reports are not written.
     outage: Option<(Stamp, String)>,
     /// Events of the connection, for the log entries of the next report.
     news: Vec<Event>,

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::snapshot::Stamp;
 
-/// A step of the clock counts for what is old only after it has held for so long: one that is corrected again must not
+/// Time for which a step of the clock must hold before entries are aged by it: a step that is soon corrected must not
 /// cost the history.
 const STEADY: Duration = Duration::from_secs(3600);
-/// Smaller steps are what clocks do.
+/// Smaller steps are normal corrections of a clock.
 const STEP: Duration = Duration::from_secs(60);
 
 /// The time of day without steps that are soon taken back.

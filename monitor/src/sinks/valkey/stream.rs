@@ -10,9 +10,9 @@ use crate::unix_time::{since_epoch, unix_millis};
 use crate::valkey::keys::{history_key, log_key};
 use crate::valkey::{Document, Request};
 
-/// About so many log entries of a container are kept in its stream …
+/// The approximate number of log entries that the stream of a container keeps.
 const LONGEST_LOG: u32 = 10_000;
-/// … for so long after the latest.
+/// The expiry of that stream after its latest entry.
 pub(super) const LOG_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The content of a stream.
@@ -33,7 +33,7 @@ pub(super) struct Stream {
     pub(super) name: Arc<str>,
 }
 
-/// The place of an entry in its stream: Unix milliseconds, and a number.
+/// The id of an entry in its stream: Unix milliseconds, and a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EntryId {
     /// Unix milliseconds.
@@ -53,7 +53,7 @@ impl EntryId {
         self.seq.checked_add(1).map_or(Self { millis: self.millis + 1, seq: 0 }, |seq| Self { seq, ..self })
     }
 
-    /// Reads one as the server writes it.
+    /// Parses an id as the server writes it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (millis, seq) = text.split_once('-')?;
         Some(Self { millis: millis.parse().ok()?, seq: seq.parse().ok()? })
@@ -84,7 +84,7 @@ impl Stream {
         }
     }
 
-    /// Adds an entry, and removes what is older than `length`, counted from `now`, or more than enough.
+    /// Adds an entry, and trims entries that are older than `length`, counted from `now`, or too many.
     pub(super) fn add(&self, id: EntryId, json: &Document, now: SystemTime, length: Duration) -> Request {
         let mut add = redis::cmd("XADD");
         add.arg(self.key());
@@ -102,7 +102,7 @@ impl Stream {
         Request::with(add.arg(id.to_string()).arg(field).to_owned(), json.clone())
     }
 
-    /// Lets the stream go when nothing has been added for its length.
+    /// Lets the stream expire when nothing has been added for its length.
     pub(super) fn expire(&self, length: Duration) -> Cmd {
         let length = if self.kind == StreamKind::History { length } else { LOG_TTL };
         redis::cmd("PEXPIRE").arg(self.key()).arg(length.as_millis().to_string()).to_owned()

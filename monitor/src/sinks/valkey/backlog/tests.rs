@@ -22,7 +22,7 @@ fn fast() -> BatchLimits {
     BatchLimits { per_stream: 100, ..BatchLimits::default() }
 }
 
-/// Sends a batch, and lets the same become of all of it.
+/// Sends a batch in which all entries have the same outcome.
 fn send(backlog: &mut Backlog, limits: &BatchLimits, outcome: Outcome) -> Vec<String> {
     let batch = backlog.batch(limits, |_| true);
     backlog.sent(&batch);
