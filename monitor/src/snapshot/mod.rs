@@ -88,7 +88,7 @@ pub struct HostValues {
     pub values: Values,
 }
 
-/// All that one sample found.
+/// The result of one sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The time at which it began.

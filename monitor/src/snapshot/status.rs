@@ -54,6 +54,6 @@ pub enum Coverage {
     /// All that there are: a cgroup that is missing is gone.
     #[default]
     All,
-    /// Those that have exited since the reading before, or have lost their last process. It says nothing of the others.
+    /// Those that have exited since the reading before, or have lost their last process. The others are not covered.
     Exited,
 }

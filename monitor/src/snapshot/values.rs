@@ -61,7 +61,7 @@ impl Values {
         }
     }
 
-    /// True if an origin of this kind is the best that some number has so far.
+    /// True if some number has no value from an origin preferred to this kind.
     pub fn want<P>(&self, rows: &Rows<P>) -> bool {
         rows.iter().any(|(metric, rank, _)| !self.served(*metric, *rank))
     }
