@@ -1,7 +1,7 @@
-//! A cluster: which node has which slot, and one pipeline per node, all side by side.
+//! A cluster: the map from slots to nodes, and one pipeline per node, all in parallel.
 //!
-//! The library's own cluster client is not used: it refuses a pipeline over several slots, it sends again by itself what
-//! may have been carried out, and one node that hangs makes it fail as a whole.
+//! The library's own cluster client is not used: it refuses a pipeline over several slots, it retries commands that may
+//! have been executed, and one node that hangs makes it fail as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::target::HostPort;
 
 /// The number of slots (the cluster specification).
 const SLOTS: u16 = 16384;
-/// How often a command follows a redirection.
+/// The most redirections that a command follows.
 const REDIRECTIONS: usize = 3;
 /// Timeout of a request for the map of slots.
 const MAP: Duration = Duration::from_secs(2);
@@ -36,11 +36,11 @@ pub(super) struct Cluster {
     stale: bool,
 }
 
-/// A command, by its number, and whether the node is to be told that it is asked this once.
+/// The number of a command, and true if `ASKING` has to precede it.
 type Errand = (usize, bool);
 
 impl Cluster {
-    /// Learns from the first of `seeds` that answers which node has what.
+    /// Reads the map of slots from the first of `seeds` that answers.
     pub(super) async fn open(dial: Arc<Dial>, seeds: Vec<HostPort>) -> Result<Self, Fault> {
         let mut cluster = Self { dial, seeds, slots: BTreeMap::new(), nodes: BTreeMap::new(), stale: true };
         cluster.learn().await?;
@@ -127,7 +127,7 @@ impl Cluster {
         self.slots.range(slot..).next().map(|(_, host)| host.clone())
     }
 
-    /// One pipeline to each node, side by side.
+    /// Sends one pipeline to each node, in parallel.
     async fn round(
         &mut self,
         requests: &[Request],
@@ -157,7 +157,7 @@ impl Cluster {
             let is_good = answers.iter().all(|answer| answer.as_ref().err().is_none_or(Fault::is_answer));
             match connection.filter(|_| is_good) {
                 Some(connection) => _ = self.nodes.insert(host.clone(), connection),
-                // It may be gone for good, and another one have its slots.
+                // The node may be gone for good, and its slots may be on another node.
                 None => self.stale = true,
             }
             let mut asking = errands.iter().flat_map(|(_, asking)| [asking.then_some(false), Some(true)]).flatten();
@@ -168,13 +168,13 @@ impl Cluster {
     }
 }
 
-/// A command as it goes to the node.
+/// The words of a command for a node.
 fn words(requests: &[Request], (number, asking): Errand) -> impl Iterator<Item = Request> {
     let asking = asking.then(|| redis::cmd("ASKING").into());
     asking.into_iter().chain(std::iter::once(requests[number].clone()))
 }
 
-/// Where an answer says the key is, and whether only this once.
+/// The node to which an answer redirects, and true if only for this command.
 fn redirection(answer: &Answer, asked: &HostPort) -> Option<(HostPort, bool)> {
     match &answer.as_ref().err()?.kind {
         FaultKind::Moved(address) => Some((host(address, asked)?, false)),
@@ -183,13 +183,13 @@ fn redirection(answer: &Answer, asked: &HostPort) -> Option<(HostPort, bool)> {
     }
 }
 
-/// `host:port`; a node that does not know its own name means the one by which it was asked.
+/// Parses `host:port`; a node that does not know its own name means the one by which it was asked.
 fn host(address: &str, asked: &HostPort) -> Option<HostPort> {
     let (host, port) = address.rsplit_once(':')?;
     Some((if host.is_empty() { asked.0.clone() } else { host.to_owned() }, port.parse().ok()?))
 }
 
-/// The answer to `CLUSTER SLOTS`: ranges with their first and last slot, and their nodes, the master first.
+/// Parses the answer to `CLUSTER SLOTS`: ranges with their first and last slot, and their nodes, the master first.
 fn map(answer: &Value, asked: &HostPort) -> Option<BTreeMap<u16, HostPort>> {
     let Value::Array(ranges) = answer else { return None };
     let slots: BTreeMap<u16, HostPort> = ranges.iter().filter_map(|found| range(found, asked)).collect();
@@ -205,7 +205,7 @@ fn range(range: &Value, asked: &HostPort) -> Option<(u16, HostPort)> {
     Some((u16::try_from(*last).ok()?, (name, u16::try_from(*port).ok()?)))
 }
 
-/// The slot of a key: CRC-16 (XMODEM) of what is in its first braces, if anything is, else of all of it.
+/// The slot of a key: CRC-16 (XMODEM) of its hash tag, or of the whole key if it has none.
 fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];

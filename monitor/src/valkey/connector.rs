@@ -1,4 +1,4 @@
-//! Finds the server that is to be written to, whatever it is: one server, the master that sentinels know, a cluster.
+//! Finds the server to write to: a single server, the master that sentinels know, or a cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::link::Link;
 use super::options::ValkeyOptions;
 use super::target::{Address, HostPort, Topology, shown};
 
-/// Finding the server, connecting, authenticating and asking for a sign of life together.
+/// Timeout for finding the server, connecting, authenticating and the first PING together.
 const ATTEMPT: Duration = Duration::from_millis(4500);
 
 /// Finds the server anew each time.
@@ -32,7 +32,7 @@ impl Connector {
         self.turn = self.turn.wrapping_add(1);
     }
 
-    /// Finds the server, connects, authenticates and asks for a sign of life.
+    /// Finds the server, connects, authenticates and sends a PING.
     pub(crate) async fn connect(&mut self) -> Result<Link, Fault> {
         let result = match tokio::time::timeout(ATTEMPT, self.attempt()).await {
             Ok(result) => result,
@@ -72,11 +72,11 @@ impl Connector {
     }
 }
 
-/// A link for readers.
+/// Connects for a reader.
 pub(crate) async fn connect(options: &ValkeyOptions) -> Result<Link, Fault> {
     let mut connector = Connector::new(options.clone());
     let mut tried = connector.connect().await;
-    // Of several hosts, all have their turn.
+    // Each of several hosts is tried once.
     for _ in 1..options.target.hosts() {
         if tried.is_err() {
             tried = connector.connect().await;

@@ -1,8 +1,8 @@
 //! One connection to one server.
 //!
-//! The library's own reconnecting connection is not used: it stays for ever on a connection that a partition has cut,
-//! and for ever refuses after one failed authentication. Here every error that is not an answer of the server ends
-//! the connection, and the next attempt begins anew with what the password and certificate files then say.
+//! The library's own reconnecting connection is not used: it never gives up a connection that a partition has cut, and
+//! refuses for ever after one failed authentication. Here every error that is not an answer of the server ends the
+//! connection, and the next attempt reads the password and certificate files again.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,17 +36,17 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// As `options` say.
+    /// Creates a dialer with these options.
     pub(super) fn new(options: ValkeyOptions) -> Self {
         Self { options, is_old: AtomicBool::new(false) }
     }
 
-    /// Where it goes.
+    /// The target of connections.
     pub(super) fn target(&self) -> &Target {
         &self.options.target
     }
 
-    /// Connects to a host, authenticates and asks for a sign of life.
+    /// Connects to a host, authenticates and sends a PING.
     pub(super) async fn host(&self, host: &HostPort) -> Result<MultiplexedConnection, Fault> {
         self.open(&self.address(host), true).await
     }
@@ -92,7 +92,7 @@ impl Dial {
     ) -> Result<MultiplexedConnection, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            // Each pipeline is given its own time.
+            // Each pipeline has its own timeout.
             .set_response_timeout(None)
             .set_dns_resolver(Names);
         let login = if with_login { login(&self.options)? } else { RedisConnectionInfo::default() };
@@ -105,7 +105,7 @@ impl Dial {
             return Err(Fault::new(format!("no answer within {} s", RESPONSE.as_secs())).into());
         };
         match answer {
-            // An ACL may forbid even this; what counts is asked with the first report.
+            // An ACL may forbid PING; the first report shows the rights that matter.
             Err(error) if error.code() != Some("NOPERM") => Err(error.into()),
             _ => Ok(connection),
         }
@@ -199,7 +199,8 @@ fn certificates(options: &ValkeyOptions) -> Result<TlsCertificates, Fault> {
     Ok(TlsCertificates { client_tls, root_cert })
 }
 
-/// The library takes a file without any certificate for an empty list of authorities, and then trusts nobody.
+/// Reads certificate authorities. The library takes a file without any certificate for an empty list, and then trusts
+/// nobody.
 fn authorities(path: &Path) -> Result<Vec<u8>, Fault> {
     let pem = read(path)?;
     if CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) {

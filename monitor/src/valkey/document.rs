@@ -3,11 +3,11 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// From this size on the allocator gives a text its own pages, and returns them to the system.
+/// Size from which on the allocator gives a text its own pages, and returns them to the system.
 const LARGE: usize = 128 << 10;
 
-/// A text, perhaps one of many that lie together: thousands of reports come and go at each tick, and what is large the
-/// allocator gives back to the system, where small pieces would stay in everybody's way.
+/// A text, perhaps a slice of a buffer of many: thousands of reports are made and freed at each tick. The allocator
+/// returns a large buffer to the system, while small ones would fragment the heap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
     all: Arc<String>,
@@ -20,7 +20,7 @@ impl Document {
         if !ends.is_sorted() || ends.iter().any(|end| !text.is_char_boundary(*end)) {
             return None;
         }
-        // A few wait for minutes in many small pieces: these are copied, so that no hole is left behind each.
+        // Small buffers may live for minutes: they are copied to their exact size, so that the heap is not fragmented.
         if text.len() < LARGE {
             text = text.as_str().to_owned();
         } else {

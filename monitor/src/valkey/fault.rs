@@ -1,4 +1,4 @@
-//! Errors of the server and of the network, by what follows from them.
+//! Errors of the server and of the network, by their consequences.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -17,7 +17,7 @@ pub struct Fault {
 /// Classes of errors: what is known about the command, and what has to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// No answer: whether the command was carried out is not known, and the connection is of no more use.
+    /// No answer: the command may have been executed or not, and the connection cannot be used any more.
     Silence,
     /// The server said no: the command was not carried out.
     Refused,
@@ -31,9 +31,9 @@ pub(crate) enum FaultKind {
     UnknownCommand,
     /// The entry's id is not above the last one of its stream.
     Behind,
-    /// Another node of the cluster has the key, from now on.
+    /// Another node of the cluster has the key, from now on (`MOVED`).
     Moved(String),
-    /// Another node of the cluster may have the key, and is to be asked this once.
+    /// Another node of the cluster may have the key, for this command alone (`ASK`).
     Ask(String),
 }
 

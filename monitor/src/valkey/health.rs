@@ -12,7 +12,7 @@ use crate::snapshot::{Stamp, Status};
 /// Why an agent does not count as healthy.
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
-    /// Nobody could be asked.
+    /// The server could not be asked.
     #[error("Valkey at {0}: {1}")]
     Valkey(String, Fault),
     /// There is no report.
@@ -32,7 +32,7 @@ pub enum Unhealthy {
 /// Connects with the login given, and returns the time of a round trip by `clock`.
 ///
 /// # Errors
-/// Why not.
+/// Why the server cannot be used.
 pub async fn probe(options: &ValkeyOptions, clock: fn() -> Stamp) -> Result<Duration, Fault> {
     let mut link = connect(options).await?;
     let before = clock().mono;
@@ -62,11 +62,11 @@ pub async fn check(
 /// The part of a report that is about the agent itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Told {
-    /// How its reports get out.
+    /// The state of delivery of its reports.
     pub delivery: Option<String>,
     /// Events that it could not count.
     pub lost_events: u64,
-    /// How often it had to walk the tree again.
+    /// The number of times that it had to walk the tree again.
     pub walked_again: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A connection to the server that is written to, whatever it is: one server, or the nodes of a cluster.
+//! A connection to write to: to one server, or to the nodes of a cluster.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Link {
         matches!(self.way, Way::One(_))
     }
 
-    /// Asks many questions; the error of one that a server has answered is its own.
+    /// Sends many requests of a reader; an error reply fails its own request alone.
     pub(crate) async fn ask_all<T: redis::FromRedisValue>(
         &mut self,
         commands: Vec<Cmd>,
@@ -76,7 +76,7 @@ impl Link {
         Ok(answers.into_iter().map(|answer| answer.and_then(typed)).collect())
     }
 
-    /// Asks one question.
+    /// Sends one request of a reader.
     pub(crate) async fn ask<T: redis::FromRedisValue>(&mut self, command: Cmd) -> Result<T, Fault> {
         let answer = self.send(&[command.into()], ANSWER).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
         redis::from_redis_value(answer).map_err(|error| Fault::from(redis::RedisError::from(error)))

@@ -1,4 +1,5 @@
-//! The Valkey client: how a server is named, found, connected to and asked. It knows nothing of who writes and who reads.
+//! The Valkey client: finding a server, connecting to it and sending commands. It knows neither its writers nor its
+//! readers.
 //!
 //! ```text
 //!   options.rs, target.rs      where the server is, and with which login

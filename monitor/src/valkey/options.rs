@@ -1,11 +1,11 @@
-//! Where Valkey is, which login it wants, and what is kept there for how long.
+//! Address, login and retention of Valkey.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::target::{Secret, Target};
 
-/// Where Valkey is, and what is kept there for how long.
+/// Address, login and retention of Valkey.
 #[derive(Clone, Debug)]
 pub struct ValkeyOptions {
     /// The server.
@@ -24,9 +24,9 @@ pub struct ValkeyOptions {
     pub metrics_ttl: Duration,
     /// Length of the history, if one is kept.
     pub history: Option<Duration>,
-    /// How long history and log entries wait for a server that is away.
+    /// Time for which history and log entries wait for a server that is away.
     pub buffer: Duration,
-    /// Where a copy of what waits is kept on disk, if anywhere.
+    /// Directory for a copy of the backlog on disk, if there is one.
     pub buffer_dir: Option<PathBuf>,
     /// Time between two heartbeats.
     pub log_interval: Duration,

@@ -39,7 +39,7 @@ pub(crate) async fn together(
     vec![Err(fault); requests.len()]
 }
 
-/// How many of these commands, one at least, are no more than a piece.
+/// The number of these commands, at least one, that fit into a piece.
 fn piece(requests: &[Request]) -> usize {
     let mut bytes = 0;
     let fits = requests.iter().take_while(|request| {

@@ -1,5 +1,5 @@
-//! A command before it goes out. Documents are megabytes of thousands of containers: they are put into words only when it is
-//! their turn.
+//! A command before it is sent. The documents of thousands of containers are megabytes: each is copied into its command
+//! only when that is sent.
 
 use redis::{Arg, Cmd};
 
@@ -11,7 +11,7 @@ pub(crate) struct Request {
     /// The words before the document.
     head: Cmd,
     document: Option<Document>,
-    /// Those behind it.
+    /// The words behind it.
     tail: Vec<String>,
 }
 
@@ -22,18 +22,18 @@ impl From<Cmd> for Request {
 }
 
 impl Request {
-    /// Puts a document behind the words that there are.
+    /// Creates a command of the words before a document, and the document.
     pub(crate) fn with(head: Cmd, document: Document) -> Self {
         Self { head, document: Some(document), tail: Vec::new() }
     }
 
-    /// Puts a word behind the document.
+    /// Appends a word behind the document.
     pub(crate) fn and(mut self, word: impl Into<String>) -> Self {
         self.tail.push(word.into());
         self
     }
 
-    /// The key that it is about: all of ours have it in the second place, if they have one.
+    /// The key of the command: its second word, in every command that has one.
     pub(crate) fn key(&self) -> Option<&[u8]> {
         match self.head.args_iter().nth(1)? {
             Arg::Simple(key) => Some(key),
@@ -41,7 +41,7 @@ impl Request {
         }
     }
 
-    /// The command, whole.
+    /// The complete command.
     pub(crate) fn cmd(&self) -> Cmd {
         let mut cmd = self.head.clone();
         if let Some(document) = &self.document {

@@ -1,4 +1,4 @@
-//! Names to addresses without the C library's name service: a static binary in an image without glibc has none.
+//! Resolves names without the C library's name service, which a static binary in an image without glibc does not have.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use redis::io::AsyncDNSResolver;
 use redis::{ErrorKind, RedisError, RedisFuture};
 
-/// How long one question to one server may take.
+/// Timeout of one question to one server.
 const TIMEOUT: Duration = Duration::from_millis(700);
-/// How long all of them may take: less than the connection, so that the message says which of the two it was.
+/// Timeout of all questions: shorter than that of the connection, so that the message says which of the two it was.
 const DEADLINE: Duration = Duration::from_millis(1800);
 
 /// Looks names up in `/etc/hosts` and with the servers of `/etc/resolv.conf`, read anew each time: both change when a
@@ -40,13 +40,13 @@ impl AsyncDNSResolver for Names {
 /// The addresses of a name.
 ///
 /// # Errors
-/// That nobody knows it, or nobody answers.
+/// When no server knows the name, or none answers.
 pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    // First, and for both kinds of addresses at once: no server is asked for what the file has not, for it may be out
-    // of reach of a container whose names are all in the file.
+    // The file comes first, for both kinds of addresses at once. No server is asked for the kind that the file lacks:
+    // the server may be out of reach of a container whose names are all in the file.
     let known = in_hosts(&std::fs::read_to_string("/etc/hosts").unwrap_or_default(), host);
     if !known.is_empty() {
         return Ok(known);
@@ -58,7 +58,7 @@ pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     let options = builder.options_mut();
     options.timeout = TIMEOUT;
     options.attempts = 2;
-    // One after the other: there are servers that stay silent when they are asked for the newer kind.
+    // One after the other: some servers stay silent when they are asked for IPv6 addresses.
     options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
     let resolver = builder.build().map_err(|error| failed(error.to_string()))?;
     let found = match tokio::time::timeout(DEADLINE, resolver.lookup_ip(host)).await {

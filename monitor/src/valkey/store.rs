@@ -1,4 +1,4 @@
-//! Reads back what agents have written: which containers there are, the latest report of each, and its history page by page.
+//! Reads back the data of agents: the list of containers, the latest report of each, and its history page by page.
 //!
 //! No command that blocks a server is used: the list of containers is a sorted set, and a history is read in pages.
 
@@ -15,9 +15,9 @@ use crate::metrics::{Metric, Shown};
 use crate::snapshot::Status;
 use crate::unix_time::unix_millis;
 
-/// Entries of a history that are read at once.
+/// Entries in one page of a history.
 const PAGE: usize = 500;
-/// Questions that are asked at once: a few hundred kilobytes of reports.
+/// Requests that are sent at once: a few hundred kilobytes of reports.
 const BATCH: usize = 100;
 /// Timeout of the answers to one batch.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,7 +41,7 @@ pub enum StoreError {
 pub struct Stored {
     /// The name of its container.
     pub name: String,
-    /// When its reading began.
+    /// The time at which its reading began.
     pub taken: SystemTime,
     /// Its status.
     pub status: Status,
@@ -86,7 +86,7 @@ impl Stored {
 pub struct Page {
     /// The reports.
     pub reports: Vec<Stored>,
-    /// Where the next page begins; `None` behind the last one.
+    /// The start of the next page; `None` after the last one.
     pub next: Option<String>,
 }
 
@@ -95,7 +95,7 @@ pub struct Page {
 pub struct Looked {
     /// Its name.
     pub name: String,
-    /// When it was reported last.
+    /// The time of its latest report.
     pub last: SystemTime,
     /// The report, `None` when it has expired; or why it cannot be read, which costs this container alone.
     pub report: Result<Option<Stored>, StoreError>,
@@ -147,7 +147,7 @@ impl Store {
         text.map(|text| Stored::parse(&key, &text)).transpose()
     }
 
-    /// The latest reports of many containers, in the order of their names; what is no report costs its own alone.
+    /// The latest reports of many containers, in the order of their names; a value that is no report fails alone.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -160,7 +160,8 @@ impl Store {
         Ok(keys.iter().zip(answers).map(report).collect())
     }
 
-    /// The containers that have been reported since a time of day, by name: when that was last, and the report.
+    /// The containers that have been reported since a time of day, by name, with the time of the latest report and the
+    /// report.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -171,7 +172,7 @@ impl Store {
         Ok(known.into_iter().zip(reports).map(|((name, last), report)| Looked { name, last, report }).collect())
     }
 
-    /// The latest log entries of a container, oldest first. What no agent wrote is left out.
+    /// The latest log entries of a container, oldest first. Entries that no agent wrote are left out.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -189,7 +190,7 @@ impl Store {
         Ok(answers.into_iter().map(entries).collect())
     }
 
-    /// The answers to many commands, of which so many are under way at once.
+    /// Sends many commands, [`BATCH`] at a time, and returns their answers.
     async fn ask_all<T: redis::FromRedisValue>(
         &mut self,
         commands: Vec<redis::Cmd>,
@@ -229,7 +230,7 @@ fn latest_entries(name: &str, count: usize) -> redis::Cmd {
     redis::cmd("XREVRANGE").arg(log_key(name)).arg("+").arg("-").arg("COUNT").arg(count).to_owned()
 }
 
-/// The log entries in what a stream has told from its end, oldest first.
+/// Returns the log entries among the newest entries of a stream, oldest first.
 fn logged_in(entries: &[RawEntry]) -> Vec<LogEntry> {
     let texts = entries.iter().rev().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "entry");
     texts.filter_map(|(_, text)| logged(text)).collect()

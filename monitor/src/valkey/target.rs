@@ -35,10 +35,10 @@ impl fmt::Debug for Secret {
 /// A server's name or address, and its port.
 pub type HostPort = (String, u16);
 
-/// How several hosts relate to each other.
+/// The relation of several hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// Each is good: the first one that answers and takes writes.
+    /// They are equal: the first one that answers and takes writes is used.
     Any,
     /// Some nodes of a cluster.
     Cluster,
@@ -46,7 +46,7 @@ pub enum Topology {
     Sentinel(String),
 }
 
-/// How a server is reached.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// By TCP, with TLS or without.
@@ -55,19 +55,19 @@ pub enum Address {
         hosts: Vec<HostPort>,
         /// True for TLS.
         tls: bool,
-        /// How they relate to each other.
+        /// Their relation.
         topology: Topology,
     },
     /// By a socket in the file system.
     Unix(PathBuf),
-    /// Nowhere: nothing is written.
+    /// No server: nothing is written.
     None,
 }
 
-/// A server, and what the URL said besides.
+/// A server, with the login and the database in its URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// How it is reached.
+    /// Its address.
     pub address: Address,
     /// ACL user in the URL.
     pub username: Option<String>,
@@ -177,7 +177,8 @@ impl Target {
     }
 }
 
-/// Splits `a:1,b:2` in the place of a URL's host, which only URLs of databases know, into a URL of the first one, and the others.
+/// Splits `a:1,b:2` in the place of a URL's host, which only URLs of databases have, into a URL of the first host, and
+/// the other hosts.
 fn one_host(text: &str) -> (String, Vec<&str>) {
     let whole = || (text.to_owned(), Vec::new());
     let Some((scheme, rest)) = text.split_once("://") else { return whole() };
@@ -207,7 +208,7 @@ fn host(url: &Url, port: u16) -> Result<HostPort, TargetError> {
     Ok((percent(host.trim_start_matches('[').trim_end_matches(']')), url.port().unwrap_or(port)))
 }
 
-/// Undoes percent encoding; what is no UTF-8 then is replaced.
+/// Decodes percent encoding; invalid UTF-8 is replaced.
 fn percent(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
