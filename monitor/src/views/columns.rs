@@ -1,4 +1,4 @@
-//! One line per container: the columns, which of them a window has room for, and how rows are sorted by them.
+//! One line per container: the columns, their layout in a window, and the order of rows.
 
 use std::cmp::Ordering;
 
@@ -29,7 +29,7 @@ pub enum Column {
     Throttled,
     /// Memory in percent of the limit.
     Memory,
-    /// Memory in bytes, of how much.
+    /// Memory in bytes, and its limit.
     Used,
     /// Network, bytes received per second.
     Receive,
@@ -43,13 +43,13 @@ pub enum Column {
     Processes,
     /// Open descriptors.
     Descriptors,
-    /// The worst pressure, and of what.
+    /// The worst pressure, and its resource.
     Pressure,
     /// Time since the first process started.
     Age,
     /// Its status.
     Status,
-    /// The worst that is wrong with it.
+    /// Its worst finding.
     Why,
 }
 
@@ -64,7 +64,7 @@ pub struct Spec {
     pub key: char,
     /// A sentence for the help.
     pub help: &'static str,
-    /// Which go first when there is no room: those with the highest rank.
+    /// Columns with a higher rank are dropped first when there is no room.
     rank: u8,
 }
 
@@ -165,7 +165,7 @@ impl Column {
         }
     }
 
-    /// The order of two rows, the smaller one first. Rows without a number are behind all others, however it is turned.
+    /// The order of two rows, the smaller one first. Rows without a number come last in either direction.
     pub fn compare(self, a: &Row, b: &Row, descending: bool) -> Ordering {
         let turned = |order: Ordering| if descending { order.reverse() } else { order };
         let order = match self {
@@ -189,7 +189,7 @@ fn busy(row: &Row) -> Option<i64> {
     busy.map(|percent| (percent / 10.0) as i64).max()
 }
 
-/// The worst of the pressures: its metric, its value, and what is waited for.
+/// The worst of the pressures: its metric, its value, and its resource.
 fn pressure(row: &Row) -> Option<(Metric, f64, &'static str)> {
     let all = [(Metric::CpuPressure, "cpu"), (Metric::MemoryPressureSome, "mem"), (Metric::IoPressure, "io")];
     let all = all.into_iter().filter_map(|(metric, what)| Some((metric, row.number(metric)?, what)));
@@ -199,7 +199,7 @@ fn pressure(row: &Row) -> Option<(Metric, f64, &'static str)> {
 /// The columns of a window, each with its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Column, first column on the screen, and how many.
+    /// Each column, its first position on the screen, and its width.
     pub columns: Vec<(Column, usize, usize)>,
 }
 
@@ -233,7 +233,7 @@ impl Layout {
         Self { columns: laid }
     }
 
-    /// The column at a place on the screen.
+    /// The column at a position on the screen.
     pub fn at(&self, place: usize) -> Option<Column> {
         self.columns
             .iter()

@@ -16,10 +16,11 @@ use crate::refusal::Decision;
 use crate::report::{Container, Report};
 use crate::valkey::health::Told;
 
-/// Columns before what stands below a check.
+/// Indentation of the lines below a check.
 const INDENT: usize = 6;
 
-/// Name of the check whose refusal costs no number, but the next agent those of this one.
+/// Name of the check of pins: its refusal costs this agent no number, but the next agent loses the counters of this
+/// one.
 const PINS: &str = "pins";
 
 /// State of a capability.
@@ -45,7 +46,7 @@ pub struct Check {
     pub why: String,
     /// The numbers that it feeds.
     pub feeds: Vec<&'static str>,
-    /// What to do to make it available, if anything.
+    /// The remedy, if there is one.
     #[serde(rename = "cure")]
     pub remedy: Option<String>,
 }
@@ -177,8 +178,8 @@ fn missing(container: &Container) -> Vec<Check> {
     checks
 }
 
-/// No lack of this host: a limit that nobody set, a walk that goes on. What an eBPF program would feed is told beside the
-/// program.
+/// True for an absence that is no fault of this host: a limit that nobody set, a walk in progress. The numbers of an
+/// eBPF program are listed with the program.
 fn is_no_lack(cause: CauseKind) -> bool {
     matches!(cause, CauseKind::NoLimit | CauseKind::Pending | CauseKind::NotAttached)
 }
@@ -192,7 +193,7 @@ pub fn is_well(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.state != State::Refused || check.name == PINS)
 }
 
-/// The checks for a terminal: what is refused first, for that is what somebody wants to mend.
+/// The checks for a terminal: refused ones first, because they need a remedy.
 pub fn render(checks: &[Check], Look { theme, columns }: Look) -> String {
     let mut lines = Vec::new();
     let order = [
@@ -222,7 +223,7 @@ pub fn render(checks: &[Check], Look { theme, columns }: Look) -> String {
     ansi(&lines, theme.color)
 }
 
-/// Words below a check, wrapped behind what they begin with.
+/// Wraps words below a check, with a hanging indent behind `begin`.
 fn paragraph(words: &str, begin: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
     let lines = wrap(&printable(words), columns.saturating_sub(INDENT + begin.len()));
     let lines = lines.into_iter().enumerate().map(|(place, words)| {

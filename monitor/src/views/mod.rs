@@ -1,5 +1,5 @@
-//! The views for a terminal. Nothing here reads the kernel: a [`row::Row`] is made of a report or of what an
-//! agent has written, and everything is drawn from rows.
+//! The views for a terminal. Nothing here reads the kernel: a [`row::Row`] is made from a report or from a document
+//! that an agent has written, and everything is drawn from rows.
 
 pub mod columns;
 pub mod doctor;

@@ -1,5 +1,5 @@
-//! One container as the terminal views see it: its numbers by their rows of the table, whether they come from this
-//! process' own report or from what an agent has written.
+//! One container as the terminal views see it: its numbers by their rows of the table, from this process' own report or
+//! from a document that an agent has written.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ pub struct Row {
     pub about: Vec<(&'static str, String)>,
     /// Its status; `None` when its latest report has expired.
     pub status: Option<Status>,
-    /// When it was read.
+    /// The time at which it was read.
     pub taken: SystemTime,
     /// The time between the two readings behind its rates.
     pub interval: Option<Duration>,
@@ -159,7 +159,7 @@ impl Row {
         self.get(metric).ok()
     }
 
-    /// Where a number came from, as far as the report says.
+    /// The origin of a number, as far as the report says.
     pub fn origin(&self, metric: Metric) -> Option<&'static str> {
         self.origins[metric.index()]
     }
@@ -175,7 +175,7 @@ impl Row {
     }
 }
 
-/// Where a number of an own report came from.
+/// The backend of a number of an own report.
 fn backend(container: &Container, metric: Metric) -> &'static str {
     let shared = || metric.spec().origins().first().filter(|_| metric.is_shared());
     container.origins.of(metric).or_else(shared).map_or("computed", Origin::backend)

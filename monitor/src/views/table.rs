@@ -1,4 +1,4 @@
-//! The numbers of one container as a table: one line per number, grouped, and what is not there with its cause.
+//! The numbers of one container as a table: one line per number, grouped, and the absent ones by cause.
 
 use ratatui::text::{Line, Span};
 
@@ -21,7 +21,7 @@ pub const ABSENT: &str = "unavailable on this host";
 /// The groups, in their order.
 const GROUPS: [&str; 8] = ["cpu", "memory", "network", "io", "disk", "processes", "descriptors", "machine"];
 
-/// The container's name and state, what is wrong with it, and where it is.
+/// The container's name and state, its findings, and its location.
 pub fn heading(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut title =
         vec![Span::styled(cut(&row.name, columns / 2), theme.strong()), Span::raw(format!("  {}", row.status()))];
@@ -68,7 +68,7 @@ pub fn numbers(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     lines
 }
 
-/// The group's name, and where its numbers come from when that is not known of each.
+/// The group's name, and its backend if the origin of each number is unknown.
 fn heading_of(row: &Row, group: &str) -> String {
     let known = row.origin(Metric::CpuPercent).is_some();
     let sources: Vec<&str> = row

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-/// Text from outside, without anything that could steer a terminal or turn the text around it: control characters, marks
-/// of direction, and what has no width.
+/// Text from outside, without anything that could steer a terminal or turn the text around it: control characters,
+/// marks of direction, and characters without width.
 pub fn printable(text: &str) -> String {
     const HIDDEN: [RangeInclusive<char>; 9] = [
         '\u{ad}'..='\u{ad}',
@@ -29,7 +29,7 @@ pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// A text in at most so many columns; what is cut is shown as cut.
+/// Truncates a text to `columns`, and marks the truncation.
 pub fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -45,20 +45,20 @@ pub fn cut(text: &str, columns: usize) -> String {
     if columns > 0 { kept + "…" } else { kept }
 }
 
-/// A text in exactly so many columns.
+/// Fits a text into exactly `columns`, aligned left.
 pub fn left(text: &str, columns: usize) -> String {
     let text = cut(text, columns);
     let missing = columns.saturating_sub(width(&text));
     text + &" ".repeat(missing)
 }
 
-/// The same, with the room before it.
+/// The same, aligned right.
 pub fn right(text: &str, columns: usize) -> String {
     let text = cut(text, columns);
     " ".repeat(columns.saturating_sub(width(&text))) + &text
 }
 
-/// A share of 100 as a bar of exactly so many columns, in eighths.
+/// A percentage as a bar of exactly `columns`, in eighths.
 pub fn bar(percent: f64, columns: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let all = columns * 8;
@@ -67,7 +67,7 @@ pub fn bar(percent: f64, columns: usize) -> String {
     left(&format!("{}{}", "█".repeat(filled / 8), EIGHTHS[filled % 8]), columns)
 }
 
-/// Words in lines of at most so many columns.
+/// Wraps words into lines of at most `columns`.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -81,7 +81,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Lines as text that is written once, with escape sequences for its styles if those are welcome.
+/// Lines as text that is written once, with escape sequences for its styles if `styled`.
 pub fn ansi(lines: &[Line<'_>], styled: bool) -> String {
     let mut text = String::new();
     for line in lines {

@@ -1,14 +1,14 @@
-//! The look of everything that is drawn on a terminal: its own sixteen colours, and no background, so that it can be read on
-//! light and on dark ones. Without colours the words, marks and weights say the same.
+//! The look of everything that is drawn on a terminal: the terminal's own sixteen colours and no background, so that it
+//! can be read on light and on dark ones. Without colours the words, marks and weights say the same.
 
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::findings::Level;
 
-/// Colours or none.
+/// The use of colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Colours are welcome (<https://no-color.org>).
+    /// True if colours may be used (<https://no-color.org>).
     pub color: bool,
 }
 

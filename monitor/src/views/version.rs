@@ -1,4 +1,4 @@
-//! Which compilers made this binary, and what eBPF stands in it.
+//! The compilers of this binary, and its eBPF objects.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub fn short() -> String {
     concat!("system-monitor ", env!("CARGO_PKG_VERSION"), "\n").to_owned()
 }
 
-/// With the compilers, and the size and SHA-256 of each eBPF object, as `sha256sum` says it of what
+/// With the compilers, and the size and SHA-256 of each eBPF object, as `sha256sum` prints it for the objects that
 /// `cargo xtask build-ebpf` makes.
 pub fn verbose() -> String {
     let mut text = short();

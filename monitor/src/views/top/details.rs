@@ -1,4 +1,4 @@
-//! Everything about one container: its last minutes, its log, its numbers and where they come from.
+//! Everything about one container: its last minutes, its log, its numbers and their origins.
 
 use ratatui::text::{Line, Span};
 
@@ -11,17 +11,17 @@ use crate::views::table;
 use crate::views::text::{cut, left, right, width};
 use crate::views::theme::Theme;
 
-/// From so many columns on the numbers stand beside the rest.
+/// Width from which on the numbers stand beside the rest.
 const BESIDE: usize = 130;
 /// Columns of a sparkline's name and its latest value.
 const NAME: usize = 12;
 const VALUE: usize = 11;
-/// Columns behind a sparkline: its largest value.
+/// Columns behind a sparkline for its largest value.
 const LARGEST: usize = 13;
 /// Log entries that are shown.
 const ENTRIES: usize = 8;
 
-/// The details of a row in so many columns.
+/// The details of a row in `columns` columns.
 pub fn lines(model: &Model, row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = table::heading(row, columns, theme);
     let half = columns / 2;
@@ -64,7 +64,7 @@ fn sparklines(model: &Model, row: &Row, columns: usize, theme: Theme) -> Vec<Lin
     lines
 }
 
-/// A sample as one of eight heights; nothing where nothing was measured.
+/// A sample as one of eight heights; a space for a missing sample.
 fn spark(sample: Option<f32>, full: f32) -> char {
     const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let Some(sample) = sample else { return ' ' };
@@ -95,7 +95,7 @@ fn log(model: &Model, row: &Row, columns: usize, theme: Theme) -> Vec<Line<'stat
     std::iter::once(Line::styled("log, the latest first (UTC)", theme.heading())).chain(entries).collect()
 }
 
-/// Lines beside lines, the second ones from a column on.
+/// Puts lines beside other lines, the second ones from a column on.
 fn beside(left: Vec<Line<'static>>, right: Vec<Line<'static>>, column: usize) -> Vec<Line<'static>> {
     let count = left.len().max(right.len());
     let mut right = right.into_iter();

@@ -18,7 +18,7 @@ use crate::views::theme::Theme;
 
 /// A window with fewer columns or rows shows that it is too small.
 const SMALLEST: (u16, u16) = (40, 8);
-/// The pane of details leaves at least so many rows of the list.
+/// The least number of rows of the list that the pane of details leaves.
 const LIST: u16 = 5;
 /// The bars of the machine.
 const BAR: usize = 10;
@@ -144,7 +144,7 @@ fn nothing(model: &Model) -> String {
     }
 }
 
-/// The first row to show, so that the selected one is seen and the window is filled.
+/// The first row to show, so that the selected one is visible and the window is filled.
 fn first(first: usize, selected: Option<usize>, height: usize, count: usize) -> usize {
     let seen = match selected {
         Some(place) => first.min(place).max((place + 1).saturating_sub(height)),

@@ -1,4 +1,4 @@
-//! Updates from the agent's own reports: rows, and log entries of what changed between them.
+//! Updates from the agent's own reports: rows, and log entries of the changes between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub struct Own {
 }
 
 impl Own {
-    /// Brings reports to the view until one of the two is gone.
+    /// Sends reports to the view until one of the two is gone.
     pub async fn run(mut self, mut reports: Reports, updates: mpsc::Sender<Update>) {
         while let Some(report) = reports.next().await {
             if updates.send(self.update(&report)).await.is_err() {

@@ -13,7 +13,7 @@ use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Looked, Store, StoreError};
 use crate::views::row::Row;
 
-/// A container of which nothing has been heard for longer is forgotten.
+/// Time after which a container without reports is forgotten.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// Log entries that are requested.
 const ENTRIES: usize = 20;
@@ -23,19 +23,19 @@ pub struct Fleet {
     options: ValkeyOptions,
     clock: fn() -> Stamp,
     store: Option<Store>,
-    /// Containers that ended in good order, and when they were last heard of.
+    /// Containers that exited regularly, with the time of their latest report.
     ended: BTreeSet<(String, SystemTime)>,
-    /// Those that were found silent and had not ended, likewise.
+    /// Containers that were found silent and had not exited, likewise.
     silent: BTreeSet<(String, SystemTime)>,
 }
 
 impl Fleet {
-    /// Reads what is written where the options say. Nothing is connected yet.
+    /// Creates a reader of the server that the options name. Nothing is connected yet.
     pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> Self {
         Self { options, clock, store: None, ended: BTreeSet::new(), silent: BTreeSet::new() }
     }
 
-    /// Looks once in an interval, until nobody wants to know. The log is read for the container that is wanted.
+    /// Reads once per interval, until the view ends. The log is read for the wanted container alone.
     pub async fn run(
         mut self,
         interval: Duration,
@@ -67,7 +67,7 @@ impl Fleet {
         }
     }
 
-    /// One look. What the server refuses of one container costs that alone.
+    /// Reads once. A refusal that concerns one container affects that container alone.
     async fn look(&mut self, wanted: Option<&str>, refused: &mut Option<StoreError>) -> Result<Update, StoreError> {
         let now = (self.clock)().wall;
         let mut store = match self.store.take() {
@@ -122,7 +122,7 @@ impl Fleet {
     }
 }
 
-/// The latest log entries; none where the server refuses them.
+/// The latest log entries; none if the server refuses them.
 async fn log(store: &mut Store, name: &str, count: usize, refused: &mut Option<StoreError>) -> Vec<LogEntry> {
     store.log(name, count).await.unwrap_or_else(|error| {
         *refused = Some(error);

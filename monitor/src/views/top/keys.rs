@@ -11,7 +11,7 @@ use crate::views::columns::Column;
 /// The next step of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Draws, and goes on.
+    /// Draws and continues.
     Draw,
     /// Gives the terminal back and ends.
     Quit,
@@ -19,7 +19,7 @@ pub enum Next {
     Suspend,
 }
 
-/// The wheel moves so many rows.
+/// Rows that one step of the wheel moves.
 const WHEEL: isize = 3;
 
 /// The keys but those of the columns, for the help.
@@ -37,7 +37,7 @@ pub const HELP: [(&str, &str); 11] = [
     ("mouse", "click a title: sort; a row: select, then details; wheel: move"),
 ];
 
-/// Does what a key says.
+/// Performs the action of a key.
 pub fn key(model: &mut Model, key: KeyEvent) -> Next {
     if key.kind == KeyEventKind::Release {
         return Next::Draw;
@@ -83,7 +83,7 @@ pub fn key(model: &mut Model, key: KeyEvent) -> Next {
     Next::Draw
 }
 
-/// Types into the filter; whether the key belongs there.
+/// Types into the filter; true if the key belongs there.
 fn edit(model: &mut Model, code: KeyCode) -> bool {
     match code {
         KeyCode::Enter => model.is_editing = false,
@@ -121,7 +121,7 @@ fn back(model: &mut Model) {
     }
 }
 
-/// Tells more of the selected container, or of the first.
+/// Opens the details of the selected container, or of the first.
 fn open(model: &mut Model) {
     if model.place().is_none() {
         model.select(0);
@@ -153,13 +153,13 @@ fn walk(model: &mut Model, code: KeyCode) {
     }
 }
 
-/// Moves the details; beyond their ends there is nothing.
+/// Scrolls the details, within their ends.
 fn scroll(model: &mut Model, by: isize) {
     let last = model.areas.details_lines.saturating_sub(usize::from(model.areas.details.height));
     model.scroll = model.scroll.saturating_add_signed(by).min(last);
 }
 
-/// Does what the mouse says.
+/// Performs the action of a mouse event.
 pub fn mouse(model: &mut Model, event: MouseEvent) {
     let at = Position::new(event.column, event.row);
     let areas = &model.areas;

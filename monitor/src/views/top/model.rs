@@ -1,4 +1,4 @@
-//! The state of the view: rows, their order, the filter, the selection, the past. Pure: updates and keys change it.
+//! The state of the view: rows, their order, the filter, the selection, the history. Pure: updates and keys change it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -13,10 +13,10 @@ use crate::snapshot::{Coverage, Status};
 use crate::views::columns::{Column, Layout};
 use crate::views::row::Row;
 
-/// News for the view.
+/// An update of the view.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// When it was read.
+    /// The time at which it was read.
     pub taken: SystemTime,
     /// The containers that it covers: all, or those that have exited.
     pub coverage: Coverage,
@@ -37,7 +37,7 @@ pub enum Details {
     Full,
 }
 
-/// Where things were drawn: what the mouse may hit.
+/// The areas that were drawn, which the mouse may hit.
 #[derive(Clone, Debug, Default)]
 pub struct Areas {
     /// The titles of the columns.
@@ -52,7 +52,7 @@ pub struct Areas {
     pub details_lines: usize,
 }
 
-/// A container that has ended is shown for so long.
+/// Time for which an exited container is shown.
 const LINGER: Duration = Duration::from_secs(15);
 /// Updates about exited containers that wait while the view is paused.
 const WAITING: usize = 100;
@@ -66,9 +66,9 @@ pub struct Model {
     pub subject: String,
     /// The time between two updates.
     pub interval: Duration,
-    /// When the rows were read.
+    /// The time at which the rows were read.
     pub taken: Option<SystemTime>,
-    /// The column that is sorted by, and whether the largest comes first.
+    /// The column that is sorted by, and true if the largest value comes first.
     pub sort: (Column, bool),
     /// Rows without these words are not shown.
     pub filter: String,
@@ -88,7 +88,7 @@ pub struct Model {
     pub first: usize,
     /// The message in the last line.
     pub note: Option<String>,
-    /// Where things were drawn last.
+    /// The areas that were drawn last.
     pub areas: Areas,
     rows: BTreeMap<String, Row>,
     histories: BTreeMap<String, History>,
@@ -100,7 +100,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Nothing yet.
+    /// Creates an empty model.
     pub fn new(subject: impl Into<String>, interval: Duration) -> Self {
         Self {
             subject: subject.into(),
@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    /// Takes what is new. The past grows while the view is paused, the rows do not.
+    /// Applies an update. The history grows while the view is paused, the rows do not.
     pub fn update(&mut self, update: Update) {
         for row in &update.rows {
             self.histories.entry(row.name.clone()).or_default().push(row);
@@ -150,7 +150,7 @@ impl Model {
         }
     }
 
-    /// Keeps an update until the view goes on. What is about every container makes those before it needless.
+    /// Queues an update until the view resumes. An update about every container replaces those before it.
     fn wait(&mut self, update: Update) {
         if update.coverage == Coverage::All || self.waiting.len() > WAITING {
             self.waiting.clear();
@@ -164,7 +164,7 @@ impl Model {
             if let Some(history) = self.histories.get(&row.name) {
                 row.judge(history.timeline(), update.taken);
             }
-            // One that has ended and one that begins under its name may be in one report.
+            // An exited container and a new one of the same name may be in one report.
             if row.status != Some(Status::Exited) || !rows.contains_key(&row.name) {
                 rows.insert(row.name.clone(), row);
             }
@@ -190,7 +190,7 @@ impl Model {
         self.arrange();
     }
 
-    /// Stops or goes on.
+    /// Pauses or resumes.
     pub fn pause(&mut self) {
         self.is_paused = !self.is_paused;
         if !self.is_paused {
@@ -201,7 +201,7 @@ impl Model {
         }
     }
 
-    /// Finds out which rows are shown, in which order.
+    /// Selects and sorts the rows that are shown.
     pub fn arrange(&mut self) {
         let place = self.place();
         let (column, descending) = self.sort;
@@ -214,7 +214,7 @@ impl Model {
             (0..rows.len()).map(|row| Branch { row, prefix: String::new() }).collect()
         };
         self.visible = branches.into_iter().map(|branch| (rows[branch.row].name.clone(), branch.prefix)).collect();
-        // Where the selected one was, another is now.
+        // The selected row is gone, and another one has its place.
         if self.selected.is_some() && self.place().is_none() {
             let place = place.unwrap_or(0).min(self.visible.len().saturating_sub(1));
             self.selected = self.visible.get(place).map(|(name, _)| name.clone());
@@ -240,20 +240,20 @@ impl Model {
         }
     }
 
-    /// Moves the selection. The first move selects where the list begins.
+    /// Moves the selection. The first move selects the first row.
     pub fn step(&mut self, by: isize) {
         let to =
             self.place().map_or(if by > 1 { by - 1 } else { 0 }, |place| place.saturating_add_signed(by).cast_signed());
         self.select(to.max(0).cast_unsigned());
     }
 
-    /// Selects nothing: the list begins with what comes first.
+    /// Clears the selection, so that the list begins with its first row.
     pub fn unselect(&mut self) {
         self.selected = None;
         self.first = 0;
     }
 
-    /// Sorts by a column; once more, the other way round.
+    /// Sorts by a column; a second time in reverse order.
     pub fn sort_by(&mut self, column: Column) {
         self.sort = if self.sort.0 == column { (column, !self.sort.1) } else { (column, column.is_descending()) };
         self.arrange();
@@ -289,13 +289,13 @@ impl Model {
         self.rows.get(self.selected.as_ref().or_else(|| Some(&self.visible.first()?.0))?)
     }
 
-    /// The container of which details are shown.
+    /// The container whose details are shown.
     pub fn wanted(&self) -> Option<&str> {
         let current = self.current().filter(|_| self.details != Details::Closed)?;
         Some(&current.name)
     }
 
-    /// The past of a container, and how many of its newest samples are newer than what is shown.
+    /// The history of a container, and the number of its samples that are newer than the rows shown.
     pub fn history(&self, name: &str) -> Option<(&History, usize)> {
         Some((self.histories.get(name)?, self.behind))
     }

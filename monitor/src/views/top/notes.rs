@@ -1,4 +1,4 @@
-//! Messages of the program while the terminal is taken: kept, and shown in the last line.
+//! Messages of the program while the terminal is taken: they are kept, and shown in the last line.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The newest messages, shared by all who write and the one who shows.
+/// The newest messages, shared by all who write them and the view.
 #[derive(Clone, Debug, Default)]
 pub struct Notes(Arc<Inner>);
 
@@ -30,7 +30,7 @@ impl Notes {
         self.0.news.notify_one();
     }
 
-    /// Completes when there is a message that nobody has waited for.
+    /// Completes when there is a new message.
     pub async fn news(&self) {
         self.0.news.notified().await;
     }
@@ -41,7 +41,7 @@ impl Notes {
     }
 }
 
-/// One message in the making: the log writes each with one call.
+/// A message that is being written: the log writes each with one call.
 #[derive(Debug)]
 pub struct Note(Notes);
 

@@ -1,4 +1,4 @@
-//! The loop: what is new, what is typed, and the drawing.
+//! The loop: updates, input and drawing.
 
 use std::future::Future;
 
@@ -17,7 +17,7 @@ use crate::views::theme::Theme;
 pub struct Wires {
     /// Updates.
     pub updates: mpsc::Receiver<Update>,
-    /// The container of which more is wanted.
+    /// The container whose details are wanted.
     pub wanted: watch::Sender<Option<String>>,
     /// Messages of the program.
     pub notes: Notes,
@@ -61,7 +61,7 @@ pub async fn run(
     }
 }
 
-/// Does what was typed, and what has been typed since: a burst is drawn once.
+/// Handles an input event and all that are queued behind it: a burst is drawn once.
 fn take(model: &mut Model, typed: &mut mpsc::Receiver<Event>, first: Event) -> Next {
     let mut event = Some(first);
     while let Some(now) = event {
@@ -93,7 +93,7 @@ fn typed() -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(64);
     std::thread::spawn(move || {
         while let Ok(event) = read() {
-            // A mouse that only moves changes nothing.
+            // A mouse move without a button changes nothing.
             let moves = matches!(&event, Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved);
             if !moves && sender.blocking_send(event).is_err() {
                 return;

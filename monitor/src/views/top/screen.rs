@@ -1,4 +1,4 @@
-//! The terminal, taken over while the view is shown, and given back whatever happens.
+//! The terminal, which is taken over while the view is shown, and restored in every case.
 
 use std::io::{Stdout, Write, stdout};
 use std::panic::PanicHookInfo;
@@ -25,7 +25,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal over. What panics on other threads is caught there and becomes a note.
+    /// Takes the terminal over. A panic on another thread is caught there and becomes a note.
     ///
     /// # Errors
     /// When the terminal refuses.
@@ -45,8 +45,8 @@ impl Screen {
     /// As [`Screen::take`].
     pub fn resume(&mut self) -> std::io::Result<()> {
         take(&self.taken)?;
-        // A new one knows nothing of what was drawn before. Clearing the old one would ask the terminal where its cursor is,
-        // and the answer would go to who reads the keys.
+        // A new one knows nothing of earlier drawing. Clearing the old one would ask the terminal for its cursor, and
+        // the thread that reads the keys would get the answer.
         self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::views::theme::Theme;
 
 const PLAIN: Theme = Theme { color: false };
 
-/// A model that has seen some seconds of a host.
+/// A model after some seconds of a host.
 fn model() -> Model {
     let mut model = Model::new("host1", Duration::from_secs(1));
     let mut own = Own::default();
@@ -313,7 +313,7 @@ fn no_two_columns_have_the_same_key_and_none_has_one_of_the_view() {
     }
 }
 
-/// A name, a path, whether it has ended, readings by the places of their rows.
+/// A name, a path, true if it has exited, and readings by the positions of their rows.
 type Any = (String, String, bool, Vec<(usize, u64)>);
 
 fn any_container() -> impl Strategy<Value = Any> {

@@ -1,4 +1,4 @@
-//! Which container is in which, by the paths of their cgroups.
+//! The nesting of containers, by the paths of their cgroups.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Branch {
     pub prefix: String,
 }
 
-/// Puts rows that are sorted into a tree: each below the nearest one that its cgroup is in, siblings in their order.
+/// Arranges sorted rows as a tree: each below the nearest row that its cgroup is in, siblings in their order.
 pub fn grow(rows: &[&Row]) -> Vec<Branch> {
     let by_path: BTreeMap<(&str, &str), usize> =
         rows.iter().enumerate().map(|(place, row)| ((row.host.as_str(), row.cgroup.as_str()), place)).collect();
@@ -28,7 +28,8 @@ pub fn grow(rows: &[&Row]) -> Vec<Branch> {
     grown
 }
 
-/// The nearest row that a row's cgroup is in. Of several with one path only one is anybody's parent, and none is its own.
+/// The nearest row that a row's cgroup is in. Of several rows with one path only one can be a parent, and none is its
+/// own.
 fn parent(row: &Row, place: usize, by_path: &BTreeMap<(&str, &str), usize>) -> Option<usize> {
     let mut path = row.cgroup.trim_end_matches('/');
     while let Some((above, _)) = path.rsplit_once('/') {
