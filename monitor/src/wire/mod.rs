@@ -1,4 +1,4 @@
-//! The JSON that leaves the process: the only shapes that readers know. Pure.
+//! The JSON that leaves the process: the only formats that readers know. Pure.
 //!
 //! The first nineteen fields of a report are a contract with readers that decode them strictly: integers are digits
 //! only and fit `i64`, reals are finite, what is absent is `null`, and no two names are equal when case is ignored.

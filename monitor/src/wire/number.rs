@@ -1,11 +1,11 @@
-//! Numbers as readers may have them.
+//! Numbers in the form that readers accept.
 
 use std::time::Duration;
 
 use crate::metrics::{Metric, Unit};
 use crate::report::{Container, Number};
 
-/// A number as readers may have it, or `None` for `null`.
+/// A number in the form that readers accept, or `None` for `null`.
 pub(crate) fn number(container: &Container, metric: Metric) -> Option<Shape> {
     let unit = metric.spec().unit;
     match container.get(metric).ok()? {

@@ -28,7 +28,7 @@ pub fn report(report: &Report, container: &Container) -> Result<String, EncodeEr
 pub(crate) struct Writer<'a> {
     report: &'a Report,
     timestamp: String,
-    /// Since when eBPF has counted.
+    /// The time since which eBPF has counted.
     since: Option<String>,
     /// The fields about the agent itself.
     agent: Vec<u8>,
@@ -119,7 +119,7 @@ impl<'a> Writer<'a> {
             numbers.number(field, number(container, *metric))?;
         }
         if group == "network" {
-            // Interfaces count since they exist.
+            // Interfaces count from their creation.
             let counted = container.origins.of(Metric::NetworkRxBytes);
             let counted = counted.is_some_and(|origin| matches!(origin, Origin::Network(..)));
             numbers.put("since", &self.since.as_ref().filter(|_| counted))?;
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The agent itself, and how its reports get out.
+/// The agent itself, and the delivery of its reports.
 #[derive(serde::Serialize)]
 struct Agent {
     version: &'static str,
