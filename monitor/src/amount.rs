@@ -59,8 +59,8 @@ fn compact(value: f64, step: f64) -> String {
     if prefix.is_empty() || value >= 99.95 { format!("{value:.0}{prefix}") } else { format!("{value:.1}{prefix}") }
 }
 
-/// What is left of a value when the largest prefix is taken out of it. A value that would be shown as a whole step
-/// takes the next prefix.
+/// Divides a value by the largest prefix that fits, and returns the prefix with it. A value that would be shown as a
+/// whole step takes the next prefix.
 fn scaled(value: f64, step: f64) -> (f64, &'static str) {
     let mut value = value;
     for prefix in ["", "K", "M", "G", "T"] {
@@ -87,7 +87,7 @@ fn grouped(value: f64) -> String {
 
 /// A span of time by its largest units.
 fn time(seconds: f64, units: usize) -> String {
-    // Beyond what a duration holds nothing has lasted.
+    // A number that does not fit into a duration counts as zero.
     let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
     let parts = [(whole / 86_400, "d"), (whole / 3600 % 24, "h"), (whole / 60 % 60, "m"), (whole % 60, "s")];
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(parts.len() - 1);

@@ -73,7 +73,7 @@ impl Cause {
         Self::new(CauseKind::NoLimit, NO_LIMIT_SET)
     }
 
-    /// A cause out of a report that an agent has written, which holds the words only.
+    /// A cause read back from a report, which holds the words alone.
     pub fn written(text: &str) -> Self {
         Self::new(if text == NO_LIMIT_SET { CauseKind::NoLimit } else { CauseKind::Unknown }, text)
     }

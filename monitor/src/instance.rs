@@ -13,7 +13,7 @@ const RUN: &str = "/run/system-monitor";
 #[derive(Debug)]
 pub struct InstanceGuard {
     pins: Option<Pins>,
-    /// Held where there can be no pins.
+    /// The lock that is held if nothing can be pinned.
     _lock: Option<DirectoryLock>,
 }
 

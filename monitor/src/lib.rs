@@ -58,7 +58,7 @@ pub mod hardening;
 pub mod preflight;
 pub mod valkey;
 
-// The data's way: read, loop, out.
+// The data path: sources, loop, sinks.
 pub mod sources;
 
 pub mod agent;

@@ -40,7 +40,7 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// What the operator can do.
+    /// The remedy for the operator.
     pub fn remedy(&self) -> String {
         match self {
             Self::Held(_) => "stop it first, or start this one with --pin off".to_owned(),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::timer;
 
-/// How often a failure that lasts is logged again.
+/// The interval at which a lasting failure is logged again.
 const REPEAT: Duration = Duration::from_secs(60);
 
 /// Logs a failure when its text is not that of the last one, and otherwise once a minute.

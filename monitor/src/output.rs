@@ -11,7 +11,7 @@ use monitor::views::theme::Theme;
 pub(crate) enum Outcome {
     /// It did what it was asked for.
     Success,
-    /// It did, and the answer is a bad one.
+    /// It worked, and its answer is negative.
     Failure,
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn print(text: &str) -> Outcome {
 
 /// Writes an error for a person to stderr.
 pub(crate) fn complain(error: impl Display) {
-    // Where stderr is closed there is nobody to tell.
+    // With stderr closed, an error cannot be reported.
     let _closed = writeln!(io::stderr(), "system-monitor: {error}");
 }
 

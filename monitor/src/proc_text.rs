@@ -1,4 +1,5 @@
-//! The texts of `/proc` that are no cgroup formats. Total: any input gives what it says, or nothing.
+//! Parsers of `/proc` files that are not in a cgroup format. Total: no input makes them fail otherwise than by
+//! returning nothing.
 
 use crate::metrics::NO_LIMIT;
 use crate::readings::Interfaces;
@@ -17,7 +18,7 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Not yet reaped is not alive any more.
+    /// False for a process that has exited and is not yet reaped.
     pub fn is_alive(self) -> bool {
         !matches!(self.state, b'Z' | b'X')
     }

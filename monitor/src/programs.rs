@@ -1,17 +1,17 @@
-//! eBPF programs: which exist, what each needs of the kernel, and what became of it. Plain data.
+//! eBPF programs: their names, their needs and their states. Plain data.
 
 use crate::metrics::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR};
 use crate::refusal::{BPF, Capability, Decision, NET_ADMIN, PERFMON, Refusal};
 
-/// Begins each cause that is a program's.
+/// The beginning of each cause that is about a program.
 pub const PREFIX: &str = "eBPF ";
 
-/// A program and what became of it.
+/// A program and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramState {
     /// Its name: that of its hook.
     pub name: &'static str,
-    /// Attached, or why not.
+    /// Its state.
     pub state: State,
 }
 
@@ -64,16 +64,16 @@ pub(crate) enum Hook {
     RawTracepoint,
     /// To the tracepoint of the program's name, with the types of the kernel.
     BtfTracepoint,
-    /// The same, for as long as this agent lives.
+    /// To the tracepoint of the program's name for events of cgroups; never pinned, so it ends with this agent.
     Messages,
-    /// To where the first of these functions begins that the kernel has.
+    /// To the entry of the first of these functions that the kernel has.
     Entry(&'static [&'static str]),
-    /// To where the first of them ends.
+    /// To the exit of the first of these functions that the kernel has.
     Exit(&'static [&'static str]),
 }
 
 impl Hook {
-    /// The capabilities that loading and attaching take.
+    /// The capabilities that loading and attaching need.
     pub(crate) fn takes(self) -> &'static [Capability] {
         match self {
             Self::Ingress | Self::Egress => &[BPF, NET_ADMIN],
@@ -105,7 +105,7 @@ pub(crate) const PROCESS: &[Program] = &[
     ("fd_install", Hook::Entry(&["fd_install"])),
     ("do_dup2", Hook::Exit(&["do_dup2"])),
     ("dup_fd", Hook::Exit(&["dup_fd"])),
-    // Since Linux 6.6 not every way of closing takes the second.
+    // Since Linux 6.6 some paths of closing bypass the second.
     ("filp_close", Hook::Entry(&["filp_flush", "filp_close"])),
 ];
 
@@ -116,7 +116,7 @@ pub(crate) const LIFECYCLE: &[Program] =
 /// The iterator programs.
 pub(crate) const ITERATORS: [&str; 4] = [CPU_ITERATOR, CONTROLLER_ITERATOR, MEMORY_ITERATOR, TASK_ITERATOR];
 
-/// The capabilities that loading an iterator and binding it take.
+/// The capabilities that loading and attaching an iterator need.
 const ITERATORS_TAKE: &[Capability] = &[BPF, PERFMON];
 
 /// The needs of a program.
@@ -133,7 +133,7 @@ pub struct Needs {
     pub(crate) capabilities: &'static [Capability],
 }
 
-/// All programs that there are.
+/// All programs.
 pub fn catalog() -> impl Iterator<Item = Needs> {
     let needs = |&(name, hook): &Program| Needs {
         name,

@@ -1,4 +1,4 @@
-//! Readings of the sources that are no cgroup files: plain structs, from which the rows of the table pick.
+//! Readings of sources other than cgroup files: plain structs, from which the rows of the table take their values.
 
 use crate::cause::Cause;
 
@@ -16,8 +16,8 @@ pub struct CpuTime {
     pub system: u64,
 }
 
-/// The state of the controllers of one cgroup from an iterator over a hierarchy: the same as in its files. `None` is left to
-/// the files.
+/// The state of the controllers of one cgroup from an iterator over a hierarchy: the same as in its files. A field that
+/// is `None` is read from its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Controllers {
     /// Periods in which a CPU quota was enforced.
@@ -40,7 +40,7 @@ pub struct Controllers {
     pub frozen_v1: Option<u64>,
     /// 1 if it has a process.
     pub populated: Option<u64>,
-    /// The average of pressure of any kind, if PSI is idle: zero, and nothing happens that could change it.
+    /// The pressure averages of any kind while PSI is idle: they are zero, and nothing happens that could change them.
     pub pressure: Option<u64>,
 }
 

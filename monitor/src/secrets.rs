@@ -1,4 +1,4 @@
-//! Files that hold secrets: they are taken only when not everybody can read them.
+//! Files that hold secrets, which are refused if everybody can read them.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The permissions of others (`inode(7)`).
 const EVERYBODY: u32 = 0o007;
 
-/// A file whose secret is not taken.
+/// Why the secret in a file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// It cannot be read.
@@ -19,14 +19,14 @@ pub enum SecretError {
     Open(PathBuf, u32),
 }
 
-/// Reads such a file.
+/// Reads the secret in a file.
 ///
 /// # Errors
 /// See [`SecretError`].
 pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
     let cannot = |error| SecretError::Unreadable(path.to_owned(), error);
     let mut file = File::open(path).map_err(cannot)?;
-    // Of the file that is read, not of the one that has the name a moment later.
+    // The metadata of the open file, not of a file that gets its name a moment later.
     let metadata = file.metadata().map_err(cannot)?;
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_file() && mode & EVERYBODY != 0 {
