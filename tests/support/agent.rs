@@ -1,4 +1,4 @@
-//! The agent as a process, as a stranger starts it.
+//! The agent as a process, started from a clean environment.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{binary, eventually};
 
-/// A running agent, and what it says on stderr.
+/// A running agent, and its output on stderr.
 pub struct Agent {
     child: Child,
     said: Arc<Mutex<String>>,
@@ -23,8 +23,8 @@ pub struct Ended {
     pub said: String,
 }
 
-/// A command for the binary with nothing of this process' environment but the path. It pins nothing, and takes no lock:
-/// tests run side by side.
+/// A command for the binary with nothing of this process' environment but the path. It pins nothing and takes no lock,
+/// because tests run in parallel.
 pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary());
     command
@@ -44,7 +44,7 @@ impl Agent {
         Self::spawn(command)
     }
 
-    /// Starts what `command` says, with stderr captured.
+    /// Starts `command` with stderr captured.
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::<Mutex<String>>::default();
@@ -69,7 +69,7 @@ impl Agent {
         self.said.lock().unwrap().clone()
     }
 
-    /// Waits until it has said something.
+    /// Waits until its log contains `words`.
     pub fn says(&self, words: &str, patience: Duration) -> bool {
         eventually(patience, || self.said().contains(words).then_some(())).is_some()
     }
@@ -79,8 +79,8 @@ impl Agent {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until each of its threads sleeps (`proc(5)`): a busy machine has given it its turn, and it has done what there
-    /// was to do.
+    /// Waits until each of its threads sleeps (`proc(5)`): on a busy machine it has then been scheduled, and has done
+    /// its work.
     pub fn settles(&self, patience: Duration) -> bool {
         let tasks = format!("/proc/{}/task", self.pid());
         let sleeps = |entry: std::fs::DirEntry| {
@@ -102,7 +102,7 @@ impl Agent {
         text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits until the process has ended.
     pub fn end(mut self, signal: i32) -> Ended {
         let before = Instant::now();
         self.signal(signal);

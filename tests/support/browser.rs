@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use crate::{eventually, free_port, has};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A driver that does not end its browser within this time is not waited for.
+/// A driver that does not end its browser within this time is not waited for any longer.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
-/// Flags for a container or a machine without a screen; nothing talks to anybody by itself.
+/// Flags for a container or a machine without a screen; the browser makes no requests of its own.
 const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -40,7 +40,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts a browser.
     ///
     /// # Errors
     /// The program that is not installed.
@@ -88,7 +88,7 @@ impl Browser {
         self.command("goog/cdp/execute", &json!({ "cmd": method, "params": parameters }))
     }
 
-    /// Leaves the page that this version of the browser starts with: its requests and complaints are no test's.
+    /// Leaves the start page of this version of the browser: its requests and complaints belong to no test.
     fn leave_start_page(&mut self) {
         self.open("about:blank");
         let loaders = self.events().into_iter().filter_map(|event| loader(&event));
@@ -106,7 +106,7 @@ impl Browser {
         self.command("execute/sync", &json!({ "script": format!("return ({expression});"), "args": [] }))
     }
 
-    /// Waits until an expression is true, `what` being what it says.
+    /// Waits until an expression is true; `what` describes it.
     pub fn wait(&self, what: &str, expression: &str) {
         let is_true = || (self.eval(expression) == true).then_some(());
         assert!(eventually(PATIENCE, is_true).is_some(), "{what}; the page shows:\n{}", self.text("body"));
@@ -124,7 +124,7 @@ impl Browser {
         element.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
     }
 
-    /// Clicks as a mouse does: what is covered by something else cannot be clicked.
+    /// Clicks as a mouse does: a covered element cannot be clicked.
     pub fn click(&self, selector: &str) {
         let element = self.element(selector);
         self.command(&format!("element/{element}/click"), &json!({}));
@@ -136,7 +136,7 @@ impl Browser {
         self.command(&format!("element/{element}/value"), &json!({ "text": text }));
     }
 
-    /// Presses a key, wherever the focus is; the keys without a character are in WebDriver's table.
+    /// Presses a key, wherever the focus is; keys without a character are in WebDriver's table.
     pub fn press(&self, key: char) {
         let actions = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
         self.command("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] }));
@@ -154,7 +154,7 @@ impl Browser {
         self.mouse(&json!([self.movement(selector, fraction)]));
     }
 
-    /// The way of the mouse to an element.
+    /// The movement of the mouse to an element.
     fn movement(&self, selector: &str, fraction: f64) -> Value {
         let center = format!(
             "(() => {{ const r = document.querySelector({}).getBoundingClientRect(); return [Math.round(r.x + r.width * {fraction}), Math.round(r.y + r.height / 2)]; }})()",
@@ -171,12 +171,12 @@ impl Browser {
         );
     }
 
-    /// Makes the page so large, in its own pixels.
+    /// Sets the size of the page, in its own pixels.
     pub fn size(&self, width: u32, height: u32) {
         self.scale(width, height, 1.0);
     }
 
-    /// The same on a screen that has so many pixels to each of the page's.
+    /// The same on a screen with `factor` pixels for each of the page's.
     pub fn scale(&self, width: u32, height: u32, factor: f64) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": factor, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
@@ -188,7 +188,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
-    /// Writes what a person sees into a PNG file.
+    /// Writes a screenshot into a PNG file.
     pub fn picture(&self, file: &Path) {
         let encoded = self.devtools("Page.captureScreenshot", &json!({ "format": "png" }));
         std::fs::write(file, base64(encoded["data"].as_str().unwrap())).unwrap();
@@ -207,7 +207,7 @@ impl Browser {
         i32::try_from(self.driver.id()).unwrap()
     }
 
-    /// The processes of the browser: those that were given its profile.
+    /// The processes of the browser: those with its profile in their arguments.
     pub fn processes(&self) -> Vec<i32> {
         processes_with(self.profile.path())
     }
@@ -228,7 +228,7 @@ impl Browser {
         log.iter().filter_map(text).map(|mut entry| entry["message"].take()).collect()
     }
 
-    /// The addresses that the pages of the test asked for since the last call: every frame and every worker of theirs.
+    /// The addresses that the pages of the test have requested since the last call, from every frame and every worker.
     pub fn requests(&self) -> Vec<String> {
         self.events()
             .iter()
@@ -241,7 +241,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends the browser, if its driver still does what it is told.
+        // Ends the browser, if its driver still responds.
         _ = self.exchange("DELETE", &format!("/session/{}", self.session), &Value::Null, LAST_PATIENCE);
         _ = self.driver.kill();
         _ = self.driver.wait();
@@ -258,7 +258,7 @@ fn exchange(port: u16, method: &str, path: &str, body: &Value, patience: Duratio
     stream.set_read_timeout(Some(patience))?;
     let body = if method == "POST" { body.to_string() } else { String::new() };
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-    // The driver keeps the connection open, whatever it is told.
+    // The driver keeps the connection open, even if it is asked to close it.
     let mut answer = BufReader::new(stream);
     let mut length = 0;
     loop {
@@ -305,7 +305,7 @@ fn start_driver() -> Option<(Child, u16)> {
     None
 }
 
-/// The processes in whose arguments a path stands.
+/// The processes with a path in their arguments.
 pub fn processes_with(path: &Path) -> Vec<i32> {
     let path = path.to_str().unwrap().as_bytes();
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
@@ -317,7 +317,7 @@ pub fn processes_with(path: &Path) -> Vec<i32> {
     pids.filter(has_it).collect()
 }
 
-/// Decodes what the protocol wraps pictures in (RFC 4648, section 4).
+/// Decodes the encoding of pictures in the protocol (RFC 4648, section 4).
 fn base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

@@ -1,4 +1,4 @@
-//! Certificates made by openssl: two authorities, and what they have signed for servers and clients.
+//! Certificates made by openssl: two authorities, and the certificates that they have signed for servers and clients.
 
 use std::fs;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ impl Certificates {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// Options of a server that speaks TLS on a port and wants a certificate from its clients.
+    /// Options of a server that speaks TLS on a port and requires a certificate from its clients.
     pub fn server(&self, port: u16) -> Vec<String> {
         let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| self.text(name));
         let options = [

@@ -21,17 +21,18 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes the group. `None` where this process may not.
+    /// Makes the group. `None` if this process may not.
     pub fn new(name: &str) -> Option<Self> {
         Self::at(&format!("system-monitor-{name}-{}", std::process::id()))
     }
 
-    /// Makes a group that the agent of a machine takes for the container `name`. `None` where this process may not.
+    /// Makes a group that the agent of a machine takes for the container `name`. `None` if this process may not.
     pub fn container(name: &str) -> Option<Self> {
         Self::at(&format!("lxc.payload.{name}"))
     }
 
-    /// A group where Docker would make that of a container, and the container's id. `None` where this process may not.
+    /// Makes a group where Docker would make that of a container; returns it with the container's id. `None` if this
+    /// process may not.
     pub fn docker() -> Option<(Self, String)> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let made = MADE.fetch_add(1, Ordering::SeqCst);
@@ -75,7 +76,7 @@ impl Group {
     /// A group below this one in every tree.
     pub fn child(&self, name: &str) -> Self {
         let dirs = self.dirs.iter().map(|(mount, dir)| {
-            // Beside processes of its own a v2 group can give its controllers to none below it.
+            // A v2 group with processes of its own cannot enable controllers for the groups below it.
             if mount.is_v2() && fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|members| members.is_empty()) {
                 enable_controllers(dir);
             }
@@ -118,8 +119,8 @@ impl Group {
         fs::write(self.dir("pids").unwrap().join("pids.max"), most.to_string()).unwrap();
     }
 
-    /// Limits the group to a part of a CPU, in thousandths. What it may have it gets, whatever else runs: its weight is the
-    /// largest.
+    /// Limits the group to a part of a CPU, in thousandths. Its weight is the largest, so that it gets its whole quota
+    /// even on a busy machine.
     pub fn limit_cpu(&self, thousandths: u64) {
         let dir = self.dir("cpu").unwrap();
         if dir.join("cpu.max").exists() {
@@ -158,7 +159,7 @@ impl Group {
         }
     }
 
-    /// Lets a command start inside.
+    /// Makes a command start inside.
     pub fn enter(&self, command: &mut Command) {
         let files: Vec<PathBuf> = self.dirs.iter().map(|(_, dir)| dir.join("cgroup.procs")).collect();
         // SAFETY: between fork and exec only files are written; the allocations are those of the paths' conversion, in a
@@ -202,7 +203,7 @@ fn inherit_cpuset(parent: &Path, dir: &Path) {
 
 fn enable_controllers(dir: &Path) {
     for controller in ["cpu", "cpuset", "memory", "pids", "io"] {
-        // Those that a v1 hierarchy has taken are not there.
+        // Controllers that a v1 hierarchy has taken are missing here.
         _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
     }
 }

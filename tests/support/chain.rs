@@ -1,7 +1,7 @@
-//! Judges a history: whether every sample is there, once, and in order.
+//! Checks a history: every sample is present, once, and in order.
 //!
-//! A report says how long before it the reading before it was. So each must begin where the one before it says, or one is
-//! missing between the two.
+//! A report contains the time since the reading before it. So each report must begin where the one before it says, or
+//! one is missing between the two.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use monitor::events::Topic;
 
 use crate::valkey::Valkey;
 
-/// The clocks of the time of day and of the intervals are read one after the other, and the interval is rounded.
+/// The wall clock and the clock of intervals are read one after the other, and the interval is rounded.
 const TOLERANCE: Duration = Duration::from_millis(5);
 
 /// A history without a gap.
@@ -20,23 +20,24 @@ pub struct Chain {
     pub last: SystemTime,
     /// The longest interval between two samples.
     pub longest: Duration,
-    /// Intervals that were longer than the one asked for by more than a tenth.
+    /// Intervals that exceeded the requested one by more than a tenth.
     pub late: usize,
 }
 
 /// An entry of a stream: its id and its fields.
 pub type Entry = (String, Vec<(String, Vec<u8>)>);
 
-/// The history of a container as it stands in a server.
+/// The history of a container as it is stored in a server.
 pub fn of(valkey: &Valkey, name: &str, interval: Duration) -> Result<Chain, String> {
     check(valkey.history(name).iter().map(|(_, report)| report.as_bytes()), interval)
 }
 
-/// Entries of one moment follow each other by a nanosecond.
+/// Entries of one sample follow each other by a nanosecond.
 const MOMENT: Duration = Duration::from_micros(1);
 
-/// Judges the log of a container of which each sample since `whole` had a heartbeat made, unless it came sooner than `least`
-/// after the one before; by their times one knows them. Each is there, once, in the order of the samples. So many there are.
+/// Checks the log of a container in which each sample since `whole` wrote a heartbeat, unless it came sooner than
+/// `least` after the one before. The entries are identified by their times: each is present, once, in the order of the
+/// samples. Returns their number.
 pub fn logged(valkey: &Valkey, name: &str, whole: SystemTime, least: Duration) -> Result<usize, String> {
     let times = |key: &str, picked: fn(&serde_json::Value) -> bool| -> Result<Vec<SystemTime>, String> {
         let entries: Vec<Entry> = valkey.query(&["XRANGE", &format!("system:{key}:{name}"), "-", "+"]);
@@ -55,7 +56,7 @@ pub fn logged(valkey: &Valkey, name: &str, whole: SystemTime, least: Duration) -
         |entry: &serde_json::Value| entry["message"].as_str().is_some_and(|text| Topic::of(text) == Topic::Heartbeat);
     let logged = times("logstream", is_heartbeat)?;
     let mut sampled = times("history", |_| true)?;
-    // Between the two questions the agent went on.
+    // The agent may have written more between the two queries.
     let latest = *logged.last().ok_or("no log entry")?;
     sampled.retain(|sample| *sample <= latest || *sample > latest + Duration::from_secs(1));
     let mut entries = logged.iter().peekable();

@@ -7,7 +7,7 @@ use crate::{eventually, free_port};
 
 const SLOTS: usize = 16384;
 
-/// Starts so many masters that share the slots, and so many nodes besides that have none. `None` where no server is installed.
+/// Starts `masters` nodes that share the slots, and `others` that have none. `None` if no server is installed.
 pub fn start(masters: usize, others: usize, arguments: &[&str]) -> Option<Vec<Valkey>> {
     let nodes: Vec<Valkey> = (0..masters + others)
         .map(|_| {

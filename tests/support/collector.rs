@@ -1,5 +1,5 @@
-//! A receiver of OTLP over HTTP that decodes what it gets by the protocol's own messages (opentelemetry-proto,
-//! `collector/metrics/v1`, in protocol buffers): what it does not know is an error.
+//! A receiver of OTLP over HTTP that decodes requests by the protocol's own messages (opentelemetry-proto,
+//! `collector/metrics/v1`, in protocol buffers): an unknown field is an error.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -78,7 +78,7 @@ pub struct Text {
     pub string_value: String,
 }
 
-/// A field's value, as it is written.
+/// A field's encoded value.
 enum Value<'a> {
     Varint(u64),
     Fixed([u8; 8]),
@@ -148,7 +148,7 @@ fn varint(bytes: &mut &[u8]) -> anyhow::Result<u64> {
     bail!("a varint without an end")
 }
 
-/// The fields of a message: their numbers, and what becomes of them.
+/// The fields of a message: their numbers, and the way in which each is stored.
 macro_rules! message {
     ($name:ty, $self:ident, $value:ident: $($field:literal => $take:expr,)*) => {
         impl Message for $name {
@@ -208,7 +208,7 @@ impl ResourceMetrics {
         value(&self.resource.attributes, key)
     }
 
-    /// The points of a name, whatever they are.
+    /// The points of a name, of any kind.
     pub fn points(&self, name: &str) -> &[Point] {
         let metric = self.scope_metrics.iter().flat_map(|scope| &scope.metrics).find(|metric| metric.name == name);
         metric.map_or(&[], |metric| match (&metric.gauge, &metric.sum) {
@@ -246,7 +246,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Listens at a port of its own, or at this one.
+    /// Listens on a port of its own, or on this one.
     pub fn start(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -262,7 +262,7 @@ impl Collector {
         Self { port, status, received }
     }
 
-    /// The next request; an error when it is not of the protocol.
+    /// The next request; an error if it does not follow the protocol.
     pub fn request(&self) -> Result<Request, String> {
         self.received.recv_timeout(std::time::Duration::from_secs(20)).map_err(|error| error.to_string())?
     }

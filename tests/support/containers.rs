@@ -13,7 +13,7 @@ pub struct Plan<'a> {
     pub load: &'a [&'a str],
 }
 
-/// Containers, and the group around them; gone when dropped.
+/// Containers, and the group around them; removed when dropped.
 pub struct Containers {
     loads: Vec<Load>,
     groups: Vec<Group>,
@@ -21,7 +21,7 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Makes them. `None` where this process may not.
+    /// Makes them. `None` if this process may not.
     pub fn new(name: &str, plans: &[Plan<'_>]) -> Option<Self> {
         let around = Group::new(name)?;
         let (mut groups, mut loads) = (Vec::new(), Vec::new());
@@ -34,7 +34,7 @@ impl Containers {
         Some(Self { loads, groups, _around: around })
     }
 
-    /// Starts another load in the container of a number.
+    /// Starts another load in the container with a number.
     pub fn burden(&mut self, number: usize, load: &[&str]) {
         self.loads.push(Load::start(&self.groups[number], load));
     }

@@ -1,4 +1,4 @@
-//! A name server that says what a test wants, in a network namespace of its own.
+//! A name server with configurable answers, in a network namespace of its own.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, UdpSocket};
@@ -14,7 +14,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// `None` where this process may not make namespaces.
+    /// `None` if this process may not make namespaces.
     pub fn start(label: &str) -> Option<Self> {
         let namespace = format!("system-monitor-{}-{label}", std::process::id());
         let made = ip(&format!("netns add {namespace}")) && ip(&format!("-n {namespace} link set lo up"));
@@ -53,7 +53,7 @@ impl Names {
         *self.answers.lock().unwrap() = Some(addresses.iter().map(|address| address.parse().unwrap()).collect());
     }
 
-    /// From now on nobody is answered.
+    /// Stops answering.
     pub fn fall_silent(&self) {
         *self.answers.lock().unwrap() = None;
     }
@@ -74,7 +74,7 @@ impl Names {
         Server { child: command.spawn().unwrap(), _dir: dir }
     }
 
-    /// A number that a server inside knows; `None` while it does not answer.
+    /// The reply of a server inside, as a number; `None` while it does not answer.
     pub fn ask(&self, address: &str, words: &[&str]) -> Option<String> {
         let output = self.command("valkey-cli").args(["-h", address]).args(words).output().ok()?;
         let said = String::from_utf8(output.stdout).ok()?;
@@ -90,7 +90,7 @@ impl Drop for Names {
     }
 }
 
-/// A server inside, ended with the test.
+/// A server inside, which ends with the test.
 pub struct Server {
     child: Child,
     _dir: tempfile::TempDir,
@@ -128,7 +128,7 @@ fn serve(socket: &UdpSocket, answers: &Mutex<Option<Vec<IpAddr>>>) {
         let count = u8::try_from(records.len()).unwrap();
         let mut reply = [&question[..2], &[0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0], asked].concat();
         for record in records {
-            // The name of the question, its kind and class, a life of no seconds, the address.
+            // The name of the question, its kind and class, a TTL of zero, the address.
             reply.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 0, 0, u8::try_from(record.len()).unwrap()]);
             reply.extend(record);
         }

@@ -1,4 +1,4 @@
-//! A Docker daemon of the tests' own: its data, sockets and bridge are nobody else's, and it ends with the tests,
+//! A Docker daemon for the tests alone: it shares no data, sockets or bridge with another one, and ends with the tests,
 //! however they end.
 
 use std::fs;
@@ -22,7 +22,7 @@ pub const BARE: &str = "system-monitor-test/bare";
 /// Path of the binary in both.
 pub const BINARY: &str = "/usr/local/bin/system-monitor";
 
-/// Waits for the end of its input, which is the end of the tests, then takes everything away.
+/// Waits for the end of its input, which is the end of the tests, then removes everything.
 const KEEPER: &str = r#"
 directory=$1 bridge=$2 address=$3
 client="docker --host unix://$directory/socket"
@@ -52,10 +52,10 @@ pub struct Docker {
     _until_the_end: ChildStdin,
 }
 
-/// The one daemon of this test binary, started when it is first asked for.
+/// Returns the one daemon of this test binary, which is started on first use.
 ///
 /// # Errors
-/// Why there can be none here.
+/// The reason why it cannot run here.
 pub fn daemon() -> Result<&'static Docker, String> {
     static DAEMON: OnceLock<Result<Docker, String>> = OnceLock::new();
     DAEMON.get_or_init(Docker::start).as_ref().map_err(String::clone)
@@ -79,7 +79,7 @@ impl Docker {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Out of reach of a Ctrl-C at the terminal.
+            // Not reached by a Ctrl-C at the terminal.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -125,7 +125,7 @@ impl Docker {
         if status.success() { Ok(text(stdout)) } else { Err(text(stderr)) }
     }
 
-    /// Makes an image of what `fill` puts into a directory, all of it root's.
+    /// Makes an image of the files that `fill` puts into a directory; all belong to root.
     pub fn import(&self, image: &str, fill: impl FnOnce(&Path)) {
         let root = tempfile::tempdir().unwrap();
         fill(root.path());
@@ -173,7 +173,7 @@ impl Docker {
         Container { docker: self, id }
     }
 
-    /// Runs a container to its end; what it printed.
+    /// Runs a container to its end, and returns its output.
     ///
     /// # Errors
     /// The client's error output.
@@ -181,10 +181,10 @@ impl Docker {
         self.ask(&[&["run", "--rm"], options, &[image], command].concat())
     }
 
-    /// Asks the daemon's API: its client rounds the numbers.
+    /// Asks the daemon's API, because its client rounds the numbers.
     fn get(&self, path: &str) -> serde_json::Value {
         let mut stream = UnixStream::connect(self.dir.join("socket")).unwrap();
-        // The old version of the protocol has no chunks, and ends with the answer.
+        // HTTP/1.0 has no chunks, and ends the connection with the answer.
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -216,12 +216,12 @@ impl Container<'_> {
         self.docker.ask(&[&["exec"], options, &[&self.id], command].concat())
     }
 
-    /// A field of what Docker knows of it.
+    /// A field of `docker inspect`.
     pub fn inspect(&self, field: &str) -> String {
         self.ask(&["inspect", "--format", &format!("{{{{{field}}}}}")]).unwrap()
     }
 
-    /// Statistics that `docker stats` is made from.
+    /// The statistics behind `docker stats`.
     pub fn stats(&self) -> serde_json::Value {
         self.docker.get(&format!("/containers/{}/stats?stream=false&one-shot=true", self.id))
     }

@@ -1,4 +1,4 @@
-//! Reports that the agents of many machines would have written to Valkey.
+//! Reports as the agents of many machines would have written them to Valkey.
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -13,15 +13,15 @@ use crate::valkey::Valkey;
 const HOSTS: usize = 4;
 const LIMIT: u64 = 512 << 20;
 
-/// Reports of containers `c-0000` and on, written again and again as agents do, until dropped. `c-0007` is short of
-/// memory; the numbers of all others move a little each time, and one in fifty is throttled.
+/// Reports of containers `c-0000` and on, rewritten periodically as agents do, until dropped. `c-0007` is short of
+/// memory; the numbers of all others change a little each time, and one in fifty is throttled.
 pub struct Reports {
     stop: mpsc::Sender<()>,
     writer: Option<JoinHandle<()>>,
 }
 
 impl Reports {
-    /// Begins to write those of so many containers, once per interval.
+    /// Starts to write the reports of `count` containers, once per interval.
     pub fn keep(valkey: &Valkey, count: usize, interval: Duration) -> Self {
         let mut connection = valkey.connection();
         write(&mut connection, count, 0);
@@ -44,7 +44,7 @@ impl Drop for Reports {
     }
 }
 
-/// The report of a container at a time; `round` moves its numbers.
+/// The report of a container at a time; `round` changes its numbers.
 pub fn report(number: usize, at: SystemTime, round: usize) -> Value {
     let wave = ((number + round) % 40) as f64;
     let memory = if number == 7 { 507 << 20 } else { (100 << 20) + ((round as u64 % 16) << 16) };
@@ -62,7 +62,7 @@ pub fn report(number: usize, at: SystemTime, round: usize) -> Value {
     })
 }
 
-/// Name of the container with a number.
+/// The name of the container with a number.
 pub fn name(number: usize) -> String {
     format!("c-{number:04}")
 }

@@ -1,4 +1,4 @@
-//! A client for the agent's HTTP server: small, so that a test says every byte that it wants to say.
+//! A client for the agent's HTTP server: small, so that a test controls every byte that it sends.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -37,7 +37,7 @@ impl Answer {
     }
 }
 
-/// A connection to a port of this machine, on which nobody waits for ever.
+/// A connection to a port of this machine, with timeouts.
 pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -50,7 +50,7 @@ pub fn get(port: u16, path: &str) -> Answer {
     get_with(port, path, &[])
 }
 
-/// Asks for a path, with these headers besides.
+/// Asks for a path, with these headers added.
 pub fn get_with(port: u16, path: &str, headers: &[(&str, &str)]) -> Answer {
     let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     ask(connect(port), format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n").as_bytes())
@@ -59,7 +59,7 @@ pub fn get_with(port: u16, path: &str, headers: &[(&str, &str)]) -> Answer {
 
 /// Sends these bytes and reads one answer; `None` when the connection ends without one.
 pub fn ask(mut stream: impl Read + Write, request: &[u8]) -> Option<Answer> {
-    // Who has answered already may have closed.
+    // A server that has answered already may have closed the connection.
     _ = stream.write_all(request);
     let mut reader = BufReader::new(stream);
     let (status, headers) = head(&mut reader)?;
@@ -123,7 +123,7 @@ impl Events {
         Self { reader, waiting: String::new(), status }
     }
 
-    /// The next event, comments left out; `None` when the stream ends.
+    /// The next event, without comments; `None` when the stream ends.
     pub fn event(&mut self) -> Option<Event> {
         loop {
             if let Some((event, rest)) = self.waiting.split_once("\n\n") {

@@ -1,4 +1,4 @@
-//! Resources of an agent: where containers come and go, none of them may grow.
+//! Resources of an agent, none of which may grow while containers come and go.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,28 +33,28 @@ impl Held {
     /// Reads the resources of an agent.
     pub fn by(agent: &Agent) -> Self {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
-        // One that is gone meanwhile has none.
+        // A map that has been removed meanwhile has none.
         let maps = maps(agent).into_iter().filter_map(|id| MapData::from_id(id).ok());
         let entries = maps.map(|map| cgroups(map).len()).sum();
         Self { resident: agent.resident(), descriptors, entries }
     }
 }
 
-/// The ids of the agent's maps, of those that are pinned too.
+/// The ids of the agent's maps, including those that are pinned.
 fn maps(agent: &Agent) -> BTreeSet<u32> {
     let infos = fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).unwrap().flatten();
     let id = |text: String| text.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok());
     infos.filter_map(|entry| id(fs::read_to_string(entry.path()).ok()?)).collect()
 }
 
-/// The cgroups in a map, if it is one by cgroup.
+/// The cgroups in a map, if its keys are cgroups.
 pub fn cgroups(map: MapData) -> Vec<u64> {
     let info = map.info().unwrap();
     let name = info.name_as_str().unwrap_or_default().to_owned();
     match (name.as_str(), info.value_size() as usize / size_of::<u64>()) {
         ("COUNTS", words::NETWORK) => counts::<{ words::NETWORK }>(map),
         ("COUNTS", words::PROCESSES) => counts::<{ words::PROCESSES }>(map),
-        // What holds the map that the programs use.
+        // The map of maps, which holds the map that the programs use.
         (_, 0) => Vec::new(),
         ("LINEAGE", LEVELS) => hash::<LEVELS>(map),
         ("RETIRED", words::RETIRED_NETWORK) => hash::<{ words::RETIRED_NETWORK }>(map),

@@ -1,4 +1,4 @@
-//! Support of the integration tests: the binary, a real Valkey, an oracle, and a loud way to skip.
+//! Support of the integration tests: the binary, a real Valkey, an oracle, and visible skips.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -39,7 +39,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The binary under test: what `SYSTEM_MONITOR_BIN` names, else the one that cargo has built beside the tests.
+/// The binary under test: the one that `SYSTEM_MONITOR_BIN` names, else the one that cargo has built beside the tests.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SYSTEM_MONITOR_BIN") {
         return path.into();
@@ -50,7 +50,7 @@ pub fn binary() -> PathBuf {
     built
 }
 
-/// True for root. A test that needs root returns after [`skip!`] otherwise.
+/// True for root. A test that needs root returns by [`skip!`] otherwise.
 pub fn is_root() -> bool {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() == 0 }
@@ -71,7 +71,7 @@ pub fn has(program: &str) -> bool {
         .any(|dir| dir.join(program).exists())
 }
 
-/// Says that a test does not run here, and why: on the terminal, and in the file that the summary is made from.
+/// Reports that a test is skipped, and why: on the terminal, and in the file that the summary is made from.
 #[macro_export]
 macro_rules! skip {
     ($($reason:tt)*) => {{
@@ -98,13 +98,13 @@ pub fn secret_file(dir: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A TCP port on loopback that nobody uses.
+/// A TCP port on loopback that is free.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Waits until `ready` gives something; `None` when it never did within `patience`, of which a slow machine
-/// (`SYSTEM_MONITOR_PATIENCE`, a factor) has more.
+/// Waits until `ready` returns something; `None` if it has not within `patience`, which `SYSTEM_MONITOR_PATIENCE`
+/// multiplies on a slow machine.
 pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let factor = std::env::var("SYSTEM_MONITOR_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
     let end = Instant::now() + patience * factor;
@@ -119,21 +119,21 @@ pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -
     }
 }
 
-/// Takes note of a number that was other than zero: in the file from which a run over many machines tells which numbers no
-/// test ever moved.
+/// Records a number that was not zero, in the file from which a run over many machines finds the numbers that no test
+/// ever changed.
 pub fn seen(number: &str) {
     if let Some(path) = std::env::var_os("SYSTEM_MONITOR_SEEN") {
         append_line(&path, number);
     }
 }
 
-/// Adds a line in one write: tests that run at the same time, in other processes too, add theirs to the same file.
+/// Appends a line in one write, because tests of other processes append to the same file at the same time.
 fn append_line(path: &OsStr, line: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// CPU time of this thread: what others do on the machine does not count.
+/// CPU time of this thread, which does not depend on other load.
 pub fn spent() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` outlives the call.

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Gives this thread, and what it starts, mounts of its own: a BPF file system in `dir`, and an empty `/run`.
+/// Gives this thread, and the processes that it starts, a mount namespace of its own: a BPF file system in `dir`, and
+/// an empty `/run`.
 ///
 /// # Errors
 /// The system's error.

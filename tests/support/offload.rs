@@ -5,8 +5,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// Switches segmentation and receive offload of an interface. `namespace` is the network
-/// namespace that it is in.
+/// Switches segmentation and receive offload of an interface in the network namespace `namespace`.
 pub fn set(namespace: &Path, interface: &str, on: bool) {
     let namespace = File::open(namespace).unwrap();
     let interface = interface.to_owned();

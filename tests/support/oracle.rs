@@ -1,6 +1,6 @@
-//! Judges what readers get, by the rules of the one reader that decodes strictly: typed fields, whole numbers as digits, names
-//! compared without case, the last one wins, one bad field spoils everything. Written from those rules, not from the
-//! agent's own types.
+//! Judges documents by the rules of the one reader that decodes strictly: typed fields, whole numbers as digits, names
+//! compared without case, the last one wins, and one bad field invalidates the document. Written from those rules, not
+//! from the agent's own types.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,7 +48,7 @@ pub struct Judged {
     numbers: BTreeMap<&'static str, Option<f64>>,
     pub timestamp: String,
     pub status: String,
-    /// The whole document, for what stands beside the contract's fields.
+    /// The whole document, for the fields outside of the contract.
     pub json: serde_json::Value,
 }
 
@@ -59,7 +59,7 @@ impl Judged {
     }
 }
 
-/// Takes note of the numbers that are other than zero.
+/// Records the numbers that are not zero.
 fn note(path: &str, value: &serde_json::Value) {
     match value {
         serde_json::Value::Object(members) => members.iter().for_each(|(name, member)| {

@@ -8,7 +8,7 @@ use crate::browser::Browser;
 use crate::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The cells of the overview that show a number as it is, and its place in the report.
+/// The cells of the overview that show a number unchanged, with its place in the report.
 const CELLS: [(&str, &str); 12] = [
     ("cpu", "/cpu_percent"),
     ("cores", "/cpu/usage_cores"),
@@ -47,7 +47,7 @@ pub fn api(browser: &Browser, path: &str) -> Value {
     browser.eval(&format!("fetch('/api/v1/{path}').then((answer) => answer.json())"))
 }
 
-/// A shown number in the unit of the API, and by how much rounding may have moved it.
+/// A shown number in the unit of the API, and its largest rounding error.
 pub fn shown(text: &str) -> Option<(f64, f64)> {
     let (digits, unit) = text.split_once(' ').unwrap_or((text, ""));
     let power = ["B", "KiB", "MiB", "GiB", "TiB"].iter().position(|known| unit.trim_end_matches("/s") == *known);
@@ -65,7 +65,7 @@ pub fn assert_quiet(browser: &Browser, port: u16) {
     assert_eq!(strange, [""; 0], "the page asked somebody else");
 }
 
-/// Pairs of text and ground whose contrast is below what WCAG 2.2 AA asks: 4.5 to 1, 3 to 1 for large text.
+/// Pairs of text and background whose contrast is below WCAG 2.2 AA: 4.5 to 1, or 3 to 1 for large text.
 const FAINT: &str = r"(() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255); };
@@ -86,12 +86,12 @@ const FAINT: &str = r"(() => {
   return faint;
 })()";
 
-/// Texts that are too faint for their ground.
+/// Texts with too little contrast.
 pub fn faint(browser: &Browser) -> Value {
     browser.eval(FAINT)
 }
 
-/// Controls that have no name for those who do not see them.
+/// Controls without an accessible name.
 pub fn nameless(browser: &Browser) -> Vec<String> {
     let tree = browser.devtools("Accessibility.getFullAXTree", &json!({}));
     let nodes = tree["nodes"].as_array().unwrap();
@@ -104,7 +104,7 @@ pub fn nameless(browser: &Browser) -> Vec<String> {
     nodes.iter().filter(is_shown).filter(is_control).filter(unnamed).map(ToString::to_string).collect()
 }
 
-/// Compares every number of a container's row with its report, at the moment of one tick.
+/// Compares every number of a container's row with its report, in one tick.
 pub fn assert_row_is_the_report(browser: &Browser, name: &str) {
     let mut last = String::new();
     let same = eventually(PATIENCE, || {

@@ -1,4 +1,4 @@
-//! A Prometheus of a test's own, or what answers like it, on loopback.
+//! A Prometheus for one test, or a compatible server, on loopback.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -35,7 +35,7 @@ impl Prometheus {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
         command.arg(format!("-storageDataPath={}", dir.path().display()));
-        // What came last is seen at once.
+        // The latest samples are visible at once.
         command.args(["-opentelemetry.usePrometheusNaming", "-search.latencyOffset=0s"]);
         Self::run(command, "-httpListenAddr", dir)
     }
@@ -51,7 +51,7 @@ impl Prometheus {
         server
     }
 
-    /// Asks its API; `data` of the answer.
+    /// Asks its API, and returns `data` of the answer.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
         let query: Vec<String> = parameters.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();

@@ -1,4 +1,4 @@
-//! A TCP proxy that treats what passes through it badly, on demand.
+//! A TCP proxy that injects faults on demand.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,19 +12,19 @@ use std::time::Duration;
 pub enum Mode {
     /// They pass.
     Pass,
-    /// They disappear, and never again pass on a connection that has seen this.
+    /// They are dropped, and a connection that has been in this mode never passes bytes again.
     Hold,
     /// Connections are reset.
     Reset,
-    /// No more answers, and the end of the stream instead; questions pass.
+    /// Requests pass; instead of answers the client gets the end of the stream.
     HalfClose,
-    /// Passes that many bytes a second.
+    /// They pass at this number of bytes per second.
     Slow(usize),
-    /// Passes that many bytes of each answer, then closes.
+    /// This number of bytes of each answer passes, then the connection is closed.
     CutAnswers(usize),
-    /// Passes that many bytes of the client's, then closes without the answer.
+    /// This number of the client's bytes passes, then the connection is closed without an answer.
     CutQuestions(usize),
-    /// The client gets other bytes than the server sent.
+    /// The client gets other bytes than the server has sent.
     Garble,
 }
 
@@ -41,7 +41,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Stands before a port of this machine.
+    /// Starts in front of a port of this machine.
     pub fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -63,7 +63,7 @@ impl Proxy {
         Self { port, state }
     }
 
-    /// From now on.
+    /// Sets the mode from now on.
     pub fn set(&self, mode: Mode) {
         *self.state.mode.lock().unwrap() = mode;
         if mode == Mode::Reset {
@@ -85,7 +85,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries bytes one way until either side ends.
+/// Copies bytes in one direction until either side ends.
 fn carry(mut from: TcpStream, mut to: TcpStream, is_answer: bool, state: &State) {
     let mut buffer = vec![0; 65_536];
     loop {
@@ -106,7 +106,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, is_answer: bool, state: &State)
             Mode::CutAnswers(most) if is_answer => cut(&mut to, bytes, most),
             Mode::CutQuestions(most) if !is_answer => cut(&mut to, bytes, most),
             Mode::Garble | Mode::HalfClose | Mode::CutAnswers(_) => to.write_all(bytes),
-            // What the server says about what it got is lost with the connection.
+            // An answer to the bytes that passed is lost with the connection.
             Mode::CutQuestions(_) => Err(std::io::ErrorKind::BrokenPipe.into()),
             Mode::Hold => {
                 _ = std::io::copy(&mut from, &mut std::io::sink());
@@ -132,7 +132,7 @@ fn cut(to: &mut TcpStream, bytes: &[u8], most: usize) -> std::io::Result<()> {
     Err(std::io::ErrorKind::BrokenPipe.into())
 }
 
-/// In pieces of a tenth of a second. When the link is fast again, the rest goes at once.
+/// Writes in pieces of a tenth of a second. When the link is fast again, the rest goes at once.
 fn slowly(to: &mut TcpStream, bytes: &[u8], rate: usize, state: &State) -> std::io::Result<()> {
     for piece in bytes.chunks((rate / 10).max(1)) {
         to.write_all(piece)?;

@@ -1,12 +1,12 @@
-//! Validates a value against a schema of the OpenAPI document: the part of JSON Schema that the document uses. A
-//! keyword that is not known here is an error, so that nothing is taken for checked that is not.
+//! Validates a value against a schema of the OpenAPI document: the part of JSON Schema that the document uses. An
+//! unknown keyword is an error, so that nothing stays unchecked.
 
 use serde_json::Value;
 
 /// Checks `value`, which is at `path`.
 ///
 /// # Errors
-/// The first mismatch, and where it is.
+/// The first mismatch, and its place.
 pub fn check(value: &Value, schema: &Value, document: &Value, path: &str) -> Result<(), String> {
     let wrong = |what: String| Err(format!("{path}: {what}"));
     for (keyword, said) in schema.as_object().ok_or_else(|| format!("{path}: no schema"))? {

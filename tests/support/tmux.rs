@@ -1,4 +1,4 @@
-//! A terminal as a person sits at it: a window of tmux, with a server of the test's own.
+//! A terminal for interactive tests: a window of tmux, with a server of the test's own.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use tempfile::NamedTempFile;
 
 use crate::eventually;
 
-/// Time that a screen may take to show something.
+/// Time within which a screen must show something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A window with a shell in it.
 pub struct Window {
     server: String,
-    /// File that keeps everything written to the terminal.
+    /// File that records everything written to the terminal.
     record: NamedTempFile,
 }
 
 impl Window {
-    /// Opens a window of this size, with these variables in the shell's environment. `None` where tmux is not installed.
+    /// Opens a window of this size, with these variables in the shell's environment. `None` if tmux is not installed.
     pub fn open(columns: u16, rows: u16, environment: &[(&str, &str)]) -> Option<Self> {
         if !crate::has("tmux") {
             return None;
@@ -27,7 +27,7 @@ impl Window {
         let window = Self { server, record: NamedTempFile::new().unwrap() };
         let size = [columns.to_string(), rows.to_string()];
         let mut command = window.command(&["-f", "/dev/null", "new-session", "-d", "-x", &size[0], "-y", &size[1]]);
-        // The prompt is a mark that no program writes.
+        // The prompt is a mark that no program prints.
         command.args(["env", "-i", "TERM=screen", "LC_ALL=C.UTF-8", "PS1=ready> "]);
         command.arg(format!("PATH={}", std::env::var("PATH").unwrap_or_default()));
         command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
@@ -51,7 +51,7 @@ impl Window {
         self.said(&["send-keys", "-l", text]);
     }
 
-    /// Presses keys by tmux' names for them: `Enter`, `Escape`, `C-c`, `Down`.
+    /// Presses keys by tmux' names: `Enter`, `Escape`, `C-c`, `Down`.
     pub fn press(&self, keys: &[&str]) {
         self.said(&[&["send-keys"], keys].concat());
     }
@@ -67,12 +67,12 @@ impl Window {
         self.said(&["capture-pane", "-p"])
     }
 
-    /// The same, with its colours and weights as escape sequences.
+    /// The same, with colours and weights as escape sequences.
     pub fn styled(&self) -> String {
         self.said(&["capture-pane", "-p", "-e"])
     }
 
-    /// Keeps from now on all that is written to the terminal.
+    /// Records from now on everything that is written to the terminal.
     pub fn records(&self) {
         self.said(&["pipe-pane", &format!("cat > {}", self.record.path().display())]);
     }
@@ -87,7 +87,7 @@ impl Window {
         self.until(|screen| screen.contains(words))
     }
 
-    /// Waits until the screen is as it should be.
+    /// Waits until `is_right` accepts the screen.
     pub fn until(&self, is_right: impl Fn(&str) -> bool) -> bool {
         let look = || {
             std::thread::sleep(Duration::from_millis(50));
@@ -96,7 +96,7 @@ impl Window {
         eventually(PATIENCE, look).is_some()
     }
 
-    /// Makes it another size.
+    /// Changes its size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.said(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }

@@ -1,4 +1,4 @@
-//! A real Valkey server of a test's own, on a port or socket of its own, ended with the test.
+//! A real Valkey server for one test, on a port or socket of its own, which ends with the test.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ pub struct Valkey {
 }
 
 impl Valkey {
-    /// Starts a server with these arguments besides the port. `None` where no server is installed.
+    /// Starts a server with these arguments besides the port. `None` if no server is installed.
     pub fn start(arguments: &[&str]) -> Option<Self> {
         let mut server = Self::prepare(arguments)?;
-        // Somebody may have taken the port since it was free.
+        // Another process may have taken the port since it was free.
         for _ in 0..5 {
             if server.try_start() {
                 return Some(server);
@@ -32,7 +32,7 @@ impl Valkey {
         panic!("valkey-server does not start");
     }
 
-    /// A server that does not run yet.
+    /// Prepares a server without starting it.
     pub fn prepare(arguments: &[&str]) -> Option<Self> {
         if !crate::has("valkey-server") {
             return None;
@@ -60,7 +60,7 @@ impl Valkey {
         self.child = Some(child);
         let listens = || std::net::TcpStream::connect(("127.0.0.1", self.port)).ok();
         let somebody = eventually(Duration::from_secs(10), listens).is_some();
-        // A server that cannot have the port ends; who listens then is another one.
+        // A server that cannot bind the port ends; another one would then be listening.
         std::thread::sleep(Duration::from_millis(30));
         somebody && self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
@@ -75,7 +75,7 @@ impl Valkey {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// Kills it. Its data are gone.
+    /// Kills it. Its data are lost.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             _ = child.kill();
@@ -95,18 +95,18 @@ impl Valkey {
         redis::cmd(name).arg(arguments).query(&mut self.connection()).unwrap()
     }
 
-    /// The report under a name, as soon as there is one.
+    /// The report under a name; waits until there is one.
     pub fn report(&self, name: &str, patience: Duration) -> Option<Vec<u8>> {
         eventually(patience, || self.query::<Option<Vec<u8>>>(&["GET", &format!("system:metrics:{name}")]))
     }
 
-    /// The reports of the past under a name, each with its id.
+    /// The history under a name, each report with its id.
     pub fn history(&self, name: &str) -> Vec<(String, String)> {
         let entries: Vec<Entry> = self.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
         entries.into_iter().map(|(id, fields)| (id, String::from_utf8(fields[0].1.clone()).unwrap())).collect()
     }
 
-    /// All keys that begin like this, sorted.
+    /// All keys with a prefix, sorted.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         let mut keys: Vec<String> = self.query(&["KEYS", "*"]);
         keys.retain(|key| key.starts_with(prefix));

@@ -29,8 +29,8 @@ use crate::valkey::Valkey;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The agent's own talk with Valkey shall not be traffic of the group.
-/// An agent without rights may write there too.
+/// A unix socket, so that the agent's traffic with Valkey is not traffic of the group. An agent without privileges may
+/// write to it too.
 pub const SOCKET: &[&str] = &["--unixsocket", "{dir}/socket", "--unixsocketperm", "777"];
 
 /// An agent inside a group of its own.
@@ -64,7 +64,7 @@ macro_rules! watch {
     }};
 }
 
-/// Skips the test where the kernel refuses the programs that it is about.
+/// Skips the test if the kernel refuses the programs that it needs.
 #[macro_export]
 macro_rules! needs_ebpf {
     ($watched:expr, $($field:literal),+) => {{
@@ -89,7 +89,7 @@ impl Watched {
         watched
     }
 
-    /// The next report whose readings begin after now.
+    /// The next report whose reading begins after now.
     pub fn report(&self) -> Judged {
         let read = || {
             let report = self.valkey.report(self.name, PATIENCE);
@@ -108,12 +108,12 @@ impl Watched {
         self.valkey.history(self.name).iter().map(read).collect()
     }
 
-    /// Has the kernel kill others of the group first, where this process may ask for that.
+    /// Makes the kernel kill others of the group first, if this process may ask for that.
     pub fn spare_the_agent(&self) {
         _ = std::fs::write(format!("/proc/{}/oom_score_adj", self.agent.pid()), "-1000");
     }
 
-    /// The CPU time that the agent was given, who is in the group as well.
+    /// The CPU time of the agent, which is in the group as well.
     pub fn cpu_of_the_agent(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.agent.pid())).unwrap().flatten();
         tasks.filter_map(|task| schedstat(&task.path())).sum()
@@ -137,7 +137,7 @@ impl Watched {
     }
 }
 
-/// A load that runs, or has run and holds what it opened.
+/// A load that runs, or has finished and holds its resources.
 pub struct Load {
     child: Child,
     input: Option<ChildStdin>,
@@ -146,11 +146,11 @@ pub struct Load {
 
 impl Load {
     pub fn start(group: &Group, arguments: &[&str]) -> Self {
-        // Where the tests themselves run in a container, its name is not this one's.
+        // The name of a container that the tests themselves run in is not this container's.
         Self::spawn(group, Command::new(program()).args(arguments).env_remove("CONTAINER_NAME"))
     }
 
-    /// Starts a load in a container that calls itself so.
+    /// Starts a load in a container with this name in its environment.
     pub fn start_as(group: &Group, arguments: &[&str], name: &str) -> Self {
         Self::spawn(group, Command::new(program()).args(arguments).env("CONTAINER_NAME", name))
     }
@@ -174,7 +174,7 @@ impl Load {
         self.child.id()
     }
 
-    /// The CPU time that it was given.
+    /// Its CPU time.
     pub fn cpu(&self) -> Duration {
         schedstat(Path::new(&format!("/proc/{}", self.pid()))).unwrap()
     }
@@ -185,12 +185,12 @@ impl Load {
         stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('S'))
     }
 
-    /// Lets it take its next step, if it has one.
+    /// Lets it take its next step, if there is one.
     pub fn go_on(&mut self) {
         self.input.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    /// Waits until it has done what it was told; what it said before that.
+    /// Waits until it has finished, and returns the lines that it has printed.
     pub fn done(&mut self) -> Vec<String> {
         let mut said = Vec::new();
         loop {
@@ -207,7 +207,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         drop(self.input.take());
-        // It may not be done.
+        // It may still be running.
         _ = self.child.kill();
         _ = self.child.wait();
     }
@@ -226,7 +226,7 @@ pub fn real(report: &Judged, group: &str, field: &str) -> f64 {
     report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
 }
 
-/// One reading: in a report, and as it was read.
+/// One reading, and its report.
 pub struct Look {
     container: Container,
     pub values: Values,
@@ -256,19 +256,19 @@ impl Outside {
         outside
     }
 
-    /// Watches the group's files as an agent does, which does not read what the kernel's programs tell.
+    /// Watches the group's files as an agent does that leaves to eBPF the numbers that the programs provide.
     pub fn agent(group: &Group) -> Self {
         let mut outside = Self::ebpf(group, EbpfMode::Auto);
         outside.sources.push(Box::new(CgroupFiles::new(1000)));
         outside
     }
 
-    /// Watches what the kernel's programs count, and nothing else.
+    /// Watches the counters of eBPF programs, and nothing else.
     pub fn ebpf(group: &Group, mode: EbpfMode) -> Self {
         Self::programs(group, mode, false, None)
     }
 
-    /// The same, and perhaps descriptors that are opened and closed; what is counted lives on with pins.
+    /// The same, optionally with descriptors that are opened and closed; counters survive with pins.
     pub fn programs(group: &Group, mode: EbpfMode, fd_events: bool, pins: Option<&Pins>) -> Self {
         let own = group.own();
         let roots = Roots::default();
@@ -277,7 +277,7 @@ impl Outside {
         Self { sources: vec![entry(own), Box::new(source)], programs, before: None }
     }
 
-    /// Takes a reading; rates are since the one before.
+    /// Takes a reading; rates are relative to the one before.
     pub fn look(&mut self) -> Look {
         let sampled = sources::sample(&mut self.sources, now);
         assert!(sampled.errors.is_empty(), "{:?}", sampled.errors);
@@ -291,12 +291,12 @@ impl Outside {
         Look { container, values }
     }
 
-    /// Events that were not counted, up to the last look.
+    /// Events that were not counted, up to the last reading.
     pub fn lost(&self) -> u64 {
         self.before.as_ref().map_or(0, |before| before.lost_events)
     }
 
-    /// A counter as the kernel has it.
+    /// A counter as read from the kernel.
     pub fn counter(&mut self, metric: Metric) -> u64 {
         let read = self.look().values.get(metric).map(|read| read.map_err(ToString::to_string));
         read.unwrap_or_else(|| panic!("nothing reads {metric:?}")).unwrap_or_else(|cause| panic!("{metric:?}: {cause}"))
