@@ -1,4 +1,4 @@
-//! Debian's packages of other suites and processors, fetched without a trace in this machine's own package lists.
+//! Debian's packages of other suites and processors, fetched without changing this machine's own package lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use crate::distribution::Mirrors;
 use crate::packages;
 use crate::shell::{root, run, target};
 
-/// The suites that are known, oldest first, and those of them that have security updates.
+/// The known suites, oldest first, and those that have security updates.
 pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 const SECURITY: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 
-/// The keys that Debian signs its suites with. Other distributions have them in a package of the same name.
+/// The keys with which Debian signs its suites. Other distributions have them in a package of the same name.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// apt with sources and lists of its own.
@@ -25,7 +25,7 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// With the suites that are known, whose lists are fetched once.
+    /// Prepares the known suites, whose lists are fetched once.
     pub(crate) fn prepare(architecture: &'static Architecture) -> anyhow::Result<Self> {
         let apt = Self { dir: root().join(target()).join("apt").join(architecture.name), architecture };
         for dir in ["lists/partial", "cache/archives/partial"] {
@@ -40,14 +40,14 @@ impl Apt {
         for suite in SECURITY {
             sources += &format!("deb {options} {security} {suite}-security main\n");
         }
-        // Nothing is installed there.
+        // No package is installed there.
         fs::write(apt.dir.join("status"), "")?;
         fs::write(apt.dir.join("sources.list"), &sources)?;
         let fetched = apt.dir.join("fetched");
         if fs::read_to_string(&fetched).ok().as_ref() != Some(&sources) {
             match run(apt.command("apt-get").args(["update", "--quiet"])) {
                 Ok(()) => fs::write(&fetched, sources)?,
-                // Old suites move to another mirror one day.
+                // Old suites move to another mirror at some time.
                 Err(error) => println!("{error:#}; going on with the suites that apt could fetch"),
             }
         }
@@ -65,12 +65,12 @@ impl Apt {
             format!("APT::Architectures={}", self.architecture.name),
             format!("Dir::Cache={dir}/cache"),
             "APT::Sandbox::User=root".to_owned(),
-            // A mirror that stands still has lists that have expired. Their signatures are checked as ever.
+            // A mirror that is not updated any more has expired lists. Their signatures are still checked.
             "Acquire::Check-Valid-Until=false".to_owned(),
         ]
     }
 
-    /// One of its programs.
+    /// A command for one of apt's programs.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for option in self.options() {
@@ -85,7 +85,7 @@ impl Apt {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Unpacks packages, and nothing that they depend on, into a directory.
+    /// Unpacks packages without their dependencies into a directory.
     pub(crate) fn fetch(&self, packages: &[String], place: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(place)?;
         run(self.command("apt-get").arg("download").args(packages).current_dir(place))?;
@@ -101,7 +101,7 @@ impl Apt {
     }
 }
 
-/// Debian's keyring, installed where it is missing.
+/// The path of Debian's keyring, which is installed if it is missing.
 pub(crate) fn keyring() -> anyhow::Result<&'static str> {
     if !Path::new(KEYRING).exists() {
         packages::install(&["debian-archive-keyring"])?;
@@ -109,7 +109,7 @@ pub(crate) fn keyring() -> anyhow::Result<&'static str> {
     Ok(KEYRING)
 }
 
-/// Unpacks every package in one directory into another; the packages.
+/// Unpacks every package in one directory into another, and returns the packages.
 pub(crate) fn unpack(from: &Path, place: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
     let packages: Vec<_> = fs::read_dir(from)?.flatten().map(|entry| entry.path()).filter(is_package).collect();

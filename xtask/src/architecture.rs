@@ -1,19 +1,19 @@
-//! The processor architectures that there are binaries for.
+//! The processor architectures of the released binaries.
 
-/// A processor architecture that there are binaries for, with the names that tools give it.
+/// A processor architecture of the released binaries, with its names in tools.
 pub(crate) struct Architecture {
     /// Debian's and Docker's name.
     pub(crate) name: &'static str,
     /// Rust's target triple.
     pub(crate) target: &'static str,
-    /// Runs its programs on another processor.
+    /// The emulator that runs its programs on another processor.
     pub(crate) emulator: &'static str,
     pub(crate) linker: &'static str,
     pub(crate) strip: &'static str,
     /// Debian's directory of libraries, below `/usr/lib`, and the dynamic loader.
     pub(crate) libraries: &'static str,
     pub(crate) loader: &'static str,
-    /// Debian's packages with the linker and the C library to build for it elsewhere.
+    /// Debian's packages with the linker and the C library for cross compilation.
     pub(crate) packages: [&'static str; 2],
 }
 

@@ -8,9 +8,9 @@ use crate::architecture::ARCHITECTURES;
 use crate::shell::{cargo, root, run};
 use crate::{ebpf, install, release, substitutes};
 
-/// The benchmarks besides that of the agent itself.
+/// The benchmarks other than that of the agent itself.
 const BENCHMARKS: [&str; 7] = ["bulk", "churn", "fleet", "hostile", "host", "http", "page"];
-/// Those that start the agent as a process and measure it in turns with another.
+/// The benchmarks that start the agent as a process, and can measure it in turns with another one.
 const IN_TURNS: [&str; 2] = ["agent", "host"];
 
 /// A benchmark with its arguments.
@@ -44,7 +44,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Runs the benchmark that the first argument names, else that of the agent.
+/// Runs the benchmark that the first argument names, or that of the agent.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let wanted = Wanted::parse(arguments)?;
     let against = wanted.against.map(binary).transpose()?;

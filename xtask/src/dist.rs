@@ -28,7 +28,7 @@ const TEXTS: [(&str, &str); 5] = [
     ("deploy/systemd/system-monitor.service", "systemd/system-monitor.service"),
 ];
 
-/// Makes everything, for both processors; with `--test` the unit tests run on both, the other one emulated.
+/// Makes everything, for both processors; with `--test` the unit tests run on both, one of them emulated.
 pub(crate) fn dist(arguments: &[String]) -> anyhow::Result<()> {
     if !ebpf::build()? {
         bail!("a release has the eBPF objects inside, and there is no compiler for them");
@@ -57,7 +57,7 @@ pub(crate) fn dist(arguments: &[String]) -> anyhow::Result<()> {
     run(&mut command("ls", &["-l", into.to_str().context("the target directory is no text")?]))
 }
 
-/// Builds the Debian package for this machine around the binary that is there.
+/// Builds the Debian package for this machine around the existing binary.
 pub(crate) fn package() -> anyhow::Result<()> {
     let here = ARCHITECTURES[0];
     documents(&release::binary(here))?;
@@ -74,7 +74,7 @@ fn documents_dir() -> PathBuf {
     target().join("documents")
 }
 
-/// Manual pages and completions, as the program itself writes them.
+/// Writes manual pages and completions with the program itself.
 fn documents(binary: &Path) -> anyhow::Result<()> {
     let into = documents_dir();
     if into.exists() {
@@ -98,12 +98,12 @@ fn documents(binary: &Path) -> anyhow::Result<()> {
     fs::write(into.join("changelog"), changelog()).context("changelog")
 }
 
-/// The commands whose pages a manual page names. None has a hyphen, which is more than a character there.
+/// The commands whose pages a manual page names. No name has a hyphen, because a hyphen is escaped there.
 fn pages_named_in(page: &str) -> impl Iterator<Item = &str> {
     page.lines().filter_map(|line| line.strip_prefix(r"system\-monitor\-")?.strip_suffix("(1)"))
 }
 
-/// Debian's own form of a changelog; what has changed is said once, in CHANGELOG.md.
+/// A changelog in Debian's form, which refers to CHANGELOG.md for the changes.
 fn changelog() -> String {
     let date =
         output("git", &["log", "-1", "--format=%aD"]).unwrap_or_else(|| "Thu, 1 Jan 1970 00:00:00 +0000".to_owned());
@@ -113,7 +113,7 @@ fn changelog() -> String {
     )
 }
 
-/// A binary that does not even say its version is not given away, whichever processor it is for.
+/// Checks that a binary prints its version, for either processor: a binary that does not is not released.
 fn answers(architecture: &Architecture, binary: &Path) -> anyhow::Result<()> {
     let binary = binary.to_str().context("the target directory is no text")?;
     let said = if architecture.is_own() {
@@ -128,7 +128,7 @@ fn answers(architecture: &Architecture, binary: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The archive for those who have no package manager: the same bytes from the same source, whenever it is made.
+/// Makes the archive for users without a package manager. It is reproducible: the same source gives the same bytes.
 fn archive(architecture: &Architecture, binary: &Path, into: &Path) -> anyhow::Result<()> {
     let name = format!("system-monitor-{VERSION}-linux-{}", architecture.name);
     let stage = target().join("archive").join(&name);
@@ -170,7 +170,7 @@ fn archive(architecture: &Architecture, binary: &Path, into: &Path) -> anyhow::R
     run(&mut tar)
 }
 
-/// `[package.metadata.deb]` in monitor/Cargo.toml says what is in it.
+/// Makes the Debian package by `[package.metadata.deb]` in monitor/Cargo.toml.
 fn debian_package(architecture: &Architecture, into: &Path) -> anyhow::Result<()> {
     let mut deb = command(&tool("cargo-deb", DEB)?, &["--package", "monitor", "--target", architecture.target]);
     deb.args(["--no-build", "--no-strip", "--output"]).arg(root().join(into)).arg("--quiet");
@@ -185,10 +185,10 @@ fn bill_of_materials(into: &Path) -> anyhow::Result<()> {
     list.args(["--spec-version", "1.5", "--target", "all", "--no-build-deps", "--quiet", "--override-filename", FILE]);
     run(&mut list)?;
     let own = root().join("monitor").join(FILE).with_extension("json");
-    // The paths of this machine are nobody's business.
+    // The paths of this machine must not be published.
     let text = fs::read_to_string(&own)?.replace(&format!("{}/", root().display()), "/");
     fs::write(into.join(format!("system-monitor-{VERSION}.cdx.json")), text)?;
-    // It describes every member of the workspace, each beside its manifest.
+    // The tool describes every member of the workspace, each beside its manifest.
     for entry in fs::read_dir(root())?.flatten() {
         let file = entry.path().join(FILE).with_extension("json");
         if file.exists() {

@@ -14,7 +14,7 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    /// The distribution of this machine; empty names where it does not tell.
+    /// The distribution of this machine, with empty names if it is unknown.
     pub(crate) fn here() -> Self {
         let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
         Self::parse(&text.unwrap_or_default())
@@ -41,12 +41,12 @@ pub(crate) struct Mirrors {
     pub(crate) security: String,
 }
 
-/// Mirrors that anybody can reach.
+/// Public mirrors.
 const DEFAULT: [&str; 2] = ["http://deb.debian.org/debian", "http://deb.debian.org/debian-security"];
 
 impl Mirrors {
-    /// Named by `DEBIAN_MIRROR` and `DEBIAN_SECURITY_MIRROR`; else those that apt already uses, if this is a Debian; else the
-    /// public ones.
+    /// Returns the mirrors that `DEBIAN_MIRROR` and `DEBIAN_SECURITY_MIRROR` name; else those that apt already uses, if
+    /// this is a Debian; else the public ones.
     pub(crate) fn here() -> Self {
         let named = |variable: &str| std::env::var(variable).ok().filter(|mirror| !mirror.is_empty());
         let targets = output("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE)"]).unwrap_or_default();

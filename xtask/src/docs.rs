@@ -1,4 +1,4 @@
-//! The documents that are made from the tables.
+//! The documents that are generated from the tables.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,14 @@ use anyhow::{Context, bail};
 
 use crate::shell::{cargo, root, run, target};
 
-/// The documents that are made from the tables: where each lies below `docs`, and the command of the agent that prints it.
+/// The generated documents: the path of each below `docs`, and the command of the agent that prints it.
 const DOCUMENTS: &[(&str, [&str; 2])] = &[
     ("metrics.md", ["metrics", "--markdown"]),
     ("openapi.json", ["metrics", "--openapi"]),
     ("settings.md", ["settings", "--markdown"]),
 ];
 
-/// The text that the agent makes of its tables.
+/// The text that the agent generates from its tables.
 fn made(agent: &Path, command: [&str; 2]) -> anyhow::Result<String> {
     let output = Command::new(agent).args(command).output().with_context(|| agent.display().to_string())?;
     if !output.status.success() {
@@ -36,7 +36,7 @@ pub(crate) fn write() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails unless they are as the tables of this agent say.
+/// Fails unless the documents match the tables of this agent.
 pub(crate) fn check(agent: &Path) -> anyhow::Result<()> {
     for (name, command) in DOCUMENTS {
         let written = fs::read_to_string(root().join("docs").join(name)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Compiles the eBPF programs, with the toolchain that is there or can be had.
+//! Compiles the eBPF programs, with a toolchain that is installed or can be installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use object::build::elf::{Builder, SectionData};
 use crate::packages;
 use crate::shell::{cargo, command, output, root, run, target};
 
-/// The nightly compiler that is known to work with the linker below: both are LLVM 22.
+/// The nightly compiler that works with the linker below: both are LLVM 22.
 pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
-/// The compiler's own version text, whichever name it is installed under.
+/// The compiler's own version text, under either name of the toolchain.
 const NIGHTLY_COMMIT: &str = "e50aa6fba 2026-05-19";
 const LINKER: &str = "0.10.0";
 /// Debian's compiler comes with a `core` for the BPF target.
 const DEBIAN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-/// Its place, beside whatever `rustup` has put on the path.
+/// Its path, whatever `rustup` has put on the search path.
 pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
@@ -39,8 +39,8 @@ impl Compiler {
     }
 }
 
-/// Builds the objects into `target/ebpf/objects`. `false` when there is no toolchain and none can be had, which is said in
-/// one line: the agent then reads files only.
+/// Builds the objects into `target/ebpf/objects`. `false` if there is no toolchain and none can be installed, which is
+/// printed in one line: the agent then reads files only.
 pub(crate) fn build() -> anyhow::Result<bool> {
     let Some(compiler) = compiler() else {
         println!(
@@ -65,7 +65,7 @@ pub(crate) fn build() -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Compiles a copy of the sources in another directory, and says whether the objects are the same to the byte.
+/// Compiles a copy of the sources in another directory, and reports whether the objects are identical to the byte.
 pub(crate) fn check() -> anyhow::Result<()> {
     let (Some(compiler), Some(linker)) = (compiler(), linker()) else {
         bail!("there is no compiler for the BPF target")
@@ -86,7 +86,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Copies the sources that git knows of, as they are in the working directory.
+/// Copies the sources that git tracks, as they are in the working directory.
 fn copy_sources(to: &Path) -> anyhow::Result<()> {
     let files =
         output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs", "*.toml", "*.lock"]);
@@ -98,7 +98,7 @@ fn copy_sources(to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compiles the sources in one directory into another; each object by its name.
+/// Compiles the sources in one directory into another, and returns the objects by name.
 fn compiled(
     compiler: &Compiler,
     linker: &Path,
@@ -118,7 +118,7 @@ fn directory() -> PathBuf {
     root().join("target/ebpf/objects")
 }
 
-/// Stale objects must not find their way into a build that says it has none.
+/// Removes stale objects, which must not get into a build without eBPF.
 fn remove_objects() -> anyhow::Result<()> {
     match fs::remove_dir_all(directory()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
@@ -126,7 +126,8 @@ fn remove_objects() -> anyhow::Result<()> {
     }
 }
 
-/// The name under which the nightly compiler is installed, if it is: its own, or the channel's when that stands there.
+/// The name under which the nightly compiler is installed, if it is: its own, or the channel's if that is the same
+/// version.
 pub(crate) fn nightly() -> Option<&'static str> {
     let names = [NIGHTLY, "nightly"];
     names.into_iter().find(|name| {
@@ -177,7 +178,7 @@ fn linker() -> Option<PathBuf> {
 
 fn compile(compiler: &Compiler, linker: &Path, from: &Path, into: &Path) -> anyhow::Result<Command> {
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))?;
-    // Paths of this machine have no business in the objects, and without them the bytes are the same everywhere.
+    // Paths of this machine do not belong in the objects, and without them the bytes are the same everywhere.
     let flags: Vec<String> = [
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
@@ -203,9 +204,9 @@ fn compile(compiler: &Compiler, linker: &Path, from: &Path, into: &Path) -> anyh
     Ok(command)
 }
 
-/// Takes away the debug information, which is nine tenths of the object, and what would adjust the type information to
-/// another place, and mends names in the type information:
-/// the linker leaves unions their Rust names, which the kernel refuses together with everything else in the object.
+/// Removes the debug information, which is nine tenths of the object, and the relocations of type information. Repairs
+/// names in the type information: the linker leaves unions their Rust names, for which the kernel refuses all type
+/// information of the object.
 fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut builder = Builder::read(elf)?;
     for section in &mut builder.sections {
@@ -221,7 +222,7 @@ fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
             _ => {}
         }
     }
-    // The linker keeps all names in one table; the writer wants those of the sections apart.
+    // The linker keeps all names in one table; the writer needs those of the sections in a table of their own.
     if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
         let names = builder.sections.add();
         names.name = ".shstrtab".into();
@@ -235,7 +236,7 @@ fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces in the strings what the kernel takes in no name (`Documentation/bpf/btf.rst`).
+/// Replaces characters in the strings that the kernel does not allow in names (`Documentation/bpf/btf.rst`).
 fn mend(btf: &mut [u8]) -> anyhow::Result<()> {
     let word =
         |at: usize| -> Option<usize> { Some(u32::from_le_bytes(btf.get(at..at + 4)?.try_into().ok()?) as usize) };
@@ -251,9 +252,9 @@ fn mend(btf: &mut [u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes away which line each instruction comes from, a third of what is left: only the verifier's log would tell of it.
-/// `struct btf_ext_header` (`Documentation/bpf/btf.rst`): behind a word with its length come offset and length of what is
-/// known of functions, of lines, and of relocations, which there are none of.
+/// Removes the line information of instructions, a third of the rest: only the verifier's log would use it. `struct
+/// btf_ext_header` (`Documentation/bpf/btf.rst`): a word with its length, then offset and length of the information
+/// about functions, about lines, and about relocations, which are empty.
 fn without_lines(ext: &[u8]) -> anyhow::Result<Vec<u8>> {
     let word = |at: usize| -> anyhow::Result<usize> {
         let bytes = ext.get(at..at + 4).context("the information on functions has no header")?;
@@ -263,7 +264,7 @@ fn without_lines(ext: &[u8]) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(functions == 0 && [24, 32].contains(&header), "the information on functions is of an unknown form");
     anyhow::ensure!(header < 32 || word(28)? == 0, "there are relocations");
     let mut kept = ext.get(..header + length).context("the information on functions is cut off")?.to_vec();
-    // Nothing else comes at the end.
+    // No other data follow at the end.
     for at in (16..header).step_by(8) {
         kept[at..at + 4].copy_from_slice(&u32::try_from(length)?.to_le_bytes());
         kept[at + 4..at + 8].fill(0);
@@ -271,7 +272,7 @@ fn without_lines(ext: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(kept)
 }
 
-/// A file that is not touched is not built in anew.
+/// Writes a file only if it changes, so that no build is triggered by an unchanged one.
 fn write_if_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if fs::read(path).ok().as_deref() != Some(bytes) {
         fs::write(path, bytes).with_context(|| path.display().to_string())?;

@@ -1,5 +1,5 @@
-//! Checks the workflows and issue templates in `.github`, which cannot run here: against the forge's schemas, and with a
-//! linter for what schemas cannot tell (injection into scripts, rights, actions without a fixed commit).
+//! Checks the workflows and issue templates in `.github`, which cannot run here: against the forge's schemas, and with
+//! a linter for errors beyond schemas (injection into scripts, permissions, actions without a fixed commit).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use anyhow::Context;
 
 use crate::shell::{command, root, run, target};
 
-/// Contains the schemas, so that nothing is fetched.
+/// The package contains the schemas, so that nothing is fetched.
 const SCHEMAS: &str = "check-jsonschema==0.39.0";
 const LINTER: &str = "zizmor==1.32.0";
 
-/// The one file beside the issue templates that is none.
+/// The only file beside the issue templates that is not a template.
 const CONFIGURATION: &str = "config.yml";
 
-/// Fails with the first file that is wrong.
+/// Fails with the first invalid file.
 pub(crate) fn check() -> anyhow::Result<()> {
     let tools = tools()?;
     let forge = root().join(".github");
@@ -39,7 +39,7 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
-/// The directory with both tools, installed if it is missing.
+/// The directory with both tools, which are installed if missing.
 fn tools() -> anyhow::Result<PathBuf> {
     let place = root().join(target()).join("forge");
     if !place.join("bin/zizmor").exists() {

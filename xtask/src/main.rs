@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything where CI is set to anything but nothing, `0` and `false`.
+/// The full tier if CI is set to anything but nothing, `0` and `false`.
 fn tier() -> test::Tier {
     let is_ci = std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()));
     if is_ci { test::Tier::Full } else { test::Tier::Quick }

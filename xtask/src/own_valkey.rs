@@ -1,4 +1,4 @@
-//! A Valkey for one run: on loopback, in memory only, ending with the process that started it.
+//! A Valkey for one run: on loopback, in memory only, ended with the process that started it.
 
 use std::fs;
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use anyhow::{Context, bail};
 use crate::install;
 use crate::shell::{free_port, root, target};
 
-/// Connection attempts, ten a second, before the server counts as dead.
+/// Connection attempts, ten per second, before the server counts as dead.
 const ATTEMPTS: u32 = 100;
 
-/// Waits for the end of the process `$0`, then ends the process `$1`. A signal that the kernel sends at the end of a parent
-/// would not do: an agent that has given up its rights may send none.
+/// Waits for the end of the process `$0`, then ends the process `$1`. `PR_SET_PDEATHSIG` would not work: an agent that
+/// has dropped its privileges may not send the signal.
 const WATCH: &str = "tail --sleep-interval=0.2 --pid=\"$0\" --follow /dev/null; kill \"$1\"";
 
 /// Installs the server if it is missing, starts it, and returns its port. It ends with this process, also after `exec`.
@@ -24,7 +24,7 @@ pub(crate) fn start() -> anyhow::Result<u16> {
     let port = free_port()?;
     let directory = root().join(target()).join("valkey");
     fs::create_dir_all(&directory)?;
-    // In a process group of its own: Ctrl-C ends the agent, which then writes its last reports.
+    // In a process group of its own: Ctrl-C ends the agent, which then still writes its last reports.
     let mut server = Command::new("valkey-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .current_dir(&directory)

@@ -3,7 +3,7 @@
 use crate::shell::{cargo, root, run, target};
 use crate::{ebpf, packages, substitutes};
 
-/// Makes them anew. It takes root, and two minutes.
+/// Makes them anew. It needs root, and takes two minutes.
 pub(crate) fn make() -> anyhow::Result<()> {
     substitutes::browser()?;
     packages::install(&["fonts-dejavu-core", "pngquant", "tmux"])?;

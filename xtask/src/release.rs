@@ -1,4 +1,4 @@
-//! The binary that is released: static, stripped, with the eBPF objects inside, for this machine's processor and the other.
+//! The released binary: static, stripped, with the eBPF objects inside, for both processors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,34 +11,35 @@ use crate::architecture::{ARCHITECTURES, Architecture};
 use crate::shell::{cargo, command, output, path_with_tool, run, target, tool};
 use crate::{ebpf, packages};
 
-/// The binary with the eBPF objects inside stays below this.
+/// The largest size of the binary with the eBPF objects inside.
 const LARGEST: usize = 8 << 20;
-/// Leaves in the binary the list of what it is made from, for `cargo audit bin`.
+/// The tool that embeds the list of dependencies in the binary, for `cargo audit bin`.
 const AUDITABLE: &str = "0.7.7";
 
 /// The origin of the compiler for an architecture.
 enum Compiler {
-    /// The toolchain that is in use anyway.
+    /// The toolchain that is in use.
     Own,
     /// Debian's, whose standard libraries are packages.
     Debian,
 }
 
-/// Builds the binary for an architecture, and checks that it is what is promised.
+/// Builds the binary for an architecture, and checks that it is as promised.
 pub(crate) fn build_static(architecture: &Architecture) -> anyhow::Result<PathBuf> {
     run(&mut cargo_static(architecture, &["build", "--release", "--package", "monitor"])?)?;
     check(architecture)
 }
 
-/// Cargo for what is static, for an architecture.
+/// Returns a command of cargo for static builds for an architecture.
 pub(crate) fn cargo_static(architecture: &Architecture, arguments: &[&str]) -> anyhow::Result<Command> {
     Ok(cargo_for(architecture, &compiler(architecture)?, arguments))
 }
 
-/// Builds the binary for the processor that `arguments` name, else for this one; then copies it to where they say.
+/// Builds the binary for the processor that `arguments` name, or for this one; then copies it to the path in
+/// `arguments`.
 pub(crate) fn build_for(arguments: &[String]) -> anyhow::Result<()> {
     let [here, _] = ARCHITECTURES;
-    // A builder of images that knows of one processor only leaves the name empty.
+    // A builder of images that supports a single processor leaves the name empty.
     let wanted = arguments.first().map(String::as_str).filter(|name| !name.is_empty()).unwrap_or(here.name);
     let architecture = ARCHITECTURES.into_iter().find(|architecture| architecture.name == wanted);
     let architecture = architecture.with_context(|| format!("{wanted:?} is neither amd64 nor arm64"))?;
@@ -53,7 +54,7 @@ pub(crate) fn build_for(arguments: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// Builds the binary for an architecture as it is given away: with the list of its parts inside.
+/// Builds the released binary for an architecture, with the list of its dependencies inside.
 pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<PathBuf> {
     let auditable = tool("cargo-auditable", AUDITABLE)?;
     let mut build = cargo_static(architecture, &["auditable", "build", "--release", "--package", "monitor"])?;
@@ -62,7 +63,7 @@ pub(crate) fn build_auditable(architecture: &Architecture) -> anyhow::Result<Pat
     check(architecture)
 }
 
-/// Runs the unit tests, emulated where the processor is the other one.
+/// Runs the unit tests, emulated if the processor is the other one.
 pub(crate) fn test(architecture: &Architecture) -> anyhow::Result<()> {
     let arguments = ["test", "--package", "monitor", "--package", "monitor-common", "--lib", "--bins"];
     let mut tests = cargo_static(architecture, &arguments)?;
@@ -77,7 +78,7 @@ pub(crate) fn binary(architecture: &Architecture) -> PathBuf {
     target().join(architecture.target).join("release/system-monitor")
 }
 
-/// Static, stripped, small.
+/// Checks that the binary is static, stripped and small.
 fn check(architecture: &Architecture) -> anyhow::Result<PathBuf> {
     let binary = binary(architecture);
     let elf = fs::read(&binary).with_context(|| binary.display().to_string())?;
@@ -93,7 +94,7 @@ fn check(architecture: &Architecture) -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-/// A compiler whose standard library for the architecture is there or can be had.
+/// Returns a compiler whose standard library for the architecture is installed or can be installed.
 fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
     let target = architecture.target;
     let has = |rustc: &str| {
@@ -116,14 +117,14 @@ fn compiler(architecture: &Architecture) -> anyhow::Result<Compiler> {
     Ok(Compiler::Debian)
 }
 
-/// Cargo for what is static, by a compiler.
+/// Returns a command of cargo for static builds with a compiler.
 fn cargo_for(architecture: &Architecture, compiler: &Compiler, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
     let target = architecture.target;
     command.args(["--target", target]);
     let mut flags = vec!["-Ctarget-feature=+crt-static"];
-    // Functions of the same code stand in the binary once, and relocations as a bitmap: a twentieth of it. These are options
-    // of the linker that comes with the own toolchain; that of another processor is the C compiler's.
+    // Identical functions are merged, and relocations are packed as a bitmap, which saves a twentieth of the binary.
+    // These are options of the linker in the own toolchain; the linker for the other processor is the C compiler's.
     if architecture.is_own() {
         flags.extend(["-Clink-arg=-Wl,--icf=all", "-Clink-arg=-Wl,--pack-dyn-relocs=relr"]);
     }

@@ -10,7 +10,7 @@ use crate::ebpf;
 use crate::own_valkey;
 use crate::shell::{cargo, command, free_port, output, run as execute, target};
 
-/// Runs the agent with the arguments given; a command other than `agent` as it is.
+/// Runs the agent with the arguments given; a command other than `agent` is run as it is.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     ebpf::build()?;
     execute(&mut cargo(&["build", "--package", "monitor"]))?;
@@ -25,20 +25,20 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         let page = page(arguments, &mut agent)?;
         print(&lines(&page, &valkey, &name));
     }
-    // Only returns when the agent cannot be started.
+    // Returns only if the agent cannot be started.
     Err(agent.exec()).context("the agent cannot be started")
 }
 
-/// The Valkey that the reports go to.
+/// The Valkey that receives the reports.
 #[derive(Debug, PartialEq, Eq)]
 enum Valkey {
     /// A setting names it.
     Named,
-    /// It answers where the agent looks for it.
+    /// It answers at the default address.
     Answers { host: String, port: String },
     /// Started by this run, on loopback.
     Own { port: u16 },
-    /// None, and why.
+    /// There is none, for this reason.
     None { reason: String },
 }
 
@@ -58,7 +58,7 @@ impl Valkey {
         }
     }
 
-    /// Passes it to the agent.
+    /// Passes its address to the agent.
     fn tell(&self, agent: &mut std::process::Command) {
         match self {
             Self::Named | Self::Answers { .. } => {}
@@ -67,7 +67,7 @@ impl Valkey {
         }
     }
 
-    /// The client that reads from it, as one types it.
+    /// The command line of a client that reads from it.
     fn client(&self) -> Option<String> {
         match self {
             Self::Named | Self::None { .. } => None,
@@ -77,7 +77,7 @@ impl Valkey {
     }
 }
 
-/// The address of the page. Where no setting names one it is on a free port of loopback.
+/// The address of the page: the one in the settings, or a free port of loopback.
 fn page(arguments: &[String], agent: &mut std::process::Command) -> anyhow::Result<String> {
     if is_set(arguments, "--listen", "MONITOR_LISTEN") {
         return Ok("where --listen or MONITOR_LISTEN says".to_owned());

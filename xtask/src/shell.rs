@@ -23,7 +23,7 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Cargo, free of what the outer cargo has set for this program.
+/// Cargo, without the variables that the outer cargo has set for this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = command("cargo", arguments);
     for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_MANIFEST_DIR"] {
@@ -43,22 +43,22 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs without showing anything; `None` when it cannot be started or fails.
+/// Runs a program without showing its output; `None` if it cannot be started or fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = command(program, arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A tool of cargo's, installed below the target directory if it is not there in this version.
+/// A tool of cargo's, which is installed below the target directory unless it is there in this version.
 pub(crate) fn tool(name: &str, version: &str) -> anyhow::Result<String> {
     let tools = target().join("tools");
     let text = "the target directory is no text";
     let root = tools.to_str().context(text)?;
-    // Not every tool says its version when asked; cargo knows what it has installed.
+    // Not every tool prints its version; cargo knows the versions that it has installed.
     let installed = output("cargo", &["install", "--list", "--root", root]).unwrap_or_default();
     if !installed.lines().any(|line| line == format!("{name} v{version}:")) {
         let mut install = cargo(&["install", name, "--version", version, "--locked", "--root", root]);
-        // Unoptimized builds take a third of the time, and none of these tools has much to do.
+        // Unoptimized builds take a third of the time, and none of these tools has much work.
         for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16")] {
             install.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }

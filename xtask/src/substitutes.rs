@@ -1,4 +1,4 @@
-//! Programs that tests start and that Debian has as packages, where another distribution has them otherwise.
+//! Programs for tests that Debian has as packages, and other distributions provide in another way.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,9 +10,9 @@ use crate::distribution::{Distribution, Mirrors};
 use crate::packages;
 use crate::shell::{command, output, path_with, root, run, target};
 
-/// Debian's packages with the browser that looks at the page.
+/// Debian's packages with the browser for the tests of the page.
 const BROWSER: [&str; 2] = ["chromium", "chromium-driver"];
-/// The program in Ubuntu's package: a plugin of Docker's client, which also runs alone.
+/// The program in Ubuntu's package: a plugin of Docker's client, which also runs on its own.
 const COMPOSE_PLUGIN: &str = "/usr/libexec/docker/cli-plugins/docker-compose";
 
 /// The directory of the substitutes.
@@ -20,12 +20,13 @@ fn directory() -> PathBuf {
     root().join(target()).join("tools/substitutes")
 }
 
-/// The search path with the substitutes before everything else.
+/// The search path with the substitutes first.
 pub(crate) fn path() -> anyhow::Result<OsString> {
     path_with(&directory())
 }
 
-/// Installs Chromium and its driver. Ubuntu's are snaps, which start in no container: there they run in a root of Debian.
+/// Installs Chromium and its driver. Ubuntu's are snaps, which start in no container: there they run in a root of
+/// Debian.
 pub(crate) fn browser() -> anyhow::Result<()> {
     let has_both = ["chromium", "chromedriver"].iter().all(|program| output(program, &["--version"]).is_some());
     if has_both || directory().join("chromedriver").exists() {

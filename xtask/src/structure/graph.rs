@@ -1,4 +1,4 @@
-//! The files of a crate as a graph: which file names a module of which other.
+//! The files of a crate as a graph: an edge for each file that names a module of another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ pub(super) struct SourceFile {
     pub(super) text: String,
 }
 
-/// For each file those that it names, with the first line that does so.
+/// For each file the files that it names, with the first line that does so.
 pub(super) type Graph = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Draws the graph of a crate. `name` is the crate's name, by which its program names its library.
+/// Builds the graph of a crate. `name` is the crate's name, by which its program names its library.
 pub(super) fn graph(name: &str, files: &[SourceFile]) -> Graph {
     let has_library = files.iter().any(|file| file.path == "lib.rs");
     let of_module: BTreeMap<Vec<String>, &str> = files
@@ -36,7 +36,7 @@ pub(super) fn graph(name: &str, files: &[SourceFile]) -> Graph {
     graph
 }
 
-/// The module that a file is: `a/b.rs` and `a/b/mod.rs` are `a::b`.
+/// The module of a file: `a/b.rs` and `a/b/mod.rs` are `a::b`.
 pub(super) fn module(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
@@ -45,7 +45,7 @@ pub(super) fn module(path: &str) -> Vec<String> {
     parts
 }
 
-/// The import cycles: of each knot of files that reach each other, one shortest way round.
+/// The import cycles: of each strongly connected set of files, one shortest cycle.
 pub(super) fn cycles(graph: &Graph) -> Vec<(BTreeSet<String>, Vec<String>)> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         graph.keys().map(|file| (file.as_str(), reachable(graph, file))).collect();
@@ -69,7 +69,7 @@ pub(super) fn cycles(graph: &Graph) -> Vec<(BTreeSet<String>, Vec<String>)> {
     cycles
 }
 
-/// Everything that can be reached from a file, itself only if there is a way back.
+/// The files that can be reached from a file; itself only if there is a way back.
 fn reachable<'a>(graph: &'a Graph, from: &str) -> BTreeSet<&'a str> {
     let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(file) = open.pop() {
@@ -82,7 +82,7 @@ fn reachable<'a>(graph: &'a Graph, from: &str) -> BTreeSet<&'a str> {
     reached
 }
 
-/// The shortest way from a file back to itself.
+/// The shortest cycle through a file.
 fn round(graph: &Graph, start: &str) -> Option<Vec<String>> {
     let mut ways = std::collections::VecDeque::from([vec![start.to_owned()]]);
     let mut seen = BTreeSet::new();

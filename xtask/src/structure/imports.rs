@@ -2,15 +2,15 @@
 
 use super::tokens::{Token, tokens};
 
-/// A path from the crate's root to what is named, and the line that names it.
+/// A path from the crate's root, and the line that names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Import {
     pub(super) path: Vec<String>,
     pub(super) line: usize,
 }
 
-/// Every path in the source of a module that begins with `crate`, `self`, `super`, the name of a child module, or the name
-/// of the crate (a program names its library so). Items under `#[cfg(test)]` are left out.
+/// Returns every path in the source of a module that begins with `crate`, `self`, `super`, the name of a child module,
+/// or the name of the crate (by which a program names its library). Items under `#[cfg(test)]` are left out.
 pub(super) fn imports(module: &[String], crate_name: &str, source: &str) -> Vec<Import> {
     let tokens = tokens(source);
     let children: Vec<&str> = tokens
@@ -29,7 +29,7 @@ pub(super) fn imports(module: &[String], crate_name: &str, source: &str) -> Vec<
     found
 }
 
-/// True where a path begins, the one in `pub(in …)` excepted.
+/// True at the beginning of a path, except for the path in `pub(in …)`.
 fn begins_path(tokens: &[Token<'_>], at: usize) -> bool {
     let text = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|token| token.text);
     let is_visibility = text(at.checked_sub(1)) == Some("in") && text(at.checked_sub(2)) == Some("(");
@@ -56,7 +56,7 @@ struct Tree<'t, 'a> {
 }
 
 impl Tree<'_, '_> {
-    /// Reads from the token behind a `::`; the position behind the tree.
+    /// Reads from the token behind a `::`, and returns the position behind the tree.
     fn read(&mut self, mut at: usize, mut path: Vec<String>) -> usize {
         let Some(first) = self.tokens.get(at) else { return at };
         let line = first.line;
@@ -88,7 +88,7 @@ impl Tree<'_, '_> {
             match token.text {
                 "}" => return at + 1,
                 "," => at += 1,
-                // The new name behind `as`, which is no path.
+                // The new name behind `as` is no path.
                 "as" => at += 2,
                 _ => at = self.read(at, path.to_vec()),
             }

@@ -1,6 +1,6 @@
-//! The layers of the agent: the one place that says which module may import which.
+//! The layers of the agent: the one place that defines which module may import which.
 
-/// Modules that may import each other and everything below them, never what is above.
+/// Modules that may import each other and everything below them, but nothing above.
 pub(super) struct Layer {
     /// Top-level modules of `monitor/src`.
     pub(super) modules: &'static [&'static str],

@@ -14,12 +14,12 @@ use anyhow::{Context, bail};
 use self::graph::{Graph, SourceFile};
 use crate::shell::{output, root};
 
-/// The crates whose files must not import each other in a circle, and whether the layers are theirs.
+/// The crates without import cycles between files, and true for the crate that the layers apply to.
 const CRATES: [(&str, bool); 2] = [("monitor", true), ("xtask", false)];
-/// The lines of `ARCHITECTURE.md` between which the table of layers stands.
+/// The lines of `ARCHITECTURE.md` around the table of layers.
 const MARKERS: [&str; 2] = ["<!-- layers: written by `cargo xtask docs` -->\n", "<!-- end of layers -->\n"];
 
-/// Prints every violation; an error when there is one.
+/// Prints every violation; an error if there is one.
 pub(crate) fn check() -> anyhow::Result<()> {
     let files = sources()?;
     let mut violations = Vec::new();
@@ -67,7 +67,7 @@ fn with_table(text: &str) -> anyhow::Result<String> {
     Ok(format!("{before}{begin}{}{end}{after}", layers::markdown()))
 }
 
-/// The Rust files that git knows of or would add, with their texts.
+/// The Rust files that git tracks or would add, with their texts.
 fn sources() -> anyhow::Result<Vec<(String, String)>> {
     let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs"]);
     let listed = listed.context("git ls-files")?;

@@ -1,10 +1,10 @@
-//! The size rule: short files.
+//! The rule about sizes: files are short.
 
 /// Half of the files have at most this many lines.
 pub(super) const MEDIAN: usize = 150;
-/// No file has more lines.
+/// No file has more lines than this.
 pub(super) const LONGEST: usize = 400;
-/// Files that are one list, which is not split: the rows of the table of metrics.
+/// Files that are a single list, which is not split: the rows of the table of metrics.
 const LISTS: [&str; 2] = ["monitor/src/metrics/table.rs", "monitor/src/metrics.rs"];
 
 /// Returns the violations among files with their numbers of lines.

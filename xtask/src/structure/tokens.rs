@@ -1,6 +1,6 @@
-//! Splits Rust source into the tokens that paths are made of.
+//! Splits Rust source into the tokens of paths.
 
-/// A token, and the line it stands on.
+/// A token, and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     /// An identifier, `::`, or one other character.
@@ -68,7 +68,7 @@ fn literal(text: &str) -> Option<usize> {
     }
     match body.chars().next()? {
         '"' => Some(prefix + quoted(body, b'"')),
-        // A lifetime has no second quote: 'a, and behind it anything but a quote.
+        // A lifetime has no second quote: `'a`, followed by anything but a quote.
         '\'' => {
             let mut inside = body.chars().skip(1);
             let is_escaped = inside.next()? == '\\';
@@ -78,7 +78,7 @@ fn literal(text: &str) -> Option<usize> {
     }
 }
 
-/// The length of what stands between two quotes, both included.
+/// The length of a quoted text, both quotes included.
 fn quoted(text: &str, quote: u8) -> usize {
     let mut bytes = text.bytes().enumerate().skip(1);
     while let Some((at, byte)) = bytes.next() {

@@ -1,4 +1,4 @@
-//! Installs what the tests need besides cargo. Without it they say themselves what they skip.
+//! Installs the programs that the tests need besides cargo. Tests report themselves what they skip without them.
 
 use super::state::State;
 use crate::shell::output;
@@ -10,7 +10,7 @@ const TOOLS: [&str; 8] =
 /// Programs that run the deployment files.
 const DEPLOYMENT: [&str; 4] = ["systemd", "systemd-container", "golang-go", "lintian"];
 
-/// Installs everything, whatever fails.
+/// Installs everything, and continues after failures.
 pub(super) fn installation(state: &mut State) -> anyhow::Result<()> {
     state.note("the installation of what the tests need", packages::install(&TOOLS));
     state.note("the installation of a browser", substitutes::browser());

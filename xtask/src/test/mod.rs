@@ -1,4 +1,4 @@
-//! Runs all checks in one go, with a summary that hides nothing.
+//! Runs all checks, with a summary that shows everything.
 
 mod installation;
 mod state;
@@ -21,14 +21,14 @@ const SLOWEST: usize = 8;
 pub(crate) enum Tier {
     /// Everything that needs no emulated machine and no fuzzing.
     Quick,
-    /// Everything; what is skipped is a failure.
+    /// Everything; a skipped test is a failure.
     Full,
 }
 
 /// A step's name, time and result.
 type Outcome = (&'static str, Duration, anyhow::Result<()>);
 
-/// Runs the steps of a tier, or those that are named, whatever becomes of the others, and prints what became of each.
+/// Runs the steps of a tier, or the named ones, even if others fail, and prints the result of each.
 pub(crate) fn test(tier: Tier, names: &[String]) -> anyhow::Result<()> {
     let mut state = State::default();
     let mut outcomes: Vec<Outcome> = Vec::new();
@@ -49,7 +49,7 @@ pub(crate) fn test(tier: Tier, names: &[String]) -> anyhow::Result<()> {
     result
 }
 
-/// The steps of a tier, or those that are named, in their order.
+/// The steps of a tier, or the named ones, in their order.
 fn choose(tier: Tier, names: &[String]) -> anyhow::Result<Vec<&'static Step>> {
     if let Some(unknown) = names.iter().find(|name| !STEPS.iter().any(|step| step.name == **name)) {
         let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();

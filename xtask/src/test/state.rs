@@ -15,7 +15,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Takes note of what failed to be installed, and goes on: the tests say themselves what they skip without it.
+    /// Records that an installation has failed, and continues: the tests report themselves what they skip without it.
     pub(super) fn note(&mut self, what: &str, result: anyhow::Result<()>) {
         if let Err(error) = result {
             self.skips.push(format!("{what}: {error:#}"));

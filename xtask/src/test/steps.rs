@@ -15,7 +15,7 @@ const DENY: &str = "0.20.2";
 pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) run: fn(&mut State) -> anyhow::Result<()>,
-    /// Runs only where everything is checked: it takes emulated machines, or long.
+    /// Runs only in the full tier: it needs emulated machines, or much time.
     pub(super) is_long: bool,
 }
 
@@ -52,13 +52,13 @@ fn objects(state: &mut State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The fuzz targets are built beside the steps that follow, which leave half a processor idle.
+/// Builds the fuzz targets in the background of the next steps, which leave half a processor idle.
 fn start_fuzz_targets(state: &mut State) -> anyhow::Result<()> {
     state.fuzz_build = fuzz::Build::start()?;
     Ok(())
 }
 
-/// The step after this one measures time, and wants the machine for itself.
+/// Waits for the fuzz targets, because the next step measures time and needs the machine for itself.
 fn finish_fuzz_targets(state: &mut State) -> anyhow::Result<()> {
     match state.fuzz_build.take() {
         Some(build) => state.fuzz_targets = Some(build.finish()?),
@@ -77,13 +77,13 @@ fn documentation(_: &mut State) -> anyhow::Result<()> {
     run(doc.env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// Licences, sources and duplicates. Advisories need their database from the network, which CI may not have.
+/// Checks licences, sources and duplicates. Advisories need their database from the network, which CI may not have.
 fn dependencies(_: &mut State) -> anyhow::Result<()> {
     let tool = tool("cargo-deny", DENY)?;
     run(&mut command(&tool, &["--all-features", "check", "bans", "licenses", "sources"]))
 }
 
-/// The binary, and the Debian package around it: the tests of both take these.
+/// Builds the binary and the Debian package around it, for the tests of both.
 fn release_binary(_: &mut State) -> anyhow::Result<()> {
     release::build_static(ARCHITECTURES[0])?;
     dist::package().map(drop)

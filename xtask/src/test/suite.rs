@@ -1,4 +1,4 @@
-//! Runs the test programs, and takes note of what they skip and how long they take.
+//! Runs the test programs, and records what they skip and how long they take.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,8 +16,8 @@ pub(super) fn tests(state: &mut State) -> anyhow::Result<()> {
     fs::write(&list, "")?;
     fs::write(&seen, "")?;
     let mut command = cargo(&["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
-    // The harness tells the time of each test only where unstable options are allowed, and only it is told that they are:
-    // cargo would build anew.
+    // The harness reports the time of each test only if unstable options are allowed. Only the harness gets this
+    // variable: cargo would build everything again.
     let runner = format!("target.{}.runner=[\"env\", \"RUSTC_BOOTSTRAP=1\"]", ARCHITECTURES[0].target);
     command.args(["--config", &runner, "--", "-Zunstable-options", "--report-time"]);
     command
@@ -40,13 +40,13 @@ pub(super) fn tests(state: &mut State) -> anyhow::Result<()> {
     result.and(run(&mut cargo(&["test", "--no-fail-fast", "--doc"])))
 }
 
-/// Runs, shows and reads what is said.
+/// Runs a command, shows its output, and reads it.
 fn watch(command: &mut std::process::Command, state: &mut State) -> anyhow::Result<()> {
     let shown = shown(command);
     println!("\x1b[1m$ {shown}\x1b[0m");
     let (reader, writer) = std::io::pipe()?;
     let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn().context("cargo test")?;
-    // The ends that this process still holds would keep the pipe open.
+    // The ends of the pipe that this process still holds would keep it open.
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     for line in BufReader::new(reader).split(b'\n') {
         let line = line?;

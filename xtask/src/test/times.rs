@@ -11,7 +11,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Reads a line of what `cargo test -- --report-time` prints.
+    /// Reads a line of the output of `cargo test -- --report-time`.
     pub(super) fn read(&mut self, line: &str) {
         if let Some(running) = line.trim_start().strip_prefix("Running ") {
             // `Running tests/host.rs (target/debug/deps/host-0123456789abcdef)`, or `unittests src/lib.rs (…)`.
@@ -27,7 +27,7 @@ impl Times {
         }
     }
 
-    /// The slowest programs and the slowest tests, with a heading each.
+    /// The slowest programs and the slowest tests, each list with a heading.
     pub(super) fn slowest(&self, number: usize) -> Vec<String> {
         let mut lines = Vec::new();
         for (heading, times) in [("slowest test programs", &self.programs), ("slowest tests", &self.tests)] {

@@ -23,7 +23,7 @@ pub(crate) fn board(architecture: &Architecture) -> &'static Board {
 }
 
 impl Board {
-    /// Installs the emulator, and what its machines' images are packed with.
+    /// Installs the emulator, and the tools that pack the images of its machines.
     pub(crate) fn install(&self) -> anyhow::Result<()> {
         packages::install(&["busybox-static", "cpio", "iproute2", "util-linux", "binutils", "xz-utils"])?;
         install::valkey()?;

@@ -28,14 +28,14 @@ const PACKAGES: [&str; 4] = ["busybox-static", "valkey-server", "iproute2", "uti
 /// The directory tree that all machines of a processor share, and the archive of it.
 pub(super) struct Suite {
     architecture: &'static Architecture,
-    /// The root that its programs are taken from: this machine's, or one with packages for the other processor.
+    /// The root that its programs are copied from: this machine's, or one with packages for the other processor.
     root: PathBuf,
     tree: PathBuf,
     archive: PathBuf,
 }
 
 impl Suite {
-    /// Builds the test programs and puts everything together.
+    /// Builds the test programs and assembles the directory tree.
     pub(super) fn build(architecture: &'static Architecture, agent: &Path) -> anyhow::Result<Self> {
         let root = match architecture.is_own() {
             true => PathBuf::from("/"),
@@ -92,7 +92,7 @@ impl Suite {
         place.with_context(|| format!("{program} is not installed"))
     }
 
-    /// Adds all libraries of the packages for the other processor: its dynamic linker cannot be asked here.
+    /// Adds all libraries of the packages for the other processor: its dynamic linker cannot run here.
     fn add_all_libraries(&self) -> anyhow::Result<()> {
         let from = self.root.join("usr/lib").join(self.architecture.libraries);
         let into = self.tree.join("lib").join(self.architecture.libraries);
@@ -123,7 +123,7 @@ impl Suite {
         Ok(())
     }
 
-    /// Packs what the kernel unpacks: the tree, and behind it the settings of this machine
+    /// Packs the initramfs: the tree, and behind it the settings of this machine
     /// (`Documentation/driver-api/early-userspace/buffer-format.rst`).
     pub(super) fn pack(&self, machine: &Machine, kernel: &Kernel, place: &Path) -> anyhow::Result<PathBuf> {
         let own = place.join("own");
@@ -146,11 +146,11 @@ impl Suite {
     /// The test programs as cargo names them, and their helpers.
     fn test_programs(&self) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let arguments = ["test", "--no-run", "--message-format=json"];
-        // No package is named here: with the features of another selection everything would be built anew.
+        // No package is named here: with the features of another selection everything would be built again.
         let mut build = if self.architecture.is_own() {
             cargo(&arguments)
         } else {
-            // Nobody has to find the libraries of what runs on the other processor.
+            // Static programs for the other processor need no libraries.
             release::cargo_static(self.architecture, &[&arguments[..], &["--package", "tests"]].concat())?
         };
         for name in TESTS {
@@ -165,7 +165,7 @@ impl Suite {
             .filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next().map(PathBuf::from))
             .filter_map(|path| {
                 let file = path.file_name()?.to_str()?;
-                // Only tests have a number behind their names.
+                // Only the names of tests end with a number.
                 let name = if HELPERS.contains(&file) { file } else { file.rsplit_once('-')?.0 };
                 (name == file || TESTS.contains(&name)).then(|| (name.to_owned(), path.clone()))
             })
@@ -177,7 +177,7 @@ impl Suite {
     }
 }
 
-/// Packs a directory as the kernel unpacks it.
+/// Packs a directory as an archive that the kernel unpacks.
 fn archive(tree: &Path, into: &Path) -> anyhow::Result<()> {
     let pack = "find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1";
     shell(&format!("cd '{}' && {pack} >'{}'", tree.display(), into.display()))

@@ -10,15 +10,15 @@ use crate::apt::{Apt, SUITES, unpack};
 use crate::architecture::Architecture;
 use crate::shell::run;
 
-/// A kernel, and what it loads later.
+/// A kernel, and the module that it loads later.
 pub(super) struct Kernel {
     /// The file that boots.
     pub(super) image: PathBuf,
-    /// Virtual cables between network namespaces, as `xz` packed it or plain.
+    /// The module of virtual Ethernet pairs, compressed by `xz` or plain.
     pub(super) veth: PathBuf,
 }
 
-/// The newest kernel of a series (`6.12.`) for a processor; of an empty series the newest of all.
+/// The newest kernel of a series (`6.12.`) for a processor; of all series if the series is empty.
 pub(super) fn fetch(architecture: &'static Architecture, series: &str) -> anyhow::Result<Kernel> {
     let series_or_newest = if series.is_empty() { "newest" } else { series };
     let place = workshop().join("kernels").join(architecture.name).join(series_or_newest);
@@ -29,7 +29,7 @@ pub(super) fn fetch(architecture: &'static Architecture, series: &str) -> anyhow
     let package = newest(&apt, architecture, series)?;
     println!("kernel {series}: {package}");
     let mut packages = vec![package.clone()];
-    // Newer suites keep the modules apart.
+    // Newer suites have the modules in a package of their own.
     packages.extend(package.starts_with("linux-binary-").then(|| package.replacen("binary", "modules", 1)));
     apt.fetch(&packages, &place)?;
     unpacked(&place).with_context(|| format!("{} hold no kernel with virtual cables", packages.join(", ")))
@@ -47,8 +47,8 @@ fn unpacked(place: &Path) -> Option<Kernel> {
     Some(Kernel { image, veth })
 }
 
-/// `NAME=VERSION` of the newest kernel package of a series. Newer suites split the kernel from the package that signs
-/// it, which then depends on it: the name of the kernel itself sorts last.
+/// `NAME=VERSION` of the newest kernel package of a series. Newer suites separate the kernel from the package that
+/// signs it and depends on it: the name of the kernel itself sorts last.
 fn newest(apt: &Apt, architecture: &Architecture, series: &str) -> anyhow::Result<String> {
     let pattern = format!("^linux-(image|binary)-[0-9].*-cloud-{}$", architecture.name);
     let found = apt.cache(&["search", "--names-only", &pattern])?;
@@ -70,7 +70,7 @@ fn newest(apt: &Apt, architecture: &Architecture, series: &str) -> anyhow::Resul
     }
 }
 
-/// A directory with packages for a processor, and with what they need, unpacked and not installed.
+/// A directory with packages for a processor and their dependencies, unpacked and not installed.
 pub(super) fn unpacked_packages(architecture: &'static Architecture, names: &[&str]) -> anyhow::Result<PathBuf> {
     let place = workshop().join("programs").join(architecture.name);
     if place.exists() {
@@ -86,7 +86,7 @@ pub(super) fn unpacked_packages(architecture: &'static Architecture, names: &[&s
     Ok(place)
 }
 
-/// The numbers of a version, by which versions of one source are compared.
+/// The numbers in a version, by which versions of one source are compared.
 fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! The machines: a kernel, how it is booted, what it lets an agent see.
+//! The machines: their kernels, how they boot, and the features that an agent finds there.
 
 use crate::architecture::{ARCHITECTURES, Architecture};
 
@@ -28,7 +28,7 @@ impl Layout {
 pub(super) struct Machine {
     pub(super) name: &'static str,
     pub(super) architecture: &'static Architecture,
-    /// The kernel's version begins with this; empty is the newest of all.
+    /// The beginning of the kernel's version; empty for the newest of all.
     pub(super) series: &'static str,
     pub(super) layout: Layout,
     /// More words for the kernel's command line.
@@ -37,9 +37,10 @@ pub(super) struct Machine {
     pub(super) hides_types: bool,
     /// Runs the agent as an ordinary user without any capability.
     pub(super) is_unprivileged: bool,
-    /// The test programs that run in it: of a machine that is like another but for one thing, those that this concerns.
+    /// The test programs that run in it: for a machine that differs from another in one respect, those that the
+    /// difference affects.
     pub(super) suites: &'static [&'static str],
-    /// Runs only when it is named: it takes long.
+    /// Runs only if it is named, because it takes long.
     pub(super) is_apart: bool,
 }
 
@@ -59,10 +60,10 @@ const USUAL: &[&str] = &["kernel", "block", "network", "passes", "descriptors", 
 /// The test programs of sources that read cgroup hierarchies or are attached to them.
 const TREES: &[&str] = &["kernel", "block", "network", "passes"];
 
-/// The test programs that show that eBPF counts: of network, iterators and descriptors.
+/// The test programs that check eBPF counters: of network, iterators and descriptors.
 const PROGRAMS: &[&str] = &["network", "passes", "descriptors"];
 
-/// The test programs that lockdown concerns: those of eBPF programs that read kernel memory.
+/// The test programs that lockdown affects: those of eBPF programs that read kernel memory.
 const TRACING: &[&str] = &["passes", "descriptors"];
 
 const PLAIN: Machine = Machine {
@@ -77,7 +78,7 @@ const PLAIN: Machine = Machine {
     is_apart: false,
 };
 
-/// Every machine. The first ones are what users have; each of the others lacks one thing.
+/// Every machine. The first ones are common systems; each of the others lacks one feature.
 pub(super) const MACHINES: &[Machine] = &[
     Machine { name: "newest", ..PLAIN },
     Machine { name: "6.12", series: "6.12.", ..PLAIN },

@@ -23,20 +23,20 @@ use self::workshop::workshop;
 use crate::architecture::{ARCHITECTURES, Architecture};
 use crate::release;
 
-/// A machine that has not ended by then hangs; emulation is slow, and more so beside other work.
+/// Time limit in seconds of a machine; emulation is slow, and slower beside other work.
 const LONGEST: &str = "3000";
 
-/// The number of machines that run side by side.
+/// The number of machines that run in parallel.
 const TOGETHER: usize = 2;
 
-/// Boots the machines named, or all but those apart, and runs the suite in each.
+/// Boots the machines named, or all except those that run only by name, and runs the suite in each.
 pub(crate) fn vm(names: &[String]) -> anyhow::Result<()> {
     let chosen = choose(names)?;
     let mut verdicts = Vec::new();
     for architecture in ARCHITECTURES {
         let machines: Vec<_> = chosen.iter().copied().filter(|machine| machine.is_of(architecture)).collect();
         if !machines.is_empty() {
-            // A binary that is named is taken as it is.
+            // A binary that is named is not built.
             let named = std::env::var_os("SYSTEM_MONITOR_BIN").map(PathBuf::from);
             let agent = named.map_or_else(|| release::build_static(architecture), Ok)?;
             verdicts.extend(run(architecture, machines, &agent)?);
@@ -46,7 +46,7 @@ pub(crate) fn vm(names: &[String]) -> anyhow::Result<()> {
     verdicts.judge()
 }
 
-/// Boots every machine but those apart, and runs the suite in each.
+/// Boots every machine except those that run only by name, and runs the suite in each.
 pub(crate) fn all(agent: &Path) -> anyhow::Result<Verdicts> {
     Ok(Verdicts(run(ARCHITECTURES[0], choose(&[])?, agent)?))
 }
@@ -58,7 +58,7 @@ fn run(
 ) -> anyhow::Result<Vec<Verdict>> {
     board(architecture).install()?;
     let suite = image::Suite::build(architecture, agent)?;
-    // One after the other: they share apt's lists.
+    // One after the other, because they share apt's lists.
     let kernel = |machine: &&Machine| kernels::fetch(machine.architecture, machine.series);
     let kernels = machines.iter().map(kernel).collect::<anyhow::Result<Vec<_>>>()?;
     let waiting = Mutex::new(machines.into_iter().zip(kernels));
@@ -77,7 +77,7 @@ fn run(
     verdicts.into_inner().unwrap_or_default().into_iter().collect()
 }
 
-/// Boots a machine, and prints what came of it.
+/// Boots a machine, and prints its result.
 fn examine(machine: &'static Machine, kernel: &Kernel, suite: &image::Suite) -> anyhow::Result<Verdict> {
     let began = Instant::now();
     println!("{}: boots", machine.name);
@@ -102,7 +102,7 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Machine>> {
     Ok(MACHINES.iter().filter(is_chosen).collect())
 }
 
-/// Boots a machine, and returns what it said on its console.
+/// Boots a machine, and returns its console output.
 fn boot(machine: &Machine, kernel: &Kernel, suite: &image::Suite) -> anyhow::Result<String> {
     let place = workshop().join(machine.name);
     fs::create_dir_all(&place)?;

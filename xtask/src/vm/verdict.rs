@@ -19,11 +19,11 @@ pub(crate) struct Verdicts(pub(super) Vec<Verdict>);
 pub(crate) struct Verdict {
     pub(super) name: &'static str,
     kernel: String,
-    /// `SUITE::TEST` of those that ran to their end.
+    /// `SUITE::TEST` of the tests that have finished.
     passed: BTreeSet<String>,
     failed: Vec<String>,
     skipped: Vec<String>,
-    /// Suites that began and never ended.
+    /// Suites that have begun and never ended.
     unfinished: Vec<String>,
     suites: usize,
     doctor: String,
@@ -33,7 +33,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Reads the marks that the machine's start script leaves, and what the test programs print.
+    /// Reads the marks of the machine's start script, and the output of the test programs.
     pub(super) fn read(machine: &Machine, console: &str) -> Self {
         let lines: Vec<&str> = console.lines().collect();
         let between = |mark: &str| -> Vec<&str> {
@@ -67,7 +67,7 @@ impl Verdict {
         verdict
     }
 
-    /// True when a test program was started: on a busy machine the emulator sometimes resets before the kernel has begun.
+    /// True if a test program was started: on a busy machine the emulator sometimes resets before the kernel has begun.
     pub(super) fn has_booted(&self) -> bool {
         self.suites > 0
     }
@@ -130,12 +130,12 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdicts {
-    /// The machine in which a test ran that was skipped elsewhere.
+    /// The machine that ran a test which was skipped elsewhere.
     pub(crate) fn ran(&self, skip: &str) -> Option<&'static str> {
         self.0.iter().find(|verdict| verdict.passed.contains(test_of(skip))).map(|verdict| verdict.name)
     }
 
-    /// Says what became of each. An error names what failed.
+    /// Prints the verdict of each machine. An error names the failures.
     pub(crate) fn judge(&self) -> anyhow::Result<()> {
         println!("\n\x1b[1m── machines ──\x1b[0m");
         for verdict in &self.0 {
@@ -153,7 +153,8 @@ impl Verdicts {
         self.0.len() >= MACHINES.iter().filter(|machine| !machine.is_apart).count()
     }
 
-    /// A machine lacks what it lacks, as its `doctor` says; a test that no machine ran is one that is not there.
+    /// Judges skips. A machine lacks the features that its `doctor` reports as missing; a test that ran in no machine
+    /// is an error.
     fn judge_skips(&self) -> anyhow::Result<()> {
         let skips = self.0.iter().flat_map(|verdict| &verdict.skipped);
         let nowhere: BTreeSet<&str> = skips.filter(|skip| self.ran(skip).is_none()).map(|skip| test_of(skip)).collect();
@@ -163,8 +164,8 @@ impl Verdicts {
         Ok(())
     }
 
-    /// Numbers that were never other than zero, neither in a machine nor before (`seen`, a name in each line), are not
-    /// tested, whatever the tests say.
+    /// Fails for numbers that were zero in every machine and in every run before (`seen`, a name in each line): they
+    /// are not tested.
     pub(crate) fn judge_numbers(&self, agent: &Path, seen: &str) -> anyhow::Result<()> {
         if !self.is_whole() {
             return Ok(());
@@ -185,7 +186,7 @@ impl Verdicts {
     }
 }
 
-/// Each test of each suite, as `SUITE::TEST`, and what is said of it.
+/// The tests of each suite, as `SUITE::TEST`, with their results.
 fn results<'a>(lines: &[&'a str]) -> Vec<(String, &'a str)> {
     let mut suite = "";
     let mut results = Vec::new();
@@ -199,7 +200,7 @@ fn results<'a>(lines: &[&'a str]) -> Vec<(String, &'a str)> {
     results
 }
 
-/// The test that a line about a skipped one is about.
+/// The name of the test in a line about a skip.
 fn test_of(skip: &str) -> &str {
     skip.split_once(" (line ").map_or(skip, |(test, _)| test)
 }
