@@ -205,8 +205,8 @@ fn compile(compiler: &Compiler, linker: &Path, from: &Path, into: &Path) -> anyh
 }
 
 /// Removes the debug information, which is nine tenths of the object, and the relocations of type information. Repairs
-/// names in the type information: the linker leaves unions their Rust names, for which the kernel refuses all type
-/// information of the object.
+/// names in the type information: the linker leaves unions their Rust names, for which the kernel refuses the whole
+/// object.
 fn finish(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut builder = Builder::read(elf)?;
     for section in &mut builder.sections {
