@@ -1,4 +1,5 @@
-//! Invariants of ARCHITECTURE.md that neither a type nor a lint holds, and whether what it names exists.
+//! Invariants of ARCHITECTURE.md that neither a type nor a lint enforces, and the existence of everything that it
+//! names.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -56,7 +57,7 @@ fn unsafe_code_of_the_agent_is_in_one_module() {
     assert!(read("monitor/src/lib.rs").contains("#![deny(unsafe_code)]"));
 }
 
-/// Paths in backticks, and elsewhere those into the agent; patterns are left out.
+/// Paths in backticks, and elsewhere paths into the agent; patterns are left out.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     let quoted = text.split('`').skip(1).step_by(2).filter(|word| word.contains('/'));
     let plain = text.split_whitespace().filter(|word| word.starts_with("monitor/"));
@@ -65,7 +66,7 @@ fn paths(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn what_the_documents_about_the_code_name_exists() {
-    // Where a path in these documents may begin.
+    // The directories that a path in these documents may be relative to.
     let roots = ["", "monitor/src", "monitor/src/sources", "tests", "docs"].map(|root| repository().join(root));
     let mut seen = 0;
     for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {

@@ -1,4 +1,4 @@
-//! Traffic of a block device: I/O, page cache, swap, and the time that tasks wait for it.
+//! Traffic of a block device: I/O, page cache, swap, and I/O pressure.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -12,7 +12,7 @@ use tests::{eventually, skip};
 
 const MIB: u64 = 1 << 20;
 
-/// A group, and a block device that may be overwritten; or skips the test.
+/// Makes a group and a block device that may be overwritten, or skips the test.
 macro_rules! block_device {
     ($name:literal) => {{
         let Ok(disk) = std::env::var("SYSTEM_MONITOR_DISK") else {
@@ -20,14 +20,14 @@ macro_rules! block_device {
         };
         let Some(group) = Group::new($name) else { skip!("no control group can be made here") };
         count_without_limit(&group, &disk);
-        // The kernel shows no device before its first operation.
+        // The kernel lists no device before its first operation.
         Load::start(&group, &["write-around", &disk, "4096"]).done();
         Load::start(&group, &["read-around", &disk, "4096"]).done();
         (group, disk)
     }};
 }
 
-/// Newer kernels count to v1 groups only what a rule throttles: here is one that nothing ever reaches
+/// Adds a throttling rule that is never reached: newer kernels account to v1 groups only I/O that a rule covers
 /// (`Documentation/admin-guide/cgroup-v1/blkio-controller.rst`).
 fn count_without_limit(group: &Group, disk: &str) {
     let device = fs::metadata(disk).unwrap().rdev();
@@ -40,8 +40,8 @@ fn count_without_limit(group: &Group, disk: &str) {
     }
 }
 
-/// Reads and writes in the v2 tree's line about the device: Linux 5.10 counts each operation of a device with several paths
-/// twice.
+/// Reads and writes in the v2 tree's line about the device. Linux 5.10 counts each operation of a device with several
+/// paths twice.
 fn operations(group: &Group, disk: &str) -> Option<[u64; 2]> {
     let text = fs::read_to_string(group.dir("blkio")?.join("io.stat")).ok()?;
     let device = fs::metadata(disk).unwrap().rdev();
@@ -93,7 +93,7 @@ fn what_was_read_of_a_device_is_page_cache_and_not_working_set() {
     load.done();
     let after = now();
     let grown: [u64; 3] = std::array::from_fn(|at| after[at] - before[at]);
-    // The kernel reads ahead.
+    // Readahead of the kernel adds some bytes.
     assert!(grown.iter().all(|bytes| (32 * MIB..36 * MIB).contains(bytes)), "{grown:?}");
 }
 
@@ -130,7 +130,7 @@ fn swap_in_use_is_what_the_limit_leaves_no_room_for_and_waiting_for_it_is_pressu
     assert!((16 * MIB..33 * MIB).contains(&swapped), "{swapped}");
     let Some(v2) = group.v2().filter(|dir| dir.join("memory.pressure").exists()) else { return };
     let file = |name: &str| fs::read_to_string(v2.join(name)).unwrap();
-    // The kernel may still be taking pages back.
+    // The kernel may still be reclaiming pages.
     let same = || (files.counter(Metric::MemorySwap).to_string() == file("memory.swap.current").trim()).then_some(());
     eventually(PATIENCE, same).expect("the file says something else");
     let _sweep = Load::start(&group, &["sweep", "33554432", "120000"]);

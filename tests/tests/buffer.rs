@@ -1,4 +1,4 @@
-//! The buffer on disk: what waits survives the agent, and whatever becomes of the disk costs the copy alone.
+//! The buffer on disk: waiting entries survive the agent, and a failure of the disk costs the copy alone.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::ffi::CString;
@@ -54,14 +54,14 @@ fn what_waits_survives_the_agent_however_it_ends() {
     assert!(lives[1].contains("of an earlier run wait"), "{}", lives[1]);
     valkey.restart();
     let agent = start(&valkey, dir.path());
-    // A reading every 200 ms for three seconds, less what a busy machine takes for the start.
+    // A reading every 200 ms for three seconds, less the time that a busy machine needs for the start.
     eventually(PATIENCE, || (samples(&valkey) >= 30).then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
     std::thread::sleep(Duration::from_secs(1));
     drop(agent);
     let times = times(&valkey);
     assert!(times.len() >= 33, "{times:?}");
 
-    // Once written, it does not wait any more.
+    // An entry that has been written does not wait any more.
     let agent = start(&valkey, dir.path());
     assert!(agent.says("Connected to Valkey", PATIENCE));
     assert!(!agent.end(libc::SIGTERM).said.contains("of an earlier run"));
@@ -81,7 +81,7 @@ fn what_a_full_server_refuses_survives_the_agent_too() {
     valkey.query::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     let agent = start(&valkey, dir.path());
     assert!(agent.says("of an earlier run wait", PATIENCE), "{}", agent.said());
-    // A reading every 200 ms for four seconds, of which those before the end may not have been copied.
+    // A reading every 200 ms for four seconds; the last ones before the end may not have been copied.
     let told = || (samples(&valkey) >= before + 15).then_some(());
     eventually(Duration::from_millis(1500), told).unwrap_or_else(|| panic!("{} {before}", samples(&valkey)));
     times(&valkey);
@@ -107,7 +107,7 @@ fn without_the_option_nothing_is_written_to_disk_and_a_directory_that_refuses_is
     eventually(PATIENCE, || (samples(&valkey) > 3).then_some(())).expect("no history");
 }
 
-/// A disk that is full from some point on.
+/// A disk that becomes full.
 #[test]
 fn a_full_disk_costs_the_copy_and_no_sample() {
     if !tests::is_root() {

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const END: char = '\u{E010}';
 const DOWN: char = '\u{E015}';
 
-/// A dashboard on a port, for what stands in a server.
+/// A dashboard on a port, for the data in a server.
 fn dashboard(port: u16, valkey: &Valkey) -> Agent {
     let (listen, url) = (format!("127.0.0.1:{port}"), format!("valkey://127.0.0.1:{}", valkey.port));
     let arguments = ["dashboard", "--listen", &listen, "--valkey-url", &url, "--interval", "1s"];
@@ -69,7 +69,7 @@ fn a_thousand_containers_of_a_fleet_cost_the_rows_in_sight() {
         "the filter finds nothing",
         "[...document.querySelectorAll('tbody a')].map((link) => link.textContent).join() === 'c-0499'",
     );
-    // An agent that dies leaves a report that expires.
+    // The report of an agent that has died expires.
     drop(fleet);
     let _: u64 = valkey.query(&["DEL", "system:metrics:c-0499"]);
     browser.wait(
@@ -88,7 +88,7 @@ fn a_day_out_of_valkeys_history_is_drawn_with_its_gap_and_its_events() {
     };
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
-    // A reading each five minutes, but for the two hours in which the agent was away.
+    // A reading every five minutes, except for the two hours without an agent.
     let readings = (0..25 * 12).rev().filter(|back| !(8 * 12..10 * 12).contains(back));
     fleet::remember(&valkey, 0, readings.map(|back| now - hour / 12 * back));
     let said = "out of memory: the kernel killed 1 process, 1 in all";
@@ -109,7 +109,7 @@ fn a_day_out_of_valkeys_history_is_drawn_with_its_gap_and_its_events() {
     let events = browser.text("#events");
     assert!(events.contains(said) && !events.contains("restarted"), "{events}");
 
-    // What the cursor reads off the chart is the API's number of that time.
+    // The value at the cursor is the API's number of that time.
     let past = api(&browser, "history/c-0000?metric=memory_usage_bytes,cpu_percent&since=24h");
     let times: Vec<f64> = past["times"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
     let day = times[times.len() - 1] - times[0];
@@ -123,7 +123,7 @@ fn a_day_out_of_valkeys_history_is_drawn_with_its_gap_and_its_events() {
         let clock = |ms: f64| format!("new Date({ms}).toLocaleTimeString('en-GB')");
         let told = browser.text(".pointed");
         let nearest = times.partition_point(|time| *time < times[0] + day * fraction);
-        // A pixel is a minute and more, so the reading before or behind it may be the nearest one.
+        // A pixel is more than a minute, so the reading before or behind it may be the nearest one.
         let near = nearest.saturating_sub(1)..(nearest + 2).min(times.len());
         let at = near.into_iter().find(|at| told.contains(browser.eval(&clock(times[*at])).as_str().unwrap()));
         let at = at.unwrap_or_else(|| panic!("at {fraction} the page says {told}, the API {}", times[nearest]));

@@ -1,4 +1,4 @@
-//! Descriptors that are opened and closed, counted in the kernel, against those that `/proc` shows to be open.
+//! Descriptors that are opened and closed, counted in the kernel, against the open ones in `/proc`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -12,10 +12,10 @@ use tests::cgroup::Group;
 use tests::watched::{Load, Outside};
 use tests::{eventually, skip};
 
-/// The end of a thread is told to others before its descriptors are closed.
+/// The end of a thread is visible to others before its descriptors are closed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Counts what is opened and closed in a group.
+/// Counts descriptors that are opened and closed in a group.
 fn watch(group: &Group, pins: Option<&Pins>) -> Outside {
     Outside::programs(group, EbpfMode::Auto, true, pins)
 }
@@ -33,7 +33,7 @@ fn open(group: &Group) -> u64 {
     members.lines().map(of).sum::<usize>() as u64
 }
 
-/// The group with what is counted in it, or skips the test.
+/// Makes a group with its counters, or skips the test.
 macro_rules! counting {
     ($name:literal) => {{
         if !tests::is_root() {
@@ -56,7 +56,7 @@ fn whatever_opens_and_closes_the_difference_is_what_is_open() {
     let (group, mut events) = counting!("descriptors");
     let mut load = Load::start(&group, &["descriptors"]);
     let mut next = load.done();
-    // It was made by a process outside of the group, and so were its first descriptors.
+    // The load and its first descriptors were made by a process outside of the group.
     let [opened, closed] = counted(&mut events);
     let before = open(&group) + closed - opened;
     let mut steps = 0;

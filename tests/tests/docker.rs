@@ -12,7 +12,7 @@ use tests::{eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A daemon, and a server that its containers reach; or skips the test.
+/// Starts a daemon, and a server that its containers reach; or skips the test.
 macro_rules! world {
     () => {{
         let docker = match docker::daemon() {
@@ -31,7 +31,7 @@ struct World {
 }
 
 impl World {
-    /// The agent beside another process, under the name `web`, with these options of `docker run` besides.
+    /// The agent beside another process, under the name `web`, with these additional options of `docker run`.
     fn web(&self, options: &[&str]) -> Container<'static> {
         let command = format!("{BINARY} & exec sleep 10000");
         self.docker.run(&[&self.options()[..], options].concat(), BUSYBOX, &["sh", "-c", &command])
@@ -39,7 +39,7 @@ impl World {
 
     /// Settings of the agent.
     fn options(&self) -> Vec<&str> {
-        // The texts live as long as the tests, of which there are few.
+        // The texts live as long as the tests, which are few.
         let leak = |text: String| -> &'static str { text.leak() };
         let port = leak(format!("VALKEY_PORT={}", self.valkey.port));
         let host = leak(format!("VALKEY_HOST={}", self.docker.gateway));
@@ -56,11 +56,11 @@ impl World {
         let next = |than: &str| {
             eventually(PATIENCE, || Some(self.latest()).filter(|report| *report.timestamp > *than)).expect("no report")
         };
-        // The next one may be on its way.
+        // The next one may have begun already.
         next(&next(&self.latest().timestamp).timestamp)
     }
 
-    /// The first report that is as it shall be; what the last one was if none is.
+    /// The first report that fits; panics with the last one if none does.
     fn report_with(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
         eventually(PATIENCE, || Some(self.latest()).filter(&fits)).unwrap_or_else(|| panic!("{}", self.latest().json))
     }
@@ -68,7 +68,7 @@ impl World {
 
 const LIMITS: &[&str] = &["--cpus", "0.25", "--memory", "64m", "--pids-limit", "50"];
 
-/// Checks of a container with [`LIMITS`] that hold in every place.
+/// Checks of a container with [`LIMITS`] that hold in every environment.
 fn assert_is(report: &Judged, container: &Container<'_>) {
     assert_eq!(container.inspect(".State.Running"), "true");
     assert_eq!(report.status, "running");
@@ -107,7 +107,7 @@ fn the_numbers_are_those_of_docker_stats_and_docker_top() {
     let before = container.stats();
     let report = world.report();
     let after = container.stats();
-    // Counters and what moves with them: not before what Docker saw before, not beyond what it saw afterwards.
+    // Counters and related numbers: not below Docker's value before, not above its value afterwards.
     for (ours, theirs) in [
         ("/network_rx_bytes", "/networks/eth0/rx_bytes"),
         ("/network_tx_bytes", "/networks/eth0/tx_bytes"),
@@ -130,15 +130,15 @@ fn the_numbers_are_those_of_docker_stats_and_docker_top() {
 #[test]
 fn a_quarter_cpu_used_up_reads_100_percent_and_an_update_counts_at_once() {
     let world = world!();
-    // The quota is refilled every 100 ms: an interval of many of them, so that one more or less does not decide.
+    // The quota is refilled every 100 ms: the interval covers many periods, so that one more or less does not matter.
     let container = world.web(&[LIMITS, &["--env", "MONITOR_INTERVAL=2s"]].concat());
     container.exec(&["--detach"], &["sh", "-c", "while :; do :; done"]).unwrap();
-    // In some interval of a busy machine it gets all that it may have.
+    // On a busy machine it gets its whole quota in some interval.
     world.report_with(|report| {
         let cores = report.json["cpu"]["usage_cores"].as_f64().unwrap_or_default();
         report.number("cpu_percent") >= Some(97.0) && (0.2425..0.2575).contains(&cores)
     });
-    // What is changed in a running container counts at once.
+    // A changed limit of a running container takes effect at once.
     container.ask(&["update", "--cpus", "0.5", "--memory", "128m", "--memory-swap", "128m"]).unwrap();
     let report = world.report_with(|report| report.json["cpu"]["limit_cores"] == 0.5);
     assert_eq!(report.json["memory"]["limit_bytes"], 128 << 20);
@@ -186,7 +186,7 @@ fn an_image_with_nothing_but_the_binary_will_do() {
 fn with_the_capabilities_for_it_ebpf_counts() {
     let world = world!();
     let known = world.docker.run_once(&["--cap-add", "BPF"], BUSYBOX, &["true"]).is_ok();
-    // Older daemons know no finer ones.
+    // Older daemons know no finer-grained capabilities.
     let rights: &[&str] =
         if known { &["--cap-add", "BPF", "--cap-add", "PERFMON"] } else { &["--cap-add", "SYS_ADMIN"] };
     // On a hybrid host only this shows the container its own directory in the v2 tree.
@@ -205,7 +205,7 @@ fn with_the_capabilities_for_it_ebpf_counts() {
     assert_eq!(world.report().json["processes"]["execs"], before, "another container's");
     container.exec(&[], &nine).unwrap();
     let more = world.report().json["processes"]["execs"].as_u64().unwrap() - before;
-    // The shell, what it starts, and what the runtime does inside before that.
+    // The shell, its children, and the processes that the runtime starts inside before that.
     assert!((10..=12).contains(&more), "{more}");
     assert!(
         world.report().number("network_tx_bytes") > report.number("network_tx_bytes"),
@@ -251,7 +251,7 @@ fn valkey_is_found_by_name_in_the_hosts_file_and_through_a_name_server() {
     for (name, way) in [
         ("valkey.file", vec!["--add-host", format!("valkey.file:{gateway}").leak(), "--dns", gateway]),
         ("valkey.test", vec!["--dns", gateway]),
-        // What compose and orchestrators give: a short name and a search list.
+        // The defaults of compose and orchestrators: a short name and a search list.
         ("valkey", vec!["--dns", gateway, "--dns-search", "test"]),
     ] {
         let host = format!("VALKEY_HOST={name}");
@@ -265,7 +265,7 @@ fn valkey_is_found_by_name_in_the_hosts_file_and_through_a_name_server() {
     }
 }
 
-/// Answers the question for the address of `valkey.test`, and stays silent about all else (RFC 1035, section 4).
+/// Answers the question for the address of `valkey.test`, and ignores all others (RFC 1035, section 4).
 fn serve_names(socket: &UdpSocket, address: Ipv4Addr) {
     // The name, type A, class IN.
     let known = b"\x06valkey\x04test\x00\x00\x01\x00\x01";

@@ -25,7 +25,7 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server with the data of an agent that has ended. The latest report stays, beside a name without one.
+/// A server with the data of an agent that has ended. The latest report remains, beside a name without a report.
 fn recorded() -> Option<(Valkey, Value)> {
     let valkey = Valkey::start(&[])?;
     let arguments =
@@ -40,7 +40,7 @@ fn recorded() -> Option<(Valkey, Value)> {
     Some((valkey, serde_json::from_str(&text).unwrap()))
 }
 
-/// Runs a reader with each of its commands, and judges what it prints.
+/// Runs a reader with each of its commands, and checks its output.
 fn reads(valkey: &Valkey, report: &Value, reader: impl Fn() -> Command) {
     let address = format!("127.0.0.1:{}", valkey.port);
     let ask = |words: &[&str]| output(reader().arg(&address).args(words));
@@ -87,7 +87,7 @@ fn the_reader_in_go_prints_what_the_agent_wrote() {
     let built = place.path().join("reader");
     let mut build = Command::new("go");
     build.args(["build", "-o"]).arg(&built).arg(".").current_dir(repository().join("examples/go"));
-    // Nothing is fetched: it needs the standard library alone.
+    // Nothing is fetched: it needs only the standard library.
     output(build.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOCACHE", place.path().join("cache")));
     reads(&valkey, &report, || Command::new(&built));
 }
@@ -177,7 +177,7 @@ fn the_agent_of_the_compose_file_reports_the_containers_beside_it() {
         });
     }
     let (page, server) = (free_port(), free_port());
-    // Images that need no registry. The daemon of the tests has its bridge alone, where no name is resolved.
+    // Images that need no registry. The daemon of the tests has only its bridge, on which no name is resolved.
     let compose = Compose::new(
         docker,
         &format!(

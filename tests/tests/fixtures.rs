@@ -1,4 +1,4 @@
-//! Captured trees of several kernels, whole and damaged, and a tree that changes while a paused clock goes on.
+//! Captured trees of several kernels, whole and damaged, and a tree that changes under a paused clock.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ fn what_was_done_before_the_capture_is_read_from_every_kernel_and_tree() {
 
 #[test]
 fn disk_traffic_is_exact_where_the_kernel_counts_it_and_absent_where_it_does_not() {
-    // The later kernel lists a hidden path to the device too, with the same operations.
+    // The later kernel also lists a hidden path to the device, with the same operations.
     for name in [V2, "linux-6.12-v2"] {
         let web = read(&fixture(name));
         assert_eq!(
@@ -123,7 +123,7 @@ fn the_numbers_are_those_of_the_files() {
             (Metric::MemoryFile, 4_194_304),
         ],
     );
-    // CPU from the v2 tree, which has it without a controller, memory from v1.
+    // CPU from the v2 tree, which has it without a controller; memory from v1.
     rows(
         "linux-6.1-hybrid",
         &[(Metric::CpuUsage, 3_216_694_000), (Metric::CpuThrottled, 146), (Metric::MemoryUsage, 4_386_816)],
@@ -160,7 +160,7 @@ fn every_row_that_names_a_file_has_given_a_number_somewhere() {
             }
             match parse::number(file.format, &text) {
                 Ok(_) => true,
-                // The kernels of the v1 captures list the operation and count nothing.
+                // The kernels of the v1 captures list the operation without a count.
                 Err(parse::ParseError::Uncounted) => {
                     matches!(file.format, Format::Operation(name) if String::from_utf8_lossy(&text).contains(name))
                 }
@@ -183,7 +183,7 @@ fn copy(name: &str) -> tempfile::TempDir {
     dir
 }
 
-/// The numbers of a container whose own files were left alone.
+/// The numbers of a container from undamaged files.
 fn others(container: &Container, damaged: &str) -> Vec<(Metric, Number)> {
     let from = |metric: &Metric| {
         container.origins.of(*metric).is_some_and(|origin| matches!(origin, Origin::V2(file) if file.name != damaged))
@@ -245,7 +245,7 @@ fn a_file_cut_anywhere_is_read_or_refused() {
         fs::write(&path, &text[..length]).unwrap();
         let mut snapshot = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
         sources.iter_mut().for_each(|source| source.sample(&mut snapshot).unwrap());
-        // What is there is a beginning of the number at worst, never more than it.
+        // A truncated number is a prefix of the number at worst, and never larger.
         let read = snapshot.cgroups.values().next().unwrap().values.get(Metric::CpuUsage);
         assert!(read.is_some_and(|read| read.is_ok_and(|value| value <= 3_187_630_000) || read.is_err()), "{length}");
     }
@@ -264,7 +264,7 @@ impl Paused {
         let began = tokio::time::Instant::now();
         let runtime = tokio::runtime::Handle::current();
         let clock = move || {
-            // The time of the test, in whichever thread that is asked for.
+            // The time of the test, on any thread.
             let _entered = runtime.enter();
             let mono = began.elapsed();
             Stamp { mono, wall: SystemTime::UNIX_EPOCH + mono }

@@ -1,6 +1,6 @@
-//! The images that the repository describes, built and run: the agent alone, and beside somebody else's service.
+//! The images that the repository describes, built and run: the agent alone, and beside another service.
 //!
-//! Nothing is pulled: the compiler's image is a stand-in that has compiled already, and the services are Debian's.
+//! Nothing is pulled: the compiler's image is a stand-in with a compiled binary, and the services are Debian's.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -36,7 +36,7 @@ fn docker() -> Result<&'static Docker, String> {
     BUILT.get_or_init(build).clone()
 }
 
-/// A root in which `cargo xtask build-static ARCHITECTURE FILE` gives the binary under test.
+/// A root in which `cargo xtask build-static ARCHITECTURE FILE` copies the binary under test.
 fn compiler(root: &Path) {
     docker::busybox(root, &binary());
     fs::write(
@@ -48,7 +48,7 @@ fn compiler(root: &Path) {
     ["cp", "mkdir"].iter().for_each(|applet| symlink("busybox", root.join("bin").join(applet)).unwrap());
 }
 
-/// A daemon, and a server that its containers reach; or skips the test.
+/// Starts a daemon, and a server that its containers reach; or skips the test.
 macro_rules! world {
     () => {{
         let docker = match docker() {
@@ -61,7 +61,7 @@ macro_rules! world {
     }};
 }
 
-/// Debian's root with the services in it, as an image; or skips the test.
+/// Makes an image of Debian's root with the services in it; or skips the test.
 macro_rules! debian {
     ($world:expr) => {{
         let Some(root) = std::env::var_os("SYSTEM_MONITOR_DEBIAN_ROOT") else {
@@ -122,11 +122,11 @@ impl World {
         eventually(PATIENCE, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
     }
 
-    /// Checks of every example whose service runs, whatever the service.
+    /// Checks of every example with a running service, whichever it is.
     fn holds(&self, name: &str, container: &Container<'_>, alive: impl Fn() -> bool, exit_code: &str) {
         assert!(eventually(PATIENCE, || alive().then_some(())).is_some(), "{name} does not run:\n{}", container.said());
         self.report(name, |report| report.status == "running" && report.number("process_count") >= Some(3.0));
-        // What the agent says is in the container's log, which the runtime keeps and rotates.
+        // The agent's messages are in the container's log, which the runtime keeps and rotates.
         let starts = || container.said().matches(&format!("Starting system monitor for container: {name}")).count();
         assert_eq!(starts(), 1, "{}", container.said());
         kill_agent(container);
@@ -143,7 +143,7 @@ impl World {
     }
 }
 
-/// Kills the agent in a container from the outside, as the kernel would when memory runs out.
+/// Kills the agent in a container from the outside, as the OOM killer would.
 fn kill_agent(container: &Container<'_>) {
     let shell = "for p in /proc/[0-9]*; do read -r comm <$p/comm; [ $comm = system-monitor ] && kill -9 ${p#/proc/}; done; true";
     container.exec(&["--user", "0"], &["sh", "-c", shell]).unwrap();
@@ -177,7 +177,7 @@ fn an_ubuntu_service_lives_with_the_agent_beside_it() {
     debian!(world);
     let image = world.example("ubuntu", DEBIAN, "exec \"$@\"");
     let container = world.run(&[], &image, &[]);
-    // `sleep` has no handler: as the first process it would not even end.
+    // `sleep` has no signal handler: as the first process it would ignore the signal.
     world.holds("service", &container, || container.inspect(".State.Running") == "true", "143");
 }
 
@@ -266,7 +266,7 @@ fn a_service_lives_without_an_agent_that_can_run() {
     with(&["--env=MONITOR_INTERVAL=nonsense".to_owned()], "the agent refuses its settings", 3);
 }
 
-/// The head of a binary for the processor that this is not.
+/// The head of a binary for another processor.
 fn foreign_binary() -> Vec<u8> {
     let mut elf = fs::read(binary()).unwrap()[..64].to_vec();
     elf[18] = if elf[18] == 62 { 183 } else { 62 };

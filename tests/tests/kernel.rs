@@ -1,4 +1,4 @@
-//! Known loads in real control groups of this machine, and what the agent makes of them.
+//! Known loads in real control groups of this machine, and the agent's numbers of them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +13,7 @@ use tests::valkey::Valkey;
 use tests::watched::{Load, Outside, PATIENCE, SOCKET, Watched, real, whole};
 use tests::{eventually, needs_ebpf, skip, watch};
 
-/// A group without an agent in it, or skips the test.
+/// Makes a group without an agent in it, or skips the test.
 macro_rules! group {
     ($name:literal) => {{
         if !tests::is_root() {
@@ -26,10 +26,10 @@ macro_rules! group {
 
 #[test]
 fn a_burner_at_a_quarter_cpu_reads_100_percent_and_is_throttled() {
-    // The quota is refilled every 100 ms: an interval of many of them, so that one more or less does not decide.
+    // The quota is refilled every 100 ms: the interval covers many periods, so that one more or less does not matter.
     let watched = watch!("quarter", |group| group.limit_cpu(250), "2s");
     let _load = watched.load(&["burn", "60000"]);
-    // In some interval of a busy machine it gets all that it may have.
+    // On a busy machine it gets its whole quota in some interval.
     let full = |report: &Judged| {
         let [cores, throttled] = ["usage_cores", "throttled_percent"].map(|field| real(report, "cpu", field));
         report.number("cpu_percent") >= Some(97.0) && (0.2425..0.2575).contains(&cores) && throttled > 50.0
@@ -48,10 +48,10 @@ fn a_burner_at_a_quarter_cpu_reads_100_percent_and_is_throttled() {
 
 #[test]
 fn a_load_at_half_of_its_allowance_reads_50_percent() {
-    // An interval of many of the load's own periods, so that one more or less does not decide.
+    // The interval covers many of the load's own periods, so that one more or less does not matter.
     let watched = watch!("half", |group| group.limit_cpu(500), "1s");
     let load = watched.load(&["duty", "250", "60000"]);
-    // What a busy or emulated machine gives them indeed, and when.
+    // The CPU time that a busy or emulated machine really gives the load.
     let began = Instant::now();
     let mut charged = Vec::new();
     while began.elapsed() < Duration::from_secs(8) {
@@ -75,13 +75,13 @@ fn a_load_at_half_of_its_allowance_reads_50_percent() {
     assert!((of_cores - report.number("cpu_percent").unwrap()).abs() < 0.1, "{}", report.json);
 }
 
-/// One load's CPU time in nanoseconds: what it says itself, and by how much the group's counters grew.
+/// CPU time of one load in nanoseconds: by its own account, and by the growth of the group's counters.
 struct Charged {
-    /// Charged to the load when its program began, by when it was in the group.
+    /// CPU time of the load when its program began, when it was already in the group.
     at_start: u64,
-    /// Charged to it in all, before and after the counters were read. It sleeps, or is about to.
+    /// Its total CPU time, before and after the counters were read. It sleeps, or is about to.
     in_all: [u64; 2],
-    /// The part of what it spent outside the kernel.
+    /// The part of its CPU time in user mode.
     outside_the_kernel: u64,
     usage: u64,
     user: u64,
@@ -103,13 +103,13 @@ impl Charged {
 
 #[test]
 fn cpu_time_is_what_the_process_itself_was_charged() {
-    // The kernel tells a group's time in whole microseconds.
+    // The kernel reports a group's time in whole microseconds.
     const ROUNDING: u64 = 2_000;
     let group = group!("spent");
     let mut outside = Outside::files(&group);
     assert_eq!(outside.counter(Metric::CpuUsage), 0);
     let mut measured = Vec::new();
-    // Of the time outside the kernel there are only estimates, which differ where an emulated machine was held up in between.
+    // User time is only an estimate, and the estimates differ if an emulated machine was paused in between.
     let estimates_agree = (0..10).any(|_| {
         let charged = Charged::to(&group, &mut outside);
         let Charged { at_start, in_all, outside_the_kernel, usage, user } = charged;
@@ -166,7 +166,7 @@ fn an_oom_kill_is_counted_once_and_logged_as_an_error() {
     watched.spare_the_agent();
     assert_eq!(whole(&watched.report(), "memory", "oom_kills"), 0);
     let _hog = watched.load(&["hog", "268435456"]);
-    // One as a rule: where memory comes back slowly, the kernel kills the next largest process as well.
+    // One as a rule: if memory is reclaimed slowly, the kernel also kills the next largest process.
     let kills = || Some(watched.group.oom_kills()).filter(|kills| *kills > 0);
     let least = eventually(PATIENCE, kills).expect("the hog lives");
     let reported = whole(&watched.report(), "memory", "oom_kills");
@@ -185,7 +185,7 @@ fn the_kernels_programs_count_the_same_kills_as_its_files() {
         skip!("{program:?}");
     }
     for kills in 1..=3 {
-        // A process with threads, each of which dies of it.
+        // A process with several threads, all of which are killed.
         Load::start(&group, &["hog", "268435456", "4"]).done();
         assert_eq!((files.counter(Metric::OomKills), ebpf.counter(Metric::OomKills)), (kills, kills));
     }
@@ -247,7 +247,7 @@ fn a_frozen_group_is_paused_and_runs_again() {
     assert_eq!(outside.look().status.as_str(), "running");
     group.freeze(true);
     let paused = eventually(PATIENCE, || (outside.look().status.as_str() == "paused").then_some(()));
-    // Before anything can fail: what is frozen cannot be ended.
+    // Thawed before anything can fail: a frozen process cannot be ended.
     group.freeze(false);
     assert!(paused.is_some());
     assert!(eventually(PATIENCE, || (outside.look().status.as_str() == "running").then_some(())).is_some());
@@ -259,7 +259,7 @@ fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
     let mut outside = Outside::files(&group);
     let mut load = Load::start(&group, &["open", "3"]);
     load.done();
-    // The interfaces are the reader's own, whatever becomes of the group.
+    // The interfaces are the reader's own, whatever happens to the group.
     let of_the_group = |metric: &&Metric| !metric.is_shared() && !metric.spec().name().starts_with("network");
     let before = outside.look();
     assert!(before.get(Metric::MemoryUsage).is_ok() && before.get(Metric::ProcessCount).is_ok());
@@ -269,7 +269,7 @@ fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
     for metric in [Metric::MemoryUsage, Metric::ProcessCount, Metric::FileDescriptors, Metric::Uptime] {
         assert!(after.get(metric).unwrap_err().as_str().contains("has ended"), "{:?}", after.get(metric));
     }
-    // What is not read at each look is known for some seconds more.
+    // Numbers that are not read at each tick stay known for some seconds.
     let mut after = after;
     let numbers =
         |after: &Container| Metric::ALL.iter().filter(of_the_group).find_map(|metric| after.get(*metric).ok());

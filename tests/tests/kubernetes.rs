@@ -1,4 +1,4 @@
-//! The manifests and the chart, against the schemas of Kubernetes' interface and the promises of least privilege.
+//! The manifests and the chart, against the schemas of the Kubernetes API and the promises of least privilege.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -39,7 +39,7 @@ impl Tools {
         command
     }
 
-    /// Every document of a file is as the schema of its kind has it, and has no field that the schema does not know.
+    /// Checks that every document of a file matches the schema of its kind, without unknown fields.
     fn validate(&self, file: &Path) {
         let path = file.to_str().unwrap();
         let program = self.validator.join("bin/kubernetes-validate");
@@ -96,7 +96,7 @@ fn assert_least_privilege(daemon_set: &Value, capabilities: &[&str]) {
     assert_eq!(security["capabilities"]["add"], serde_json::json!(capabilities));
     assert!(container["resources"]["limits"]["memory"].is_string());
     assert_eq!(pod["tolerations"], serde_json::json!([{"operator": "Exists"}]));
-    // Of the node's files only its groups, and those read-only, and where the programs live on.
+    // Of the node's files only its cgroups, read-only, and the BPF file system of the pins.
     let paths: Vec<&str> =
         pod["volumes"].as_array().unwrap().iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
     assert_eq!(paths, ["/sys/fs/cgroup", "/sys/fs/bpf"]);
@@ -121,7 +121,7 @@ fn the_manifests_are_valid_and_ask_for_little() {
     for file in files {
         tools.validate(&file);
         let all = documents(&tools.parse(&file));
-        // No role is used, so there is none.
+        // No role is used, so none exists.
         assert!(!all.iter().any(|document| document["kind"].as_str().unwrap().contains("Role")));
     }
     let all = documents(&tools.parse(&directory.join("daemonset.yaml")));
@@ -146,7 +146,7 @@ fn the_chart_lints_renders_and_asks_for_little() {
     assert_least_privilege(daemon_set, &WITH_NAMES[..3]);
     let probe = &daemon_set["spec"]["template"]["spec"]["containers"][0]["livenessProbe"];
     assert_eq!(probe["httpGet"]["path"], "/healthz");
-    // The settings are those of the agent.
+    // The agent accepts these settings.
     let text = of_kind(&all, "ConfigMap")["data"]["config.toml"].as_str().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
@@ -155,7 +155,7 @@ fn the_chart_lints_renders_and_asks_for_little() {
     assert!(taken.is_ok(), "{text}: {taken:?}");
 }
 
-/// Checks that the agent accepts a settings file; the files that it names need not be there.
+/// Checks that the agent accepts a settings file; the files that it names need not exist.
 fn agent_takes(file: &Path) -> Result<(), String> {
     let output =
         tests::agent::command(&["once", "--wait", "1ms", "--ebpf", "off", "--disk-interval", "0s", "--config"], &[])

@@ -15,8 +15,8 @@ use tests::{eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server, and an agent that reads the whole machine once, and not again before the test ends: what is told is told by
-/// events.
+/// Starts a server, and an agent that reads the whole machine once, and not again before the test ends: all later
+/// reports follow from events.
 macro_rules! world {
     ($($argument:literal),*) => {{
         if !tests::is_root() {
@@ -32,8 +32,8 @@ macro_rules! world {
     }};
 }
 
-/// The last report of a container, out of the history: the key of its latest report runs out, and a busy machine may take
-/// longer than that until it is looked for.
+/// The last report of a container, out of the history: the key of its latest report expires, and a busy machine may
+/// look for it later than that.
 fn last(valkey: &Valkey, name: &str) -> Judged {
     let ended = || {
         let (_, report) = valkey.history(name).pop()?;
@@ -42,8 +42,8 @@ fn last(valkey: &Valkey, name: &str) -> Judged {
     eventually(PATIENCE, ended).unwrap_or_else(|| panic!("{name}: {:?}", valkey.keys("system:history:")))
 }
 
-/// The time in which a container's first process can be seen: a moment, and on a busy machine until the agent has had its
-/// turn.
+/// The time in which a container's first process can be seen: a moment, and on a busy machine until the agent has been
+/// scheduled.
 fn a_moment(agent: &Agent) {
     std::thread::sleep(Duration::from_millis(200));
     assert!(agent.settles(PATIENCE), "{}", agent.said());
@@ -53,10 +53,10 @@ fn lives_and_ends(valkey: &Valkey, agent: &Agent) -> Judged {
     let (group, id) = Group::docker().unwrap();
     let mut load = Load::start_as(&group, &["exec", "5"], &id);
     load.done();
-    // Until its first process has told its name,
+    // Until its first process has given its name,
     a_moment(agent);
     load.end();
-    // and until a runtime has seen the end, a while goes by: on a machine with much else to do the agent has its turn then.
+    // and until a runtime has seen the end, some time passes, in which a busy machine schedules the agent.
     std::thread::sleep(Duration::from_secs(1));
     drop(group);
     last(valkey, &id)
@@ -82,7 +82,7 @@ fn a_container_that_lives_between_two_ticks_is_reported_with_all_that_was_counte
 fn where_ebpf_is_refused_the_file_system_tells() {
     let (valkey, agent) = world!("--ebpf", "off");
     let report = lives_and_ends(&valkey, &agent);
-    // What its files said after its last process had ended.
+    // The readings of its files after its last process had exited.
     assert!(report.json["memory"]["peak_bytes"].as_u64().is_some_and(|peak| peak > 0), "{}", report.json);
     assert!(!agent.said().contains("walked") && !agent.said().contains("events lost"), "{}", agent.said());
 }
@@ -175,7 +175,7 @@ fn of_containers_that_came_and_went_nothing_is_left() {
     assert!(eventually(PATIENCE, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
 }
 
-/// The losses that `doctor` finds in this server, after the agent's report about the machine was changed.
+/// The losses that `doctor` finds in this server after a change of the agent's report about the machine.
 fn losses(valkey: &Valkey, machine: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<String> {
     let mut report = serde_json::from_slice(&valkey.report(machine, PATIENCE).unwrap()).unwrap();
     change(&mut report);
@@ -205,7 +205,7 @@ fn when_more_comes_and_goes_than_can_be_told_the_tree_is_walked_and_doctor_says_
         report["agent"]["walked_again"].as_u64()
     };
     assert_eq!(walks(), Some(0));
-    // Two messages each, with room for some eight thousand; inotify has room for twice as many.
+    // Two events each, in a buffer for some eight thousand; inotify holds twice as many.
     agent.signal(libc::SIGSTOP);
     for _ in 0..20_000 {
         std::fs::create_dir(tree.join("brief")).unwrap();

@@ -1,4 +1,4 @@
-//! Numbered samples through the sink into a real server and back: what clocks and earlier runs do to a history.
+//! Numbered samples through the sink into a real server and back: the effect of clocks and earlier runs on a history.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::sync::OnceLock;
@@ -25,7 +25,7 @@ fn clock() -> Stamp {
     Stamp { mono: start.elapsed(), wall: wall + start.elapsed() }
 }
 
-/// A sample with a number in it, taken at a time that the clock of the time of day only claims.
+/// Publishes a sample with a number in it, whose wall clock time may be wrong.
 fn sample(publisher: &Publisher, number: u64, wall: SystemTime) {
     give(publisher, number, wall, |_| ());
 }
@@ -66,7 +66,7 @@ impl Running {
     }
 }
 
-/// Waits until the history has so many entries: an agent that ends writes one more batch and no backlog.
+/// Waits until the history has this number of entries: an agent that ends writes one more batch and no backlog.
 async fn until_stored(valkey: &Valkey, entries: u64) {
     let stored = async {
         while valkey.query::<u64>(&["XLEN", "system:history:web"]) < entries {
@@ -127,7 +127,7 @@ async fn a_history_that_ends_in_the_future_is_gone_on_with() {
     assert!(valkey.query::<u64>(&["XLEN", "system:logstream:web"]) > 1);
 }
 
-/// Reports come faster than the server takes them: they are not skipped.
+/// Reports come faster than the server takes them: none is skipped.
 #[tokio::test]
 async fn a_burst_is_written_as_it_came() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
@@ -148,7 +148,7 @@ fn resident() -> u64 {
     text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-/// More than fits: the newest stay, as many as the bound allows, and what is missing has been counted.
+/// More than fits: the newest entries stay, as many as the bound allows, and the missing ones have been counted.
 #[tokio::test]
 async fn an_outage_beyond_the_buffer_costs_the_oldest_and_counts_them() {
     let Some(mut valkey) = Valkey::prepare(&[]) else { skip!("valkey-server is not installed") };
@@ -171,7 +171,7 @@ async fn an_outage_beyond_the_buffer_costs_the_oldest_and_counts_them() {
     running.end().await;
     let numbers = numbers(&valkey);
     assert_eq!(numbers, (all - numbers.len() as u64..all).collect::<Vec<_>>());
-    // Log entries have been given up too: of this container one, the first heartbeat.
+    // Log entries may have been dropped too: this container has one, the first heartbeat.
     let missing = all - numbers.len() as u64;
     assert!(
         (missing..=missing + 1).contains(&dropped) && dropped == still_dropped,

@@ -78,7 +78,7 @@ fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
         );
         assert!(!metric.name.ends_with("per_second"));
     }
-    // What the report does not know is not sent.
+    // A number that is absent in the report is not sent.
     for absent in report["absent"].as_object().unwrap().keys() {
         assert!(container.points(&format!("system_monitor.{absent}")).is_empty(), "{absent}");
     }
@@ -96,7 +96,7 @@ fn a_real_receiver_answers_queries_with_the_container_and_its_numbers() {
     let ask = |expression: &str| Some((receiver.query(expression).first()?.clone(), receiver.query(expression).len()));
     let number = |expression: &str| ask(expression)?.0["value"][1].as_str()?.parse::<f64>().ok();
 
-    // By the names that Prometheus makes of the conventions'.
+    // By the names that Prometheus derives from the conventions'.
     let (memory, series) = eventually(PATIENCE, || ask("container_memory_usage_bytes")).expect("no memory");
     assert_eq!(series, 1, "{memory}");
     let report = get(port, "/api/v1/containers").json()["containers"][0].clone();
@@ -106,14 +106,14 @@ fn a_real_receiver_answers_queries_with_the_container_and_its_numbers() {
     for label in ["host_name", "service_instance_id"] {
         assert_eq!(memory["metric"][label], report["host"]);
     }
-    // What does not change is the same number in both.
+    // A constant number is the same in both.
     let capacity = report["disk_total_bytes"].as_f64().unwrap();
     assert_eq!(number("container_filesystem_capacity_bytes"), Some(capacity));
     for direction in ["receive", "transmit"] {
         let io = format!("container_network_io_bytes_total{{network_io_direction=\"{direction}\"}}");
         assert_eq!(ask(&io).unwrap().1, 1);
     }
-    // What counts goes on counting, and is known for a counter.
+    // A counter keeps growing, and has the type of a counter.
     let cpu = || number("container_cpu_time_seconds_total");
     let first = cpu().expect("no CPU time");
     assert!(first > 0.0);

@@ -1,4 +1,4 @@
-//! The Debian package in a Debian that has booted: a real service manager starts, watches, restarts, upgrades and removes it.
+//! The Debian package in a booted Debian: a real service manager starts, watches, restarts, upgrades and removes it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -15,14 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SERVICE: &str = "system-monitor.service";
 const CONFIG: &str = "/etc/system-monitor/config.toml";
 
-/// A booted Debian whose changes are forgotten.
+/// A booted Debian whose changes are discarded.
 struct Machine {
     nspawn: Child,
     init: String,
 }
 
 impl Machine {
-    /// Boots what is in `root`; `files` are seen at `/files`. It shares this machine's network, and starts no service.
+    /// Boots the system in `root`, with `files` mounted at `/files`. It shares this machine's network, and starts no
+    /// service.
     fn boot(root: &Path, files: &Path, log: &Path) -> Self {
         let directory = format!("--directory={}", root.display());
         let files = format!("--bind-ro={}:/files", files.display());
@@ -37,7 +38,7 @@ impl Machine {
             .spawn()
             .unwrap();
         let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
-        // Its first child makes ready and ends; the one that stays is the machine's first process.
+        // Its first child prepares and ends; the one that stays is the machine's first process.
         let init = eventually(PATIENCE, || {
             let child = fs::read_to_string(&children).ok()?.split_whitespace().next()?.to_owned();
             let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
@@ -87,7 +88,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // With its first process everything in it ends.
+        // Everything in it ends with its first process.
         _ = Command::new("kill").args(["-KILL", &self.init]).status();
         _ = self.nspawn.wait();
     }
@@ -157,7 +158,7 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     machine.ask("dpkg --install /files/first.deb");
     assert!(machine.ask("system-monitor --version").starts_with("system-monitor "));
     assert!(machine.ask("getent passwd system-monitor").contains("/var/lib/system-monitor"));
-    // Nobody has said yet where Valkey is.
+    // The address of Valkey has not been set yet.
     assert_eq!(machine.property("ActiveState"), "inactive");
     assert!(!machine.run(&format!("systemctl is-enabled {SERVICE}")).status.success());
 
@@ -183,7 +184,7 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     }
     assert_eq!(field("NoNewPrivs:"), "1");
 
-    // An upgrade restarts it, and keeps what was set and what was counted.
+    // An upgrade restarts it, and keeps the settings and the counters.
     machine.ask("dpkg --install /files/later.deb");
     assert_ne!(machine.becomes("MainPID", |now| now != "0" && now != pid), pid);
     assert!(machine.ask(&format!("cat {CONFIG}")).contains("interval = \"500ms\""));
@@ -195,7 +196,7 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
         assert!(before.json["absent"]["network.since"].is_string(), "{}", before.json);
     }
 
-    // One that hangs is ended and started again.
+    // A hanging agent is ended and started again.
     machine.ask(&format!(
         "mkdir -p /run/systemd/system/{SERVICE}.d; printf '[Service]\nWatchdogSec=2s\n' > /run/systemd/system/{SERVICE}.d/quick.conf; \
          systemctl daemon-reload; systemctl restart {SERVICE}"
@@ -206,7 +207,7 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     let restarts: u32 = machine.property("NRestarts").parse().unwrap();
     assert!(restarts > 0, "the manager itself started it again: {}", machine.journal());
 
-    // A setting that makes no sense is said once, and not tried again and again.
+    // A wrong setting is reported once, and not retried.
     machine.ask(&format!("cp {CONFIG} /tmp/config; echo 'nonsense = 1' >> {CONFIG}"));
     machine.run(&format!("systemctl restart {SERVICE}"));
     machine.becomes("ActiveState", |state| state == "failed");
@@ -214,7 +215,7 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     assert_eq!(machine.property("NRestarts"), "0");
     machine.ask(&format!("cp /tmp/config {CONFIG}; systemctl restart {SERVICE}"));
 
-    // Stopping says goodbye.
+    // A stop publishes the goodbye.
     machine.ask(&format!("systemctl stop {SERVICE}"));
     world.report(|report| report.status == "exited");
     assert_eq!(machine.property("Result"), "success");

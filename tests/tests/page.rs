@@ -17,10 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Keys without a character, from WebDriver's table.
 const ESCAPE: char = '\u{E00C}';
 const DOWN: char = '\u{E015}';
-/// A name that would do harm as markup, as an attribute, in a terminal and in a path.
+/// A name that is harmful as markup, as an attribute, in a terminal and in a path.
 const HOSTILE: &str = "\"><img src=x onerror=document.title='owned'>\u{1b}[31m\n&amp; 100%/../x";
 
-/// A browser, or the end of a test that cannot run.
+/// Starts a browser, or skips the test.
 macro_rules! browser {
     () => {
         match Browser::start() {
@@ -30,15 +30,15 @@ macro_rules! browser {
     };
 }
 
-/// An agent of the whole machine that serves the page on a port. What else runs there is left out: the page shows the rows
-/// that fit its window, and others of the machine would come first.
+/// An agent of the whole machine that serves the page on a port. It leaves out other containers of the machine: the
+/// page shows the rows that fit its window, and theirs might come first.
 fn serve(port: u16, arguments: &[&str]) -> Agent {
     let listen = format!("127.0.0.1:{port}");
     let common = ["--scope", "host", "--interval", "500ms", "--disk-interval", "0s", "--listen", &listen];
     Agent::spawn(agent::command(&[&common, arguments].concat(), &[("VALKEY_URL", "none")]))
 }
 
-/// Containers by what they are called, or the end of a test that cannot run.
+/// Starts containers by their names, or skips the test.
 macro_rules! world {
     ($name:literal, $($container:expr),+) => {{
         if !is_root() {
@@ -70,7 +70,7 @@ fn what_the_page_shows_is_what_the_api_says() {
         wait_for_row(&browser, name);
     }
 
-    // Why, in words, at the row; and the worst is on top.
+    // The reason stands in words at the row, and the worst container is on top.
     browser.wait(
         "no word about throttling",
         &format!("/^throttled \\d+ % at 0.1 cores/.test({}?.querySelector('.why').textContent)", row("page-spins")),
@@ -150,7 +150,7 @@ fn container_page(browser: &Browser) {
         "the charts have no lines",
         "document.querySelectorAll('.chart:not(:has(.canvas[hidden])) canvas').length >= 6",
     );
-    // What is drawn is there: many pixels in the colour of the line.
+    // The chart is drawn: many pixels have the colour of the line.
     let drawn = r#"(() => {
         const chart = document.querySelector('[data-chart="Open descriptors"] canvas');
         const copy = document.createElement('canvas');
@@ -163,14 +163,14 @@ fn container_page(browser: &Browser) {
         return blue > 50;
     })()"#;
     browser.wait("the chart of the descriptors is empty", drawn);
-    // Throttling began while the agent watched, or before: it is said as an event.
+    // Throttling began while the agent watched, or before: it is shown as an event.
     browser.wait("throttling is no event", "document.querySelector('#events').textContent.includes('CPU throttled')");
     browser.wait("the log is empty", "document.querySelectorAll('#log li:not(.none)').length > 0");
     browser.wait(
         "a limit is not named",
         r#"document.querySelector('[data-chart="CPU cores"]').textContent.includes('limit 0.10')"#,
     );
-    // Absent numbers have their causes, those of the API.
+    // Absent numbers have the causes that the API states.
     let report = api(browser, "containers/page-spins");
     for (field, cause) in report["absent"].as_object().unwrap() {
         let shown = browser.eval(&format!("document.querySelector('[data-metric=\"{field}\"] .from').textContent"));
@@ -179,7 +179,7 @@ fn container_page(browser: &Browser) {
     let metrics = api(browser, "metrics");
     assert_eq!(browser.eval("document.querySelectorAll('[data-metric]').length"), metrics.as_array().unwrap().len());
     assert!(browser.text("#about").contains(report["container_id"].as_str().unwrap()));
-    // Zoom by dragging, for all charts at once; and back.
+    // Dragging zooms all charts at once, and back.
     browser.eval("document.querySelector('.chart').scrollIntoView()");
     browser.drag(".chart .u-over", 0.7, 0.95);
     browser.wait("dragging does not zoom", "!document.querySelector('.charts-toolbar > button').hidden");
@@ -208,7 +208,7 @@ fn agent_page(browser: &Browser) {
     wait_for_row(browser, "page-spins");
 }
 
-/// Dark and light, wide and narrow.
+/// Takes screenshots: dark and light, wide and narrow.
 fn looks(browser: &Browser, url: &str) {
     let ground = || browser.eval("getComputedStyle(document.body).backgroundColor");
     let light = ground();

@@ -13,9 +13,9 @@ use tests::{eventually, free_port, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SPINS: &str = "while :; do :; done";
-/// Wants more memory than it may have, and is killed for it, again and again.
+/// Needs more memory than its limit, and is killed again and again.
 const HUNGRY: &str = "while :; do dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null; sleep 1; done";
-/// A label that would do harm as markup.
+/// A label that is harmful as markup.
 const LABEL: &str = "<script>document.title='owned'</script>";
 
 #[test]
@@ -50,7 +50,7 @@ fn docker_containers_under_load_look_as_the_api_says() {
         wait_for_row(&browser, name);
     }
 
-    // Who is in trouble, and why, in the sentence on top and at the rows.
+    // The findings stand in the sentence on top and at the rows.
     browser.wait(
         "nobody says who was killed",
         "/^look-hungry is in trouble: OOM kill/.test(document.querySelector('h1').innerText)",
@@ -66,7 +66,7 @@ fn docker_containers_under_load_look_as_the_api_says() {
     }
     assert_eq!(faint(&browser), json!([]));
 
-    // What it is: from Docker, and as harmless as any text.
+    // The details come from Docker, and are as harmless as any text.
     browser.eval(&format!("{}.querySelector('a').click()", row("look-spins")));
     browser.wait(
         "there are no charts",
@@ -84,7 +84,7 @@ fn docker_containers_under_load_look_as_the_api_says() {
         "document.querySelector('[data-chart=\"CPU cores\"]').textContent.includes('limit 0.25')",
     );
 
-    // What happens is told while it happens: frozen, and gone for good.
+    // Events are shown as they happen: frozen, and exited.
     browser.eval("location.hash = '#/'");
     spins.ask(&["pause"]).unwrap();
     why("look-spins", "frozen");
@@ -101,7 +101,7 @@ fn docker_containers_under_load_look_as_the_api_says() {
     assert_quiet(&browser, port);
 }
 
-/// A port at an address that takes whatever it is sent; it ends with the test.
+/// A port at an address that accepts any data; it ends with the test.
 fn sink(address: &str) -> u16 {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -18,7 +18,7 @@ use tests::cgroup::Group;
 use tests::skip;
 use tests::watched::{Load, Outside};
 
-/// A group of which the named pass is to be had, with it, and with what files say; or skips the test.
+/// Makes a group with an iterator for it and its files, or skips the test.
 macro_rules! pass {
     ($name:literal, $pass:expr) => {{
         if !tests::is_root() {
@@ -34,11 +34,11 @@ macro_rules! pass {
     }};
 }
 
-/// Compares so often.
+/// Number of comparisons.
 const ROUNDS: usize = 60;
 
-/// CPU time in user mode and in the kernel is an estimate from ticks, which the kernel makes anew for each
-/// reader: that of the pass may be so far from the two of the file.
+/// The largest difference of user and system time. They are estimates from ticks, which the kernel makes anew for each
+/// reader.
 const TICKS: u64 = 30_000_000;
 
 #[test]
@@ -117,7 +117,7 @@ fn levels_of_the_controllers_are_what_their_files_say() {
         if [1, 2].contains(&step) {
             running.last_mut().unwrap().done();
         }
-        // Something may still change between the two: what both readings of the file say is true in between.
+        // Values may change between the two: those that both readings of the file agree on hold in between.
         let both = || {
             let [first, between, last] = bracket(&mut files, &mut pass, &levels);
             (first == last).then_some((first, between))
@@ -130,7 +130,8 @@ fn levels_of_the_controllers_are_what_their_files_say() {
             }
         }
     }
-    // The v1 freezer tells while it freezes by its file alone; without a v2 or a v1 tree its own levels are not there.
+    // The v1 freezer shows the state of freezing only in its file. Without a v2 or a v1 tree, the numbers of that tree
+    // are absent.
     let has_v2_memory = group.v2().is_some_and(|dir| dir.join("memory.current").exists());
     let least = if has_v2_memory { [7, 7, 7, 7, 0, 7] } else { [7, 7, 7, 7, 5, 7] };
     assert!((0..6).all(|at| told[at] >= least[at]), "{levels:?}: told {told:?} of {least:?}");
@@ -190,7 +191,7 @@ fn memory_of_the_pass_is_what_the_files_say() {
     Load::start(&group, &["hog", "268435456"]).done();
     let mut load = Load::start(&group, &["hold", "33554432"]);
     load.done();
-    // Statistics are kept per CPU and may be gathered late.
+    // Statistics are kept per CPU, and may be summed late.
     let near = |a: u64, b: u64| a.abs_diff(b) < 4 << 20;
     for metric in [Metric::MemoryUsage, Metric::MemoryAnon, Metric::MemoryFile, Metric::MemoryInactiveFile] {
         let (file, found) = (files.counter(metric), pass.counter(metric));
@@ -215,7 +216,7 @@ fn processes_and_descriptors_of_the_pass_are_what_proc_shows() {
         started.done();
         running.push(started);
         let said = |outside: &mut Outside| OF_TASKS.map(|metric| outside.counter(metric));
-        // A second may end between the two.
+        // A second may end between the two readings.
         let same = (0..3).find_map(|_| Some(said(&mut files)).filter(|files| *files == said(&mut pass)));
         assert!(same.is_some(), "{load:?}: {:?} {:?}", said(&mut files), said(&mut pass));
     }
@@ -250,7 +251,7 @@ struct Below {
 }
 
 impl Below {
-    /// The cgroups whose CPU time the pass gave, and all of them.
+    /// The number of cgroups whose CPU time the iterator provided, and of all cgroups.
     fn look(&mut self) -> (usize, usize) {
         let mut now = Snapshot::new(Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH });
         now.scope = Scope::Host;
@@ -279,7 +280,7 @@ fn a_table_grows_before_it_is_full_and_of_what_is_gone_nothing_is_left() {
     let made = Directories::new(&top, 3_200);
     assert_eq!(below.look(), (3_200, 3_200));
     let more = Directories::new(&top, 1_800);
-    // The next table is of a size for what was found in the one before.
+    // The next table has the size of what the iteration before found.
     below.look();
     assert_eq!(below.look(), (5_000, 5_000));
     drop((made, more));

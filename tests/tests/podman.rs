@@ -1,4 +1,4 @@
-//! Real containers of Podman's, as its files and its interface tell of them.
+//! Real containers of Podman's, as described by its files and its API.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -60,9 +60,9 @@ impl Podman {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    /// Starts a container; its id.
+    /// Starts a container, and returns its id.
     fn run(&self, options: &[&str]) -> Result<String, String> {
-        // Without limits of its own it wants those of a service, which not every machine has to give.
+        // By default it requires the limits of a service, which not every machine can give.
         let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--network", "host"];
         self.ask(&[&["run", "--detach"][..], &limits, options, &["test/busybox", "sleep", "1000"]].concat())
     }
@@ -101,7 +101,7 @@ fn podmans_containers_are_named_by_its_files_by_its_interface_and_by_themselves(
     };
     podman.run(&["--env", &format!("CONTAINER_NAME={own}")]).unwrap();
 
-    // Where Podman usually keeps things.
+    // The usual place of Podman's files.
     let host = podman.dir.path().join("host/var/lib/containers");
     fs::create_dir_all(&host).unwrap();
     symlink(podman.dir.path().join("store"), host.join("storage")).unwrap();

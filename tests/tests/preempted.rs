@@ -1,4 +1,4 @@
-//! A kernel that takes the CPU from a task in the middle of a program on a function, which does not begin for others then.
+//! A kernel that preempts a task in the middle of a program on a function, which then does not run for others.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tests::{eventually, skip};
 
 /// Files that each process opens and closes.
 const FILES: u64 = 20_000;
-/// Processes that do so.
+/// Processes that do this.
 const LOADS: usize = 6;
 
 #[test]
@@ -41,7 +41,7 @@ fn what_a_program_misses_is_told_and_the_numbers_that_lack_it_are_null() {
     for cause in causes.into_iter().filter_map(Result::err) {
         assert!(cause.contains("preempted"), "{cause}");
     }
-    // When nothing more is missed the numbers are back, and with what was missed they are all that was done.
+    // When no more events are missed, the numbers are back; together with the missed ones they are the whole load.
     events.look();
     let counted: u64 = numbers.map(|metric| events.counter(metric)).into_iter().sum();
     assert!(counted + events.lost() >= done, "{counted} and {} of {done}", events.lost());

@@ -1,4 +1,4 @@
-//! As few rights as will do, and fewer once everything runs.
+//! As few privileges as possible, and fewer after start-up.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -13,11 +13,11 @@ use tests::valkey::Valkey;
 use tests::watched::{PATIENCE, SOCKET};
 use tests::{binary, eventually, has, skip};
 
-/// The programs that count, by the rights that they take.
+/// The counting programs, by the privileges that they need.
 const PACKETS: &[&str] = &["eBPF ingress", "eBPF egress"];
 const TRACING: &[&str] = &["eBPF task_newtask", "eBPF sched_process_exec", "eBPF sched_process_exit"];
 
-/// The binary started by a program that takes rights away first.
+/// The binary started by a program that drops privileges first.
 fn through(program: &str, first: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     let agent = agent::command(arguments, &[]);
@@ -26,7 +26,7 @@ fn through(program: &str, first: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-/// As an ordinary user with these capabilities alone.
+/// An ordinary user with these capabilities alone.
 fn as_user(capabilities: &str, arguments: &[&str]) -> Command {
     let some = format!("-all{capabilities}");
     let first =
@@ -34,7 +34,7 @@ fn as_user(capabilities: &str, arguments: &[&str]) -> Command {
     through("setpriv", &first, arguments)
 }
 
-/// Each check of `doctor`: its state, and why with the remedy.
+/// Each check of `doctor`: its state, and its reason with the remedy.
 fn doctor(mut command: Command) -> BTreeMap<String, (String, String)> {
     let output = command.stderr(Stdio::null()).output().unwrap();
     let checks: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -47,7 +47,7 @@ fn doctor(mut command: Command) -> BTreeMap<String, (String, String)> {
 
 const LOOK: &[&str] = &["doctor", "--json", "--valkey-url", "none", "--scope", "self"];
 
-/// True if this kernel allows everything to root, from whom the tests below take rights away.
+/// True if this kernel allows everything to root, whose privileges the tests below drop.
 fn all_is_allowed() -> bool {
     let all = doctor(agent::command(LOOK, &[]));
     PACKETS.iter().chain(TRACING).all(|name| all[*name].0 == "available")
@@ -118,7 +118,7 @@ fn threads(agent: &Agent) -> Vec<BTreeMap<String, String>> {
     status.map(fields).collect()
 }
 
-/// An agent that has reported, and its latest report.
+/// An agent that has reported, with its latest report.
 fn reporting(mut command: Command, valkey: &Valkey) -> (Agent, oracle::Judged) {
     let socket = format!("unix://{}", valkey.path("socket").display());
     command.env("VALKEY_URL", socket).env("CONTAINER_NAME", "rights").env("MONITOR_INTERVAL", "200ms");
@@ -138,7 +138,8 @@ fn an_agent_that_runs_has_no_capability_left_in_any_thread_and_still_counts() {
     let (agent, report) = reporting(agent::command(&["--disk-interval", "0s"], &[]), &valkey);
     let threads = threads(&agent);
     assert!(threads.len() >= 2, "a reading has a thread of its own");
-    // Valkey's socket may be another user's. Older kernels give sizes of descriptors' tables and maps to the privileged alone.
+    // Valkey's socket may belong to another user. Older kernels show the sizes of descriptor tables and maps to
+    // privileged processes only.
     let (dac_override, sys_ptrace, bpf) = (1 << 1, 1 << 19, 1 << 39);
     let kept = match tests::kernel() {
         (..=4, _) | (5, ..=18) => dac_override | sys_ptrace | bpf,
@@ -172,11 +173,11 @@ fn every_layer_can_be_switched_off() {
         assert_eq!((thread["NoNewPrivs"].as_str(), thread["Seccomp"].as_str()), ("0", "0"));
     }
     drop(agent);
-    // And what they hold back is nothing that a report needs.
+    // The layers deny nothing that a report needs.
     let (_agent, with) = reporting(agent::command(&[], &[]), &valkey);
     let lacking = |report: &oracle::Judged| -> Vec<String> {
         let absent = report.json["absent"].as_object().unwrap();
-        // The first walk may be under way or done.
+        // The first walk may be in progress or finished.
         absent.keys().filter(|field| !field.starts_with("disk_")).cloned().collect()
     };
     assert_eq!(lacking(&with), lacking(&without));
@@ -194,7 +195,7 @@ fn an_agent_of_a_machine_that_holds_itself_still_looks_into_containers_of_others
     group.enter(command.env("CONTAINER_NAME", "rights"));
     let mut container = command.spawn().unwrap();
     let (agent, _) = reporting(agent::command(&["--scope", "host", "--disk-interval", "0s"], &[]), &valkey);
-    // The name stands in the environment, and the filesystem behind `/proc/PID/root`.
+    // The name is in the environment, and the filesystem behind `/proc/PID/root`.
     let seen = || {
         let report = oracle::report("rights", &valkey.report("rights", Duration::from_millis(50))?).ok()?;
         report.number("disk_total_bytes").filter(|_| report.json["scope"] == "host")
@@ -205,7 +206,7 @@ fn an_agent_of_a_machine_that_holds_itself_still_looks_into_containers_of_others
     container.wait().unwrap();
     assert!(seen.is_some(), "{:?} {}", valkey.report("rights", Duration::ZERO), agent.said());
     for thread in threads {
-        // CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and, since maps grow, CAP_BPF.
+        // CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and, because maps grow, CAP_BPF.
         let kept = 1 << 1 | 1 << 2 | 1 << 19 | 1 << 39;
         assert_eq!(u64::from_str_radix(&thread["CapEff"], 16).unwrap(), kept, "{thread:?}");
         assert_eq!(thread["Seccomp"], "2", "{thread:?}");
@@ -241,7 +242,7 @@ fn landlock_leaves_within_reach_what_is_named_and_nothing_else() {
     for elsewhere in ["read elsewhere", "write elsewhere", "execute"] {
         assert_eq!(found[elsewhere], refused, "{elsewhere}");
     }
-    // Linux 7 does not ask Landlock any more before it shows an environment to root.
+    // Linux 7 shows an environment to root without asking Landlock.
     let may_look = if tests::kernel() < (7, 0) { &refused } else { "done" };
     assert_eq!(found["look into a process"], may_look, "look into a process");
     if found["landlock"] != "FullyEnforced" {
@@ -271,7 +272,7 @@ fn the_filter_refuses_what_an_agent_never_does_and_lets_it_read_maps() {
             assert_ne!(free[never], refused, "without the filter too: {never}");
         }
     }
-    // As if the kernel had no such call; the older one is looked into.
+    // The filter hides this call as if the kernel lacked it; it inspects the older one.
     assert_eq!(found["leave the namespaces with a process"], libc::ENOSYS.to_string());
     for may in ["read elsewhere", "write elsewhere", "listen", "connect within reach", "start a thread"] {
         assert_eq!(found[may], "done", "{may}");

@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes the agent; its own tool judges the text, and the dashboard's and the alerts' queries.
+//! A real Prometheus scrapes the agent; its own tool checks the text, and the queries of the dashboard and the alerts.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -15,9 +15,9 @@ use tests::{eventually, free_port, has, skip};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Names that are cAdvisor's and not ours to change, whatever `promtool check metrics` says of them.
+/// Names of cAdvisor's, which cannot change although `promtool check metrics` objects.
 const FOREIGN: &[&str] = &["container_fs_inodes_total"];
-/// Objections that every version of the tool has. A newer one may have more, which are no news about the text.
+/// Objections of every version of the tool. A newer version may have more, which say nothing new about the text.
 const OBJECTIONS: &[&str] = &[
     "no help text",
     "should have \"_total\" suffix",
@@ -71,7 +71,7 @@ fn its_own_tool_has_no_objection_to_the_text() {
     let (_agent, port) = agent();
     let output = promtool(&["check", "metrics"], &get_with(port, "/metrics", &[("Accept", "text/plain")]).text());
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    // Its code for objections to the style. What cannot be parsed ends with another one.
+    // The exit code for objections to the style. Text that cannot be parsed has another one.
     assert!(matches!(output.status.code(), Some(0 | 3)), "{:?}: {said}", output.status);
     let is_known = |line: &&str| OBJECTIONS.iter().any(|objection| line.contains(objection));
     let is_ours = |line: &&str| !FOREIGN.iter().any(|name| line.starts_with(name));
@@ -93,7 +93,7 @@ fn it_scrapes_the_agent_and_every_query_of_the_dashboard_has_an_answer() {
     assert!(told > 0.0 && told < 1000.0, "{told}");
     let target = &prometheus.ask("targets", &[])["activeTargets"][0];
     assert_eq!((&target["health"], &target["lastError"]), (&Value::from("up"), &Value::from("")));
-    // The same number as the API's, a moment apart.
+    // The same number as in the API, a moment apart.
     let bytes: f64 = prometheus.query("machine_memory_bytes")[0]["value"][1].as_str().unwrap().parse().unwrap();
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
     let kib: f64 = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -117,7 +117,7 @@ fn it_scrapes_the_agent_and_every_query_of_the_dashboard_has_an_answer() {
                 written.replace("$__rate_interval", "10s").replace("$instance", ".*").replace("$name", ".*");
             assert!(!expression.contains('$'), "{expression}");
             let answered = || (!prometheus.query(&expression).is_empty()).then_some(());
-            // What this machine does not tell of has no samples, and no answer.
+            // A number that this machine lacks has no samples, and so no answer.
             if named.iter().all(|name| told.contains(name)) {
                 eventually(PATIENCE, answered).unwrap_or_else(|| panic!("no answer to {expression}"));
             } else {

@@ -1,5 +1,5 @@
-//! Agents of a machine that follow each other, and one too many. Each test has a BPF file system of its own, in a mount
-//! namespace that ends with it.
+//! Agents of a machine that follow each other, and a second one at the same time. Each test has a BPF file system of
+//! its own, in a mount namespace that ends with it.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -66,14 +66,14 @@ impl World {
         (status.code(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
     }
 
-    /// The latest report of the container that fits.
+    /// The latest report of the container that `fits` accepts.
     fn report(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
         let latest = || self.valkey.report(&self.name, Duration::from_millis(50));
         let found = eventually(PATIENCE, || oracle::report(&self.name, &latest()?).ok().filter(&fits));
         found.unwrap_or_else(|| panic!("{:?}", latest().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
     }
 
-    /// A report that was read after now.
+    /// A report of a reading that began after now.
     fn fresh(&self) -> Judged {
         let before = self.report(|_| true).timestamp;
         let next = self.report(|report| report.timestamp > before).timestamp;
@@ -88,13 +88,13 @@ impl World {
         links
     }
 
-    /// Each link's id, and the id of the program that it holds.
+    /// The id of each link, and of its program.
     fn linked(&self) -> Vec<(u32, u32)> {
         let info = |path: &PathBuf| FdLink::from(PinnedLink::from_pin(path).unwrap()).info().unwrap();
         self.links().iter().map(info).map(|info| (info.id(), info.program_id())).collect()
     }
 
-    /// Changes the first word of what says which layout the maps have.
+    /// Changes the first word of the object that holds the layout of the maps.
     fn set_layout(&self, object: &str, layout: u64) {
         let map = MapData::from_pin(self.pins.join(object).join("maps/META")).unwrap();
         let mut map = Array::<_, [u64; 3]>::try_from(Map::Array(map)).unwrap();
@@ -121,7 +121,7 @@ fn killed_again_and_again_in_the_middle_of_the_load_and_followed_by_other_progra
         std::thread::sleep(Duration::from_millis(400));
         agent.end(libc::SIGKILL);
         if round == 3 {
-            // This one has all the time in which no agent runs.
+            // This load runs in the time without an agent.
             talker.done();
         }
         agent = world.agent();
@@ -132,7 +132,7 @@ fn killed_again_and_again_in_the_middle_of_the_load_and_followed_by_other_progra
     maker.done();
     agent.end(libc::SIGKILL);
     drop((talker, maker));
-    // Nobody sees these end.
+    // No agent sees these end.
     drop((inner, outer));
     agent = world.agent();
     let bytes = f64::from(datagrams * (size + 28));
@@ -144,7 +144,7 @@ fn killed_again_and_again_in_the_middle_of_the_load_and_followed_by_other_progra
         assert_eq!((events("forks"), events("exits")), (children, children + 2));
         assert_eq!(report.json["network"]["since"], before.json["network"]["since"]);
     }
-    // The same links all the time; those to cgroups with a program of their own agent each.
+    // The links are the same all the time; those to cgroups change their program with each agent.
     let now = world.linked();
     let ids = |linked: &[(u32, u32)]| linked.iter().map(|(link, _)| *link).collect::<Vec<_>>();
     assert_eq!(ids(&linked), ids(&now));
@@ -188,7 +188,7 @@ fn detach_removes_everything_and_says_what() {
     let (code, said) = world.run(&["detach"]);
     assert_eq!((code, said.lines().filter(|line| line.starts_with("removed link")).count()), (Some(0), 5), "{said}");
     assert!(!world.pins.exists());
-    // The kernel frees links a moment later.
+    // The kernel frees links with a delay.
     let gone = || {
         let ids = ids_of_all_links();
         linked.iter().all(|(link, _)| !ids.contains(link)).then_some(())
@@ -206,7 +206,7 @@ fn a_second_agent_says_who_the_first_one_is_and_ends() {
     assert_eq!(code, Some(1));
     let who = format!("pid {}, since 20", agent.pid());
     assert!(said.contains(&who) && said.contains(&format!("version {}", env!("CARGO_PKG_VERSION"))), "{said}");
-    // Where nothing can be pinned, too.
+    // The lock also holds where nothing can be pinned.
     let elsewhere = ["--scope", "host", "--pin", "/tmp/not-a-bpf-file-system"];
     let other = Agent::spawn(world.command(&elsewhere));
     assert!(other.says("lies in no BPF file system", PATIENCE), "{}", other.said());
@@ -215,7 +215,7 @@ fn a_second_agent_says_who_the_first_one_is_and_ends() {
     let (code, said) = world.run(&elsewhere);
     assert_eq!(code, Some(1));
     assert!(said.contains(&format!("pid {}", other.pid())), "{said}");
-    // The lock dies with its holder.
+    // The kernel releases the lock with its holder.
     agent.end(libc::SIGKILL);
     let mut next = world.agent();
     world.fresh();

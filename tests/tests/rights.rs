@@ -1,4 +1,4 @@
-//! Commands that the server may refuse, and secrets that must never be seen.
+//! Commands that the server may refuse, and secrets that must never appear.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -38,7 +38,7 @@ fn rule() -> Vec<String> {
     rule.replace("PASSWORD", "secret").split(' ').map(str::to_owned).collect()
 }
 
-/// The words with which the agent says that a right is missing, per command; empty if nobody would notice.
+/// The words with which the agent reports a missing right, per command; empty if it changes nothing visible.
 const COSTS: &[(&str, Option<&str>)] = &[
     ("+del", Some("the removal of old log entries (DEL)")),
     ("+scan", Some("the search for log entries of earlier runs (SCAN)")),
@@ -91,7 +91,7 @@ fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
     }
 }
 
-/// The newer protocol where there is one; where the greeting, the library's name or a command is unknown, only that is lost.
+/// RESP3 if the server has it. An unknown greeting, library name or command costs only itself.
 #[test]
 fn a_server_that_does_not_know_a_command_loses_that_alone() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
@@ -120,7 +120,8 @@ fn a_server_that_does_not_know_a_command_loses_that_alone() {
 
 const SECRET: &str = "hunter2-and-more";
 
-/// Everywhere that anybody could look: messages at every level, with and without a connection, arguments, limits of cores.
+/// Every place where a secret could appear: messages at every level, with and without a connection, arguments, core
+/// limits.
 #[test]
 fn a_password_is_never_seen() {
     let Some(valkey) = Valkey::start(&["--requirepass", SECRET]) else { skip!("valkey-server is not installed") };
@@ -146,7 +147,7 @@ fn a_password_is_never_seen() {
         let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", agent.pid())).unwrap();
         assert!(!proc("cmdline").contains(SECRET));
         let cores = proc("limits").lines().find_map(|line| line.strip_prefix("Max core file size").map(str::to_owned));
-        // A limit of one byte is less than any core needs, and the one for which the kernel starts no handler.
+        // A limit of one byte is too small for any core, and the one for which the kernel starts no handler.
         assert!(matches!(cores.unwrap().split_whitespace().next(), Some("0" | "1")), "a core would hold the password");
         let said = agent.end(libc::SIGTERM).said;
         assert!(!said.contains(SECRET), "{name}={value}: {said}");

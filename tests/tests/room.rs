@@ -1,4 +1,4 @@
-//! Maps that grow: before they are full, and without losing, doubling or forgetting anything.
+//! Maps that grow: before they are full, and without losing, doubling or forgetting any count.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
@@ -21,7 +21,7 @@ use tests::cgroup::Group;
 use tests::mounts::own_mounts;
 use tests::skip;
 
-/// For so many cgroups there is room at first.
+/// The number of cgroups that the first maps have room for.
 const LEAST: u32 = 64;
 
 fn now() -> Stamp {
@@ -32,11 +32,11 @@ fn id(dir: &Path) -> CgroupId {
     CgroupId(fs::metadata(dir).unwrap().ino())
 }
 
-/// A part of the tree that is watched, and the cgroups in it.
+/// A watched part of the tree, and the cgroups in it.
 struct Watched {
     part: Part,
     top: PathBuf,
-    /// Each with a process that has started and ended in it.
+    /// Their directories; in each a process has started and ended.
     dirs: Vec<PathBuf>,
 }
 
@@ -77,7 +77,7 @@ impl Watched {
         assert!(Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).status().unwrap().success());
     }
 
-    /// A reading of the part: in the scope of a machine of each cgroup, all of which are in the top one.
+    /// A reading of this part in scope `host`: a container for each cgroup, all in the top one.
     fn read(&self, bpf: &mut Bpf) -> (Report, Result<(), SourceError>) {
         let mut now = Snapshot::new(now());
         now.scope = self.part.scope;
@@ -139,7 +139,7 @@ fn a_container_with_ever_new_cgroups_is_counted_exactly_and_its_maps_stay_small(
             result.unwrap();
             assert_eq!(counted(&report, &watched.top), [Ok(made), Ok(made)]);
             assert_eq!(report.lost_events, 0);
-            // Nobody is told of those that go: what they have counted stays all the same.
+            // No event is read of those that are removed: their counts stay all the same.
             watched.dirs.iter().rev().take(9).for_each(|dir| fs::remove_dir(dir).unwrap());
         }
     }
@@ -178,15 +178,15 @@ fn the_maps_of_a_machine_grow_between_two_events_and_the_next_agent_goes_on_with
     (0..40).for_each(|_| watched.add());
     check(&watched, &mut bpf, 1);
     assert_eq!(numbers(&watched), ["COUNTS_1"]);
-    // Others' cgroups are in the maps too. The reading that finds them nearly full makes larger ones; the smaller ones have all
-    // the counts then.
+    // Other cgroups of the machine are in the maps too. The reading that finds them nearly full makes larger ones; the
+    // smaller ones have all counts then.
     while numbers(&watched) == ["COUNTS_1"] {
         assert!(watched.dirs.len() < 300);
         (0..10).for_each(|_| watched.add());
         check(&watched, &mut bpf, 1);
     }
     assert_eq!(numbers(&watched), ["COUNTS_1", "COUNTS_2"]);
-    // An agent that ends right then leaves both to the next one; meanwhile the larger one counts.
+    // An agent that ends at this moment leaves both to the next one; meanwhile the larger one counts.
     drop(bpf);
     drop(pins);
     watched.dirs.iter().for_each(|dir| watched.run(dir));
@@ -195,7 +195,7 @@ fn the_maps_of_a_machine_grow_between_two_events_and_the_next_agent_goes_on_with
     check(&watched, &mut bpf, 2);
     assert_eq!(numbers(&watched), ["COUNTS_2"]);
     check(&watched, &mut bpf, 2);
-    // What is gone takes nothing with it that belongs to the machine, wherever it was counted.
+    // A removed cgroup takes away no counts of the machine, in whichever map they are.
     let all = |watched: &Watched, bpf: &mut Bpf| number(&watched.read(bpf).0, &watched.top, Metric::Execs).unwrap();
     let before = all(&watched, &mut bpf);
     watched.dirs.iter().take(30).for_each(|dir| fs::remove_dir(dir).unwrap());
@@ -218,7 +218,7 @@ fn what_a_full_map_cannot_count_is_told_and_no_number_is_invented() {
         Err(refused) => skip!("{refused}"),
     };
     (0..60).for_each(|_| watched.add());
-    // What may not make maps cannot grow.
+    // Without the capability to make maps, they cannot grow.
     let sets = rustix::thread::capabilities(None).unwrap();
     let without = sets.effective - CapabilitySet::BPF - CapabilitySet::SYS_ADMIN;
     rustix::thread::set_capabilities(None, rustix::thread::CapabilitySets { effective: without, ..sets }).unwrap();
@@ -227,13 +227,13 @@ fn what_a_full_map_cannot_count_is_told_and_no_number_is_invented() {
     let told = result.map_err(|error| error.to_string()).unwrap_err();
     assert!(told.contains("nearly full"), "{told}");
     assert_eq!(counted(&report, &watched.top), [Ok(60), Ok(60)]);
-    // Four more have room, four have none.
+    // Four more have room, four do not.
     (0..8).for_each(|_| watched.add());
     let (report, _) = watched.read(&mut bpf);
     assert!(report.lost_events >= 8, "{}", report.lost_events);
     let absent = counted(&report, &watched.top).map(Result::unwrap_err);
     assert!(absent.iter().all(|cause| cause.contains("full")), "{absent:?}");
-    // That reading could take larger maps: from then on everything is counted, and what was not is known.
+    // That reading could make larger maps: from then on everything is counted, and the missed counts are known.
     watched.dirs[64..].iter().for_each(|dir| watched.run(dir));
     let (after, result) = watched.read(&mut bpf);
     result.unwrap();

@@ -21,7 +21,7 @@ use tests::cgroup::Group;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-/// A runtime that did not answer is left alone for half a minute.
+/// Longer than the half minute for which a runtime that has not answered is not asked again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn fixtures() -> PathBuf {
@@ -65,8 +65,8 @@ fn every_runtimes_containers_are_found_and_named_and_nothing_else_is() {
     assert!(seen >= 15, "{seen} containers");
 }
 
-/// A runtime that takes every connection and answers none, until it is told that it may: then it knows one container, as
-/// Docker would tell of it.
+/// A runtime that accepts every connection and answers none until it is allowed to: then it knows one container,
+/// described as Docker does.
 struct Runtime {
     listener: UnixListener,
     container: String,
@@ -93,12 +93,12 @@ impl Runtime {
         let asks = question[..length].starts_with(format!("GET /containers/{}/json ", self.container).as_bytes());
         let body = format!(r#"{{"Name":"/{}","Config":{{"Image":"an image","Labels":{{}}}}}}"#, self.name);
         let (status, body) = if asks { ("200 OK", body) } else { ("404 Not Found", String::new()) };
-        // Who has asked may be gone.
+        // The client may be gone.
         _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     }
 }
 
-/// The times of all reports that the history has of a name.
+/// The times of all reports in the history of a name.
 fn told(valkey: &Valkey, name: &str) -> Vec<String> {
     valkey.history(name).into_iter().map(|(id, _)| id).collect()
 }
@@ -120,7 +120,7 @@ fn a_runtime_that_hangs_costs_nothing_but_the_name_until_it_answers() {
     let agent = Agent::start(valkey.port, &[&arguments[..], &[socket.to_str().unwrap()]].concat(), &[]);
     let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let fallback = &id[..12];
-    // Some seconds in which the runtime is asked, does not answer, and is not asked any more.
+    // Some seconds in which the runtime is asked, does not answer, and is not asked again.
     let enough = || Some(told(&valkey, fallback)).filter(|told| told.len() >= 40);
     let of_container = eventually(PATIENCE, enough).unwrap_or_else(|| panic!("{}", agent.said()));
     let (first, last) = (&of_container[0], &of_container[of_container.len() - 1]);
@@ -130,7 +130,7 @@ fn a_runtime_that_hangs_costs_nothing_but_the_name_until_it_answers() {
     assert!(of_machine.iter().filter(|time| *time < first).count() <= 1, "{of_machine:?}: it begins with {first}");
     of_machine.retain(|time| (first..=last).contains(&time));
     assert_eq!(of_container, of_machine, "at each reading of the machine there is one of the container");
-    // Once it answers, the container is called what it says.
+    // Once it answers, the container has the name that it gives.
     allow.send(()).unwrap();
     assert!(valkey.report("late", PATIENCE).is_some(), "{}", agent.said());
     let image: serde_json::Value = serde_json::from_slice(&valkey.report("late", PATIENCE).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Living under a service manager: what it hears, and what the unit allows.
+//! Running under a service manager: the notifications that it gets, and the restrictions of the unit.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::os::unix::net::UnixDatagram;
@@ -79,12 +79,12 @@ fn a_watchdog_that_is_too_eager_for_the_interval_is_asked_for_patience() {
     assert!(manager.hears_until("READY=1").starts_with("WATCHDOG_USEC=600000\n"));
 }
 
-/// The repository's unit, where `systemd-analyze` finds what it names.
+/// The repository's unit, with the paths that `systemd-analyze` finds on this machine.
 fn unit() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/system-monitor.service").to_owned()
 }
 
-/// Checks of `systemd-analyze security` that the unit passes. A newer version may have more of them, or call some otherwise.
+/// Checks of `systemd-analyze security` that the unit passes. A newer version may have more of them, or other names.
 const PASSED: &str = "
     SystemCallFilter_swap SystemCallFilter_reboot SystemCallFilter_raw_io SystemCallFilter_obsolete SystemCallFilter_mount
     SystemCallFilter_module SystemCallFilter_debug SystemCallFilter_cpu_emulation SystemCallFilter_clock
@@ -124,7 +124,7 @@ fn the_unit_is_well_formed() {
     if !has("systemd-analyze") {
         skip!("systemd-analyze is not installed");
     }
-    // The manager runs on this machine's files: give it a root in which the program exists.
+    // The manager checks the files of this machine: it gets a root in which the program exists.
     let dir = tempfile::tempdir().unwrap();
     let units = dir.path().join("usr/lib/systemd/system");
     std::fs::create_dir_all(&units).unwrap();
@@ -142,6 +142,6 @@ fn the_unit_is_well_formed() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    // A version of the manager may say something about the root itself.
+    // A version of the manager may report something about the root itself.
     assert!(output.status.success() && !said.contains("system-monitor"), "{said}");
 }

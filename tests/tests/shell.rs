@@ -12,7 +12,7 @@ fn said(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The commands that `--help` lists, with what it says of each.
+/// The commands that `--help` lists, with their descriptions.
 fn commands() -> Vec<(String, String)> {
     let help = said(&["--help"]);
     let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();

@@ -1,5 +1,5 @@
-//! The overlay for the platform whose former agent this one replaces, with Docker's compose on services of the tests' own
-//! that start as the platform's do.
+//! The overlay for the platform whose former agent this one replaces, with Docker's compose on services of the tests'
+//! own that start as the platform's do.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CONTAINERS: [&str; 6] =
     ["sirius-postgres", "sirius-rabbitmq", "sirius-valkey", "sirius-api", "sirius-ui", "sirius-engine"];
 
-/// The platform, with the overlay's directory as a person has it after `install`.
+/// The platform, with the overlay's directory as it is after `install`.
 struct Platform {
     docker: &'static Docker,
     valkey: Valkey,
@@ -52,7 +52,7 @@ impl Platform {
         docker.import("system-monitor-test/platform", |root| {
             docker::busybox(root, &binary());
             let binary = root.join(docker::BINARY.trim_start_matches('/'));
-            // What is started at the old places is what the overlay put there, or this.
+            // The old paths start either a file of the overlay or this script.
             fs::write(&binary, "#!/bin/sh\necho the former agent runs\n").unwrap();
             for applet in ["od", "tr", "uname", "pkill", "cat"] {
                 std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
@@ -63,7 +63,7 @@ impl Platform {
                 fs::copy(entry.path(), start.join(entry.file_name())).unwrap();
             }
             fs::create_dir_all(root.join("system-monitor")).unwrap();
-            // Owned by root, and written to by whoever the container runs as.
+            // Owned by root, and writable for the user of each container.
             fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
         });
         let overlay = tempfile::tempdir().unwrap();
@@ -112,7 +112,7 @@ impl Platform {
         assert_eq!(report.status, "running");
     }
 
-    /// The log of the agent in a container, in the file that the start scripts give it.
+    /// The log of the agent in a container, from the file that the start scripts redirect it to.
     fn log_of(&self, name: &str) -> String {
         let output = self.compose(&["exec", "-T", name, "cat", "/tmp/system-monitor.log"]);
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
@@ -140,7 +140,7 @@ fn all_six_containers_report_in_production() {
     for name in CONTAINERS {
         platform.reports(name);
     }
-    // The engine ends when its agent does; the scripts of the others pass no signal on to theirs.
+    // The engine ends with its agent; the scripts of the others forward no signal to theirs.
     std::thread::sleep(Duration::from_secs(4));
     for name in CONTAINERS {
         assert!(platform.is_running(name), "{name}");
@@ -172,14 +172,14 @@ fn a_binary_for_another_processor_is_recognised_and_ends_no_container() {
     elf[18] = foreign;
     let file = platform.overlay.path().join("misnamed-binary");
     fs::write(&file, &elf).unwrap();
-    // Before anything is started: by what it is, whatever it is called.
+    // Before anything is started the binary is checked by its header, whatever its name.
     let output = platform.install(&file);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.starts_with(&format!("{name}: ")), "{said}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(&format!("need {here}")) && said.contains("exec format"), "{said}");
-    // And by the wrapper, when somebody has put it there by hand.
+    // The wrapper checks it too, if it was installed by hand.
     let bin = platform.overlay.path().join("bin").join(here);
     fs::create_dir_all(&bin).unwrap();
     fs::write(bin.join("system-monitor"), &elf).unwrap();

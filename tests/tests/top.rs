@@ -1,4 +1,4 @@
-//! `top` as a person uses it: in a terminal, with keys, a mouse, and a look at the screen.
+//! `top` as a person uses it: in a terminal, with keys, a mouse, and checks of the screen.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use tests::tmux::Window;
 use tests::valkey::Valkey;
 use tests::{binary, eventually, skip};
 
-/// A view of the own container that costs little.
+/// A view of the own container with a low cost.
 const OWN: &str = "top --scope self --container-name web --disk-interval 0s --ebpf off --interval 500ms";
 const GIVEN_BACK: &str = "screen 0 cursor 1 mouse 0";
 const TAKEN: &str = "screen 1 cursor 0 mouse 1";
@@ -29,7 +29,7 @@ fn start(window: &Window, arguments: &str) {
     window.line(&format!("{} {arguments}; echo it ended with $?", binary().display()));
 }
 
-/// The row of a container, as soon as it is seen.
+/// The row of a container; waits until it is shown.
 fn row(window: &Window, name: &str) -> String {
     // Behind the mark and its space.
     let is_it = |line: &&str| line.chars().skip(2).collect::<String>().starts_with(name);
@@ -81,7 +81,7 @@ fn a_click_on_a_title_sorts_and_one_on_a_row_selects() {
     let window = window!(80, 24, &[]);
     start(&window, OWN);
     row(&window, "web ");
-    // What a terminal sends for a click (xterm's SGR mode): button, column, row, from 1.
+    // The bytes of a click in a terminal (xterm's SGR mode): button, column, row, from 1.
     let click = |column: u16, row: u16| {
         window.types(&format!("\x1b[<0;{column};{row}M"));
         window.types(&format!("\x1b[<0;{column};{row}m"));
@@ -111,7 +111,7 @@ fn the_wheel_moves_what_it_is_over() {
     assert!(window.until(|_| details() != first), "{}", window.screen());
     wheel(&window, 64, 10);
     assert!(window.until(|_| details() == first), "{}", window.screen());
-    // Over the help it does what every key does.
+    // Over the help a click does the same as any key.
     window.types("?");
     assert!(window.shows("select a container"), "{}", window.screen());
     wheel(&window, 65, 10);
@@ -141,7 +141,7 @@ fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it(
     let window = window!(80, 24, &[]);
     start(&window, "top --scope host --disk-interval 0s --ebpf off --interval 500ms");
     assert!(window.shows("TROUBLE▼"), "{}", window.screen());
-    // The machine has others' containers too; the filter knows a cgroup by its path.
+    // The machine has other containers too; the filter matches a cgroup by its path.
     window.types(&format!("/{name}"));
     window.press(&["Enter"]);
     window.types("n");
@@ -171,7 +171,7 @@ fn more_containers_than_descriptors_are_all_seen_and_the_view_is_no_trouble_itse
     let Some(outer) = Group::container(&name) else { skip!("this process may make no control groups") };
     let _inner: Vec<Group> = (1..=MANY).map(|number| outer.numbered_container(number)).collect();
     let window = window!(80, 24, &[]);
-    // Fewer than eBPF needs, and fewer than their files are.
+    // Fewer descriptors than eBPF needs, and fewer than its files.
     for most in [128, 2048] {
         let view = "top --scope host --disk-interval 0s --interval 500ms";
         window.line(&format!(
@@ -247,7 +247,7 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
         window.records();
         start(&window, OWN);
         row(&window, "web ");
-        // What is selected, the details and the help have their own looks.
+        // The selection, the details and the help have looks of their own.
         window.press(&["Down", "Enter"]);
         assert!(window.shows("the last"), "{}", window.screen());
         Some((window.styled(), window.recorded()))
@@ -255,7 +255,7 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
     let (Some((with, written)), Some((without, plainly))) = (styled(&[]), styled(&[("NO_COLOR", "1")])) else {
         skip!("tmux is not installed")
     };
-    // As tmux writes them: `38;5;` and a colour of the terminal's palette, `48;5;` for a background.
+    // Colours as tmux writes them: `38;5;` and a colour of the terminal's palette, `48;5;` for a background.
     let colors = |text: &str, what: &str| {
         let numbers = text.split(what).skip(1).filter_map(|rest| rest.split(['m', ';']).next()?.parse::<u8>().ok());
         numbers.collect::<Vec<_>>()
@@ -265,7 +265,7 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
     assert_eq!(colors(&with, "48;5;"), Vec::<u8>::new(), "a background: {with:?}");
     assert_eq!(colors(&without, "38;5;"), Vec::<u8>::new(), "{without:?}");
     assert!(without.contains("\x1b[1m"), "what is bold stays: {without:?}");
-    // The same of all that was written, whatever the terminal made of it.
+    // The same for everything that was written, however the terminal rendered it.
     let colored = |written: &str| {
         let sequences = written.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m'));
         let numbers: Vec<String> = sequences.flat_map(|(inner, _)| inner.split(';').map(str::to_owned)).collect();
@@ -299,7 +299,7 @@ fn a_fleet_is_seen_through_valkey_with_who_is_silent_and_whose_name_is_hostile()
     window.press(&["Escape"]);
     row(&window, "evil");
 
-    // One ends in good order and is gone; the other one is killed, and that is trouble.
+    // One exits regularly and disappears; the other one is killed, which is a finding.
     assert_eq!(evil.end(libc::SIGTERM).status.code(), Some(0));
     web.signal(libc::SIGKILL);
     assert!(window.shows("no report for") && row(&window, "web ").starts_with('✗'), "{}", window.screen());

@@ -1,4 +1,5 @@
-//! Several servers: a cluster whose slots move and whose nodes fail, sentinels and their failover, hosts that take turns.
+//! Several servers: a cluster whose slots move and whose nodes fail, sentinels and their failover, and alternative
+//! hosts.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use tests::{eventually, free_port, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(200);
-/// As in the fault matrix: five seconds, and one for a busy machine.
+/// The bound of the fault matrix: five seconds, and one for a busy machine.
 const BACK: Duration = Duration::from_secs(6);
 
 fn agent(url: &str) -> Agent {
@@ -22,7 +23,7 @@ fn agent(url: &str) -> Agent {
     Agent::start(1, &arguments, &[("CONTAINER_NAME", "web"), ("VALKEY_URL", url)])
 }
 
-/// Reads the history through the library, which finds its way as the agent does.
+/// Reads the history through the library, which discovers the servers as the agent does.
 fn read(url: &str) -> Result<Chain, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -39,7 +40,7 @@ fn read(url: &str) -> Result<Chain, String> {
     })
 }
 
-/// Waits until a sample from after now is in the history, and the history is without a gap.
+/// Waits until a sample from after now is in the history, and the history has no gap.
 fn written_again(url: &str, agent: &Agent) -> Duration {
     let (wall, began) = (SystemTime::now(), Instant::now());
     let mut back = None;
@@ -48,7 +49,7 @@ fn written_again(url: &str, agent: &Agent) -> Duration {
         if chain.last > wall {
             back.get_or_insert_with(|| began.elapsed());
         }
-        // What waited comes behind the first report.
+        // The backlog follows the first report.
         (chain.last > wall + INTERVAL * 3).then_some(chain)
     };
     eventually(PATIENCE, whole).unwrap_or_else(|| panic!("{:?}\n{}", read(url), agent.said()));
@@ -78,7 +79,7 @@ impl Cluster {
         self.nodes[node].query(&["CLUSTER", "MYID"])
     }
 
-    /// Until all nodes find all slots served, and the replica is in step.
+    /// Waits until all nodes find all slots served, and the replica is in sync.
     fn wait(&self) {
         let good = |node: &Valkey| node.query::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
         eventually(PATIENCE, || self.nodes.iter().all(good).then_some(())).expect("the cluster does not come up");
@@ -100,7 +101,7 @@ impl Cluster {
         eventually(PATIENCE, || self.nodes.iter().position(has)).expect("nobody has the key")
     }
 
-    /// Moves the slot of a key with all that is in it to another master, as operators do.
+    /// Moves the slot of a key with its content to another master, as operators do.
     fn migrate(&self, key: &str, to: usize) {
         let from = self.owner(key);
         let slot: u16 = self.nodes[0].query(&["CLUSTER", "KEYSLOT", key]);
@@ -136,7 +137,7 @@ fn a_cluster_may_move_slots_and_lose_nodes_while_it_is_written_to() {
     let began = read(&url).unwrap().first;
 
     let owner = cluster.owner(key);
-    // The first has a replica that would take its place.
+    // The first has a replica that would be promoted.
     let other = if owner == 1 { 2 } else { 1 };
     cluster.migrate(key, other);
     let mut rows = vec![("slots moved", written_again(&url, &agent))];
@@ -152,7 +153,7 @@ fn a_cluster_may_move_slots_and_lose_nodes_while_it_is_written_to() {
     cluster.wait();
     rows.push(("node lost, and back", written_again(&url, &agent)));
 
-    // Nobody answers for the others.
+    // The slots of the other masters do not answer.
     let frozen = 3 - other;
     cluster.nodes[frozen].signal(libc::SIGSTOP);
     std::thread::sleep(Duration::from_secs(5));

@@ -1,4 +1,5 @@
-//! The way to the server: names that have several meanings, change them or get none, and a network that carries one way only.
+//! The way to the server: names that have several addresses, change them or get none, and a network that works in one
+//! direction only.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::process::Command;
@@ -10,7 +11,8 @@ use tests::dns::{Names, ip};
 use tests::{binary, eventually, skip};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Written again within this time when names have to be found first: ten seconds, and one for a busy machine.
+/// Time within which reports are written again if names have to be resolved first: ten seconds, and one for a busy
+/// machine.
 const BACK_WITH_NAMES: Duration = Duration::from_secs(11);
 
 const SETTINGS: &[(&str, &str)] = &[
@@ -100,12 +102,13 @@ fn a_name_that_changes_its_meaning_is_followed_and_a_server_of_names_that_hangs_
     assert!(ended.took < Duration::from_millis(1500), "{:?}", ended.took);
 }
 
-/// The static binary alone in an otherwise empty root: no C library, no name service. Every runtime gives it random numbers.
+/// The static binary alone in an otherwise empty root: no C library, no name service. Every runtime provides random
+/// numbers.
 #[test]
 fn names_are_found_in_an_image_without_a_c_library() {
     let names = names!("image");
     let elf = std::fs::read(binary()).unwrap();
-    // A program that wants a loader names it.
+    // A binary that needs a dynamic loader names it.
     if elf.windows(11).any(|bytes| bytes == b"/ld-linux-x") {
         skip!("the binary under test is not static");
     }
@@ -126,7 +129,7 @@ fn names_are_found_in_an_image_without_a_c_library() {
     more(&names, "127.0.0.2", &agent(command, "store.test"));
 }
 
-/// Questions arrive, answers do not.
+/// Packets to the server arrive, answers do not.
 #[test]
 fn a_network_that_carries_one_way_only_costs_no_sample() {
     let names = names!("oneway");
@@ -145,7 +148,7 @@ fn a_network_that_carries_one_way_only_costs_no_sample() {
     let agent = inside(&names, "10.0.0.2");
     eventually(PATIENCE, || (samples(&other, "10.0.0.2") >= 10).then_some(()))
         .unwrap_or_else(|| panic!("{}", agent.said()));
-    // A queue for one byte takes no packet.
+    // A queue of one byte accepts no packet.
     let traffic = |action: &str| {
         let done = other.command("tc").args(format!("qdisc {action} dev end root bfifo limit 1").split(' ')).status();
         assert!(done.unwrap().success());

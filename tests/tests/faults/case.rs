@@ -1,4 +1,4 @@
-//! A fault: how it is caused, and how it is mended.
+//! A fault: its cause and its repair.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tests::proxy::Mode;
 
 use crate::stage::Stage;
 
-/// Something that goes wrong, and is mended.
+/// A fault that is caused and repaired.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// A part of the agent's log that proves that it met the fault.
+    /// A part of the agent's log that proves that it has met the fault.
     pub(crate) says: &'static str,
     pub(crate) server: &'static [&'static str],
     /// The agent connects through a proxy.
@@ -58,7 +58,7 @@ impl Case {
     }
 }
 
-/// Options with which acknowledged writes survive the server.
+/// Options with which acknowledged writes survive a crash of the server.
 pub(crate) const AOF: &[&str] = &[
     "--appendonly",
     "yes",

@@ -179,7 +179,7 @@ pub(crate) const CASES: &[Case] = &[
             stage.run(&["CONFIG", "SET", "maxclients", "20"]);
             stage.idle = (0..40).filter_map(|_| TcpStream::connect(("127.0.0.1", port)).ok()).collect();
             std::thread::sleep(Duration::from_millis(100));
-            // The agent's connection is the one that has said something; its place is taken at once.
+            // The agent's connection is the one that has sent commands; it is replaced at once.
             stage.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
             stage.idle = (0..40).filter_map(|_| TcpStream::connect(("127.0.0.1", port)).ok()).collect();
         },

@@ -1,4 +1,4 @@
-//! The faults, a few at a time.
+//! The faults, run in parallel in small groups.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn nothing_is_lost_and_nothing_is_twice_whatever_goes_wrong() {
     println!(
         "| fault | lasted | written again after | samples lost | log entries lost | sent again | memory | longest interval | end |"
     );
-    // All at once would make a small machine the fault.
+    // With all of them at once a small machine would be the fault.
     for some in CASES.chunks(8) {
         std::thread::scope(|scope| {
             let running: Vec<_> = some.iter().map(|case| (case.name, scope.spawn(|| run(case)))).collect();
@@ -32,7 +32,7 @@ fn nothing_is_lost_and_nothing_is_twice_whatever_goes_wrong() {
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
-/// As the case of the matrix, for as long as operators know it.
+/// Repeats a case of the matrix with an outage of a minute.
 #[test]
 #[ignore = "takes more than a minute; its figures are in docs/reliability.md"]
 fn a_server_that_is_frozen_for_a_minute_costs_no_sample() {

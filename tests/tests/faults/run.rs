@@ -1,4 +1,4 @@
-//! One fault from beginning to end, and what was measured.
+//! One fault from beginning to end, and its measurements.
 
 use std::fmt;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::case::Case;
 use crate::stage::{PATIENCE, Stage};
 
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Between two heartbeats: each tick has one, unless it is close behind a late one.
+/// Interval of heartbeats: each tick has one, unless it follows closely on a late one.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// Written again within this time of the server's return. The bar is five seconds; a second is for a machine that does
-/// many things at once.
+/// Time within which reports are written again after the server's return. The promise is five seconds; a second is
+/// added for a busy machine.
 const BACK: Duration = Duration::from_secs(6);
-/// Beyond what waits, an outage costs so much memory at most.
+/// The most memory that an outage costs beyond the waiting entries.
 const GROWTH: u64 = 4 << 20;
 
 /// Measurements of one case.
@@ -54,7 +54,7 @@ fn number(report: &serde_json::Value, field: &str) -> u64 {
     report["agent"]["valkey"][field].as_u64().unwrap_or(u64::MAX)
 }
 
-/// The latest report, if the server shows it.
+/// The latest report, if the server has it.
 fn latest(stage: &mut Stage) -> Option<serde_json::Value> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{}/", stage.valkey.port)).unwrap();
     let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
@@ -127,7 +127,7 @@ pub(crate) fn run(case: &Case) -> Result<Row, String> {
         format!("the backlog stays: {:?}\n{}", latest(&mut stage).map(|r| r["agent"].clone()), agent.said())
     })?;
     let chain = chain::of(&stage.valkey, "web", INTERVAL)?;
-    // What the server had acknowledged and then forgot is not the agent's.
+    // Data that the server acknowledged and then lost are not the agent's responsibility.
     let whole = if case.forgets { broken.0 + 2 * INTERVAL } else { began + Duration::from_secs(3) };
     let since = if case.forgets { whole } else { SystemTime::UNIX_EPOCH };
     let entries = chain::logged(&stage.valkey, "web", since, HEARTBEAT)?;

@@ -1,4 +1,4 @@
-//! A Valkey server that can be broken, and what stands before it.
+//! A Valkey server that can be broken, and its proxy.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tests::valkey::Valkey;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server, and what stands before it.
+/// A server, and its proxy.
 pub(crate) struct Stage {
     pub(crate) valkey: Valkey,
     pub(crate) proxy: Option<Proxy>,
-    /// Opened before anything went wrong.
+    /// A connection that was opened before any fault.
     pub(crate) admin: redis::Connection,
     pub(crate) idle: Vec<TcpStream>,
     pub(crate) certificates: Option<(Certificates, u16)>,
@@ -29,7 +29,7 @@ impl Stage {
         self.proxy.as_ref().expect("no proxy").set(mode);
     }
 
-    /// Has the server show a certificate, to those who come back.
+    /// Makes the server show a certificate to new connections.
     pub(crate) fn show(&mut self, name: &str) {
         let (made, _) = self.certificates.as_ref().expect("no certificates");
         let (cert, key) = (made.text(&format!("{name}.pem")), made.text(&format!("{name}.key")));
@@ -37,7 +37,7 @@ impl Stage {
         self.disconnect();
     }
 
-    /// Ends the connections of all others.
+    /// Closes the connections of all others.
     pub(crate) fn disconnect(&mut self) {
         self.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     }

@@ -14,9 +14,9 @@ use crate::world::{PATIENCE, ends, fresh, own, report, wait_for_the_machine};
 
 #[test]
 fn a_container_of_half_a_second_is_called_what_its_environment_says() {
-    // Nobody tells the agent where this engine keeps its files and its socket.
+    // The agent is not told where this engine keeps its files and its socket.
     let (docker, valkey, _agent) = world!();
-    // Side by side it takes longer until what the engine has started becomes the container's own process.
+    // In parallel it takes longer until the engine has moved the process into the container.
     std::thread::scope(|scope| {
         for number in 0..8 {
             let valkey = &valkey;
@@ -39,7 +39,7 @@ fn containers_that_end_at_once_are_each_told_of_once() {
         docker.run_once(&["--name", name], BUSYBOX, &["true"]).unwrap();
     }
     for name in &names {
-        // The keys of the first may have run out by now.
+        // The keys of the first may have expired by now.
         eventually(PATIENCE, || (ends(&valkey, name) > 0).then_some(())).unwrap_or_else(|| panic!("{name}"));
         assert_eq!(ends(&valkey, name), 1, "{name}");
     }

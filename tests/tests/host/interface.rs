@@ -1,4 +1,4 @@
-//! Two containers on a bridge of their own, and what their interfaces have counted.
+//! Two containers on a bridge of their own, and the counters of their interfaces.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl<'a> Bridge<'a> {
         ports.map(|port| port.file_name().into_string().unwrap()).chain([self.name.clone()]).collect()
     }
 
-    /// Nobody looks for neighbours any more.
+    /// Stops the search for neighbours.
     pub(crate) fn silence(&self, ends: [&End<'_>; 2]) {
         for interface in self.interfaces() {
             _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");
@@ -92,7 +92,7 @@ impl<'a> End<'a> {
         [numbers[0], numbers[1], numbers[8], numbers[9]]
     }
 
-    /// Counters of its interface and of its report, at a moment when nothing is on the way.
+    /// Counters of its interface and of its report, at a moment without packets in flight.
     pub(crate) fn counted(&self, valkey: &Valkey) -> (Counters, Counters) {
         let quiet = || {
             let before = self.interface();
@@ -107,9 +107,9 @@ impl<'a> End<'a> {
         eventually(PATIENCE, quiet).expect("it is never quiet")
     }
 
-    /// Sends so many bytes to another one, which listens at a port. The connection stays open.
+    /// Sends bytes to another container, which listens on a port. The connection stays open.
     pub(crate) fn send(&self, to: &End<'_>, port: u16, bytes: u64) {
-        // Who takes late has the sender's packets grow, if they may.
+        // A slow receiver makes the sender's packets grow, if that is allowed.
         let take = format!("sleep 1; busybox head -c {bytes} >/dev/null; >/tmp/{port}; sleep 10000");
         let listen = format!("sleep 10000 | nc -l -p {port} | ({take})");
         to.container.exec(&["--detach"], &["sh", "-c", &listen]).unwrap();

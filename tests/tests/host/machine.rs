@@ -27,7 +27,7 @@ fn the_machine_itself_has_a_report() {
     assert!(machine.number("memory_usage_bytes").unwrap() > 1e7);
 }
 
-/// `/proc`, read before the readings of a report about the machine, and after them.
+/// Values of `/proc` from before the reading of a report about the machine, and from after it.
 struct Bracketed<T> {
     before: T,
     report: Judged,
@@ -51,8 +51,7 @@ fn memory(name: &str) -> f64 {
     line.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0
 }
 
-/// CPU time that the machine has used, in seconds: without the idle, without what waits for a disk, and without what
-/// another machine has taken.
+/// CPU time that the machine has used, in seconds: without idle time, I/O wait and steal time.
 fn used() -> f64 {
     let text = proc_file("stat");
     let ticks: Vec<f64> =
@@ -62,7 +61,7 @@ fn used() -> f64 {
     (user + nice + system + hard + soft) / 100.0
 }
 
-/// The processes that live, and how many tasks were ever made.
+/// The living processes, and the number of tasks that were ever created.
 fn processes() -> (BTreeSet<u32>, f64) {
     let lives = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -84,7 +83,7 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
     let machine = proc_file("sys/kernel/hostname").trim().to_owned();
     assert!(valkey.report(&machine, PATIENCE).is_some(), "{}", agent.said());
 
-    // Averages change every five seconds.
+    // Load averages change every five seconds.
     let averages = || proc_file("loadavg").split(' ').take(3).map(|word| word.parse().unwrap()).collect::<Vec<f64>>();
     let same = || Some(bracketed(&valkey, &machine, averages)).filter(|it| it.before == it.after);
     let Bracketed { before, report: loaded, .. } = eventually(PATIENCE, same).expect("the load never stays");
@@ -92,8 +91,8 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
         ["load_average_1m", "load_average_5m", "load_average_15m"].map(|field| loaded.number(field).unwrap());
     assert_eq!(reported, before[..]);
 
-    // Who lives all the while is counted, and nobody who has not been made by then. A hardened kernel may keep a process from
-    // root, and from the programs that root loads.
+    // A process that lives all the time is counted; one that has not been created by then is not. A hardened kernel may
+    // hide a process from root, and from the programs that root loads.
     let is_kept = |pid: &&u32| fs::read_link(format!("/proc/{pid}/ns/pid")).is_err();
     let within = || {
         let Bracketed { before, report, after } = bracketed(&valkey, &machine, processes);
@@ -104,8 +103,8 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
     };
     let counted = eventually(PATIENCE, within).expect("the processes are others");
 
-    // The root of a tree of version 1 is charged with what is mapped and what is cached, all over the machine; where the root
-    // is charged with nothing, what cannot be had is in use.
+    // The root of a v1 tree is charged with the mapped and cached pages of the whole machine. If the root is charged
+    // with nothing, memory that is not available counts as used.
     let is_charged = counted.json["sources"]["memory"] == "cgroup1";
     let charged = || match is_charged {
         true => ["AnonPages", "Buffers", "Cached", "SwapCached"].map(memory).iter().sum(),
@@ -122,8 +121,8 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
     let percent = remembered.number("memory_usage_bytes").unwrap() / memory("MemTotal") * 100.0;
     assert!((remembered.number("memory_percent").unwrap() - percent).abs() < 0.01, "{percent}");
 
-    // Of the time between two readings no more was used than from before the first one to after the second one, and no
-    // less than from after the first one to before the second one.
+    // The CPU time used between two readings is at most that from before the first one to after the second one, and at
+    // least that from after the first one to before the second one.
     let first = bracketed(&valkey, &machine, used);
     (0..5).for_each(|_| drop(fresh(&valkey, &machine)));
     let second = bracketed(&valkey, &machine, used);
@@ -136,7 +135,8 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
     let real = |value: &serde_json::Value| value.as_f64().unwrap();
     let used = |it: &Judged| real(&it.json["cpu"]["usage_cores"]) * real(&it.json["interval_seconds"]);
     let sum: f64 = reports.iter().map(used).sum();
-    // Of the file each of five numbers is cut to a hundredth of a second, of the report each interval to a thousandth.
+    // Each of the file's five numbers is truncated to a hundredth of a second, each interval of a report to a
+    // thousandth.
     let slack = 0.05 + 0.002 * reports.len() as f64;
     if second.report.json["sources"]["cpu"] == "cgroup1" {
         skip!("the tree of version 1 measures the time that the file estimates");

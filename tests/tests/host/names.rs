@@ -1,4 +1,4 @@
-//! Names of containers, as the runtime tells them.
+//! Names of containers from the runtime.
 
 use tests::agent::Agent;
 use tests::docker::{self, BUSYBOX};

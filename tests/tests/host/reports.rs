@@ -35,7 +35,7 @@ fn what_a_container_wrote_over_its_image_is_told_from_the_image() {
     );
     let written =
         |report: &Judged| report.json["disk"]["writable_bytes"].as_u64().is_some_and(|bytes| bytes >= 3 << 20);
-    // The machine's own root is walked before, and may be large.
+    // The machine's own root is walked first, and may be large.
     let writer = report_within(6 * PATIENCE, &valkey, "writer", |report| {
         written(report)
             || report.json["absent"]["disk.writable_bytes"].as_str().is_some_and(|cause| cause.contains("no overlay"))
@@ -63,7 +63,7 @@ fn programs_and_traffic_are_the_containers_own_even_on_the_machines_network() {
     let busy =
         report(&valkey, "busy", |report| report.json["processes"]["execs"].as_u64().is_some_and(|execs| execs > 20));
     assert_eq!(busy.number("network_tx_bytes"), Some(0.0));
-    // What its runtime did to start it is its own too.
+    // The processes that its runtime started for it count as its own.
     let forks = |report: &Judged| report.json["processes"]["forks"].as_u64().unwrap();
     let before = report(&valkey, "silent", |_| true);
     let after = report(&valkey, "silent", |report| report.timestamp > before.timestamp);

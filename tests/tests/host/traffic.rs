@@ -46,7 +46,7 @@ fn the_traffic_of_a_container_is_what_its_interface_has_counted_with_and_without
     }
     bridge.offload(ends, true);
     for (end, ports) in [(&sender, 2000..2010), (&receiver, 3000..3010)] {
-        // Where the machine has much else to do, each small write may become a packet of its own: then once more.
+        // On a busy machine each small write may become a packet of its own: then the test is repeated.
         let is_cut = ports.into_iter().any(|port| {
             let (interface, reported) = grown(end, &valkey, || sender.send(&receiver, port, SENT));
             let payload = |counted: Counters, header: u64| [0, 2].map(|at| counted[at] - header * counted[at + 1]);

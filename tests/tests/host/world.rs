@@ -9,7 +9,7 @@ use tests::valkey::Valkey;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A daemon, a server, and an agent that watches the machine.
+/// Starts a daemon, a server, and an agent that watches the machine.
 macro_rules! world {
     () => {{
         let docker = match docker::daemon() {
@@ -41,14 +41,14 @@ pub(crate) fn report_within(patience: Duration, valkey: &Valkey, name: &str, fit
     })
 }
 
-/// The next report whose readings begin after now: the next one of all may have begun before.
+/// The next report whose reading begins after now: the very next one may have begun before.
 pub(crate) fn fresh(valkey: &Valkey, name: &str) -> Judged {
     let before = report(valkey, name, |_| true);
     let next = report(valkey, name, |report| report.timestamp > before.timestamp);
     report(valkey, name, |report| report.timestamp > next.timestamp)
 }
 
-/// Number of reports in its history that say it has exited.
+/// The number of reports in its history with the status `exited`.
 pub(crate) fn ends(valkey: &Valkey, name: &str) -> usize {
     valkey.history(name).iter().filter(|(_, report)| report.contains(r#""status":"exited""#)).count()
 }
@@ -57,7 +57,7 @@ pub(crate) fn short(id: &str) -> &str {
     &id[..12]
 }
 
-/// A daemon, a server, and an agent that asks the daemon for names.
+/// Starts a daemon, a server, and an agent that asks the daemon for names.
 macro_rules! asking {
     ($($argument:literal),*) => {{
         let docker = match docker::daemon() {
@@ -72,7 +72,7 @@ macro_rules! asking {
     }};
 }
 
-/// A name that no other test gives.
+/// A name that no other test uses.
 pub(crate) fn own(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }

@@ -1,4 +1,4 @@
-//! Clients without the token, from elsewhere, slow, and too many.
+//! Clients without the token, from other origins, slow ones, and too many.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -49,7 +49,7 @@ fn slow_and_greedy_clients_cost_nobody_else_anything() {
     let (mut agent, port) = listening(OsStr::new("web"), &[]);
     let resident = agent.resident();
     let began = Instant::now();
-    // Heads that never end, on every place that there is.
+    // Heads that never end, on every connection that is accepted.
     let mut half: Vec<TcpStream> = (0..400)
         .map(|_| {
             let mut stream = connect(port);
@@ -60,7 +60,7 @@ fn slow_and_greedy_clients_cost_nobody_else_anything() {
     let health = get(port, "/healthz");
     assert_eq!(health.status, 200);
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    // Nothing of a head that is too long is kept.
+    // A head that is too long is not kept.
     let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(20_000));
     assert!(ask(connect(port), long.as_bytes()).is_none_or(|answer| answer.status == 431));
     let body = b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n";

@@ -1,4 +1,4 @@
-//! Requests made at random.
+//! Random requests.
 
 use std::ffi::OsStr;
 
@@ -61,7 +61,7 @@ fn whatever_is_asked_there_is_no_server_error_and_a_problem_is_told_as_one() {
             let answer = ask(connect(port), text.as_bytes());
             let Some(answer) = answer else { return Err(TestCaseError::fail(format!("no answer to {text}"))) };
             prop_assert!(answer.status < 500, "{} to {text}", answer.status);
-            // What is no HTTP gets a bare 400 from the parser.
+            // A request that is not HTTP gets a bare 400 from the parser.
             let is_bare = answer.status == 400 && answer.body.is_empty();
             if answer.status >= 400 && method != "HEAD" && !is_bare {
                 prop_assert!(answer.is_problem(), "{answer:?} to {text}");

@@ -1,4 +1,4 @@
-//! Container names that try to be more than names.
+//! Container names that try an injection.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use tests::http::{Events, get, get_with};
 
 use crate::server::{encoded, listening};
 
-/// Names that want to be more than names.
+/// Names that try an injection.
 fn hostile() -> Vec<Vec<u8>> {
     vec![
         b"<script>alert(1)</script>".to_vec(),

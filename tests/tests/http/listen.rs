@@ -55,7 +55,7 @@ fn an_address_that_strangers_reach_or_a_token_that_all_can_read_ends_the_start_w
 fn a_unix_socket_is_taken_over_from_the_dead_and_goes_with_the_agent() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("monitor.sock");
-    // The name of one that has died.
+    // A stale socket of a listener that has died.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let listen = format!("unix:{}", path.display());
     let arguments =

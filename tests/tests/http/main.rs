@@ -1,4 +1,4 @@
-//! The server as a stranger sees it: what it answers, what it refuses, and that its description is true.
+//! The server from the outside: its answers, its refusals, and the truth of its description.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod api;

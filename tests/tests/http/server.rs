@@ -1,4 +1,4 @@
-//! An agent that serves HTTP and writes nowhere.
+//! An agent that serves HTTP and has no sink.
 
 use std::ffi::OsStr;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use tests::{eventually, free_port};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An agent of a container of this name that listens, writes nowhere, and has read something.
+/// An agent of a container with this name that listens, has no sink, and has read something.
 pub(crate) fn listening(name: &OsStr, arguments: &[&str]) -> (Agent, u16) {
     let port = free_port();
     let mut agent = command(&["--listen", &format!("127.0.0.1:{port}"), "--valkey-url", "none", "--ebpf", "off"], &[]);

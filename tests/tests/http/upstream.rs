@@ -63,7 +63,7 @@ fn a_fleet_is_shown_out_of_valkey_with_a_past_from_before_the_dashboard() {
     );
     assert!(get(port, "/metrics").text().contains("container_memory_usage_bytes{"));
 
-    // One dies without a word: it stays, as unknown, and Prometheus is told nothing of it.
+    // One dies without a goodbye: it stays with the status `unknown`, and has no samples in Prometheus.
     let died = agents.remove(0);
     died.signal(libc::SIGKILL);
     let row = |events: &mut Events| events.event().unwrap().data["rows"]["db"][0].clone();

@@ -1,4 +1,4 @@
-//! Signals, and what must not end or delay the agent.
+//! Signals, and conditions that must not end or delay the agent.
 
 use std::fs::File;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::start::{PATIENCE, prepared};
 #[test]
 fn both_signals_end_it_within_a_second_with_the_three_lines() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        // Nobody listens, so the sink is between two attempts.
+        // Nothing listens there, so the sink waits between two attempts.
         let agent = Agent::start(tests::free_port(), &[], &[("CONTAINER_NAME", "web")]);
         assert!(agent.says("Error storing metrics", PATIENCE));
         let ended = agent.end(signal);
@@ -32,7 +32,7 @@ fn both_signals_end_it_within_a_second_with_the_three_lines() {
 fn an_unroutable_valkey_does_not_delay_the_end() {
     let agent = {
         let mut command = command(&[], &[("CONTAINER_NAME", "web"), ("VALKEY_URL", "valkey://192.0.2.1:6379")]);
-        // An empty network namespace of its own: the address is routed nowhere, and no packet leaves the machine.
+        // An empty network namespace of its own: the address has no route, and no packet leaves the machine.
         if tests::is_root() {
             // SAFETY: takes a number.
             prepared(&mut command, || unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0);

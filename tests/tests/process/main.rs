@@ -1,4 +1,4 @@
-//! The binary as a stranger uses it, in places where things are missing.
+//! The binary from the outside, in environments that lack something.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod commands;

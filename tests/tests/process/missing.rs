@@ -1,4 +1,4 @@
-//! Places where `/proc`, cgroup trees, rights, descriptors or mounts are missing.
+//! Environments without `/proc`, cgroup trees, privileges, descriptors or mounts.
 
 use std::ffi::CString;
 use std::os::unix::process::CommandExt;
@@ -11,8 +11,7 @@ use tests::{eventually, oracle, skip};
 
 use crate::start::{PATIENCE, prepared};
 
-/// Checks an agent in a place where something is missing: it lives, says each thing once, and has the
-/// other numbers.
+/// Checks an agent in an environment that lacks something: it lives, logs each lack once, and has the other numbers.
 fn lives(mut command: Command, present: &[&str], absent: &[(&str, &str)]) {
     let Some(valkey) = Valkey::start(&[]) else { panic!("valkey-server is not installed") };
     command.env("VALKEY_HOST", "127.0.0.1").env("VALKEY_PORT", valkey.port.to_string()).env("CONTAINER_NAME", "web");
@@ -93,7 +92,7 @@ fn limit(resource: libc::__rlimit_resource_t, most: u64) -> bool {
     unsafe { libc::setrlimit(resource, &raw const limit) == 0 }
 }
 
-/// Mounts something in a mount namespace of the command's own.
+/// Mounts a file system in a mount namespace of the command's own.
 fn with_mount(
     command: &mut Command,
     source: &'static str,

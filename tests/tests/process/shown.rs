@@ -1,4 +1,4 @@
-//! The lines that operators look for, the process name, and no listening socket.
+//! The log lines that operators search for, the process name, and no listening socket.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! Flags, variables and settings files, right and wrong.
+//! Flags, variables and settings files, valid and invalid.
 
 use std::ffi::OsStr;
 use std::fs;

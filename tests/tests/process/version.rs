@@ -1,4 +1,4 @@
-//! The version, and what the binary was built from.
+//! The version, and the compilers of the binary.
 
 use std::fs;
 use std::path::Path;

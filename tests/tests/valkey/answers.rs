@@ -1,4 +1,4 @@
-//! Servers that answer anything but what they should.
+//! Servers with wrong answers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::server::{FAST, WEB};
 /// Handles one connection of a fake server.
 type Treatment = fn(TcpStream);
 
-/// A server that does with each connection what `treat` does; counts them.
+/// A server that handles each connection by `treat`, and counts them.
 fn fake(treat: Treatment) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -28,11 +28,11 @@ fn fake(treat: Treatment) -> (u16, Arc<AtomicUsize>) {
     (port, connections)
 }
 
-/// Answers everything that comes with the same bytes.
+/// Answers everything with the same bytes.
 fn answer(mut stream: TcpStream, bytes: &[u8]) {
     let mut buffer = [0; 65_536];
     while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
-        // One answer per command, as far as this can be told without parsing: commands begin with an asterisk.
+        // One answer per command, approximately, without parsing: commands begin with an asterisk.
         let commands = buffer.iter().filter(|byte| **byte == b'*').count().min(64);
         if (0..commands).any(|_| stream.write_all(bytes).is_err()) {
             return;
@@ -74,7 +74,7 @@ fn whatever_answers_the_agent_stays_alive_and_says_little() {
         let said = agent.said();
         assert!(said.contains("Error storing metrics"), "{name}: {said}");
         assert!(!said.contains("panicked"), "{name}: {said}");
-        // A cause that flips between two texts may be said each time; a hundred lines are a flood.
+        // A cause that alternates between two texts may be logged each time; a hundred lines are a flood.
         assert!(said.lines().count() < 20, "{name}: {said}");
         assert!(said.lines().all(|line| line.chars().count() < 400), "{name}: {said}");
         assert!((1..60).contains(&connections.load(Ordering::Relaxed)), "{name}: {connections:?} connections");

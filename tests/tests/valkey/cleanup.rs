@@ -8,7 +8,7 @@ use tests::{eventually, skip};
 
 use crate::server::PATIENCE;
 
-/// Entries that the former agent left without expiry, and what looks like them.
+/// Entries that the former agent left without expiry, and similar keys.
 fn leave_old_entries(valkey: &Valkey, count: u64) -> Vec<String> {
     let mut pipe = redis::pipe();
     for at in 0..count {

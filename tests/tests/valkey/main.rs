@@ -1,4 +1,4 @@
-//! Keys and streams that the agent writes, and how it behaves when Valkey or the way to it fails.
+//! Keys and streams that the agent writes, and its behaviour when Valkey or the network fails.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 #[macro_use]
