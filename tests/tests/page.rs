@@ -208,7 +208,7 @@ fn agent_page(browser: &Browser) {
     wait_for_row(browser, "page-spins");
 }
 
-/// Takes screenshots: dark and light, wide and narrow.
+/// Checks the looks: dark and light, wide and narrow.
 fn looks(browser: &Browser, url: &str) {
     let ground = || browser.eval("getComputedStyle(document.body).backgroundColor");
     let light = ground();

@@ -94,7 +94,7 @@ impl World {
         self.links().iter().map(info).map(|info| (info.id(), info.program_id())).collect()
     }
 
-    /// Changes the first word of the object that holds the layout of the maps.
+    /// Changes the layout number that is stored with the maps of a pinned object.
     fn set_layout(&self, object: &str, layout: u64) {
         let map = MapData::from_pin(self.pins.join(object).join("maps/META")).unwrap();
         let mut map = Array::<_, [u64; 3]>::try_from(Map::Array(map)).unwrap();

@@ -111,7 +111,7 @@ fn the_wheel_moves_what_it_is_over() {
     assert!(window.until(|_| details() != first), "{}", window.screen());
     wheel(&window, 64, 10);
     assert!(window.until(|_| details() == first), "{}", window.screen());
-    // Over the help a click does the same as any key.
+    // Over the help the wheel does the same as any key.
     window.types("?");
     assert!(window.shows("select a container"), "{}", window.screen());
     wheel(&window, 65, 10);

@@ -153,7 +153,7 @@ fn a_cluster_may_move_slots_and_lose_nodes_while_it_is_written_to() {
     cluster.wait();
     rows.push(("node lost, and back", written_again(&url, &agent)));
 
-    // The slots of the other masters do not answer.
+    // No replica takes over the slots of the frozen master.
     let frozen = 3 - other;
     cluster.nodes[frozen].signal(libc::SIGSTOP);
     std::thread::sleep(Duration::from_secs(5));
