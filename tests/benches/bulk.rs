@@ -1,6 +1,6 @@
-//! The costs of BPF iterators, against `pread` of the same files on descriptors that stay open, side by side in one run.
+//! The costs of BPF iterators, against `pread` of the same files on descriptors that stay open, both in one run.
 //!
-//! `cargo xtask bench bulk [N…]`: with so many cgroups.
+//! `cargo xtask bench bulk [N…]`: with N cgroups.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use monitor::sources::bpf::{self, Bpf, Part};
 use tests::cgroup::Group;
 use tests::spent;
 
-/// Rounds in which the sides take turns: the machine's mood meets both alike.
+/// Rounds in which the sides take turns, so that other load affects both alike.
 const ROUNDS: usize = 15;
 
 fn main() {
@@ -46,7 +46,7 @@ fn main() {
     }
 }
 
-/// The snapshot that the programs fill in that `is_wanted` selects.
+/// A source of the programs that `is_wanted` selects.
 fn source(top: &Path, is_wanted: fn(&str) -> bool) -> Bpf {
     let part = Part { cgroup_events: false, ..Part::machine(Some(top.to_owned()), BTreeMap::new()) };
     let roots = Roots::default();
@@ -63,7 +63,7 @@ fn now() -> Stamp {
     Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH }
 }
 
-/// The medians of the CPU time that each side takes: the floor, the pass for CPU, all of eBPF.
+/// The medians of the CPU time of each side: the floor, the CPU iterator, all of eBPF.
 fn measure(top: &Path, number: usize) -> [Duration; 3] {
     let dirs: Vec<PathBuf> = (0..number).map(|at| top.join(format!("c{at}"))).collect();
     dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());

@@ -1,7 +1,7 @@
-//! Checks that nothing is left of containers that came and went.
+//! Checks that removed containers leave nothing behind.
 //!
-//! `cargo xtask bench churn [N]`: so many containers (100000), each with a process, made and removed while an agent of the
-//! machine runs once a second.
+//! `cargo xtask bench churn [N]`: N containers (100000), each with a process, made and removed while an agent of the
+//! machine samples once a second.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::fs;
@@ -13,11 +13,11 @@ use tests::cgroup::Group;
 use tests::leftovers::Held;
 use tests::valkey::Valkey;
 
-/// The number of containers after which resources are first read: the allocator has its memory then.
+/// The number of containers after which resources are first read: by then the allocator has grown.
 const FIRST: usize = 1000;
-/// After so long, nothing is left of what is gone.
+/// Time after which nothing is left of removed containers.
 const SETTLED: Duration = Duration::from_secs(8);
-/// Others' cgroups come and go on this machine too.
+/// Tolerance for other cgroups that come and go on this machine.
 const OTHERS: usize = 50;
 
 fn main() {

@@ -1,6 +1,6 @@
-//! A container that tries to break its observer: what a reading costs meanwhile.
+//! A container that attacks its observer: the cost of a reading meanwhile.
 //!
-//! `cargo xtask bench hostile [MOST]`: at most so many of anything (100,000).
+//! `cargo xtask bench hostile [MOST]`: at most MOST of each resource (100,000).
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::ffi::OsStr;
@@ -18,14 +18,14 @@ use tests::{eventually, is_root, oracle};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const INTERVAL: &str = "1s";
-/// Reports that are looked at under each attack.
+/// Reports that are measured under each attack.
 const REPORTS: u32 = 8;
-/// No report may take more CPU: a tenth of a core at the default interval.
+/// The most CPU time of a report: a tenth of a core at the default interval.
 const BOUND: Duration = Duration::from_millis(500);
-/// So long groups are made, however many that gives.
+/// Time for which groups are made, however many.
 const MAKING: Duration = Duration::from_secs(20);
 
-/// The agent of one container, or of the machine, and what it reports.
+/// The agent of one container, or of the machine, and its reports.
 struct Observer {
     name: String,
     agent: Agent,
@@ -142,7 +142,7 @@ impl Drop for Held {
 
 struct Attack {
     word: &'static str,
-    /// Begins it; says what it has come to.
+    /// Begins the attack, and returns its size.
     begin: fn(&Group, u64) -> (String, Held),
 }
 
@@ -204,7 +204,8 @@ fn groups(group: &Group, most: u64) -> (String, Held) {
     )
 }
 
-/// Groups with memory of their own below the container's: the kernel adds all of them up for each look at its `memory.stat`.
+/// Groups with memory of their own below the container's: the kernel sums all of them for each read of its
+/// `memory.stat`.
 fn memory(group: &Group, most: u64) -> (String, Held) {
     let root = group.dir("memory").unwrap().join("tree");
     fs::create_dir(&root).unwrap();
@@ -212,14 +213,14 @@ fn memory(group: &Group, most: u64) -> (String, Held) {
     for number in 0..count {
         let dir = root.join(number.to_string());
         fs::create_dir(&dir).unwrap();
-        // A process that has been in it leaves its pages behind.
+        // The pages of a process stay charged to the group after it has ended.
         let words = format!("echo $$ > {}/cgroup.procs; exec true", dir.display());
         assert!(Command::new("sh").args(["-c", &words]).status().unwrap().success());
     }
     (format!("{count} groups with memory of their own behind its `memory.stat`"), Held::Tree(root))
 }
 
-/// A group below the container's, as a runtime delegates it: in the v2 tree, where eBPF and the walk look.
+/// A group below the container's, as a runtime delegates it: in the v2 tree, which eBPF and the walk read.
 fn own_tree(group: &Group) -> PathBuf {
     let root = group.v2().or_else(|| group.dir("memory")).unwrap().join("tree");
     fs::create_dir(&root).unwrap();

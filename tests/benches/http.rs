@@ -1,6 +1,6 @@
 //! The costs of HTTP clients: the delay of readings, and memory.
 //!
-//! `cargo xtask bench http [SECONDS]`: each of the two runs takes so long.
+//! `cargo xtask bench http [SECONDS]`: SECONDS is the duration of each of the two runs.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -49,7 +49,7 @@ fn start(arguments: &[&str]) -> (Agent, u16) {
     (agent, port)
 }
 
-/// The readings' distance from the grid of the interval, the worst and the mean, in milliseconds.
+/// The deviation of readings from the grid of the interval, the largest and the mean, in milliseconds.
 fn delays(port: u16, long: Duration) -> (f64, f64) {
     let mut events = Events::open(port);
     let began = Instant::now();
@@ -58,7 +58,7 @@ fn delays(port: u16, long: Duration) -> (f64, f64) {
         times.extend(events.event().filter(|event| event.name == "tick").and_then(|event| event.id));
     }
     let millis = INTERVAL.as_millis() as f64;
-    // The grid is where most readings are: the first of a run may be late itself.
+    // The grid is at the phase of most readings: the first of a run may be late itself.
     let phases: Vec<f64> = times.iter().map(|time| *time as f64 % millis).collect();
     let mut sorted = phases.clone();
     sorted.sort_by(f64::total_cmp);
@@ -135,7 +135,7 @@ fn load(long: Duration) -> bool {
     !kept.contains(&false)
 }
 
-/// Asks so often, on one connection, and reads every answer whole.
+/// Sends requests at this rate on one connection, and reads every answer whole.
 fn scrape(port: u16, stop: &AtomicBool, scrapes: &AtomicU64) {
     let mut stream = BufReader::new(connect(port));
     let pause = Duration::from_secs_f64(SCRAPERS as f64 / SCRAPES as f64);
@@ -162,7 +162,8 @@ fn scrape(port: u16, stop: &AtomicBool, scrapes: &AtomicU64) {
     }
 }
 
-/// The server's memory for a thousand containers: without it, with it and an hour's start, and while it is scraped.
+/// The server's memory for a thousand containers: without it, with it and the beginning of an hour, and while it is
+/// scraped.
 fn memory() -> bool {
     let Some(first) = Group::container("bench-0") else {
         println!("SKIPPED: no cgroups can be made here");

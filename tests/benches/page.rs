@@ -1,6 +1,7 @@
 //! The costs of a thousand containers in the browser that shows them, and of a day of history for its reader.
 //!
-//! `cargo xtask bench page [SECONDS]`: each of the two runs takes so long. The machine should have little else to do.
+//! `cargo xtask bench page [SECONDS]`: SECONDS is the duration of each of the two runs. The machine should have little
+//! other load.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::process::ExitCode;
@@ -19,9 +20,9 @@ const CONTAINERS: usize = 1000;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A history of a day, at the default interval.
 const READINGS: u64 = 24 * 3600 / 5;
-/// A response that a visitor takes for immediate: <https://web.dev/articles/rail>.
+/// The longest response time that a visitor perceives as immediate: <https://web.dev/articles/rail>.
 const AT_ONCE_MS: f64 = 100.0;
-/// So often the filter and the order are changed.
+/// Changes of the filter and the order.
 const TURNS: u32 = 20;
 /// A sixtieth of a second.
 const FRAME_MS: f64 = 16.7;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     sleep(INTERVAL * 3);
     browser.open(&format!("http://{listen}/"));
     browser.wait("not all are counted", "document.querySelector('.segments button')?.textContent === 'All 1,000'");
-    // The sparklines' beginnings are asked for first.
+    // The beginnings of the sparklines are requested first.
     sleep(INTERVAL * 5);
     println!("| What | Measured | Promised | |\n|---|---|---|---|");
     let long = Duration::from_secs(seconds);
@@ -75,7 +76,7 @@ fn updates(browser: &Browser, long: Duration) -> bool {
     row("an update of 1,000 containers, processor time of the main thread", &parts, AT_ONCE_MS / 2.0, all)
 }
 
-/// Scrolls without an end, and takes the time of each frame.
+/// Scrolls continuously, and measures the time of each frame.
 fn scrolling(browser: &Browser, long: Duration) -> bool {
     let script = format!(
         "new Promise((done) => {{
@@ -110,7 +111,7 @@ fn scrolling(browser: &Browser, long: Duration) -> bool {
     row("a frame then, processor time of the main thread", &format!("{each:.1} ms"), FRAME_MS, each)
 }
 
-/// The time to apply the filter while one types, and to sort the rows by another column.
+/// The time to apply the filter while typing, and to sort the rows by another column.
 fn answers(browser: &Browser) -> bool {
     let each = |action: &str| {
         let script = format!(
@@ -128,7 +129,7 @@ fn answers(browser: &Browser) -> bool {
     row("another order, likewise", &format!("{sort:.1} ms"), AT_ONCE_MS, sort) && filtered
 }
 
-/// A day out of Valkey: what the server needs, and how long until the charts stand.
+/// A day out of Valkey: the time of the server, and the time until the charts are drawn.
 fn day(browser: &Browser, port: u16) -> bool {
     let began = Instant::now();
     let answer = get(port, "/api/v1/history/c-0000?metric=cpu_percent,memory_usage_bytes&since=24h").json();
@@ -140,7 +141,7 @@ fn day(browser: &Browser, port: u16) -> bool {
     );
     browser.eval("location.hash = '#/container/c-0000'");
     browser.wait("there are no charts", "document.querySelectorAll('.chart canvas').length > 3");
-    // The browser notes the first few hundred requests only.
+    // The browser records the first few hundred requests only.
     browser.eval("performance.clearResourceTimings()");
     let began = Instant::now();
     browser.eval(&format!(

@@ -1,4 +1,4 @@
-//! The sources in this process, against what the kernel takes for the same files.
+//! The sources in this process, against the cost of the same files in the kernel.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -16,7 +16,7 @@ use monitor::sources::procfs::Procfs;
 use crate::clock::stamp;
 use crate::table::Row;
 
-/// Rounds in which the two sides of a ratio take turns: the machine's mood meets both alike.
+/// Rounds in which the two sides of a ratio take turns, so that other load affects both alike.
 const ROUNDS: usize = 41;
 /// Samples per round.
 const SAMPLES: u32 = 200;
@@ -52,7 +52,7 @@ pub fn files() -> Row {
     )
 }
 
-/// The descriptors of this process that lie in a cgroup tree, opened anew: the same files, kept open.
+/// The descriptors of this process that lie in a cgroup tree, reopened: the same files, kept open.
 fn open_files() -> Vec<(String, File)> {
     let entries = fs::read_dir("/proc/self/fd").unwrap().flatten();
     let paths = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -62,7 +62,7 @@ fn open_files() -> Vec<(String, File)> {
         .collect()
 }
 
-/// One sample of `/proc` against the same for opening, reading and closing the files of as many processes.
+/// One sample of `/proc` against opening, reading and closing the files of the same number of processes.
 pub fn processes() -> Row {
     let roots = Roots::default();
     let mut container = OwnContainer::new(find(&roots, "bench"), &roots);

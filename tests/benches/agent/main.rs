@@ -1,7 +1,7 @@
-//! The cost of the agent, against the floor that the kernel sets, side by side in one run.
+//! The cost of the agent, against the floor that the kernel sets, both in one run.
 //!
-//! `cargo xtask bench [SECONDS]`: the long run takes so long. With `--against BINARY` the agent is measured in turns with the
-//! other one, each turn a tenth of that.
+//! `cargo xtask bench [SECONDS]`: SECONDS is the duration of the long run. With `--against BINARY` the agent is
+//! measured in turns with the other one, each turn a tenth of that.
 #![allow(
     missing_docs,
     unreachable_pub,

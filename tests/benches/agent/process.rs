@@ -12,7 +12,7 @@ use crate::against::{self, Measured};
 use crate::cpu::{cpu, mib};
 use crate::table::Row;
 
-/// So often an agent is started to see how long that takes.
+/// Starts of an agent for the time of a start.
 const STARTS: usize = 5;
 
 /// The size of the binary.
@@ -21,7 +21,7 @@ pub fn size() -> Row {
     Row::new("release binary, eBPF objects inside", format!("{size:.1} MiB"), Some(("8 MiB", size < 8.0)))
 }
 
-/// The time from the start of the process to the first report that a reader gets.
+/// The time from the start of the process to the first report in Valkey.
 pub fn start(valkey: &Valkey) -> Row {
     let median = start_of(&binary(), valkey);
     let is_kept = median < Duration::from_millis(300);
@@ -45,8 +45,8 @@ fn start_of(binary: &Path, valkey: &Valkey) -> Duration {
     times[times.len() / 2]
 }
 
-/// Watches the whole agent at its default interval, after the first walk of the root filesystem: CPU time, memory at the
-/// end, and how it grew.
+/// Measures the whole agent at its default interval, after the first walk of the root filesystem: CPU time, memory at
+/// the end, and growth.
 pub fn long_run(valkey: &Valkey, ebpf: &str, long: Duration) -> [Row; 3] {
     let name = format!("long-{ebpf}");
     let agent = against::start(&binary(), valkey.port, &["--ebpf", ebpf], &[("CONTAINER_NAME", &name)]);
@@ -63,7 +63,7 @@ pub fn long_run(valkey: &Valkey, ebpf: &str, long: Duration) -> [Row; 3] {
     ]
 }
 
-/// Percent of a core, MiB at the end, and bytes that were added in that time.
+/// Percent of a core, MiB at the end, and bytes of growth in that time.
 fn watch(agent: &Agent, long: Duration) -> (f64, f64, u64) {
     let (before, resident) = (cpu(agent), agent.resident());
     std::thread::sleep(long);
@@ -87,7 +87,8 @@ fn wait_for_walk(valkey: &Valkey, name: &str, agent: &Agent) {
     );
 }
 
-/// One turn of two binaries: everything above, but for the walk of the root filesystem, which would take most of the time.
+/// One turn of two binaries: everything above except the walk of the root filesystem, which would take most of the
+/// time.
 pub fn turn(binary: &Path, long: Duration) -> Measured {
     let valkey = Valkey::start(&[]).expect("valkey-server is not installed");
     let start = start_of(binary, &valkey);

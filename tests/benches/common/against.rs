@@ -1,4 +1,4 @@
-//! Two binaries of the agent, measured in turns: the machine's mood meets both alike.
+//! Two binaries of the agent, measured in turns, so that other load affects both alike.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use tests::agent::Agent;
 
 use crate::table::Row;
 
-/// So often each of the binaries has its turn.
+/// Turns of each binary.
 const TURNS: usize = 4;
 
-/// Measurements of one turn, by what was measured, with their unit.
+/// Measurements of one turn: name, value and unit.
 pub type Measured = Vec<(&'static str, f64, &'static str)>;
 
-/// The binary to compare with, where `cargo xtask bench --against` names one.
+/// The binary to compare with, if `cargo xtask bench --against` names one.
 pub fn against() -> Option<PathBuf> {
     std::env::var_os("SYSTEM_MONITOR_AGAINST").map(PathBuf::from)
 }

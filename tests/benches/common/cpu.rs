@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tests::agent::Agent;
 
-/// CPU time in nanoseconds' resolution: `schedstat` of every thread (`Documentation/scheduler/sched-stats.rst`).
+/// CPU time with a resolution of nanoseconds: `schedstat` of every thread (`Documentation/scheduler/sched-stats.rst`).
 pub fn cpu(agent: &Agent) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap().flatten();
     let nanos = tasks.filter_map(|task| {

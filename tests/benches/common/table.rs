@@ -1,6 +1,6 @@
-//! A table of what was measured, beside what is promised.
+//! A table of measurements and promises.
 
-/// A row of the table, with the promise and whether it is kept.
+/// A row of the table, with the promise, and true if it is kept.
 pub struct Row {
     what: String,
     measured: String,

@@ -21,7 +21,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Fleet {
     pub(crate) agents: usize,
     pub(crate) containers: usize,
-    /// Keeps a history: by default an agent of a machine does, one of a container does not.
+    /// True if it keeps a history: by default an agent of a machine does, one of a container does not.
     pub(crate) history: bool,
 }
 
@@ -31,7 +31,7 @@ impl Fleet {
         (self.agents * self.containers) as f64 * time.as_secs_f64() / INTERVAL.as_secs_f64()
     }
 
-    /// Starts all of them, each at some moment of the interval. They end with the runtime.
+    /// Starts all of them, each at a random moment of the interval. They end with the runtime.
     pub(crate) fn start(&self, url: &str) -> Runtime {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         for number in 0..self.agents {
@@ -69,7 +69,7 @@ fn clock() -> Stamp {
     Stamp { mono: start.elapsed(), wall: wall + start.elapsed() }
 }
 
-/// A reading in which every number is there that a container with limits, on a cgroup v2 host where eBPF is allowed, has.
+/// A reading with every number that a container with limits has on a cgroup v2 host with eBPF.
 fn reading(agent: usize, containers: usize, tick: u64) -> Snapshot {
     let mut now = Snapshot::new(clock());
     now.scope = if containers > 1 { Scope::Host } else { Scope::SelfContainer };
@@ -95,7 +95,7 @@ fn reading(agent: usize, containers: usize, tick: u64) -> Snapshot {
     now
 }
 
-/// A number of the usual length that changes from tick to tick, unless it is one of those that stay.
+/// A number of the usual length that changes from tick to tick, unless it is a constant one.
 fn value(metric: Metric, tick: u64, random: &mut fastrand::Rng) -> u64 {
     let (start, step) = (random.u64(100..1_000), random.u64(10..100));
     let spec = metric.spec();

@@ -1,4 +1,4 @@
-//! The same commands without an agent: the least that they cost a server.
+//! The same commands without an agent: their least cost to a server.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::agents::{Fleet, INTERVAL};
 use crate::servers;
 
-/// Milliseconds of a day ago, about: nothing is older.
+/// Milliseconds of about a day ago: no entry is older.
 const OLDEST: u64 = 1_763_900_000_000;
 const NOW: u64 = 1_764_000_000_000;
 /// Ticks between two heartbeats in the log.
@@ -23,7 +23,7 @@ pub(crate) struct Words {
     pub(crate) entry: String,
 }
 
-/// The commands of a tick, packed, and so many lines of answers.
+/// The commands of a tick, packed, and the number of lines in their answers.
 fn pipeline(fleet: &Fleet, words: &Words, client: usize, tick: u64) -> (Vec<u8>, usize) {
     let mut bytes = Vec::new();
     let mut lines = 0;
@@ -70,7 +70,8 @@ fn pipeline(fleet: &Fleet, words: &Words, client: usize, tick: u64) -> (Vec<u8>,
     (bytes, lines)
 }
 
-/// As many connections as agents, at their pace, or a few without a pause; the CPU time for a report of one container.
+/// Replays the commands over one connection per agent at the agents' pace, or over a few without a pause. Returns the
+/// CPU time per report of one container.
 pub(crate) fn replay(
     server: &Valkey,
     fleet: Fleet,
@@ -81,7 +82,7 @@ pub(crate) fn replay(
 ) -> Duration {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let port = server.port;
-    // Ids begin anew.
+    // Ids start again.
     let _: () = server.query(&["FLUSHALL"]);
     let before = servers::cpu(server);
     let reports = runtime.block_on(async {
@@ -124,7 +125,7 @@ pub(crate) fn replay(
     (servers::cpu(server) - before) / u32::try_from(reports).unwrap()
 }
 
-/// The server's CPU time for a command as `valkey-benchmark` sends it, with this number in a pipeline.
+/// The server's CPU time per command as `valkey-benchmark` sends it, with this number of commands in a pipeline.
 pub(crate) fn benchmark(server: &Valkey, words: &[&str], pipeline: u64) -> Duration {
     const TIMES: u32 = 50_000;
     let before = servers::cpu(server);

@@ -1,7 +1,8 @@
-//! Many agents on one Valkey, and on a cluster: what a report costs the servers, and how all come back after an outage.
+//! Many agents on one Valkey, and on a cluster: the cost of a report to the servers, and the reconnects after an
+//! outage.
 //!
-//! `cargo xtask bench fleet [sidecars] [machines] [outages] [SECONDS [OUTAGE]]`: each fleet is looked at for so long, and the longest
-//! outage takes so long; without a word, everything is measured.
+//! `cargo xtask bench fleet [sidecars] [machines] [outages] [SECONDS [OUTAGE]]`: SECONDS is the time for each fleet,
+//! OUTAGE the longest outage; without a word, everything is measured.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 mod agents;
@@ -16,11 +17,11 @@ use servers::Work;
 use tests::valkey::Valkey;
 use tests::{cluster, eventually};
 
-/// One for each container, as sidecars; and one for each machine.
+/// One agent for each container, as sidecars; and one for each machine.
 const FLEETS: [Fleet; 2] =
     [Fleet { agents: 1_000, containers: 1, history: false }, Fleet { agents: 200, containers: 100, history: true }];
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Of a core, what a server may be busy in the mean: the rest is for readers and for what comes all at once.
+/// The mean share of a core that a server may use: the rest is for readers and for bursts.
 const BUSY: f64 = 0.5;
 
 fn main() {
@@ -53,14 +54,14 @@ fn title(text: &str) {
     println!("\n## {text}\n\n| What | Measured | Promised |\n|---|---|---|");
 }
 
-/// Starts a fleet, waits until all write at their pace, and looks for so long at what the servers do.
+/// Starts a fleet, waits until all write at their pace, and measures the work of the servers for some time.
 fn look(fleet: Fleet, url: &str, servers: &[Valkey], long: Duration) -> Work {
     let running = fleet.start(url);
     let all = fleet.agents * fleet.containers;
     let written = || servers.iter().map(listed).sum::<usize>();
     eventually(PATIENCE, || (written() == all).then_some(()))
         .unwrap_or_else(|| panic!("{} of {all} are there", written()));
-    // The requests of the start are over by then.
+    // The requests of the start have finished by then.
     std::thread::sleep(INTERVAL * 3);
     let before = Work::of(servers);
     std::thread::sleep(long);
@@ -71,7 +72,7 @@ fn look(fleet: Fleet, url: &str, servers: &[Valkey], long: Duration) -> Work {
 
 fn listed(server: &Valkey) -> usize {
     let answer = redis::cmd("ZCARD").arg("system:containers").query(&mut server.connection());
-    // In a cluster one node has the key.
+    // In a cluster only one node has the key.
     answer.unwrap_or_default()
 }
 
@@ -137,7 +138,7 @@ fn single(fleet: Fleet, long: Duration) {
     }
 }
 
-/// A kind of command after the other, as often as the fleet sent it.
+/// Measures one kind of command after the other, as often as the fleet sent it.
 fn benchmark(server: &Valkey, fleet: &Fleet, work: &Work, words: &Words, long: Duration) -> Duration {
     let _: () = server.query(&["FLUSHALL"]);
     let reports = work.reports();
@@ -251,7 +252,7 @@ fn watch(server: &Valkey, fleet: &Fleet, began: Instant) -> (Counts, Counts) {
     }
 }
 
-/// The most that came in any second.
+/// The largest number in any second.
 fn worst(counts: &[(Duration, usize)]) -> usize {
     let since = |at: Duration| {
         let before = at.saturating_sub(Duration::from_secs(1));

@@ -13,7 +13,7 @@ pub(crate) struct Work {
     pub(crate) cpu: Duration,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// Times that something was read from a connection: a pipeline is one, unless it is long.
+    /// Reads from a connection: a pipeline is one, unless it is long.
     pub(crate) reads: u64,
     /// By command.
     pub(crate) calls: BTreeMap<String, u64>,
@@ -45,12 +45,12 @@ impl Work {
         }
     }
 
-    /// Reports, each of one container: with each goes one time for the list of containers.
+    /// Reports of one container each, by the updates of the list of containers: there is one for each.
     pub(crate) fn reports(&self) -> f64 {
         self.calls.get("ZADD").copied().unwrap_or_default() as f64
     }
 
-    /// Commands that agents send; looking at a server is a few more.
+    /// Commands that agents send, and the few that measure a server.
     pub(crate) fn commands(&self) -> u64 {
         self.calls.iter().filter(|(name, _)| *name != "INFO").map(|(_, calls)| calls).sum()
     }

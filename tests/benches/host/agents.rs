@@ -19,13 +19,13 @@ const ENDS: usize = 50;
 /// The same number in one of the turns of two binaries.
 const ENDS_IN_A_TURN: usize = 10;
 
-/// Arguments of an agent that samples once a second; behind them comes the length of history.
+/// Arguments of an agent that samples once a second; the length of history follows them.
 const EACH_SECOND: [&str; 9] =
     ["--scope", "host", "--interval", "1s", "--disk-interval", "0s", "--pin", "off", "--history"];
-/// Arguments of an agent that reports ends: no tick comes between.
+/// Arguments of an agent that reports exits: no tick comes in between.
 const ON_ENDS: [&str; 8] = ["--scope", "host", "--interval", "60s", "--disk-interval", "0s", "--pin", "off"];
 
-/// Watches the agent with a real server, with history and without.
+/// Measures the agent with a real server, with history and without.
 pub fn whole_agent(number: usize) -> Vec<Row> {
     let Some(valkey) = Valkey::start(&[]) else {
         println!("SKIPPED: valkey-server is not installed");
@@ -45,7 +45,7 @@ pub fn whole_agent(number: usize) -> Vec<Row> {
     rows
 }
 
-/// Starts an agent and watches it: percent of a core, and MiB.
+/// Starts an agent and measures it: percent of a core, and MiB.
 fn watch(binary: &Path, valkey: &Valkey, history: &str) -> (f64, f64) {
     let agent = against::start(binary, valkey.port, &[&EACH_SECOND[..], &[history]].concat(), &[]);
     first_report(valkey);
@@ -62,7 +62,7 @@ fn first_report(valkey: &Valkey) {
     valkey.report(machine.trim(), Duration::from_secs(60)).expect("no report");
 }
 
-/// Measures the time from the end of a container until its last report is in Valkey.
+/// Measures the time from the exit of a container until its last report is in Valkey.
 pub fn ends() -> Vec<Row> {
     let Some(valkey) = Valkey::start(&[]) else { return Vec::new() };
     let mut rows = Vec::new();
@@ -78,7 +78,7 @@ pub fn ends() -> Vec<Row> {
     rows
 }
 
-/// The sorted times of so many ends.
+/// The sorted times of `number` exits.
 fn ends_of(binary: &Path, valkey: &Valkey, ebpf: &str, number: usize) -> Vec<Duration> {
     let _agent = against::start(binary, valkey.port, &[&ON_ENDS[..], &["--ebpf", ebpf]].concat(), &[]);
     first_report(valkey);
@@ -103,7 +103,7 @@ fn ends_of(binary: &Path, valkey: &Valkey, ebpf: &str, number: usize) -> Vec<Dur
     took
 }
 
-/// One turn of two binaries: everything above that an agent alone can show.
+/// One turn of two binaries: everything above that needs only the agent.
 pub fn turn(binary: &Path) -> Measured {
     let valkey = Valkey::start(&[]).expect("valkey-server is not installed");
     let (share, resident) = watch(binary, &valkey, "24h");

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use tests::cgroup::Group;
 
-/// Beyond this number of containers only each tenth has a process.
+/// Beyond this number of containers only every tenth has a process.
 const MOST_PROCESSES: usize = 1000;
 
 /// Control groups of containers, most of them with a process.

@@ -1,4 +1,4 @@
-//! The floor that the kernel sets: the files of all containers, kept open, and opened anew.
+//! The floor that the kernel sets: the files of all containers, kept open and reopened.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use monitor::sources::cgroup::CgroupFiles;
 use crate::clock::stamp;
 use crate::machine::descriptors;
 
-/// No container has more files.
+/// The most files of a container.
 const MOST_FILES: usize = 40;
 
-/// The files of all containers, read by their source, kept open, and opened anew.
+/// The files of all containers, read by their source, kept open, and reopened.
 pub struct Floor {
     pub snapshot: Snapshot,
     source: CgroupFiles,
@@ -27,7 +27,7 @@ pub struct Floor {
 impl Floor {
     pub fn of(snapshot: &Snapshot) -> Self {
         let mut empty = Snapshot::new(stamp());
-        // As many as there are descriptors for, twice.
+        // Only as many containers as the limit of descriptors allows to open twice.
         for (id, cgroup) in snapshot.cgroups.iter().take(descriptors() / 2 / MOST_FILES) {
             empty.cgroups.entry(*id).or_default().identity = Arc::clone(&cgroup.identity);
         }
@@ -37,7 +37,7 @@ impl Floor {
         let before = known.len();
         let mut empty = floor.snapshot.clone();
         floor.source(&mut empty);
-        // The files of the source have higher descriptors than those that were open before.
+        // The descriptors of the source are higher than those that were open before.
         let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
         known.into_iter().for_each(|path| *seen.entry(path).or_default() += 1);
         for (path, file) in open_files() {
@@ -67,7 +67,7 @@ impl Floor {
     }
 }
 
-/// The descriptors of this process that lie in a cgroup tree, opened anew.
+/// The descriptors of this process that lie in a cgroup tree, reopened.
 fn open_files() -> Vec<(PathBuf, File)> {
     let entries = fs::read_dir("/proc/self/fd").unwrap().flatten();
     let paths: Vec<PathBuf> = entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();

@@ -1,4 +1,4 @@
-//! From the making of a container until it is known.
+//! The time from the creation of a container until the agent knows it.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tests::cgroup::Group;
 use crate::machine::containers;
 use crate::table::Row;
 
-/// From the making of a cgroup until it is known.
+/// Measures the time from the creation of a cgroup until it is known.
 pub fn latencies() -> Vec<Row> {
     let mut rows = Vec::new();
     for (mode, by) in [(EbpfMode::Auto, "eBPF"), (EbpfMode::Off, "inotify")] {
@@ -22,7 +22,7 @@ pub fn latencies() -> Vec<Row> {
                 let (group, _) = Group::docker().unwrap();
                 let dir = group.v2().unwrap().to_owned();
                 drop(group);
-                // The directory of the v2 tree alone, timed.
+                // Only the directory of the v2 tree is timed.
                 let began = Instant::now();
                 fs::create_dir(&dir).unwrap();
                 let took = began.elapsed();

@@ -36,7 +36,7 @@ pub fn containers(ended: &Arc<tokio::sync::Notify>, mode: EbpfMode) -> (HostCont
     (containers, bpf)
 }
 
-/// The number of descriptors that this process may have, less some for other things.
+/// The number of descriptors that this process may have, less a reserve.
 pub fn descriptors() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` outlives both calls.

@@ -1,7 +1,7 @@
-//! The cost of watching a whole machine, against the floor that the kernel sets, side by side in one run.
+//! The cost of watching a whole machine, against the floor that the kernel sets, both in one run.
 //!
-//! `cargo xtask bench host [N…]`: with so many containers, each a control group where Docker would make it. With
-//! `--against BINARY` the agent alone is measured, in turns with the other one.
+//! `cargo xtask bench host [N…]`: with N containers, each a control group where Docker would make it. With `--against
+//! BINARY` only the agent is measured, in turns with the other one.
 #![allow(
     missing_docs,
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! The time that eBPF programs take per event.
+//! The run time of eBPF programs per event.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -49,8 +49,8 @@ pub fn programs() -> Vec<Row> {
 /// The name of the program that does nothing.
 const EMPTY: &str = "empty";
 
-/// Attaches a program that does nothing to what comes into a cgroup, for as long as it is held: what the kernel says of it is
-/// what the kernel's looks at the clock take.
+/// Attaches a program that does nothing to the ingress of a cgroup, for as long as it is held: its measured time is the
+/// cost of the kernel's own time stamps.
 fn empty(cgroup: &std::path::Path) -> [OwnedFd; 2] {
     // Of `enum bpf_cmd` and `enum bpf_prog_type` (`include/uapi/linux/bpf.h`); the attach type of ingress is 0.
     const PROG_LOAD: libc::c_long = 5;
@@ -64,7 +64,7 @@ fn empty(cgroup: &std::path::Path) -> [OwnedFd; 2] {
     let [first, second] = [0, 8].map(|at| u64::from_ne_bytes(name[at..at + 8].try_into().unwrap()));
     let load = [CGROUP_SKB | 2 << 32, instructions.as_ptr() as u64, licence.as_ptr() as u64, 0, 0, 0, first, second];
     let bpf = |command: libc::c_long, attr: &[u64]| {
-        // SAFETY: what the attributes point to outlives the call, which makes a descriptor.
+        // SAFETY: the attributes' pointers are valid during the call, which makes a descriptor.
         let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
         // SAFETY: as above.
@@ -77,7 +77,7 @@ fn empty(cgroup: &std::path::Path) -> [OwnedFd; 2] {
     [program, link]
 }
 
-/// Id, name, time and runs of the programs that this process holds: `/proc/self/fdinfo`.
+/// Id, name, run time and runs of the programs that this process holds: `/proc/self/fdinfo`.
 fn loaded() -> Vec<(u32, String, Duration, u64)> {
     let names: BTreeMap<u32, String> = aya::programs::loaded_programs()
         .flatten()

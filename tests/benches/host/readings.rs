@@ -12,15 +12,15 @@ use crate::floor::Floor;
 use crate::machine::{Machine, descriptors};
 use crate::table::Row;
 
-/// Rounds in which the sides of a ratio take turns: the machine's mood meets all alike.
+/// Rounds in which the sides of a ratio take turns, so that other load affects all alike.
 const ROUNDS: usize = 9;
 
-/// Reads so many containers, in all ways.
+/// Measures a reading of the containers, in every way.
 pub fn readings(containers: &Containers) -> Vec<Row> {
     let number = containers.number;
     let (known, found) = {
         let mut machine = Machine::new(EbpfMode::Off, 0);
-        // Names are looked for at first.
+        // Names are resolved first.
         std::thread::sleep(Duration::from_millis(500));
         machine.read();
         let known = machine.read();

@@ -1,4 +1,4 @@
-//! Compares what stands in Valkey and in the kernel afterwards with what was done.
+//! Compares the data in Valkey and in the kernel with the work that was done.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,11 +12,11 @@ use tests::valkey::Valkey;
 use crate::plan::Counts;
 use crate::world::{Gap, Life};
 
-/// Between two ticks.
+/// The time between two ticks.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The tolerance for times on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
-/// So long after its end a container is told of; and an agent that has started tells of all.
+/// Time after its exit within which a container is reported; and within which a new agent reports all.
 const TOLD: Duration = Duration::from_secs(15);
 
 /// An entry of a history.
@@ -37,7 +37,7 @@ pub(crate) fn history(valkey: &Valkey, name: &str) -> Vec<Sample> {
 
 fn sample(report: &Value) -> Sample {
     let number = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-    // One that is not counted shall not be taken for one that nothing did.
+    // A missing number must not look like a count of zero.
     let count = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or(u64::MAX);
     Sample {
         at: humantime::parse_rfc3339(report["timestamp"].as_str().unwrap()).unwrap(),
@@ -56,27 +56,27 @@ fn sample(report: &Value) -> Sample {
     }
 }
 
-/// Finds missing and duplicate samples in a history: each sample tells how long after the one before it was read.
+/// Finds missing and duplicate samples in a history, by the time that each sample states since the one before.
 pub(crate) fn holes(samples: &[Sample], gaps: &[Gap]) -> Vec<String> {
     samples.windows(2).filter_map(|pair| hole(&pair[0], &pair[1], gaps)).collect()
 }
 
 fn hole(before: &Sample, after: &Sample, gaps: &[Gap]) -> Option<String> {
     let Ok(apart) = after.at.duration_since(before.at) else { return Some(format!("{:?} comes too late", after.at)) };
-    // An agent that is told to stop while a reading takes long says goodbye out of the one before.
+    // An agent that is stopped during a long reading publishes its goodbye from the sample before.
     if apart.is_zero() && after.status == "exited" && after.interval.is_none() && after.counts == before.counts {
         return None;
     }
     if after.interval.is_some_and(|interval| apart.abs_diff(interval) < INTERVAL / 10) && !apart.is_zero() {
         return None;
     }
-    // Between them one agent ended, and another began; or several.
+    // In between, one agent ended and another began, perhaps several times.
     let mut between = gaps.iter().filter(|gap| gap.to > before.at && gap.from < after.at + INTERVAL);
     let (first, last) = (between.clone().next(), between.next_back());
     let (Some(first), Some(last)) = (first, last) else {
         return Some(format!("{apart:?} before {}", humantime::format_rfc3339_millis(after.at)));
     };
-    // SIGKILL may cost what had just been read.
+    // SIGKILL may lose the latest reading.
     let lost = if first.signal == libc::SIGKILL { INTERVAL } else { Duration::ZERO };
     let is_told_till_then = first.from < before.at + INTERVAL + lost + SLACK;
     let is_told_soon = after.at < last.to + TOLD;
@@ -84,7 +84,7 @@ fn hole(before: &Sample, after: &Sample, gaps: &[Gap]) -> Option<String> {
         .then(|| format!("{apart:?} around an agent that ended at {}", humantime::format_rfc3339_millis(first.from)))
 }
 
-/// True when an agent ran throughout this time.
+/// True if an agent ran throughout this time.
 fn is_watched(from: SystemTime, to: SystemTime, gaps: &[Gap]) -> bool {
     !gaps.iter().any(|gap| gap.from < to && gap.to + TOLD > from)
 }
@@ -113,7 +113,7 @@ pub(crate) fn life(valkey: &Valkey, life: &Life, gaps: &[Gap], exact: &mut usize
     wrong.into_iter().map(|what| format!("{}: {what}", life.name)).collect()
 }
 
-/// The keys of containers that have ended which have not ended themselves, or never will.
+/// The keys of exited containers that have not expired, or never will.
 pub(crate) fn keys(valkey: &Valkey, run: &str, lives: &[Life]) -> Vec<String> {
     let mut left = Vec::new();
     for key in valkey.keys("system:").into_iter().filter(|key| key.contains(run)) {
@@ -134,7 +134,7 @@ pub(crate) fn counted(pins: &Path) -> BTreeSet<u64> {
     all.flat_map(|pin| leftovers::cgroups(MapData::from_pin(pin.path()).unwrap())).collect()
 }
 
-/// All that is pinned; maps that have grown are what they were.
+/// The paths of all pinned objects, without the numbers behind the names of grown maps.
 pub(crate) fn pinned(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

@@ -1,5 +1,5 @@
-//! Endurance: containers come and go, Valkey fails, agents end and are followed by others, all at random; afterwards nothing
-//! has grown, nothing is missing, and every count is what was done.
+//! Endurance: containers come and go, Valkey fails, agents end and are followed by others, all at random; afterwards no
+//! resource has grown, no data are missing, and every count is that of the work done.
 //!
 //! `cargo xtask soak [SECONDS] [SEED]`
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
@@ -20,14 +20,14 @@ use tests::{docker, eventually, oracle};
 use plan::{Counts, Plan, Step};
 
 pub(crate) const INTERVAL: &str = "1s";
-/// Log entries under keys are gone before it is looked what is left.
+/// Expiry of log entries under keys: they are gone before the remaining keys are checked.
 pub(crate) const LOG_TTL: &str = "60s";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Until everything that expires has expired: the reports of what ended, and log entries.
+/// Time after which everything has expired: the reports of exited containers, and log entries.
 const EXPIRED: Duration = Duration::from_secs(75);
 /// The accepted difference of an agent's memory between two readings.
 const GROWTH: u64 = 4 << 20;
-/// Descriptors that come and go with what it does at the moment.
+/// Tolerance for descriptors of the agent's current work.
 const FEW: usize = 16;
 
 /// The resources that an agent holds.
@@ -38,7 +38,7 @@ struct Held {
 }
 
 impl Held {
-    /// The middle of some looks.
+    /// The median of some measurements.
     fn by(agent: &Agent) -> Self {
         let mut looks: Vec<(u64, usize)> = (0..15)
             .map(|_| {
@@ -85,7 +85,7 @@ fn main() {
     for why in &verdict.failed {
         println!("BROKEN {why}");
     }
-    // By now everything that was made is gone.
+    // By now all containers have been removed.
     drop((around, aside));
     world::unmount(&pins);
     drop(dir);
@@ -123,7 +123,7 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
         let dockers =
             docker.as_ref().ok().map(|docker| scope.spawn(|| world::dockers(docker, run, plan.dockers, began)));
         let (agent, without) = world::restarts(agent, start, &plan.restarts, began);
-        // Half of the time is left, in which it is not restarted.
+        // The agent is not restarted in the remaining half of the time.
         std::thread::sleep((Duration::from_secs(seconds) * 11 / 20).saturating_sub(began.elapsed()));
         middle = Held::by(&agent);
         lives.extend(churn.join().unwrap());

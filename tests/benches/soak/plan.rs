@@ -1,4 +1,4 @@
-//! The schedule: known before the run begins, and the same for the same seed.
+//! The schedule: fixed before the run begins, and the same for the same seed.
 
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// True when none of them is less.
+    /// True if none of them is less.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.forks >= other.forks
             && self.thread_starts >= other.thread_starts
@@ -43,7 +43,7 @@ impl AddAssign for Counts {
     }
 }
 
-/// Something that a process does in a container, to its end.
+/// Work of a process in a container, to its end.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) arguments: Vec<String>,
@@ -67,15 +67,15 @@ pub(crate) enum Fault {
     Disconnected,
 }
 
-/// Everything, by the time since the beginning.
+/// The whole schedule, by the time since the beginning.
 pub(crate) struct Plan {
     pub(crate) containers: Vec<(Duration, Step)>,
     /// The failures, each with its duration.
     pub(crate) faults: Vec<(Duration, Fault, Duration)>,
-    /// The signal that ends the agent, and how long there is none; in the first half alone, so that the second one shows
-    /// whether anything grows.
+    /// The signal that ends the agent, and the time without an agent; in the first half alone, so that the second one
+    /// shows growth.
     pub(crate) restarts: Vec<(Duration, i32, Duration)>,
-    /// Containers of Docker's, and how long they live.
+    /// Containers of Docker's, with their lifetimes.
     pub(crate) dockers: Vec<(Duration, Duration)>,
 }
 
@@ -101,7 +101,7 @@ fn span(rng: &mut Rng, millis: Range<u64>) -> Duration {
     Duration::from_millis(rng.u64(millis))
 }
 
-/// Something again and again, with so many seconds in between.
+/// Repeated events, with a random number of seconds in between.
 fn series<T>(rng: &mut Rng, long: Duration, pauses: Range<u64>, make: impl Fn(&mut Rng, Duration) -> T) -> Vec<T> {
     let mut all = Vec::new();
     let mut at = span(rng, pauses.start * 1000..pauses.end * 1000);
@@ -125,7 +125,7 @@ fn containers(rng: &mut Rng, long: Duration) -> Vec<(Duration, Step)> {
             !due
         });
         if ends.len() < MOST && rng.u8(0..3) == 0 {
-            // Some live for a moment, some for minutes.
+            // Some live for a moment, others for minutes.
             let lives = if rng.bool() { span(rng, 50..3_000) } else { span(rng, 3_000..120_000) };
             steps.push((at, Step::Make(made)));
             steps.push((at, Step::Work(made, work(rng))));
@@ -141,7 +141,7 @@ fn containers(rng: &mut Rng, long: Duration) -> Vec<(Duration, Step)> {
 }
 
 fn work(rng: &mut Rng) -> Work {
-    // The process itself comes by an exec, from elsewhere, and ends.
+    // The process itself is forked elsewhere, executes once, and exits.
     let mut counts = Counts { execs: 1, exits: 1, ..Counts::default() };
     let number = rng.u64(1..200);
     let mut words = vec![number.to_string()];

@@ -1,4 +1,4 @@
-//! Brings about what the plan says, and writes down what was done and when.
+//! Carries out the schedule, and records what was done and when.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -16,16 +16,16 @@ use tests::{eventually, free_port};
 use crate::plan::{Counts, Fault, Step};
 use crate::{INTERVAL, LOG_TTL, PATIENCE};
 
-/// A container as it was.
+/// A container and its work.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) name: String,
     /// Its cgroup; `None` of Docker's.
     pub(crate) id: Option<u64>,
     pub(crate) made: SystemTime,
-    /// The beginning of its end, and the end of it.
+    /// The times before and after its exit.
     pub(crate) ended: (SystemTime, SystemTime),
-    /// The work done in it; `None` where others did something as well.
+    /// The work done in it; `None` if others worked in it as well.
     pub(crate) counts: Option<Counts>,
 }
 
@@ -42,14 +42,14 @@ fn wait(began: Instant, at: Duration) {
     std::thread::sleep(at.saturating_sub(began.elapsed()));
 }
 
-/// Takes the file system of the pins away again.
+/// Unmounts the file system of the pins.
 pub(crate) fn unmount(pins: &Path) {
     let point = CString::new(pins.parent().unwrap().to_str().unwrap()).unwrap();
     // SAFETY: the text ends with a zero.
     unsafe { libc::umount2(point.as_ptr(), libc::MNT_DETACH) };
 }
 
-/// A server that keeps what it has acknowledged, on a port that no connection gets by itself.
+/// A server that keeps acknowledged writes, on a port that no connection gets automatically.
 pub(crate) fn valkey() -> Option<Valkey> {
     let mut valkey = Valkey::prepare(&["--appendonly", "yes", "--appendfsync", "always"])?;
     let ephemeral = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
@@ -59,7 +59,7 @@ pub(crate) fn valkey() -> Option<Valkey> {
     Some(valkey)
 }
 
-/// An agent of the machine, which leaves out what others run on it.
+/// An agent of the machine, which leaves out the containers of others.
 pub(crate) fn machine(port: u16, run: &str, pins: &Path, buffer: &Path) -> Agent {
     let port = port.to_string();
     let arguments = ["--scope", "host", "--buffer-dir", buffer.to_str().unwrap(), "--log-ttl", LOG_TTL];
@@ -85,7 +85,7 @@ struct Living {
     life: Life,
 }
 
-/// Containers come and go.
+/// Makes and removes containers.
 pub(crate) fn churn(around: &Group, run: &str, steps: Vec<(Duration, Step)>, began: Instant) -> Vec<Life> {
     let mut living: BTreeMap<usize, Living> = BTreeMap::new();
     let mut lives = Vec::new();
@@ -126,7 +126,7 @@ fn end(container: Living) -> Life {
     life
 }
 
-/// Containers of Docker's, one after the other.
+/// Runs containers of Docker's, one after the other.
 pub(crate) fn dockers(docker: &Docker, run: &str, plan: Vec<(Duration, Duration)>, began: Instant) -> Vec<Life> {
     let mut lives = Vec::new();
     for (number, (at, lasts)) in plan.into_iter().enumerate() {
@@ -175,7 +175,7 @@ pub(crate) fn faults(mut valkey: Valkey, plan: Vec<(Duration, Fault, Duration)>,
     (valkey, away)
 }
 
-/// Agents that follow each other. Gives back the last one, and when there was none.
+/// Runs agents that follow each other. Returns the last one, and the times without an agent.
 pub(crate) fn restarts(
     mut agent: Agent,
     start: impl Fn() -> Agent,
