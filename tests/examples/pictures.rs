@@ -1,4 +1,4 @@
-//! Makes the pictures of the README from the real program: `cargo xtask pictures` calls it with the directory for them.
+//! Takes the pictures of the README from the real program: `cargo xtask pictures` passes the directory for them.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -20,13 +20,13 @@ use tests::browser::Browser;
 use tests::containers::{Containers, Plan};
 use tests::{binary, free_port};
 
-/// So long until sparklines and charts have something to show.
+/// Time until sparklines and charts have data to show.
 const PAST: Duration = Duration::from_secs(75);
-/// A picture has no more bytes: a README is read on the way, too.
+/// The largest size of a picture in bytes: a README is also read over slow connections.
 const LARGEST: u64 = 200_000;
 const HOUR: &str = "3600000";
 
-/// A small shop, in which some things go wrong.
+/// A small shop with some problems.
 const SHOP: &[Plan<'_>] = &[
     Plan { name: "web", prepare: |group| limit(group, 500, 256), load: &["duty", "120", HOUR] },
     Plan { name: "checkout", prepare: |group| limit(group, 100, 128), load: &["burn", HOUR] },
@@ -37,7 +37,7 @@ const SHOP: &[Plan<'_>] = &[
     Plan { name: "cron", prepare: |_| (), load: &["idle"] },
     Plan { name: "thumbnails", prepare: |group| limit(group, 500, 64), load: &["idle"] },
 ];
-/// Takes more memory than `thumbnails` may have, while the agent looks.
+/// Takes more memory than the limit of `thumbnails`, while the agent samples.
 const GREEDY: &[&str] = &["hog", "200000000", "2"];
 
 fn limit(group: &tests::cgroup::Group, thousandths: u64, mebibytes: u64) {
@@ -85,7 +85,7 @@ fn main() {
 
 /// Takes a picture and makes it small.
 fn picture(browser: &Browser, file: &Path) {
-    // What has just been drawn may still move.
+    // A picture waits for the end of animations.
     sleep(Duration::from_secs(3));
     browser.picture(file);
     let quantized = Command::new("pngquant")

@@ -1,14 +1,14 @@
-//! A program in a terminal of its own (tmux), and what the terminal shows as a page for the browser.
+//! A program in a terminal of its own (tmux), and the terminal's screen as a page for the browser.
 
 use std::fmt::Write;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Of a character, in pixels of the page.
+/// Size of a character, in pixels of the page.
 const CELL: (u32, u32) = (8, 17);
 const MARGIN: u32 = 14;
-/// The first sixteen colours, on a dark ground.
+/// The first sixteen colours, on a dark background.
 const PALETTE: [&str; 16] = [
     "#2b333d", "#ff7b7f", "#58c98a", "#f0b354", "#6aa5ff", "#b594ff", "#43c7bd", "#c9d1d9", "#7d8894", "#ff9a9d",
     "#7fdca6", "#f6c97f", "#93bdff", "#cbb3ff", "#74d9d1", "#ffffff",
@@ -151,7 +151,7 @@ fn extended(codes: &mut impl Iterator<Item = u32>) -> Option<String> {
     }
 }
 
-/// A captured line as markup. It looks as the one before ended, until it says otherwise.
+/// A captured line as markup. It begins in the style in which the line before ended.
 fn line(text: &str, look: &mut Look) -> String {
     let mut markup = String::new();
     let mut parts = text.split("\u{1b}[");
