@@ -1,4 +1,4 @@
-//! The kernel's description of its types.
+//! The kernel's type information (BTF).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

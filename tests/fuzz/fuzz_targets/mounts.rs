@@ -1,4 +1,4 @@
-//! The mount table, and what paths say of containers.
+//! The mount table, and containers in cgroup paths.
 #![no_main]
 
 use std::path::Path;

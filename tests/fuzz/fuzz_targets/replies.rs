@@ -1,4 +1,4 @@
-//! A server that answers whatever it likes to those who read reports.
+//! A server that sends arbitrary answers to readers of reports.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ static OPTIONS: LazyLock<ValkeyOptions> = LazyLock::new(|| {
 
 fn answer(mut stream: UnixStream) {
     let mut asked = [0; 4096];
-    // The greeting is answered as a server does, so that what comes behind it is reached.
+    // The greeting is answered as a server does, so that the code behind it is reached.
     while let Ok(length) = stream.read(&mut asked)
         && length > 0
     {
@@ -57,7 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
                 _ => drop(store.history("web", SystemTime::UNIX_EPOCH).await),
             }
         };
-        // An answer that is cut is waited for; that has been seen.
+        // A truncated answer is waited for, which has been tested before.
         _ = tokio::time::timeout(Duration::from_millis(20), ask).await;
     });
 });

@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _total = Target::parse(&text);
     let flags = clap::Command::new("fuzz").args(Settings::flags()).no_binary_name(true);
     let flags = flags.try_get_matches_from(["--config", "file"]).expect("these flags are known");
-    // The first byte chooses the variable that the rest is given to.
+    // The first byte chooses the variable that gets the rest.
     let (which, value) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest));
     let variable = SettingName::ALL[which % SettingName::ALL.len()].setting().variable;
     let environment =
