@@ -1,5 +1,5 @@
-//! Gives up what the agent gives up, and then tries what it must not be able to do: says of each thing `done`, or what the
-//! kernel answered. Arguments: the layers to take, a directory to read, one to write, a port to connect to.
+//! Drops the privileges that the agent drops, and then tries operations that must fail: prints `done` for each, or the
+//! kernel's error. Arguments: the layers to apply, a directory to read, one to write, a port to connect to.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use rustix::thread::CapabilitySet;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [layers, read, write, port] = &arguments[..] else { panic!("{arguments:?}") };
-    // What is open before stays open.
+    // The port is chosen before Landlock forbids binding.
     let mut other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     if layers.contains("landlock") {
         let port = port.parse().unwrap();
@@ -86,7 +86,7 @@ fn raw(call: libc::c_long, [a, b, c]: [i64; 3]) -> io::Result<()> {
 }
 
 fn fork() -> io::Result<()> {
-    // SAFETY: the child does nothing but end, with a number, and its end is waited for.
+    // SAFETY: the child only exits with a number, and is waited for.
     unsafe {
         match libc::fork() {
             -1 => return Err(io::Error::last_os_error()),
@@ -97,7 +97,7 @@ fn fork() -> io::Result<()> {
     Ok(())
 }
 
-/// A command with nothing in its arguments, which the kernel answers with `EINVAL` or `EBADF` if it comes that far.
+/// A command with empty arguments, which the kernel answers with `EINVAL` or `EBADF` if the command is allowed.
 fn bpf(command: i64) -> io::Result<()> {
     static NOTHING: [u64; 16] = [0; 16];
     raw(libc::SYS_bpf, [command, NOTHING.as_ptr() as i64, size_of_val(&NOTHING) as i64])

@@ -1,4 +1,4 @@
-//! Everything by which descriptors come and go, one operation at a time.
+//! Every operation that opens or closes descriptors, one at a time.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::ring::Ring;
 
-/// A system call that must succeed; its arguments are numbers, and pointers to what outlives it.
+/// Makes a system call that must succeed; its arguments are numbers, and pointers that outlive it.
 macro_rules! call {
     ($call:expr) => {{
         // SAFETY: as said above.
@@ -18,18 +18,18 @@ macro_rules! call {
     }};
 }
 
-/// State that the operations leave for those behind them.
+/// State that one operation leaves for later ones.
 struct State {
     files: Vec<RawFd>,
     process: libc::pid_t,
     program: Option<Child>,
-    /// `None` where the kernel has none to give.
+    /// `None` if the kernel does not provide one.
     ring: Option<Ring>,
 }
 
 type Operation = (&'static str, fn(&mut State));
 
-/// In this order: the later ones use what the earlier ones have opened.
+/// In this order: the later ones use descriptors that the earlier ones have opened.
 const OPERATIONS: [Operation; 27] = [
     ("open", |state| state.files.extend((0..5).map(|_| open()))),
     ("close", |state| (0..2).for_each(|_| close(state.files.pop().unwrap()))),
@@ -56,7 +56,7 @@ const OPERATIONS: [Operation; 27] = [
         _ = (listener.into_raw_fd(), client.into_raw_fd(), server.into_raw_fd());
     }),
     ("SCM_RIGHTS", |state| receive(state.files[0])),
-    // Which the C library knows since Linux 5.9.
+    // The C library has it since Linux 5.9.
     ("close_range", |_| _ = call!(libc::syscall(libc::SYS_close_range, 200, 201, 0))),
     ("fork", |state| state.process = fork()),
     ("the end of a process", |state| {
@@ -93,7 +93,7 @@ const OPERATIONS: [Operation; 27] = [
     }),
 ];
 
-/// Does one operation for each line of its input, and says which.
+/// Does one operation for each line of its input, and prints its name.
 pub(crate) fn step_through() {
     let mut state = State { files: Vec::new(), process: 0, program: None, ring: Ring::new() };
     let mut orders = std::io::stdin().lines();
@@ -115,7 +115,7 @@ fn close(file: RawFd) {
     call!(libc::close(file));
 }
 
-/// A process that has all that this one has, and does nothing.
+/// A process with a copy of every descriptor, which does nothing.
 fn fork() -> libc::pid_t {
     let process = call!(libc::fork());
     if process == 0 {

@@ -11,7 +11,7 @@ use crate::held::Held;
 /// Opens `count` descriptors, with a pause before each.
 pub(crate) fn open(count: u64, pause: Duration) -> Held {
     let enough = libc::rlimit { rlim_cur: 20_000, rlim_max: 20_000 };
-    // SAFETY: `enough` outlives the call. What is refused shows when a file cannot be opened.
+    // SAFETY: `enough` outlives the call. A refusal shows when a file cannot be opened.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const enough) };
     let one = |_| {
         std::thread::sleep(pause);
@@ -20,7 +20,7 @@ pub(crate) fn open(count: u64, pause: Duration) -> Held {
     Held::Files((0..count).map(one).collect())
 }
 
-/// Tables of descriptors of every kind, with so many descriptors in each: one that two processes share, one that the
+/// Tables of descriptors of every kind, with `count` descriptors in each: one that two processes share, one that the
 /// threads of a process share, and one that a thread has for itself.
 pub(crate) fn tables(count: u64) -> Held {
     let flags = u64::try_from(libc::CLONE_FILES | libc::SIGCHLD).unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn tables(count: u64) -> Held {
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     assert!(pid >= 0, "clone: {}", std::io::Error::last_os_error());
     if pid == 0 {
-        // SAFETY: takes a number; ends with this program, whatever becomes of that.
+        // SAFETY: takes a number; the child ends with this program.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         loop {
             std::thread::sleep(Duration::from_secs(3600));
@@ -53,7 +53,7 @@ pub(crate) fn tables(count: u64) -> Held {
 #[repr(align(4096))]
 struct Block([u8; 4096]);
 
-/// Moves bytes to or from a block device, past the page cache, a block at a time (`open(2)`, `O_DIRECT`).
+/// Reads or writes a block device past the page cache, a block at a time (`open(2)`, `O_DIRECT`).
 pub(crate) fn around_the_cache(
     disk: &str,
     bytes: u64,
@@ -69,6 +69,6 @@ pub(crate) fn around_the_cache(
 pub(crate) fn read(file: &str, bytes: u64) -> Held {
     let file = File::open(file).unwrap();
     std::io::copy(&mut (&file).take(bytes), &mut std::io::sink()).unwrap();
-    // The pages of a block device go with the last who has it open.
+    // The cached pages of a block device are dropped when its last user closes it.
     Held::Files(vec![file])
 }

@@ -1,4 +1,4 @@
-//! Known loads: does exactly what it is told, says so in one line, and waits for the end of its input.
+//! Known loads: does exactly the work in its arguments, reports it in one line, and waits for the end of its input.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -67,7 +67,7 @@ fn main() {
     };
     println!("done");
     std::io::stdout().flush().unwrap();
-    // Whatever is open stays so until the test has looked.
+    // All resources stay open until the test has read them.
     _ = std::io::stdin().read_to_end(&mut Vec::new());
     drop(held);
 }

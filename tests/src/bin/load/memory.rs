@@ -7,7 +7,7 @@ use crate::time::now;
 
 use crate::tasks::{child, park};
 
-/// A process that takes memory until it is killed, with so many idle threads.
+/// A process that takes memory until it is killed, with `threads` idle threads.
 pub(crate) fn hog(bytes: u64, threads: u64) -> Held {
     child(|| {
         park(threads);
@@ -20,7 +20,7 @@ pub(crate) fn hog(bytes: u64, threads: u64) -> Held {
     Held::Nothing
 }
 
-/// Memory of so many bytes, written to page by page, again and again for so many milliseconds.
+/// Writes to every page of `bytes` of memory, again and again for a number of milliseconds.
 pub(crate) fn sweep(bytes: u64, milliseconds: u64) -> Held {
     let end = now() + Duration::from_millis(milliseconds);
     let mut memory = vec![7u8; usize::try_from(bytes).unwrap()];

@@ -21,7 +21,7 @@ pub(crate) fn udp(way: &Way, count: u64, size: u64) -> Held {
     Held::Nothing
 }
 
-/// One write of so many datagrams of so many bytes, which the kernel or the device cuts (`UDP_SEGMENT`, `udp(7)`).
+/// Sends `count` datagrams of one size in one write, which the kernel or the device segments (`UDP_SEGMENT`, `udp(7)`).
 pub(crate) fn udp_cut(way: &Way, count: u64, size: u64) -> Held {
     let (from, to) = way.datagrams();
     let size = usize::try_from(size).unwrap();
@@ -38,7 +38,7 @@ pub(crate) fn udp_cut(way: &Way, count: u64, size: u64) -> Held {
     Held::Nothing
 }
 
-/// Writes `count` times `size` bytes through a connection; prints what both ends say of it, and keeps it open.
+/// Writes `count` times `size` bytes through a connection; prints the statistics of both ends, and keeps it open.
 pub(crate) fn tcp(way: &Way, count: u64, size: u64) -> Held {
     stay_on_one_cpu();
     let (mut client, mut server) = way.stream();
@@ -63,7 +63,7 @@ pub(crate) fn tcp(way: &Way, count: u64, size: u64) -> Held {
     Held::Streams([client, server])
 }
 
-/// On several CPUs segments overtake each other, and are then acknowledged with options of another length.
+/// On several CPUs segments are reordered, and are then acknowledged with options of another length.
 fn stay_on_one_cpu() {
     // SAFETY: `set` is plain data, and outlives the calls.
     unsafe {
@@ -73,7 +73,7 @@ fn stay_on_one_cpu() {
     }
 }
 
-/// Sends `bytes` a second over loopback, for so many milliseconds.
+/// Sends `bytes` per second over loopback, for a number of milliseconds.
 pub(crate) fn chat(bytes: u64, milliseconds: u64) -> Held {
     const STEP: Duration = Duration::from_millis(50);
     let (from, to) = Way::new("127.0.0.1", "", "").datagrams();

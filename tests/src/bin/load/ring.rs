@@ -1,4 +1,4 @@
-//! A ring of system calls (`io_uring(7)`), one at a time.
+//! An `io_uring(7)` instance that makes one system call at a time.
 
 use std::os::fd::RawFd;
 use std::ptr;
@@ -50,7 +50,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Makes one; `None` where the kernel has none to give.
+    /// Makes one; `None` if the kernel does not provide it.
     pub(crate) fn new() -> Option<Self> {
         let mut parameters = Parameters::default();
         // SAFETY: the parameters outlive the call.
@@ -59,7 +59,7 @@ impl Ring {
         assert!(parameters.features & SINGLE_MAPPING != 0);
         let map = |length: usize, offset: libc::off_t| {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
-            // SAFETY: maps what nobody else has.
+            // SAFETY: makes a new mapping.
             let mapped = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, file, offset) };
             assert!(mapped != libc::MAP_FAILED);
             mapped
@@ -75,16 +75,16 @@ impl Ring {
         self.call(Call { operation: OPEN, file: libc::AT_FDCWD, address: path, ..Call::default() })
     }
 
-    /// Closes one.
+    /// Closes a file.
     pub(crate) fn close(&mut self, file: RawFd) {
         assert_eq!(self.call(Call { operation: CLOSE, file, ..Call::default() }), 0);
     }
 
-    /// Makes a call, and says what it returned.
+    /// Makes a call, and returns its result.
     fn call(&mut self, call: Call) -> i32 {
         let [_, tail, mask, _, _, _, array, ..] = self.parameters.of_calls;
         let [head, _, result_mask, _, _, results, ..] = self.parameters.of_results;
-        // SAFETY: the kernel has said where these are in the mapping, in which there is room for them.
+        // SAFETY: the kernel has given the offsets in the mapping, which is large enough for them.
         unsafe {
             let at = self.word(tail).load(Ordering::Relaxed);
             let place = at & self.word(mask).load(Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl Ring {
             assert_eq!(made, 1, "{}", std::io::Error::last_os_error());
             let at = self.word(head).load(Ordering::Acquire);
             let place = at & self.word(result_mask).load(Ordering::Relaxed);
-            // A result is sixteen bytes: eight of the caller's, what was returned, flags.
+            // A result is sixteen bytes: eight of the caller's, the return value, and flags.
             let result = self.word(results + 16 * place + 8).load(Ordering::Acquire).cast_signed();
             self.word(head).store(at + 1, Ordering::Release);
             assert!(result >= 0, "{}", std::io::Error::from_raw_os_error(-result));
@@ -107,7 +107,7 @@ impl Ring {
     /// A word of the mapping.
     ///
     /// # Safety
-    /// The kernel must have said that there is one.
+    /// The kernel must have given the offset.
     unsafe fn word(&self, offset: u32) -> &AtomicU32 {
         // SAFETY: as required of the caller.
         unsafe { &*self.mapping.add(offset as usize).cast() }

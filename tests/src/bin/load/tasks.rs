@@ -25,7 +25,7 @@ pub(crate) fn fork_and_stay(processes: u64) -> Held {
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
         if pid == 0 {
-            // SAFETY: both take plain numbers, and the second returns only when a signal has been handled.
+            // SAFETY: both take plain numbers, and the second returns only after a signal has been handled.
             unsafe {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 libc::pause();
@@ -43,7 +43,7 @@ pub(crate) fn child(work: impl FnOnce() -> i32) {
     assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
         let code = work();
-        // SAFETY: the child ends at once, without running what belongs to its parent.
+        // SAFETY: the child exits at once, without running its parent's destructors.
         unsafe { libc::_exit(code) };
     }
     let mut status = 0;
@@ -60,7 +60,7 @@ pub(crate) fn exec_nothing() -> i32 {
     1
 }
 
-/// Lets all threads of this process end at the same moment, none of them by ending the process.
+/// Ends all threads of this process at the same moment, none of them by ending the process.
 pub(crate) fn exit_together(threads: u64) -> i32 {
     let barrier = Arc::new(Barrier::new(usize::try_from(threads).unwrap() + 1));
     for _ in 0..threads {
@@ -75,7 +75,7 @@ pub(crate) fn exit_together(threads: u64) -> i32 {
 }
 
 fn end_thread() -> i32 {
-    // SAFETY: ends this thread alone; nothing of it is used afterwards.
+    // SAFETY: ends this thread alone, which uses nothing afterwards.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     0
 }

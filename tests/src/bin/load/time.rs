@@ -16,7 +16,7 @@ pub(crate) fn used() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// The part of it outside the kernel, as the kernel estimates it (`getrusage(2)`).
+/// The part of it in user mode, as the kernel estimates it (`getrusage(2)`).
 pub(crate) fn used_outside() -> Duration {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: `usage` outlives the call, and zeros are a value of it.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
-/// From where to where: an address of the receiver, and the network namespaces of both (of this process if empty).
+/// An address of the receiver, and the network namespaces of both ends (of this process if empty).
 pub(crate) struct Way {
     pub(crate) address: String,
     pub(crate) from: String,
@@ -16,7 +16,7 @@ impl Way {
         Self { address: address.to_owned(), from: from.to_owned(), to: to.to_owned() }
     }
 
-    /// A socket belongs to the namespace that its creator is in, for ever.
+    /// A socket stays in the namespace that its creator is in.
     pub(crate) fn datagrams(&self) -> (UdpSocket, UdpSocket) {
         enter(&self.to);
         let to = UdpSocket::bind((self.address.as_str(), 0)).unwrap();
