@@ -1,4 +1,4 @@
-# A service of one's own on Ubuntu, as a user without rights, with the agent beside it.
+# A service of your own on Ubuntu, as a user without privileges, with the agent beside it.
 #
 #   docker build --file ubuntu.Dockerfile --tag my-service .
 ARG AGENT=system-monitor
@@ -9,5 +9,5 @@ COPY --from=agent /system-monitor /with-monitor /usr/local/bin/
 ENV CONTAINER_NAME=service VALKEY_HOST=valkey
 USER 1000:1000
 ENTRYPOINT ["with-monitor"]
-# Your service stands here.
+# Replace this with your service.
 CMD ["sleep", "infinity"]

@@ -1,4 +1,4 @@
-# Valkey with the agent beside it, which writes to the very server that it watches.
+# Valkey with the agent beside it, which writes to the server that it watches.
 #
 #   docker build --file valkey.Dockerfile --tag my-valkey .
 ARG AGENT=system-monitor
