@@ -1,4 +1,4 @@
-//! Why a number is absent: a kind that code decides by, and words for an operator.
+//! Causes of absent numbers: a kind that code decides by, and words for an operator.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ const NO_LIMIT_SET: &str = "no limit is set";
 /// Kinds of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CauseKind {
-    /// A limit that nobody has set.
+    /// The limit is not set.
     NoLimit,
     /// A rate needs a second reading.
     FirstReading,
@@ -44,7 +44,7 @@ pub enum CauseKind {
     Unknown,
 }
 
-/// Why a number is absent. Made once when the reason appears, then shared.
+/// The cause of an absent number. Made once when the reason appears, then shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(Arc<Inner>);
 
@@ -68,7 +68,7 @@ impl Cause {
         Self::new(CauseKind::of_error(error), format!("{what}: {error}"))
     }
 
-    /// A limit that nobody has set.
+    /// A limit that is not set.
     pub fn no_limit() -> Self {
         Self::new(CauseKind::NoLimit, NO_LIMIT_SET)
     }

@@ -114,7 +114,7 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The boot clock for rates (it goes on while the machine sleeps) and the wall clock for people.
+/// The boot clock for rates (it includes suspended time) and the wall clock for people.
 #[expect(clippy::disallowed_methods, reason = "the one clock, which everything else is given")]
 fn now() -> Stamp {
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use monitor::views::once::Look;
 use monitor::views::theme::Theme;
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It did what it was asked for.
@@ -33,7 +33,7 @@ pub(crate) fn complain(error: impl Display) {
     let _closed = writeln!(io::stderr(), "system-monitor: {error}");
 }
 
-/// Colours and width of what is printed to stdout.
+/// Colours and width for output to stdout.
 pub(crate) fn look(use_color: bool) -> Look {
     let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(60));
     Look { theme: Theme { color: io::stdout().is_terminal() && use_color }, columns }

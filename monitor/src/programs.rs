@@ -20,7 +20,7 @@ pub struct ProgramState {
 pub enum State {
     /// It counts.
     Attached,
-    /// Nobody wanted it, for this reason.
+    /// It is not wanted, for this reason.
     Off(String),
     /// The host refused it.
     Refused(Refusal),
@@ -53,7 +53,7 @@ impl State {
 /// A program: its name, which is that of its hook, and how it is attached.
 pub(crate) type Program = (&'static str, Hook);
 
-/// How a program is attached.
+/// The way in which a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
     /// To the packets that come into a cgroup.

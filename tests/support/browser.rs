@@ -277,7 +277,7 @@ fn exchange(port: u16, method: &str, path: &str, body: &Value, patience: Duratio
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// The loader of the document that an event is about. Workers have none.
+/// The loader of the document of an event. Workers have none.
 fn loader(event: &Value) -> Option<String> {
     event["params"]["loaderId"].as_str().filter(|loader| !loader.is_empty()).map(str::to_owned)
 }

@@ -79,7 +79,7 @@ impl Docker {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Not reached by a Ctrl-C at the terminal.
+            // A process group of its own is not reached by a Ctrl-C at the terminal.
             .process_group(0)
             .spawn()
             .unwrap();

@@ -1,4 +1,4 @@
-//! Resources of an agent, none of which may grow while containers come and go.
+//! Resources of an agent, which must not grow while containers come and go.
 
 use std::collections::BTreeSet;
 use std::fs;

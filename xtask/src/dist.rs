@@ -14,7 +14,7 @@ use crate::{ebpf, packages};
 const DEB: &str = "3.8.0";
 const CYCLONEDX: &str = "0.5.9";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// As in monitor/Cargo.toml.
+/// The same as in monitor/Cargo.toml.
 const MAINTAINER: &str = "system-monitor developers <system-monitor@users.noreply.invalid>";
 /// Shells with completions, and the file of each in an archive.
 const SHELLS: [(&str, &str); 3] =

@@ -1,4 +1,4 @@
-//! The distribution of this machine, from `/etc/os-release` and from apt's own list of what it downloads.
+//! The distribution of this machine, from `/etc/os-release` and from apt's list of index files.
 
 use std::fs;
 

@@ -15,7 +15,7 @@ use crate::snapshot::{Coverage, Snapshot, Status};
 use crate::sources::{Sampled, SamplerThread};
 use crate::timer;
 
-/// Time limit of the last sample, when the agent is told to stop.
+/// Time limit of the last sample, after the agent was asked to stop.
 const LAST_SAMPLE: Duration = Duration::from_millis(250);
 
 /// The longest wait for the first report: rates over less than the whole interval, but early.
@@ -34,7 +34,7 @@ pub struct Agent {
     pub interval: Duration,
     /// Notified when a container has exited or lost its last process, so that it is sampled before the next tick.
     pub exited: Arc<Notify>,
-    /// Where reports go.
+    /// The channel to the sinks.
     pub reports: Publisher,
 }
 

@@ -65,7 +65,7 @@ pub struct Hardened<'a>(pub(super) Sampling<'a>);
 
 /// The sources, ready to be read by this process.
 pub struct OpenedSources {
-    /// In the order in which they are read: the first one tells which cgroups there are.
+    /// The sources in the order in which they are read: the first one lists the cgroups.
     pub sources: Vec<Box<dyn Source>>,
     /// Each eBPF program, attached or not.
     pub programs: Vec<ProgramState>,

@@ -1,4 +1,4 @@
-//! `dashboard`: the page and the API for a fleet, out of what its agents have written to Valkey.
+//! `dashboard`: the page and the API for a fleet, from the reports of its agents in Valkey.
 
 use anyhow::Context;
 use monitor::assembly::{ProcessContext, runtime};

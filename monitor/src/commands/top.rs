@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::probe;
 use crate::output::Outcome;
 
-/// Shows containers until somebody quits.
+/// Shows containers until the user quits.
 pub(super) fn run(
     flags: &ArgMatches,
     config: &Config,

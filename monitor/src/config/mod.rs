@@ -42,7 +42,7 @@ pub struct DiskOptions {
     pub exclude: Vec<PathBuf>,
 }
 
-/// Everything that can be set.
+/// All settings with their types.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Name of the agent's own container.

@@ -54,9 +54,9 @@ pub enum Event {
     },
     /// The kernel killed processes for want of memory.
     OomKilled {
-        /// Since the last report.
+        /// The number since the last report.
         killed: u64,
-        /// Since the container began.
+        /// The number since the container began.
         total: u64,
     },
     /// A number is beyond its bound.

@@ -9,7 +9,7 @@ use crate::findings::Level;
 /// A log entry: an event in words. An entry that is read back may be from an agent of another version, with other words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// When it happened.
+    /// The time of the event.
     pub at: SystemTime,
     /// Its severity.
     pub level: Level,

@@ -133,7 +133,7 @@ pub const THRESHOLDS: &[Threshold] = &[
 pub struct Evidence<'a> {
     /// Its numbers.
     pub numbers: Numbers<'a>,
-    /// How its reports arrive.
+    /// The arrival of its reports.
     pub reporting: Reporting,
     /// Its past.
     pub timeline: &'a Timeline,

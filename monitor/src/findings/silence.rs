@@ -1,4 +1,4 @@
-//! Containers of which no report arrives.
+//! Containers without reports.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LOST_INTERVALS: u32 = 6;
 /// Reports out of Valkey are never late before this: clocks of machines differ, and it is the shortest TTL of a report.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How a container's reports arrive.
+/// The arrival of a container's reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reporting {
     /// A report that has not expired.

@@ -13,7 +13,7 @@ const LATELY: Duration = Duration::from_secs(60 * 60);
 /// Uptimes are whole seconds and are not read at the same moment as the clock.
 const JITTER: f64 = 2.0;
 
-/// When the kernel killed a process for want of memory.
+/// The time at which the kernel killed a process for want of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomKill {
     /// At this time.

@@ -15,7 +15,7 @@ pub(super) const POINTS: u64 = 1000;
 pub(super) struct Columns {
     /// Milliseconds since 1970.
     pub(super) times: Vec<u64>,
-    /// By name of the number.
+    /// The values by the name of the number.
     pub(super) series: BTreeMap<&'static str, Vec<Option<Shape>>>,
     /// True if there were more points.
     pub(super) thinned: bool,

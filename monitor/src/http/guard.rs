@@ -48,7 +48,7 @@ impl Token {
         Ok(Self(token.to_owned()))
     }
 
-    /// Compares in constant time, so that a failed guess reveals nothing.
+    /// Compares in a time that does not depend on the matching part of a guess.
     fn is(&self, guess: &[u8]) -> bool {
         let expected = self.0.as_bytes();
         let differences = expected.iter().zip(guess).fold(0, |all, (a, b)| black_box(all | (a ^ b)));

@@ -35,15 +35,15 @@ pub enum Format {
 /// be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeToken {
-    /// Of the statistics of memory.
+    /// The token of memory statistics.
     Memory,
-    /// Of what was done on block devices.
+    /// The token of I/O on block devices.
     Io,
-    /// Of the limit of memory.
+    /// The token of the memory limit.
     MemoryLimit,
-    /// Of the limit of tasks.
+    /// The token of the task limit.
     TasksLimit,
-    /// Of the CPU quota.
+    /// The token of the CPU quota.
     Quota,
 }
 

@@ -9,11 +9,11 @@ use crate::snapshot::Scope;
 /// The use of eBPF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EbpfMode {
-    /// Where the kernel allows it.
+    /// Used if the kernel allows it.
     Auto,
-    /// Never.
+    /// Never used.
     Off,
-    /// Always: the agent does not start when no program can be loaded.
+    /// Required: the agent does not start if no program can be loaded.
     On,
 }
 

@@ -100,7 +100,7 @@ impl Settings {
     /// The value with its type, if there is one.
     ///
     /// # Errors
-    /// Where the value was set, the value, and what `parse` found wrong with it.
+    /// The origin of the value, the value, and the problem that `parse` found.
     pub fn optional<T>(
         &self,
         name: SettingName,

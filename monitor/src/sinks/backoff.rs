@@ -13,7 +13,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// After a long outage the longest pause grows to this fraction of the outage, up to this bound: it limits reconnects to 10 % of
 /// a fleet per second after a shared outage.
 const LONG_PAUSE: (u32, Duration) = (15, Duration::from_secs(16));
-/// The longest pause when somebody has to change something first.
+/// The longest pause after an error that stays until an operator acts.
 const SLOW_PAUSE: Duration = Duration::from_secs(30);
 
 /// Exponential backoff with jitter. It logs the failures.

@@ -16,7 +16,7 @@ pub type SinkFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub enum Feed {
     /// The latest report of all containers, and every report of containers that exited. A slow sink skips what is outdated.
     Latest,
-    /// Every report. A sink that is too slow is told how many it missed.
+    /// Every report. A sink that is too slow gets the number of missed ones.
     Every,
 }
 
@@ -63,15 +63,15 @@ pub trait Sink: Send {
 pub struct SinkError {
     /// The error, for operators.
     pub text: String,
-    /// When to try again.
+    /// The time of the next attempt.
     pub retry: Retry,
 }
 
-/// When to try again.
+/// The time of the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// The cause may be gone at any moment.
     Soon,
-    /// Somebody has to change something first: a password, a right.
+    /// The cause stays until an operator changes something: a password, a right.
     Slowly,
 }

@@ -168,7 +168,7 @@ impl Cluster {
     }
 }
 
-/// The words of a command for a node.
+/// The requests that send a command to a node, with `ASKING` before it if needed.
 fn words(requests: &[Request], (number, asking): Errand) -> impl Iterator<Item = Request> {
     let asking = asking.then(|| redis::cmd("ASKING").into());
     asking.into_iter().chain(std::iter::once(requests[number].clone()))

@@ -15,7 +15,7 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Splits a text at `ends`, the last of which is its length; `None` where an end is not between two characters.
+    /// Splits a text at `ends`, the last of which is its length; `None` if an end is not between two characters.
     pub(crate) fn parts(mut text: String, ends: &[usize]) -> Option<Vec<Self>> {
         if !ends.is_sorted() || ends.iter().any(|end| !text.is_char_boundary(*end)) {
             return None;

@@ -21,13 +21,13 @@ pub(crate) enum FaultKind {
     Silence,
     /// The server said no: the command was not carried out.
     Refused,
-    /// The same: the connection has no login.
+    /// Refused: the connection has no login.
     AuthRequired,
-    /// The same: the server is a replica now.
+    /// Refused: the server is a replica now.
     NotMaster,
-    /// The same, for want of a right: somebody has to change something.
+    /// Refused for want of a right, until an operator changes something.
     Forbidden,
-    /// The same: the server does not know the command.
+    /// Refused: the server does not know the command.
     UnknownCommand,
     /// The entry's id is not above the last one of its stream.
     Behind,
@@ -58,7 +58,7 @@ impl Fault {
         matches!(self.kind, FaultKind::AuthRequired | FaultKind::NotMaster)
     }
 
-    /// Returns whether the error stays until somebody changes the server.
+    /// Returns whether the error stays until an operator changes the server.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(self.kind, FaultKind::Forbidden | FaultKind::UnknownCommand)
     }

@@ -11,7 +11,7 @@ use redis::{ErrorKind, RedisError, RedisFuture};
 
 /// Timeout of one question to one server.
 const TIMEOUT: Duration = Duration::from_millis(700);
-/// Timeout of all questions: shorter than that of the connection, so that the message says which of the two it was.
+/// Timeout of all questions: shorter than that of the connection, so that the message names the one that failed.
 const DEADLINE: Duration = Duration::from_millis(1800);
 
 /// Looks names up in `/etc/hosts` and with the servers of `/etc/resolv.conf`, read anew each time: both change when a

@@ -49,7 +49,7 @@ pub enum Topology {
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// By TCP, with TLS or without.
+    /// A TCP address, with TLS or without.
     Tcp {
         /// At least one.
         hosts: Vec<HostPort>,
@@ -58,7 +58,7 @@ pub enum Address {
         /// Their relation.
         topology: Topology,
     },
-    /// By a socket in the file system.
+    /// The path of a unix socket.
     Unix(PathBuf),
     /// No server: nothing is written.
     None,
@@ -228,7 +228,7 @@ fn percent(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Without user and password.
+/// Omits user and password.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {

@@ -182,7 +182,7 @@ impl Column {
     }
 }
 
-/// How busy a container is, in steps of ten percent, so that calm rows do not change places.
+/// The load of a container, in steps of ten percent, so that calm rows do not change places.
 fn busy(row: &Row) -> Option<i64> {
     let busy = [Metric::CpuPercent, Metric::MemoryPercent].into_iter().filter_map(|metric| row.number(metric));
     #[expect(clippy::cast_possible_truncation, reason = "steps of ten percent")]

@@ -12,7 +12,7 @@ use crate::report::Report;
 /// Style and width of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// With colours or without.
+    /// The use of colours.
     pub theme: Theme,
     /// Columns of the terminal.
     pub columns: usize,

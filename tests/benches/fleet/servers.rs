@@ -15,7 +15,7 @@ pub(crate) struct Work {
     pub(crate) sent: u64,
     /// Reads from a connection: a pipeline is one, unless it is long.
     pub(crate) reads: u64,
-    /// By command.
+    /// The number of calls by command.
     pub(crate) calls: BTreeMap<String, u64>,
 }
 

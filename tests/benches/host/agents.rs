@@ -87,7 +87,7 @@ fn ends_of(binary: &Path, valkey: &Valkey, ebpf: &str, number: usize) -> Vec<Dur
         let (group, id) = Group::docker().unwrap();
         let mut load = Load::start_as(&group, &["idle"], &id);
         load.done();
-        // Until its name is known.
+        // By then its name is known.
         std::thread::sleep(Duration::from_millis(300));
         load.end();
         let began = Instant::now();

@@ -14,7 +14,7 @@ use crate::world::{PATIENCE, ends, fresh, own, report, wait_for_the_machine};
 
 #[test]
 fn a_container_of_half_a_second_is_called_what_its_environment_says() {
-    // The agent is not told where this engine keeps its files and its socket.
+    // The agent is not configured with this engine's directories and socket.
     let (docker, valkey, _agent) = world!();
     // In parallel it takes longer until the engine has moved the process into the container.
     std::thread::scope(|scope| {

@@ -40,7 +40,7 @@ fn logged(log: impl FnOnce()) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
-/// Why a container has no numbers of memory and processes, if it has none.
+/// The cause for which a container has no numbers of memory and processes, if it has none.
 type Lacks = Option<(CauseKind, &'static str)>;
 
 fn report(containers: &[(&str, Status, Lacks)]) -> Report {

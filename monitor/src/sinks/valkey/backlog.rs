@@ -23,13 +23,13 @@ const OVERHEAD: usize = 192;
 pub(super) struct StreamEntry {
     /// Its place among all entries.
     pub(super) seq: u64,
-    /// Where it belongs.
+    /// Its stream.
     pub(super) stream: Stream,
     /// Its place in the stream.
     pub(super) id: EntryId,
     /// The document.
     pub(super) json: Document,
-    /// When it was made, by the boot clock.
+    /// The time at which it was made, by the boot clock.
     pub(super) made: Duration,
     /// True if it may have been written: it was sent, and the answer was lost.
     pub(super) doubtful: bool,

@@ -21,7 +21,7 @@ pub(super) enum Purpose {
     Scan,
     /// The list of containers.
     Index,
-    /// Removing names from it of which no data are left.
+    /// Removing names without data from it.
     Forget,
     /// The reports of the past.
     History,

@@ -183,7 +183,7 @@ impl Valkey {
         let mut failed: Option<Fault> = None;
         let answers = std::mem::take(&mut sent.answers);
         for (command, answer) in sent.batch.commands.iter().zip(answers) {
-            // When the report itself failed, its cause is logged, and not once more for each kind of command.
+            // If the report itself failed, only that is logged, and not every kind of command again.
             let fault = self.answer(command, answer, failed.is_some()).err();
             failed = failed.or(fault.filter(|fault| matches!(command, Command::Metrics) || !fault.is_answer()));
         }

@@ -1,4 +1,4 @@
-//! Everything that waits to be written: the latest report, the entries of streams, upkeep; with a copy on disk.
+//! The queue: the latest report, the entries of streams and upkeep commands, with a copy on disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const MOST_PENDING: usize = 512;
 /// The interval at which old names are removed from the list of containers.
 const FORGETTING: Duration = Duration::from_secs(3600);
 
-/// Everything that waits to be written.
+/// The queue of everything that has to be written.
 pub(super) struct Queue {
     recorder: Recorder,
     /// The latest report of all containers, and those of exited containers, in the order of their times.

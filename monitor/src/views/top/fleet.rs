@@ -96,7 +96,7 @@ impl Fleet {
         Ok(Update { taken: now, coverage: Coverage::All, rows, entries })
     }
 
-    /// True if a container whose report has expired exited regularly: its last log entry says so.
+    /// True if a container whose report has expired exited regularly, by its last log entry.
     async fn has_ended(
         &mut self,
         store: &mut Store,

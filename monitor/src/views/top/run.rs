@@ -23,7 +23,7 @@ pub struct Wires {
     pub notes: Notes,
 }
 
-/// Shows the model until somebody quits or `shutdown` completes.
+/// Shows the model until the user quits or `shutdown` completes.
 ///
 /// # Errors
 /// When the terminal refuses.
