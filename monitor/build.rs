@@ -25,6 +25,7 @@ fn main() {
         table += &format!("({name:?}, aya::include_bytes_aligned!(concat!(env!(\"OUT_DIR\"), \"/{name}.o\"))),\n");
         write(&out.join(format!("{name}.o")), &bytes);
     }
+    compress_page(&out);
     write(&out.join("objects.rs"), (table + "];\n").as_bytes());
     println!("cargo::rustc-env=EBPF_OBJECTS={}", if is_built { "built" } else { "missing" });
     let toolchain = built.join("toolchain");
@@ -36,6 +37,21 @@ fn main() {
     }
     println!("cargo::rustc-env=COMPILER={}", compiler().unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo::rustc-env=TARGET={}", env::var_os("TARGET").unwrap_or_default().to_string_lossy());
+}
+
+/// Compresses the files of the web page (raw DEFLATE), which are a fiftieth of the binary otherwise.
+fn compress_page(out: &Path) {
+    let page = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("src/http/page");
+    println!("cargo::rerun-if-changed={}", page.display());
+    let packed = out.join("page");
+    if let Err(error) = fs::create_dir_all(&packed) {
+        println!("cargo::error={}: {error}", packed.display());
+    }
+    for file in fs::read_dir(&page).into_iter().flatten().flatten() {
+        let bytes = fs::read(file.path()).unwrap_or_default();
+        let name = file.file_name().to_string_lossy().into_owned();
+        write(&packed.join(name), &miniz_oxide::deflate::compress_to_vec(&bytes, 10));
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) {

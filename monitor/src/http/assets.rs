@@ -1,12 +1,13 @@
-//! The files of the page, inside of the binary.
+//! The files of the page, compressed in the binary by `build.rs`.
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use miniz_oxide::inflate::decompress_to_vec;
 
 use super::problem::Problem;
 
-/// A file, and its media type.
+/// A file (raw DEFLATE), and its media type.
 struct Asset {
     path: &'static str,
     kind: &'static str,
@@ -23,28 +24,34 @@ impl Asset {
     }
 }
 
+macro_rules! compressed {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/page/", $name))
+    };
+}
+
 const ASSETS: &[Asset] = &[
-    Asset { path: "", kind: "text/html; charset=utf-8", content: include_bytes!("page/index.html") },
-    Asset { path: "favicon.svg", kind: "image/svg+xml", content: include_bytes!("page/favicon.svg") },
-    Asset::style("style.css", include_bytes!("page/style.css")),
-    Asset::script("agent.js", include_bytes!("page/agent.js")),
-    Asset::script("api.js", include_bytes!("page/api.js")),
-    Asset::script("app.js", include_bytes!("page/app.js")),
-    Asset::script("chart.js", include_bytes!("page/chart.js")),
-    Asset::script("columns.js", include_bytes!("page/columns.js")),
-    Asset::script("container.js", include_bytes!("page/container.js")),
-    Asset::script("dom.js", include_bytes!("page/dom.js")),
-    Asset::script("fleet.js", include_bytes!("page/fleet.js")),
-    Asset::script("format.js", include_bytes!("page/format.js")),
-    Asset::script("numbers.js", include_bytes!("page/numbers.js")),
-    Asset::script("overview.js", include_bytes!("page/overview.js")),
-    Asset::script("past.js", include_bytes!("page/past.js")),
-    Asset::script("table.js", include_bytes!("page/table.js")),
-    Asset::script("findings.js", include_bytes!("page/findings.js")),
+    Asset { path: "", kind: "text/html; charset=utf-8", content: compressed!("index.html") },
+    Asset { path: "favicon.svg", kind: "image/svg+xml", content: compressed!("favicon.svg") },
+    Asset::style("style.css", compressed!("style.css")),
+    Asset::script("agent.js", compressed!("agent.js")),
+    Asset::script("api.js", compressed!("api.js")),
+    Asset::script("app.js", compressed!("app.js")),
+    Asset::script("chart.js", compressed!("chart.js")),
+    Asset::script("columns.js", compressed!("columns.js")),
+    Asset::script("container.js", compressed!("container.js")),
+    Asset::script("dom.js", compressed!("dom.js")),
+    Asset::script("fleet.js", compressed!("fleet.js")),
+    Asset::script("format.js", compressed!("format.js")),
+    Asset::script("numbers.js", compressed!("numbers.js")),
+    Asset::script("overview.js", compressed!("overview.js")),
+    Asset::script("past.js", compressed!("past.js")),
+    Asset::script("table.js", compressed!("table.js")),
+    Asset::script("findings.js", compressed!("findings.js")),
     // The charts (https://github.com/leeoniya/uPlot, 1.6.32, MIT), as published.
-    Asset::script("uPlot.iife.min.js", include_bytes!("page/uPlot.iife.min.js")),
-    Asset::style("uPlot.min.css", include_bytes!("page/uPlot.min.css")),
-    Asset { path: "uPlot.LICENSE", kind: "text/plain; charset=utf-8", content: include_bytes!("page/uPlot.LICENSE") },
+    Asset::script("uPlot.iife.min.js", compressed!("uPlot.iife.min.js")),
+    Asset::style("uPlot.min.css", compressed!("uPlot.min.css")),
+    Asset { path: "uPlot.LICENSE", kind: "text/plain; charset=utf-8", content: compressed!("uPlot.LICENSE") },
 ];
 
 /// Serves a file of the page, or answers that the client's copy is current.
@@ -58,13 +65,13 @@ pub(super) fn serve(path: &str, request: &HeaderMap) -> Response {
         tags.map(|known| known.strip_prefix(b"W/").unwrap_or(known))
             .any(|known| known == tag.as_bytes() || known == b"*")
     });
+    let Ok(content) = decompress_to_vec(asset.content) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let headers =
         [(CONTENT_TYPE, HeaderValue::from_static(asset.kind)), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-    let mut response = if known {
-        (StatusCode::NOT_MODIFIED, headers).into_response()
-    } else {
-        (headers, asset.content).into_response()
-    };
+    let mut response =
+        if known { (StatusCode::NOT_MODIFIED, headers).into_response() } else { (headers, content).into_response() };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);
     }
@@ -92,7 +99,10 @@ mod tests {
         for entry in std::fs::read_dir(dir).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let path = if name == "index.html" { "" } else { &name };
-            assert!(ASSETS.iter().any(|asset| asset.path == path), "{name} is missing in ASSETS");
+            let asset = ASSETS.iter().find(|asset| asset.path == path);
+            let asset = asset.unwrap_or_else(|| panic!("{name} is missing in ASSETS"));
+            let written = std::fs::read(format!("{dir}/{name}")).unwrap();
+            assert_eq!(decompress_to_vec(asset.content).unwrap(), written, "{name}");
         }
     }
 }
