@@ -1,4 +1,4 @@
-//! Preflight: facts about this host ([`probe`]), and a [`Plan`] for everything that takes a privilege ([`plan`]).
+//! Preflight: facts about this host ([`probe`]), and a [`Plan`] for everything that takes a privilege ([`plan()`]).
 //!
 //! ```text
 //!   facts.rs     the host, read once         request.rs   what the configuration asks for
