@@ -33,7 +33,8 @@ fn start(window: &Window, arguments: &str) {
 fn row(window: &Window, name: &str) -> String {
     // Behind the mark and its space.
     let is_it = |line: &&str| line.chars().skip(2).collect::<String>().starts_with(name);
-    let find = |screen: String| screen.lines().find(is_it).map(str::to_owned);
+    // Below the titles: the shell's own line wraps somewhere, and may begin like it.
+    let find = |screen: String| screen.lines().skip_while(|line| !line.contains("NAME")).find(is_it).map(str::to_owned);
     eventually(Duration::from_secs(20), || find(window.screen()))
         .unwrap_or_else(|| panic!("no {name}: {}", window.screen()))
 }
