@@ -205,14 +205,14 @@ fn the_terminal_is_given_back_at_every_end() {
         ("SIGINT", |window| signal(window.child(), libc::SIGINT)),
     ];
     for (place, (what, end)) in ends.into_iter().enumerate() {
-        window.line("clear; stty -g > before");
+        window.line("clear; before=$(stty -g)");
         start(&window, OWN);
         row(&window, "web ");
         assert_eq!(window.modes(), TAKEN);
         end(&window);
         assert!(window.shows("it ended with 0"), "{what}: {}", window.screen());
         assert_eq!(window.modes(), GIVEN_BACK, "{what}");
-        window.line(&format!("stty -g | cmp - before && echo the same {place}"));
+        window.line(&format!("[ \"$(stty -g)\" = \"$before\" ] && echo the same {place}"));
         assert!(
             window.until(|screen| screen.lines().any(|line| line == format!("the same {place}"))),
             "{what}: {}",
