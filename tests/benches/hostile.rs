@@ -16,7 +16,7 @@ use tests::valkey::Valkey;
 use tests::watched::Load;
 use tests::{eventually, is_root, oracle};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const INTERVAL: &str = "1s";
 /// Reports that are measured under each attack.
 const REPORTS: u32 = 8;
@@ -46,18 +46,18 @@ impl Observer {
         let agent = Agent::spawn(command);
         let name = if group.is_some() { name.to_owned() } else { hostname() };
         let observer = Self { name, agent, valkey };
-        observer.valkey.report(&observer.name, PATIENCE).expect("no report");
+        observer.valkey.report(&observer.name, TIMEOUT).expect("no report");
         observer
     }
 
     /// The costs of the next reports: CPU time, which does not depend on other load, the longest reading, and memory.
     fn look(&self) -> Cost {
-        let read = || oracle::report(&self.name, &self.valkey.report(&self.name, PATIENCE).unwrap()).unwrap();
+        let read = || oracle::report(&self.name, &self.valkey.report(&self.name, TIMEOUT).unwrap()).unwrap();
         let (mut last, mut cost) = (read().timestamp, Cost::default());
         let before = self.cpu();
         for _ in 0..REPORTS {
             let next =
-                eventually(PATIENCE, || Some(read()).filter(|report| report.timestamp > last)).expect("no new report");
+                eventually(TIMEOUT, || Some(read()).filter(|report| report.timestamp > last)).expect("no new report");
             let micros = next.json["collect_micros"].as_u64().unwrap();
             cost.reading = cost.reading.max(Duration::from_micros(micros));
             last = next.timestamp;

@@ -70,8 +70,8 @@ impl Agent {
     }
 
     /// Waits until its log contains `words`.
-    pub fn says(&self, words: &str, patience: Duration) -> bool {
-        eventually(patience, || self.said().contains(words).then_some(())).is_some()
+    pub fn says(&self, words: &str, timeout: Duration) -> bool {
+        eventually(timeout, || self.said().contains(words).then_some(())).is_some()
     }
 
     /// True while it runs.
@@ -81,14 +81,14 @@ impl Agent {
 
     /// Waits until each of its threads sleeps (`proc(5)`): on a busy machine it has then been scheduled, and has done
     /// its work.
-    pub fn settles(&self, patience: Duration) -> bool {
+    pub fn settles(&self, timeout: Duration) -> bool {
         let tasks = format!("/proc/{}/task", self.pid());
         let sleeps = |entry: std::fs::DirEntry| {
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('S'))
         };
         let settled = || std::fs::read_dir(&tasks).unwrap().flatten().all(sleeps).then_some(());
-        eventually(patience, settled).is_some()
+        eventually(timeout, settled).is_some()
     }
 
     pub fn signal(&self, signal: i32) {

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use crate::{eventually, free_port, has};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// A driver that does not end its browser within this time is not waited for any longer.
-const LAST_PATIENCE: Duration = Duration::from_secs(10);
+const LAST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flags for a container or a machine without a screen; the browser makes no requests of its own.
 const FLAGS: [&str; 10] = [
     "--headless",
@@ -68,15 +68,15 @@ impl Browser {
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let answer = self
-            .exchange(method, path, body, PATIENCE * 4)
+            .exchange(method, path, body, TIMEOUT * 4)
             .unwrap_or_else(|error| panic!("chromedriver, {path}: {error}"));
         let value = &answer["value"];
         assert!(value["error"].is_null(), "{path} {body}: {}: {}", value["error"], value["message"]);
         value.clone()
     }
 
-    fn exchange(&self, method: &str, path: &str, body: &Value, patience: Duration) -> std::io::Result<Value> {
-        exchange(self.port, method, path, body, patience)
+    fn exchange(&self, method: &str, path: &str, body: &Value, timeout: Duration) -> std::io::Result<Value> {
+        exchange(self.port, method, path, body, timeout)
     }
 
     fn command(&self, name: &str, body: &Value) -> Value {
@@ -109,7 +109,7 @@ impl Browser {
     /// Waits until an expression is true; `what` describes it.
     pub fn wait(&self, what: &str, expression: &str) {
         let is_true = || (self.eval(expression) == true).then_some(());
-        assert!(eventually(PATIENCE, is_true).is_some(), "{what}; the page shows:\n{}", self.text("body"));
+        assert!(eventually(TIMEOUT, is_true).is_some(), "{what}; the page shows:\n{}", self.text("body"));
     }
 
     /// The text of the first element that fits a selector, as a person sees it.
@@ -242,7 +242,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Ends the browser, if its driver still responds.
-        _ = self.exchange("DELETE", &format!("/session/{}", self.session), &Value::Null, LAST_PATIENCE);
+        _ = self.exchange("DELETE", &format!("/session/{}", self.session), &Value::Null, LAST_TIMEOUT);
         _ = self.driver.kill();
         _ = self.driver.wait();
         for pid in self.processes() {
@@ -253,9 +253,9 @@ impl Drop for Browser {
 }
 
 /// Asks the driver on a port.
-fn exchange(port: u16, method: &str, path: &str, body: &Value, patience: Duration) -> std::io::Result<Value> {
+fn exchange(port: u16, method: &str, path: &str, body: &Value, timeout: Duration) -> std::io::Result<Value> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(timeout))?;
     let body = if method == "POST" { body.to_string() } else { String::new() };
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
     // The driver keeps the connection open, even if it is asked to close it.
@@ -292,9 +292,9 @@ fn start_driver() -> Option<(Child, u16)> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let ready = eventually(PATIENCE, || {
+    let ready = eventually(TIMEOUT, || {
         let has_ended = driver.try_wait().unwrap().is_some();
-        let answer = || exchange(port, "GET", "/status", &Value::Null, LAST_PATIENCE).ok();
+        let answer = || exchange(port, "GET", "/status", &Value::Null, LAST_TIMEOUT).ok();
         if has_ended { Some(false) } else { answer().filter(|it| it["value"]["ready"] == true).map(|_| true) }
     });
     if ready == Some(true) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::{eventually, has};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// An image with busybox and the binary.
 pub const BUSYBOX: &str = "system-monitor-test/busybox";
@@ -93,7 +93,7 @@ impl Docker {
 
     fn answers(&self, keeper: &mut Child) -> Result<(), String> {
         let ended = || fs::read_to_string(self.dir.join("log")).is_ok_and(|log| log.contains("failed to start daemon"));
-        let answer = eventually(PATIENCE, || {
+        let answer = eventually(TIMEOUT, || {
             let alive = keeper.try_wait().unwrap().is_none() && !ended();
             if alive { self.ask(&["version"]).ok().map(|_| true) } else { Some(false) }
         });

@@ -103,11 +103,12 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Waits until `ready` returns something; `None` if it has not within `patience`, which `SYSTEM_MONITOR_PATIENCE`
+/// Waits until `ready` returns something; `None` if it has not within `timeout`, which `SYSTEM_MONITOR_TIMEOUT_FACTOR`
 /// multiplies on a slow machine.
-pub fn eventually<T>(patience: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
-    let factor = std::env::var("SYSTEM_MONITOR_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
-    let end = Instant::now() + patience * factor;
+pub fn eventually<T>(timeout: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+    let factor =
+        std::env::var("SYSTEM_MONITOR_TIMEOUT_FACTOR").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    let end = Instant::now() + timeout * factor;
     loop {
         if let Some(found) = ready() {
             return Some(found);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The cells of the overview that show a number unchanged, with its place in the report.
 const CELLS: [(&str, &str); 12] = [
     ("cpu", "/cpu_percent"),
@@ -107,7 +107,7 @@ pub fn nameless(browser: &Browser) -> Vec<String> {
 /// Compares every number of a container's row with its report, in one tick.
 pub fn assert_row_is_the_report(browser: &Browser, name: &str) {
     let mut last = String::new();
-    let same = eventually(PATIENCE, || {
+    let same = eventually(TIMEOUT, || {
         let report = api(browser, &format!("containers/{name}"));
         let different = CELLS.iter().find_map(|(class, field)| {
             let text = cell(browser, name, class);

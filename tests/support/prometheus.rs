@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::http::get;
 use crate::{eventually, free_port};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A running server.
 pub struct Prometheus {
@@ -47,7 +47,7 @@ impl Prometheus {
         let server = Self { child, port, _dir: dir };
         let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
         let ready = || listens().filter(|_| get(port, "/-/ready").status == 200);
-        eventually(PATIENCE, ready).expect("it does not start");
+        eventually(TIMEOUT, ready).expect("it does not start");
         server
     }
 

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use crate::eventually;
 
 /// Time within which a screen must show something.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A window with a shell in it.
 pub struct Window {
@@ -93,7 +93,7 @@ impl Window {
             std::thread::sleep(Duration::from_millis(50));
             is_right(&self.screen()).then_some(())
         };
-        eventually(PATIENCE, look).is_some()
+        eventually(TIMEOUT, look).is_some()
     }
 
     /// Changes its size.
@@ -120,7 +120,7 @@ impl Window {
                 std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
             all.filter(|pid| pid.parse::<i32>().is_ok()).find(|pid| parent(pid).as_ref() == Some(&shell))
         };
-        eventually(PATIENCE, child).expect("the shell has no child").parse().unwrap()
+        eventually(TIMEOUT, child).expect("the shell has no child").parse().unwrap()
     }
 }
 

@@ -96,8 +96,8 @@ impl Valkey {
     }
 
     /// The report under a name; waits until there is one.
-    pub fn report(&self, name: &str, patience: Duration) -> Option<Vec<u8>> {
-        eventually(patience, || self.query::<Option<Vec<u8>>>(&["GET", &format!("system:metrics:{name}")]))
+    pub fn report(&self, name: &str, timeout: Duration) -> Option<Vec<u8>> {
+        eventually(timeout, || self.query::<Option<Vec<u8>>>(&["GET", &format!("system:metrics:{name}")]))
     }
 
     /// The history under a name, each report with its id.

@@ -27,7 +27,7 @@ use crate::eventually;
 use crate::oracle::{self, Judged};
 use crate::valkey::Valkey;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A unix socket, so that the agent's traffic with Valkey is not traffic of the group. An agent without privileges may
 /// write to it too.
@@ -84,7 +84,7 @@ impl Watched {
         group.enter(&mut command);
         let agent = Agent::spawn(command);
         let watched = Self { agent, group, valkey, name };
-        let first = watched.valkey.report(name, PATIENCE);
+        let first = watched.valkey.report(name, TIMEOUT);
         assert!(first.is_some(), "no report; the agent said: {}", watched.agent.said());
         watched
     }
@@ -92,14 +92,14 @@ impl Watched {
     /// The next report whose reading begins after now.
     pub fn report(&self) -> Judged {
         let read = || {
-            let report = self.valkey.report(self.name, PATIENCE);
+            let report = self.valkey.report(self.name, TIMEOUT);
             let report = report.unwrap_or_else(|| panic!("no report any more; the agent said: {}", self.agent.said()));
             oracle::report(self.name, &report).unwrap()
         };
         let before = read().timestamp;
         // The next one may have been read already when the load ended; the one after it was not.
-        let next = eventually(PATIENCE, || Some(read().timestamp).filter(|at| *at > before)).expect("no new report");
-        eventually(PATIENCE, || Some(read()).filter(|report| report.timestamp > next)).expect("no new report")
+        let next = eventually(TIMEOUT, || Some(read().timestamp).filter(|at| *at > before)).expect("no new report");
+        eventually(TIMEOUT, || Some(read()).filter(|report| report.timestamp > next)).expect("no new report")
     }
 
     /// Every report so far.

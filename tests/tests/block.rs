@@ -7,7 +7,7 @@ use std::process::Command;
 
 use monitor::metrics::Metric;
 use tests::cgroup::Group;
-use tests::watched::{Load, Outside, PATIENCE};
+use tests::watched::{Load, Outside, TIMEOUT};
 use tests::{eventually, skip};
 
 const MIB: u64 = 1 << 20;
@@ -132,12 +132,12 @@ fn swap_in_use_is_what_the_limit_leaves_no_room_for_and_waiting_for_it_is_pressu
     let file = |name: &str| fs::read_to_string(v2.join(name)).unwrap();
     // The kernel may still be reclaiming pages.
     let same = || (files.counter(Metric::MemorySwap).to_string() == file("memory.swap.current").trim()).then_some(());
-    eventually(PATIENCE, same).expect("the file says something else");
+    eventually(TIMEOUT, same).expect("the file says something else");
     let _sweep = Load::start(&group, &["sweep", "33554432", "120000"]);
     let pressure = [Metric::MemoryPressureSome, Metric::MemoryPressureFull, Metric::IoPressure];
     let waits = || {
         let looked = files.look();
         pressure.iter().all(|metric| looked.real(*metric).is_some_and(|percent| percent > 0.0)).then_some(())
     };
-    assert!(eventually(PATIENCE, waits).is_some(), "{} {}", file("memory.pressure"), file("io.pressure"));
+    assert!(eventually(TIMEOUT, waits).is_some(), "{} {}", file("memory.pressure"), file("io.pressure"));
 }

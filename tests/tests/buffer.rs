@@ -12,7 +12,7 @@ use tests::chain;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 fn prepared(valkey: &Valkey, dir: &Path) -> Command {
@@ -47,7 +47,7 @@ fn what_waits_survives_the_agent_however_it_ends() {
     let mut lives = Vec::new();
     for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGKILL] {
         let agent = start(&valkey, dir.path());
-        assert!(agent.says("Error storing metrics", PATIENCE), "{}", agent.said());
+        assert!(agent.says("Error storing metrics", TIMEOUT), "{}", agent.said());
         std::thread::sleep(Duration::from_secs(3));
         lives.push(agent.end(signal).said);
     }
@@ -55,7 +55,7 @@ fn what_waits_survives_the_agent_however_it_ends() {
     valkey.restart();
     let agent = start(&valkey, dir.path());
     // A reading every 200 ms for three seconds, less the time that a busy machine needs for the start.
-    eventually(PATIENCE, || (samples(&valkey) >= 30).then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
+    eventually(TIMEOUT, || (samples(&valkey) >= 30).then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
     std::thread::sleep(Duration::from_secs(1));
     drop(agent);
     let times = times(&valkey);
@@ -63,7 +63,7 @@ fn what_waits_survives_the_agent_however_it_ends() {
 
     // An entry that has been written does not wait any more.
     let agent = start(&valkey, dir.path());
-    assert!(agent.says("Connected to Valkey", PATIENCE));
+    assert!(agent.says("Connected to Valkey", TIMEOUT));
     assert!(!agent.end(libc::SIGTERM).said.contains("of an earlier run"));
 }
 
@@ -72,15 +72,15 @@ fn what_a_full_server_refuses_survives_the_agent_too() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let dir = tempfile::tempdir().unwrap();
     let agent = start(&valkey, dir.path());
-    eventually(PATIENCE, || (samples(&valkey) > 0).then_some(())).expect("no history");
+    eventually(TIMEOUT, || (samples(&valkey) > 0).then_some(())).expect("no history");
     valkey.query::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    assert!(agent.says("Error storing metrics", PATIENCE), "{}", agent.said());
+    assert!(agent.says("Error storing metrics", TIMEOUT), "{}", agent.said());
     let before = samples(&valkey);
     std::thread::sleep(Duration::from_secs(4));
     agent.end(libc::SIGKILL);
     valkey.query::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     let agent = start(&valkey, dir.path());
-    assert!(agent.says("of an earlier run wait", PATIENCE), "{}", agent.said());
+    assert!(agent.says("of an earlier run wait", TIMEOUT), "{}", agent.said());
     // A reading every 200 ms for four seconds; the last ones before the end may not have been copied.
     let told = || (samples(&valkey) >= before + 15).then_some(());
     eventually(Duration::from_millis(1500), told).unwrap_or_else(|| panic!("{} {before}", samples(&valkey)));
@@ -92,19 +92,19 @@ fn a_second_agent_on_one_directory_says_so_and_goes_on_in_memory() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let dir = tempfile::tempdir().unwrap();
     let _first = start(&valkey, dir.path());
-    eventually(PATIENCE, || (samples(&valkey) > 0).then_some(())).expect("no history");
+    eventually(TIMEOUT, || (samples(&valkey) > 0).then_some(())).expect("no history");
     let second = start(&valkey, dir.path());
-    assert!(second.says("another agent uses it", PATIENCE), "{}", second.said());
+    assert!(second.says("another agent uses it", TIMEOUT), "{}", second.said());
     let before = samples(&valkey);
-    eventually(PATIENCE, || (samples(&valkey) > before + 10).then_some(())).expect("reports stop");
+    eventually(TIMEOUT, || (samples(&valkey) > before + 10).then_some(())).expect("reports stop");
 }
 
 #[test]
 fn without_the_option_nothing_is_written_to_disk_and_a_directory_that_refuses_is_said() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let agent = start(&valkey, Path::new("/proc/nowhere"));
-    assert!(agent.says("Without a buffer on disk, going on in memory", PATIENCE), "{}", agent.said());
-    eventually(PATIENCE, || (samples(&valkey) > 3).then_some(())).expect("no history");
+    assert!(agent.says("Without a buffer on disk, going on in memory", TIMEOUT), "{}", agent.said());
+    eventually(TIMEOUT, || (samples(&valkey) > 3).then_some(())).expect("no history");
 }
 
 /// A disk that becomes full.
@@ -139,14 +139,14 @@ fn a_full_disk_costs_the_copy_and_no_sample() {
     // SAFETY: the closure makes system calls only.
     unsafe { command.pre_exec(mount) };
     let agent = Agent::spawn(command);
-    eventually(PATIENCE, || (samples(&valkey) >= 5).then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
+    eventually(TIMEOUT, || (samples(&valkey) >= 5).then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
     valkey.kill();
-    assert!(agent.says("cannot be written, going on in memory", PATIENCE), "{}", agent.said());
+    assert!(agent.says("cannot be written, going on in memory", TIMEOUT), "{}", agent.said());
     std::thread::sleep(Duration::from_secs(7));
     assert_eq!(agent.said().matches("going on in memory").count(), 1, "{}", agent.said());
     valkey.restart();
     let drained = || samples(&valkey) >= 40;
-    eventually(PATIENCE, || drained().then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
+    eventually(TIMEOUT, || drained().then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
     std::thread::sleep(Duration::from_secs(1));
     let chain = chain::of(&valkey, "web", INTERVAL).unwrap();
     assert!(chain.samples >= 40, "{chain:?}");

@@ -13,7 +13,7 @@ use tests::page::{api, assert_quiet, cell, row, shown};
 use tests::valkey::Valkey;
 use tests::{eventually, free_port, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Keys without a character, from WebDriver's table.
 const END: char = '\u{E010}';
 const DOWN: char = '\u{E015}';
@@ -23,7 +23,7 @@ fn dashboard(port: u16, valkey: &Valkey) -> Agent {
     let (listen, url) = (format!("127.0.0.1:{port}"), format!("valkey://127.0.0.1:{}", valkey.port));
     let arguments = ["dashboard", "--listen", &listen, "--valkey-url", &url, "--interval", "1s"];
     let dashboard = Agent::spawn(agent::command(&arguments, &[]));
-    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    assert!(eventually(TIMEOUT, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     dashboard
 }
 

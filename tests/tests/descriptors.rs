@@ -13,7 +13,7 @@ use tests::watched::{Load, Outside};
 use tests::{eventually, skip};
 
 /// The end of a thread is visible to others before its descriptors are closed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Counts descriptors that are opened and closed in a group.
 fn watch(group: &Group, pins: Option<&Pins>) -> Outside {
@@ -65,7 +65,7 @@ fn whatever_opens_and_closes_the_difference_is_what_is_open() {
         next = load.done();
         let said = |events: &mut Outside| (counted(events), open(&group));
         let is_all = |([opened, closed], open): &([u64; 2], u64)| open + closed == before + opened;
-        let all = eventually(PATIENCE, || Some(said(&mut events)).filter(is_all));
+        let all = eventually(TIMEOUT, || Some(said(&mut events)).filter(is_all));
         assert!(all.is_some(), "{operation}: {:?}, {before} before", said(&mut events));
         steps += 1;
     }

@@ -10,7 +10,7 @@ use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Starts a daemon, and a server that its containers reach; or skips the test.
 macro_rules! world {
@@ -47,14 +47,14 @@ impl World {
     }
 
     fn latest(&self) -> Judged {
-        let bytes = self.valkey.report("web", PATIENCE).expect("no report");
+        let bytes = self.valkey.report("web", TIMEOUT).expect("no report");
         oracle::report("web", &bytes).unwrap()
     }
 
     /// A report whose reading began after now.
     fn report(&self) -> Judged {
         let next = |than: &str| {
-            eventually(PATIENCE, || Some(self.latest()).filter(|report| *report.timestamp > *than)).expect("no report")
+            eventually(TIMEOUT, || Some(self.latest()).filter(|report| *report.timestamp > *than)).expect("no report")
         };
         // The next one may have begun already.
         next(&next(&self.latest().timestamp).timestamp)
@@ -62,7 +62,7 @@ impl World {
 
     /// The first report that fits; panics with the last one if none does.
     fn report_with(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
-        eventually(PATIENCE, || Some(self.latest()).filter(&fits)).unwrap_or_else(|| panic!("{}", self.latest().json))
+        eventually(TIMEOUT, || Some(self.latest()).filter(&fits)).unwrap_or_else(|| panic!("{}", self.latest().json))
     }
 }
 
@@ -258,7 +258,7 @@ fn valkey_is_found_by_name_in_the_hosts_file_and_through_a_name_server() {
         for image in [BUSYBOX, BARE] {
             let options = [&world.options()[..], &["--env", &host], &way].concat();
             let container = world.docker.run(&options, image, &[BINARY]);
-            assert!(world.valkey.report("web", PATIENCE).is_some(), "{name} {image}: {}", container.said());
+            assert!(world.valkey.report("web", TIMEOUT).is_some(), "{name} {image}: {}", container.said());
             drop(container);
             world.valkey.query::<()>(&["FLUSHALL"]);
         }
@@ -292,7 +292,7 @@ fn the_healthcheck_is_one_for_docker() {
     let options = ["--health-cmd", &check, "--health-interval", "500ms", "--health-retries", "2"];
     let container = world.web(&[&LIMITS[2..], &options].concat());
     let becomes = |wanted: &str| {
-        eventually(PATIENCE, || (container.inspect(".State.Health.Status") == wanted).then_some(()))
+        eventually(TIMEOUT, || (container.inspect(".State.Health.Status") == wanted).then_some(()))
             .unwrap_or_else(|| panic!("not {wanted}: {}", container.inspect("json .State.Health")));
     };
     becomes("healthy");

@@ -7,18 +7,18 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, oracle, skip};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[test]
 fn readers_get_a_report_and_a_log_entry_of_the_form_they_decode() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let agent = Agent::start(valkey.port, &["--interval", "200ms"], &[("CONTAINER_NAME", "web")]);
-    let bytes = valkey.report("web", PATIENCE).expect("no report");
+    let bytes = valkey.report("web", TIMEOUT).expect("no report");
     let report = oracle::report("web", &bytes).unwrap();
     assert_eq!(report.status, "running");
     assert!(report.number("process_count").unwrap() >= 1.0);
     assert!(report.number("cpu_percent").is_some(), "the first report has rates: {}", report.json["absent"]);
-    let keys = eventually(PATIENCE, || Some(valkey.keys("system:logs:web:")).filter(|keys| !keys.is_empty())).unwrap();
+    let keys = eventually(TIMEOUT, || Some(valkey.keys("system:logs:web:")).filter(|keys| !keys.is_empty())).unwrap();
     for key in keys {
         let entry = oracle::entry("web", &key, &valkey.query::<Vec<u8>>(&["GET", &key])).unwrap();
         assert!(entry.message.contains("sources: "), "{entry:?}");
@@ -29,7 +29,7 @@ fn readers_get_a_report_and_a_log_entry_of_the_form_they_decode() {
 
     let ended = agent.end(libc::SIGTERM);
     assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
-    let last = oracle::report("web", &valkey.report("web", PATIENCE).unwrap()).unwrap();
+    let last = oracle::report("web", &valkey.report("web", TIMEOUT).unwrap()).unwrap();
     assert_eq!(last.status, "exited");
 }
 
@@ -37,7 +37,7 @@ fn readers_get_a_report_and_a_log_entry_of_the_form_they_decode() {
 fn each_write_is_newer_than_the_one_before() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let _agent = Agent::start(valkey.port, &["--interval", "100ms"], &[("CONTAINER_NAME", "web")]);
-    let read = || oracle::report("web", &valkey.report("web", PATIENCE).unwrap()).unwrap().timestamp;
+    let read = || oracle::report("web", &valkey.report("web", TIMEOUT).unwrap()).unwrap().timestamp;
     let first = read();
-    eventually(PATIENCE, || (read() > first).then_some(())).expect("the report is not renewed");
+    eventually(TIMEOUT, || (read() > first).then_some(())).expect("the report is not renewed");
 }

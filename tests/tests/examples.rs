@@ -12,7 +12,7 @@ use tests::docker::{self, Docker};
 use tests::valkey::Valkey;
 use tests::{binary, eventually, free_port, has, skip};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -31,8 +31,8 @@ fn recorded() -> Option<(Valkey, Value)> {
     let arguments =
         ["--interval", "200ms", "--disk-interval", "0s", "--history", "1h", "--scope", "self", "--ebpf", "off"];
     let agent = Agent::start(valkey.port, &arguments, &[("CONTAINER_NAME", "web")]);
-    let report = valkey.report("web", PATIENCE).expect("no report");
-    eventually(PATIENCE, || (valkey.history("web").len() >= 3).then_some(())).expect("no history");
+    let report = valkey.report("web", TIMEOUT).expect("no report");
+    eventually(TIMEOUT, || (valkey.history("web").len() >= 3).then_some(())).expect("no history");
     agent.end(libc::SIGTERM);
     let text = String::from_utf8(report).unwrap();
     let _: () = valkey.query(&["SET", "system:metrics:web", &text]);
@@ -96,7 +96,8 @@ fn the_reader_in_go_prints_what_the_agent_wrote() {
 fn the_reader_in_rust_prints_what_the_agent_wrote() {
     let Some((valkey, report)) = recorded() else { skip!("valkey-server is not installed") };
     let mut build = Command::new(env!("CARGO"));
-    output(build.args(["build", "--quiet", "--package", "tests", "--example", "reader"]).current_dir(repository()));
+    // Without a package: its dependencies have the features then that the tests were built with.
+    output(build.args(["build", "--quiet", "--example", "reader"]).current_dir(repository()));
     let built = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/reader");
     reads(&valkey, &report, || Command::new(&built));
 }
@@ -201,7 +202,7 @@ fn the_agent_of_the_compose_file_reports_the_containers_beside_it() {
     // Its name is in the files of the tests' own daemon, which the agent does not know.
     let name = &id[..12];
     let client = redis::Client::open(format!("redis://127.0.0.1:{server}/")).unwrap();
-    let report = eventually(PATIENCE, || {
+    let report = eventually(TIMEOUT, || {
         let mut connection = client.get_connection().ok()?;
         redis::cmd("GET").arg(format!("system:metrics:{name}")).query::<Option<String>>(&mut connection).ok()?
     });
@@ -211,6 +212,6 @@ fn the_agent_of_the_compose_file_reports_the_containers_beside_it() {
     assert_eq!((&report["status"], &report["scope"]), (&"running".into(), &"host".into()));
     assert!(report["process_count"].as_u64() >= Some(1), "{report}");
     let metrics =
-        eventually(PATIENCE, || Some(tests::http::get(page, "/metrics")).filter(|answer| answer.status == 200));
+        eventually(TIMEOUT, || Some(tests::http::get(page, "/metrics")).filter(|answer| answer.status == 200));
     assert!(metrics.unwrap().text().contains("container_memory_working_set_bytes"), "{}", said());
 }

@@ -15,7 +15,7 @@ use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 use tests::{binary, eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const AGENT: &str = "system-monitor-test/agent";
 const DEBIAN: &str = "system-monitor-test/debian";
 
@@ -118,19 +118,19 @@ impl World {
     }
 
     fn report(&self, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged {
-        let read = || oracle::report(name, &self.valkey.report(name, PATIENCE).expect("no report")).unwrap();
-        eventually(PATIENCE, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
+        let read = || oracle::report(name, &self.valkey.report(name, TIMEOUT).expect("no report")).unwrap();
+        eventually(TIMEOUT, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
     }
 
     /// Checks of every example with a running service, whichever it is.
     fn holds(&self, name: &str, container: &Container<'_>, alive: impl Fn() -> bool, exit_code: &str) {
-        assert!(eventually(PATIENCE, || alive().then_some(())).is_some(), "{name} does not run:\n{}", container.said());
+        assert!(eventually(TIMEOUT, || alive().then_some(())).is_some(), "{name} does not run:\n{}", container.said());
         self.report(name, |report| report.status == "running" && report.number("process_count") >= Some(3.0));
         // The agent's messages are in the container's log, which the runtime keeps and rotates.
         let starts = || container.said().matches(&format!("Starting system monitor for container: {name}")).count();
         assert_eq!(starts(), 1, "{}", container.said());
         kill_agent(container);
-        assert!(eventually(PATIENCE, || (starts() == 2).then_some(())).is_some(), "{}", container.said());
+        assert!(eventually(TIMEOUT, || (starts() == 2).then_some(())).is_some(), "{}", container.said());
         assert!(container.said().contains("the agent has ended with 137"), "{}", container.said());
         assert!(alive(), "{name} died with the agent");
         let last = self.report(name, |_| true).timestamp;
@@ -160,7 +160,7 @@ fn the_agents_image_is_small_runs_as_nobody_and_knows_its_health() {
     world.report("alone", |report| report.status == "running");
     assert_eq!(container.inspect(".Config.User"), "65534:65534");
     let becomes = |state: &str| {
-        let found = eventually(PATIENCE, || (container.inspect(".State.Health.Status") == state).then_some(()));
+        let found = eventually(TIMEOUT, || (container.inspect(".State.Health.Status") == state).then_some(()));
         assert!(found.is_some(), "never {state}: {}", container.inspect("json .State.Health"));
     };
     becomes("healthy");

@@ -10,7 +10,7 @@ use monitor::report::Container;
 use tests::cgroup::Group;
 use tests::oracle::Judged;
 use tests::valkey::Valkey;
-use tests::watched::{Load, Outside, PATIENCE, SOCKET, Watched, real, whole};
+use tests::watched::{Load, Outside, SOCKET, TIMEOUT, Watched, real, whole};
 use tests::{eventually, needs_ebpf, skip, watch};
 
 /// Makes a group without an agent in it, or skips the test.
@@ -34,10 +34,10 @@ fn a_burner_at_a_quarter_cpu_reads_100_percent_and_is_throttled() {
         let [cores, throttled] = ["usage_cores", "throttled_percent"].map(|field| real(report, "cpu", field));
         report.number("cpu_percent") >= Some(97.0) && (0.2425..0.2575).contains(&cores) && throttled > 50.0
     };
-    let report = eventually(2 * PATIENCE, || Some(watched.report()).filter(full)).expect("never the whole allowance");
+    let report = eventually(2 * TIMEOUT, || Some(watched.report()).filter(full)).expect("never the whole allowance");
     assert!((real(&report, "cpu", "limit_cores") - 0.25).abs() < 1e-6);
     assert!(
-        eventually(PATIENCE, || watched
+        eventually(TIMEOUT, || watched
             .entries()
             .iter()
             .any(|entry| entry.level == "WARN" && entry.message.contains("throttled"))
@@ -94,7 +94,7 @@ impl Charged {
         let mut load = Load::start(group, &["spend", "400"]);
         let said: Vec<u64> = load.done().iter().map(|line| line.parse().unwrap()).collect();
         let [at_start, outside_the_kernel] = said[..] else { panic!("{said:?}") };
-        let asleep = eventually(PATIENCE, || load.sleeps().then(|| load.cpu())).expect("the load never sleeps");
+        let asleep = eventually(TIMEOUT, || load.sleeps().then(|| load.cpu())).expect("the load never sleeps");
         let after = counters();
         let in_all = [asleep, load.cpu()].map(|cpu| cpu.as_nanos().try_into().unwrap());
         Self { at_start, in_all, outside_the_kernel, usage: after[0] - before[0], user: after[1] - before[1] }
@@ -168,11 +168,11 @@ fn an_oom_kill_is_counted_once_and_logged_as_an_error() {
     let _hog = watched.load(&["hog", "268435456"]);
     // One as a rule: if memory is reclaimed slowly, the kernel also kills the next largest process.
     let kills = || Some(watched.group.oom_kills()).filter(|kills| *kills > 0);
-    let least = eventually(PATIENCE, kills).expect("the hog lives");
+    let least = eventually(TIMEOUT, kills).expect("the hog lives");
     let reported = whole(&watched.report(), "memory", "oom_kills");
     assert!((least..=kills().unwrap()).contains(&reported), "{least} or more, not {reported}");
     let error = || watched.entries().into_iter().find(|entry| entry.level == "ERROR");
-    let entry = eventually(PATIENCE, error).expect("no ERROR entry");
+    let entry = eventually(TIMEOUT, error).expect("no ERROR entry");
     assert!(entry.message.contains("killed 1 process, 1 in all") || reported > 1, "{entry:?}");
 }
 
@@ -246,11 +246,11 @@ fn a_frozen_group_is_paused_and_runs_again() {
     let _load = Load::start(&group, &["idle"]);
     assert_eq!(outside.look().status.as_str(), "running");
     group.freeze(true);
-    let paused = eventually(PATIENCE, || (outside.look().status.as_str() == "paused").then_some(()));
+    let paused = eventually(TIMEOUT, || (outside.look().status.as_str() == "paused").then_some(()));
     // Thawed before anything can fail: a frozen process cannot be ended.
     group.freeze(false);
     assert!(paused.is_some());
-    assert!(eventually(PATIENCE, || (outside.look().status.as_str() == "running").then_some(())).is_some());
+    assert!(eventually(TIMEOUT, || (outside.look().status.as_str() == "running").then_some(())).is_some());
 }
 
 #[test]
@@ -277,5 +277,5 @@ fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
         after = outside.look();
         numbers(&after).is_none().then_some(())
     };
-    assert!(eventually(PATIENCE, gone).is_some(), "{:?} is still there", numbers(&after));
+    assert!(eventually(TIMEOUT, gone).is_some(), "{:?} is still there", numbers(&after));
 }

@@ -13,7 +13,7 @@ use tests::valkey::Valkey;
 use tests::watched::Load;
 use tests::{eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Starts a server, and an agent that reads the whole machine once, and not again before the test ends: all later
 /// reports follow from events.
@@ -26,7 +26,7 @@ macro_rules! world {
         let arguments = ["--scope", "host", "--interval", "1h", "--disk-interval", "0s", $($argument),*];
         let agent = Agent::start(valkey.port, &arguments, &[]);
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-        let report = valkey.report(machine.trim(), PATIENCE);
+        let report = valkey.report(machine.trim(), TIMEOUT);
         assert!(report.is_some(), "no report of the machine: {}", agent.said());
         (valkey, agent)
     }};
@@ -39,14 +39,14 @@ fn last(valkey: &Valkey, name: &str) -> Judged {
         let (_, report) = valkey.history(name).pop()?;
         oracle::report(name, report.as_bytes()).ok().filter(|it| it.status == "exited")
     };
-    eventually(PATIENCE, ended).unwrap_or_else(|| panic!("{name}: {:?}", valkey.keys("system:history:")))
+    eventually(TIMEOUT, ended).unwrap_or_else(|| panic!("{name}: {:?}", valkey.keys("system:history:")))
 }
 
 /// The time in which a container's first process can be seen: a moment, and on a busy machine until the agent has been
 /// scheduled.
 fn a_moment(agent: &Agent) {
     std::thread::sleep(Duration::from_millis(200));
-    assert!(agent.settles(PATIENCE), "{}", agent.said());
+    assert!(agent.settles(TIMEOUT), "{}", agent.said());
 }
 
 fn lives_and_ends(valkey: &Valkey, agent: &Agent) -> Judged {
@@ -140,7 +140,7 @@ fn of_many_that_live_a_moment_none_is_missed_and_nothing_is_left() {
             );
         }
     }
-    let settled = eventually(PATIENCE, || (descriptors(&agent) <= before + 16).then_some(()));
+    let settled = eventually(TIMEOUT, || (descriptors(&agent) <= before + 16).then_some(()));
     assert!(settled.is_some(), "{} descriptors, {before} before", descriptors(&agent));
     assert!(!agent.said().contains("walked") && !agent.said().contains("lost"), "{}", agent.said());
 }
@@ -157,7 +157,7 @@ fn of_containers_that_came_and_went_nothing_is_left() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "200ms", "--disk-interval", "0s"], &[]);
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    valkey.report(machine.trim(), PATIENCE).expect("no report of the machine");
+    valkey.report(machine.trim(), TIMEOUT).expect("no report of the machine");
     let before = Held::by(&agent);
     for _ in 0..300 {
         let (group, _) = Group::docker().unwrap();
@@ -172,12 +172,12 @@ fn of_containers_that_came_and_went_nothing_is_left() {
         let is_back = after.descriptors < before.descriptors + slack && after.entries < before.entries + slack;
         is_back.then_some(())
     };
-    assert!(eventually(PATIENCE, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
+    assert!(eventually(TIMEOUT, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
 }
 
 /// The losses that `doctor` finds in this server after a change of the agent's report about the machine.
 fn losses(valkey: &Valkey, machine: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<String> {
-    let mut report = serde_json::from_slice(&valkey.report(machine, PATIENCE).unwrap()).unwrap();
+    let mut report = serde_json::from_slice(&valkey.report(machine, TIMEOUT).unwrap()).unwrap();
     change(&mut report);
     valkey.query::<()>(&["SET", &format!("system:metrics:{machine}"), &report.to_string()]);
     let url = format!("valkey://127.0.0.1:{}", valkey.port);
@@ -201,7 +201,7 @@ fn when_more_comes_and_goes_than_can_be_told_the_tree_is_walked_and_doctor_says_
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let machine = machine.trim();
     let walks = || {
-        let report: serde_json::Value = serde_json::from_slice(&valkey.report(machine, PATIENCE)?).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&valkey.report(machine, TIMEOUT)?).unwrap();
         report["agent"]["walked_again"].as_u64()
     };
     assert_eq!(walks(), Some(0));
@@ -214,8 +214,8 @@ fn when_more_comes_and_goes_than_can_be_told_the_tree_is_walked_and_doctor_says_
     let (container, id) = Group::docker().unwrap();
     let load = Load::start_as(&container, &["exec", "1"], &id);
     agent.signal(libc::SIGCONT);
-    assert!(eventually(PATIENCE, || walks().filter(|walks| *walks > 0)).is_some(), "{}", agent.said());
-    assert!(valkey.report(&id, PATIENCE).is_some(), "the walk has found the container: {}", agent.said());
+    assert!(eventually(TIMEOUT, || walks().filter(|walks| *walks > 0)).is_some(), "{}", agent.said());
+    assert!(valkey.report(&id, TIMEOUT).is_some(), "the walk has found the container: {}", agent.said());
     load.end();
     agent.end(libc::SIGKILL);
     let told = losses(&valkey, machine, |_| ());

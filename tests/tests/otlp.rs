@@ -10,7 +10,7 @@ use tests::http::get;
 use tests::prometheus::Prometheus;
 use tests::{eventually, free_port, skip};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn agent(collector: u16, more: &[&str]) -> Agent {
     agent_of(&format!("http://127.0.0.1:{collector}"), more)
@@ -35,7 +35,7 @@ fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
     let _agent = agent(collector.port, &["--listen", &format!("127.0.0.1:{port}")]);
     next(&collector);
     // The request and the report of one reading.
-    let (container, report) = eventually(PATIENCE, || {
+    let (container, report) = eventually(TIMEOUT, || {
         let container = next(&collector);
         let report = get(port, "/api/v1/containers").json()["containers"][0].clone();
         let nanos = container.points("container.memory.usage")[0].time_unix_nano.to_string();
@@ -97,7 +97,7 @@ fn a_real_receiver_answers_queries_with_the_container_and_its_numbers() {
     let number = |expression: &str| ask(expression)?.0["value"][1].as_str()?.parse::<f64>().ok();
 
     // By the names that Prometheus derives from the conventions'.
-    let (memory, series) = eventually(PATIENCE, || ask("container_memory_usage_bytes")).expect("no memory");
+    let (memory, series) = eventually(TIMEOUT, || ask("container_memory_usage_bytes")).expect("no memory");
     assert_eq!(series, 1, "{memory}");
     let report = get(port, "/api/v1/containers").json()["containers"][0].clone();
     for label in ["container_name", "service_name"] {
@@ -117,8 +117,8 @@ fn a_real_receiver_answers_queries_with_the_container_and_its_numbers() {
     let cpu = || number("container_cpu_time_seconds_total");
     let first = cpu().expect("no CPU time");
     assert!(first > 0.0);
-    eventually(PATIENCE, || cpu().filter(|later| *later > first)).expect("the counter does not rise");
-    eventually(PATIENCE, || number("rate(container_cpu_time_seconds_total[10s])").filter(|rate| *rate > 0.0))
+    eventually(TIMEOUT, || cpu().filter(|later| *later > first)).expect("the counter does not rise");
+    eventually(TIMEOUT, || number("rate(container_cpu_time_seconds_total[10s])").filter(|rate| *rate > 0.0))
         .expect("no rate");
     assert!(!agent.said().contains("Error sending metrics"), "{}", agent.said());
 }
@@ -127,11 +127,11 @@ fn a_real_receiver_answers_queries_with_the_container_and_its_numbers() {
 fn a_collector_that_is_away_or_refuses_costs_nothing_but_what_it_misses() {
     let port = free_port();
     let mut agent = agent(port, &["--log", "warn"]);
-    assert!(agent.says("Error sending metrics to http://127.0.0.1", PATIENCE), "{}", agent.said());
+    assert!(agent.says("Error sending metrics to http://127.0.0.1", TIMEOUT), "{}", agent.said());
     let collector = Collector::start(port);
     next(&collector);
     collector.status.store(503, Ordering::SeqCst);
-    assert!(agent.says("answers 503", PATIENCE), "{}", agent.said());
+    assert!(agent.says("answers 503", TIMEOUT), "{}", agent.said());
     collector.status.store(200, Ordering::SeqCst);
     while collector.request().is_err() {}
     assert!(agent.is_alive());

@@ -11,7 +11,7 @@ use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 use tests::{eventually, has, is_root, skip};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const SERVICE: &str = "system-monitor.service";
 const CONFIG: &str = "/etc/system-monitor/config.toml";
 
@@ -39,14 +39,14 @@ impl Machine {
             .unwrap();
         let children = format!("/proc/{0}/task/{0}/children", nspawn.id());
         // Its first child prepares and ends; the one that stays is the machine's first process.
-        let init = eventually(PATIENCE, || {
+        let init = eventually(TIMEOUT, || {
             let child = fs::read_to_string(&children).ok()?.split_whitespace().next()?.to_owned();
             let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
             (name.trim() == "systemd").then_some(child)
         });
         let said = || fs::read_to_string(log.with_extension("errors")).unwrap_or_default();
         let machine = Self { nspawn, init: init.unwrap_or_else(|| panic!("it does not boot: {}", said())) };
-        let booted = eventually(PATIENCE, || {
+        let booted = eventually(TIMEOUT, || {
             machine.run("systemctl is-active --quiet basic.target").status.success().then_some(())
         });
         assert!(booted.is_some(), "{}", fs::read_to_string(log).unwrap());
@@ -76,7 +76,7 @@ impl Machine {
     }
 
     fn becomes(&self, name: &str, fits: impl Fn(&str) -> bool) -> String {
-        let found = eventually(PATIENCE, || Some(self.property(name)).filter(|value| fits(value)));
+        let found = eventually(TIMEOUT, || Some(self.property(name)).filter(|value| fits(value)));
         found.unwrap_or_else(|| panic!("{name} is {}\n{}", self.property(name), self.journal()))
     }
 
@@ -144,9 +144,8 @@ macro_rules! world {
 
 impl World {
     fn report(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
-        let read =
-            || oracle::report(&self.name, &self.valkey.report(&self.name, PATIENCE).expect("no report")).unwrap();
-        eventually(PATIENCE, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
+        let read = || oracle::report(&self.name, &self.valkey.report(&self.name, TIMEOUT).expect("no report")).unwrap();
+        eventually(TIMEOUT, || Some(read()).filter(&fits)).unwrap_or_else(|| panic!("{}", read().json))
     }
 }
 

@@ -13,7 +13,7 @@ use tests::containers::{Containers, Plan};
 use tests::page::{self, api, assert_quiet, nameless, row, shown, wait_for_row};
 use tests::{eventually, free_port, is_root, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Keys without a character, from WebDriver's table.
 const ESCAPE: char = '\u{E00C}';
 const DOWN: char = '\u{E015}';
@@ -64,7 +64,7 @@ fn what_the_page_shows_is_what_the_api_says() {
     let _agent = serve(port, &["--containers", "page-spins,page-full,**onerror**"]);
     browser.prefer("light");
     let url = format!("http://127.0.0.1:{port}/");
-    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    assert!(eventually(TIMEOUT, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.open(&url);
     for name in ["page-spins", "page-full"] {
         wait_for_row(&browser, name);
@@ -242,7 +242,7 @@ fn the_page_survives_the_agents_restart() {
     let _world = world!("away", Plan { name: "page-stays", prepare: |_| (), load: &["idle"] });
     let port = free_port();
     let agent = serve(port, &["--containers", "page-stays"]);
-    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    assert!(eventually(TIMEOUT, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.open(&format!("http://127.0.0.1:{port}/"));
     wait_for_row(&browser, "page-stays");
     browser.wait("it is not live", "document.getElementById('connection').textContent === 'live'");
@@ -274,7 +274,7 @@ fn the_page_asks_for_the_token_and_forgets_it_with_the_tab() {
     std::fs::set_permissions(token.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
     let port = free_port();
     let _agent = serve(port, &["--containers", "none", "--listen-token-file", token.path().to_str().unwrap()]);
-    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    assert!(eventually(TIMEOUT, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.open(&format!("http://127.0.0.1:{port}/"));
     browser.wait("no token is asked for", "document.querySelector('dialog[open] input') !== null");
     browser.write("dialog input", "not the right token at all");
@@ -299,7 +299,7 @@ fn a_browser_ends_with_its_test_even_when_its_driver_hangs() {
     assert_eq!(unsafe { libc::kill(browser.driver(), libc::SIGSTOP) }, 0);
     drop(browser);
     let ended = || pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(());
-    assert!(eventually(PATIENCE, ended).is_some(), "some of {pids:?} are left");
+    assert!(eventually(TIMEOUT, ended).is_some(), "some of {pids:?} are left");
 }
 
 /// Serves one document at every path, for as long as the tests run.
@@ -308,9 +308,13 @@ fn serve_document(document: String) -> u16 {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            _ = stream.read(&mut [0; 4096]);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length:";
-            _ = write!(stream, "{head} {}\r\n\r\n{document}", document.len());
+            let document = document.clone();
+            // The browser opens connections ahead of need, on which it asks nothing for minutes.
+            std::thread::spawn(move || {
+                _ = stream.read(&mut [0; 4096]);
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length:";
+                _ = write!(stream, "{head} {}\r\n\r\n{document}", document.len());
+            });
         }
     });
     port
@@ -331,7 +335,7 @@ fn requests_to_others_are_seen_and_those_of_the_browsers_start_page_are_not() {
         seen.extend(browser.requests());
         ["/frame", "/fetch"].iter().all(|path| seen.iter().any(|url| url.ends_with(path))).then_some(())
     };
-    let both = eventually(PATIENCE, both);
+    let both = eventually(TIMEOUT, both);
     assert!(both.is_some(), "{seen:?}");
     let others: Vec<&String> = seen.iter().filter(|url| !url.starts_with("http://")).collect();
     assert!(others.is_empty(), "{others:?}");

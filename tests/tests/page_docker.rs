@@ -11,7 +11,7 @@ use tests::docker::{self, BUSYBOX};
 use tests::page::{api, assert_quiet, assert_row_is_the_report, cell, faint, row, wait_for_row};
 use tests::{eventually, free_port, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const SPINS: &str = "while :; do :; done";
 /// Needs more memory than its limit, and is killed again and again.
 const HUNGRY: &str = "while :; do dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null; sleep 1; done";
@@ -43,7 +43,7 @@ fn docker_containers_under_load_look_as_the_api_says() {
     let arguments = ["--scope", "host", "--interval", "1s", "--containers", "look-*", "--runtime-sockets", &socket];
     let _agent =
         Agent::spawn(agent::command(&[&arguments[..], &["--listen", &listen]].concat(), &[("VALKEY_URL", "none")]));
-    assert!(eventually(PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
+    assert!(eventually(TIMEOUT, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.prefer("light");
     browser.open(&format!("http://{listen}/"));
     for name in ["look-spins", "look-hungry", "look-talks", "look-stays"] {

@@ -13,7 +13,7 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, has, oracle, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Podman with a store of its own.
 struct Podman {
@@ -72,7 +72,7 @@ impl Podman {
         let socket = self.dir.path().join("socket").to_str().unwrap().to_owned();
         let mut command = self.command(&["system", "service", "--time", "0", &format!("unix://{socket}")]);
         self.service = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        eventually(PATIENCE, || Path::new(&socket).exists().then_some(())).expect("no interface");
+        eventually(TIMEOUT, || Path::new(&socket).exists().then_some(())).expect("no interface");
         socket
     }
 }
@@ -114,7 +114,7 @@ fn podmans_containers_are_named_by_its_files_by_its_interface_and_by_themselves(
     let _agent =
         Agent::start(valkey.port, &["--scope", "host", "--interval", "500ms", "--runtime-sockets", &socket], &[]);
     let report = |name: &str| {
-        let bytes = valkey.report(name, PATIENCE).unwrap_or_else(|| panic!("{:?}", valkey.keys("system:metrics:")));
+        let bytes = valkey.report(name, TIMEOUT).unwrap_or_else(|| panic!("{:?}", valkey.keys("system:metrics:")));
         oracle::report(name, &bytes).unwrap()
     };
     let told = report(&db);

@@ -10,7 +10,7 @@ use tests::agent::{self, Agent};
 use tests::cgroup::Group;
 use tests::oracle;
 use tests::valkey::Valkey;
-use tests::watched::{PATIENCE, SOCKET};
+use tests::watched::{SOCKET, TIMEOUT};
 use tests::{binary, eventually, has, skip};
 
 /// The counting programs, by the privileges that they need.
@@ -124,8 +124,8 @@ fn reporting(mut command: Command, valkey: &Valkey) -> (Agent, oracle::Judged) {
     command.env("VALKEY_URL", socket).env("CONTAINER_NAME", "rights").env("MONITOR_INTERVAL", "200ms");
     let agent = Agent::spawn(command);
     let report = || oracle::report("rights", &valkey.report("rights", Duration::from_millis(50))?).ok();
-    let first = eventually(PATIENCE, report).unwrap_or_else(|| panic!("no report: {}", agent.said()));
-    let next = eventually(PATIENCE, || report().filter(|next| next.timestamp > first.timestamp)).unwrap();
+    let first = eventually(TIMEOUT, report).unwrap_or_else(|| panic!("no report: {}", agent.said()));
+    let next = eventually(TIMEOUT, || report().filter(|next| next.timestamp > first.timestamp)).unwrap();
     (agent, next)
 }
 
@@ -200,7 +200,7 @@ fn an_agent_of_a_machine_that_holds_itself_still_looks_into_containers_of_others
         let report = oracle::report("rights", &valkey.report("rights", Duration::from_millis(50))?).ok()?;
         report.number("disk_total_bytes").filter(|_| report.json["scope"] == "host")
     };
-    let seen = eventually(PATIENCE, seen);
+    let seen = eventually(TIMEOUT, seen);
     let threads = threads(&agent);
     container.kill().unwrap();
     container.wait().unwrap();

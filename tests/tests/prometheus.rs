@@ -13,7 +13,7 @@ use tests::http::{get, get_with};
 use tests::prometheus::Prometheus;
 use tests::{eventually, free_port, has, skip};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Names of cAdvisor's, which cannot change although `promtool check metrics` objects.
 const FOREIGN: &[&str] = &["container_fs_inodes_total"];
@@ -43,7 +43,7 @@ fn agent() -> (Agent, u16) {
     let agent = Agent::spawn(command(&arguments, &[("CONTAINER_NAME", "web \"1\" \\")]));
     let ready =
         || std::net::TcpStream::connect(("127.0.0.1", port)).ok().filter(|_| get(port, "/readyz").status == 200);
-    eventually(PATIENCE, ready).expect("the server is not ready");
+    eventually(TIMEOUT, ready).expect("the server is not ready");
     (agent, port)
 }
 
@@ -87,7 +87,7 @@ fn it_scrapes_the_agent_and_every_query_of_the_dashboard_has_an_answer() {
     let (_agent, port) = agent();
     let prometheus = scraping(port);
     let rate = "rate(container_cpu_usage_seconds_total{cpu=\"total\"}[10s])";
-    let cores = eventually(PATIENCE, || prometheus.query(rate).into_iter().next()).expect("no rate of CPU time");
+    let cores = eventually(TIMEOUT, || prometheus.query(rate).into_iter().next()).expect("no rate of CPU time");
     assert_eq!(cores["metric"]["name"], "web \"1\" \\", "a name comes through as it is");
     let told: f64 = cores["value"][1].as_str().unwrap().parse().unwrap();
     assert!(told > 0.0 && told < 1000.0, "{told}");
@@ -119,7 +119,7 @@ fn it_scrapes_the_agent_and_every_query_of_the_dashboard_has_an_answer() {
             let answered = || (!prometheus.query(&expression).is_empty()).then_some(());
             // A number that this machine lacks has no samples, and so no answer.
             if named.iter().all(|name| told.contains(name)) {
-                eventually(PATIENCE, answered).unwrap_or_else(|| panic!("no answer to {expression}"));
+                eventually(TIMEOUT, answered).unwrap_or_else(|| panic!("no answer to {expression}"));
             } else {
                 assert!(answered().is_none() || expression.contains("vector(0)"), "{expression}");
             }

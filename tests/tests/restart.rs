@@ -15,7 +15,7 @@ use tests::cgroup::Group;
 use tests::mounts::own_mounts;
 use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
-use tests::watched::{Load, PATIENCE, SOCKET, whole};
+use tests::watched::{Load, SOCKET, TIMEOUT, whole};
 use tests::{eventually, skip};
 
 /// A container, a server, and a directory to pin in.
@@ -69,7 +69,7 @@ impl World {
     /// The latest report of the container that `fits` accepts.
     fn report(&self, fits: impl Fn(&Judged) -> bool) -> Judged {
         let latest = || self.valkey.report(&self.name, Duration::from_millis(50));
-        let found = eventually(PATIENCE, || oracle::report(&self.name, &latest()?).ok().filter(&fits));
+        let found = eventually(TIMEOUT, || oracle::report(&self.name, &latest()?).ok().filter(&fits));
         found.unwrap_or_else(|| panic!("{:?}", latest().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
     }
 
@@ -150,7 +150,7 @@ fn killed_again_and_again_in_the_middle_of_the_load_and_followed_by_other_progra
     assert_eq!(ids(&linked), ids(&now));
     let exchanged = linked.iter().zip(&now).filter(|(before, now)| before.1 != now.1).count();
     assert_eq!(exchanged, 2, "egress and ingress: {linked:?} {now:?}");
-    assert!(agent.says("Counting continues in pinned maps", PATIENCE));
+    assert!(agent.says("Counting continues in pinned maps", TIMEOUT));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn an_incompatible_layout_is_said_and_never_read() {
     world.set_layout("network", 0);
     let old = world.linked();
     let agent = world.agent();
-    assert!(agent.says("has layout 77, and this version reads layout", PATIENCE), "{}", agent.said());
+    assert!(agent.says("has layout 77, and this version reads layout", TIMEOUT), "{}", agent.said());
     assert!(agent.said().contains("is not complete"), "{}", agent.said());
     let report = world.report(|report| whole(report, "processes", "forks") == 0);
     assert_eq!(report.number("network_rx_bytes"), Some(0.0));
@@ -193,7 +193,7 @@ fn detach_removes_everything_and_says_what() {
         let ids = ids_of_all_links();
         linked.iter().all(|(link, _)| !ids.contains(link)).then_some(())
     };
-    assert!(eventually(PATIENCE, gone).is_some());
+    assert!(eventually(TIMEOUT, gone).is_some());
     let (code, said) = world.run(&["detach"]);
     assert_eq!(code, Some(0));
     assert!(said.contains("nothing is pinned"), "{said}");
@@ -209,9 +209,9 @@ fn a_second_agent_says_who_the_first_one_is_and_ends() {
     // The lock also holds where nothing can be pinned.
     let elsewhere = ["--scope", "host", "--pin", "/tmp/not-a-bpf-file-system"];
     let other = Agent::spawn(world.command(&elsewhere));
-    assert!(other.says("lies in no BPF file system", PATIENCE), "{}", other.said());
+    assert!(other.says("lies in no BPF file system", TIMEOUT), "{}", other.said());
     assert!(other.said().contains("mount -t bpf bpf /tmp"), "{}", other.said());
-    assert!(eventually(PATIENCE, || Path::new("/run/system-monitor/agent").is_symlink().then_some(())).is_some());
+    assert!(eventually(TIMEOUT, || Path::new("/run/system-monitor/agent").is_symlink().then_some(())).is_some());
     let (code, said) = world.run(&elsewhere);
     assert_eq!(code, Some(1));
     assert!(said.contains(&format!("pid {}", other.pid())), "{said}");
@@ -229,7 +229,7 @@ fn a_directory_of_somebody_else_is_refused_and_the_agent_goes_on_without() {
     world.run(&["detach"]);
     let refused = |why: &str| {
         let agent = world.agent();
-        assert!(agent.says(why, PATIENCE), "{}", agent.said());
+        assert!(agent.says(why, TIMEOUT), "{}", agent.said());
         world.fresh();
         assert_eq!(agent.said().matches("will not survive a restart").count(), 1, "{}", agent.said());
         agent.end(libc::SIGTERM);

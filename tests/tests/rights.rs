@@ -8,7 +8,7 @@ use tests::agent::{Agent, command};
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const ARGUMENTS: &[&str] = &[
     "--interval",
     "200ms",
@@ -74,13 +74,13 @@ fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
         })
         .collect();
     for (agent, name, cost) in agents {
-        valkey.report(&name, PATIENCE).unwrap_or_else(|| panic!("{name}: no report: {}", agent.said()));
+        valkey.report(&name, TIMEOUT).unwrap_or_else(|| panic!("{name}: no report: {}", agent.said()));
         if name != "xadd" {
             let entries = || valkey.query::<u64>(&["XLEN", &format!("system:history:{name}")]);
-            eventually(PATIENCE, || (entries() >= 5).then_some(()))
+            eventually(TIMEOUT, || (entries() >= 5).then_some(()))
                 .unwrap_or_else(|| panic!("{name}: {}", agent.said()));
         }
-        assert!(cost.is_none_or(|cost| agent.says(cost, PATIENCE)), "{name}: {}", agent.said());
+        assert!(cost.is_none_or(|cost| agent.says(cost, TIMEOUT)), "{name}: {}", agent.said());
         std::thread::sleep(Duration::from_secs(1));
         let said = agent.end(libc::SIGTERM).said;
         let warnings: Vec<&str> =
@@ -96,7 +96,7 @@ fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
 fn a_server_that_does_not_know_a_command_loses_that_alone() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let agent = start(&valkey, &[("CONTAINER_NAME", "web")]);
-    valkey.report("web", PATIENCE).expect("no report");
+    valkey.report("web", TIMEOUT).expect("no report");
     assert!(valkey.query::<String>(&["CLIENT", "LIST"]).contains("resp=3"));
     drop(agent);
     for (commands, words) in [
@@ -109,8 +109,8 @@ fn a_server_that_does_not_know_a_command_loses_that_alone() {
         let renamed: Vec<&str> = commands.iter().flat_map(|name| ["--rename-command", name, ""]).collect();
         let valkey = Valkey::start(&renamed).unwrap();
         let agent = start(&valkey, &[("CONTAINER_NAME", "web")]);
-        valkey.report("web", PATIENCE).unwrap_or_else(|| panic!("{commands:?}: {}", agent.said()));
-        eventually(PATIENCE, || Some(valkey.keys("system:logs:web:")).filter(|keys| !keys.is_empty())).expect("no log");
+        valkey.report("web", TIMEOUT).unwrap_or_else(|| panic!("{commands:?}: {}", agent.said()));
+        eventually(TIMEOUT, || Some(valkey.keys("system:logs:web:")).filter(|keys| !keys.is_empty())).expect("no log");
         std::thread::sleep(Duration::from_secs(1));
         let said = agent.end(libc::SIGTERM).said;
         assert!(!said.contains("Error storing"), "{commands:?}: {said}");
@@ -142,7 +142,7 @@ fn a_password_is_never_seen() {
         let level = ["--log", "trace", "--interval", "200ms", "--disk-interval", "0s", "--ebpf", "off"];
         let agent = Agent::start(valkey.port, &level, &[("CONTAINER_NAME", "web"), (name, value)]);
         let met = || agent.said().contains("Connected to Valkey") || agent.said().contains("Error storing");
-        eventually(PATIENCE, || met().then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
+        eventually(TIMEOUT, || met().then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
         std::thread::sleep(Duration::from_secs(1));
         let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", agent.pid())).unwrap();
         assert!(!proc("cmdline").contains(SECRET));

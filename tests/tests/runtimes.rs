@@ -22,7 +22,7 @@ use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
 /// Longer than the half minute for which a runtime that has not answered is not asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runtimes")
@@ -122,18 +122,18 @@ fn a_runtime_that_hangs_costs_nothing_but_the_name_until_it_answers() {
     let fallback = &id[..12];
     // Some seconds in which the runtime is asked, does not answer, and is not asked again.
     let enough = || Some(told(&valkey, fallback)).filter(|told| told.len() >= 40);
-    let of_container = eventually(PATIENCE, enough).unwrap_or_else(|| panic!("{}", agent.said()));
+    let of_container = eventually(TIMEOUT, enough).unwrap_or_else(|| panic!("{}", agent.said()));
     let (first, last) = (&of_container[0], &of_container[of_container.len() - 1]);
     // The reports of one reading are written one after the other.
     let as_far = || Some(told(&valkey, machine.trim())).filter(|told| told.last() >= Some(last));
-    let mut of_machine = eventually(PATIENCE, as_far).unwrap_or_else(|| panic!("{}", agent.said()));
+    let mut of_machine = eventually(TIMEOUT, as_far).unwrap_or_else(|| panic!("{}", agent.said()));
     assert!(of_machine.iter().filter(|time| *time < first).count() <= 1, "{of_machine:?}: it begins with {first}");
     of_machine.retain(|time| (first..=last).contains(&time));
     assert_eq!(of_container, of_machine, "at each reading of the machine there is one of the container");
     // Once it answers, the container has the name that it gives.
     allow.send(()).unwrap();
-    assert!(valkey.report("late", PATIENCE).is_some(), "{}", agent.said());
-    let image: serde_json::Value = serde_json::from_slice(&valkey.report("late", PATIENCE).unwrap()).unwrap();
+    assert!(valkey.report("late", TIMEOUT).is_some(), "{}", agent.said());
+    let image: serde_json::Value = serde_json::from_slice(&valkey.report("late", TIMEOUT).unwrap()).unwrap();
     assert_eq!((image["image"].as_str(), image["container_id"].as_str()), (Some("an image"), Some(id.as_str())));
     process.kill().unwrap();
     process.wait().unwrap();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tests::agent::{self, Agent};
 use tests::{eventually, has, skip};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The service manager's end of the socket.
 struct Manager {
@@ -43,7 +43,7 @@ impl Manager {
     }
 
     fn hears_until(&self, word: &str) -> String {
-        eventually(PATIENCE, || self.hears().filter(|message| message.contains(word))).expect("it is never said")
+        eventually(TIMEOUT, || self.hears().filter(|message| message.contains(word))).expect("it is never said")
     }
 }
 
@@ -73,7 +73,7 @@ fn an_agent_that_hangs_gives_no_sign_of_life() {
 }
 
 #[test]
-fn a_watchdog_that_is_too_eager_for_the_interval_is_asked_for_patience() {
+fn a_watchdog_that_is_shorter_than_the_interval_is_set_longer() {
     let manager = Manager::new();
     let _agent = manager.start(&[("WATCHDOG_USEC", "500000")]);
     assert!(manager.hears_until("READY=1").starts_with("WATCHDOG_USEC=600000\n"));

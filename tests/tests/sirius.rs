@@ -14,7 +14,7 @@ use tests::oracle;
 use tests::valkey::Valkey;
 use tests::{binary, eventually, has, skip};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const CONTAINERS: [&str; 6] =
     ["sirius-postgres", "sirius-rabbitmq", "sirius-valkey", "sirius-api", "sirius-ui", "sirius-engine"];
 
@@ -106,7 +106,7 @@ impl Platform {
     }
 
     fn reports(&self, name: &str) {
-        let bytes = self.valkey.report(name, PATIENCE);
+        let bytes = self.valkey.report(name, TIMEOUT);
         let bytes = bytes.unwrap_or_else(|| panic!("no report of {name}:\n{}", self.log_of(name)));
         let report = oracle::report(name, &bytes).unwrap();
         assert_eq!(report.status, "running");
@@ -187,7 +187,7 @@ fn a_binary_for_another_processor_is_recognised_and_ends_no_container() {
     platform.up();
     let words = format!("is not for {here}");
     for name in CONTAINERS {
-        let said = eventually(PATIENCE, || Some(platform.log_of(name)).filter(|log| log.contains(&words)));
+        let said = eventually(TIMEOUT, || Some(platform.log_of(name)).filter(|log| log.contains(&words)));
         assert!(said.is_some_and(|log| log.contains("exec format error")), "{name}: {}", platform.log_of(name));
     }
     std::thread::sleep(Duration::from_secs(4));

@@ -10,7 +10,7 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn connect(valkey: &Valkey) -> Store {
     let target = Target::parse(&format!("valkey://127.0.0.1:{}", valkey.port)).unwrap();
@@ -23,7 +23,7 @@ async fn containers_reports_and_history_are_read_back() {
     let arguments = ["--interval", "100ms", "--history", "1h", "--disk-interval", "0s"];
     let began = SystemTime::now();
     let agents = ["web", "a*b"].map(|name| Agent::start(valkey.port, &arguments, &[("CONTAINER_NAME", name)]));
-    eventually(PATIENCE, || (valkey.query::<u64>(&["XLEN", "system:history:a*b"]) >= 5).then_some(())).unwrap();
+    eventually(TIMEOUT, || (valkey.query::<u64>(&["XLEN", "system:history:a*b"]) >= 5).then_some(())).unwrap();
     let mut store = connect(&valkey).await;
     let containers = store.containers(began).await.unwrap();
     assert_eq!(containers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a*b", "web"]);

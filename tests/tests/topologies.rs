@@ -12,7 +12,7 @@ use tests::chain::{self, Chain};
 use tests::valkey::Valkey;
 use tests::{eventually, free_port, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(200);
 /// The bound of the fault matrix: five seconds, and one for a busy machine.
 const BACK: Duration = Duration::from_secs(6);
@@ -52,7 +52,7 @@ fn written_again(url: &str, agent: &Agent) -> Duration {
         // The backlog follows the first report.
         (chain.last > wall + INTERVAL * 3).then_some(chain)
     };
-    eventually(PATIENCE, whole).unwrap_or_else(|| panic!("{:?}\n{}", read(url), agent.said()));
+    eventually(TIMEOUT, whole).unwrap_or_else(|| panic!("{:?}\n{}", read(url), agent.said()));
     back.unwrap()
 }
 
@@ -70,7 +70,7 @@ impl Cluster {
             let (name, arguments) = ("CLUSTER", ["REPLICATE", first.as_str()]);
             redis::cmd(name).arg(&arguments).exec(&mut cluster.nodes[3].connection()).ok()
         };
-        eventually(PATIENCE, replicates).expect("no replica");
+        eventually(TIMEOUT, replicates).expect("no replica");
         cluster.wait();
         Some(cluster)
     }
@@ -82,10 +82,10 @@ impl Cluster {
     /// Waits until all nodes find all slots served, and the replica is in sync.
     fn wait(&self) {
         let good = |node: &Valkey| node.query::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
-        eventually(PATIENCE, || self.nodes.iter().all(good).then_some(())).expect("the cluster does not come up");
+        eventually(TIMEOUT, || self.nodes.iter().all(good).then_some(())).expect("the cluster does not come up");
         let linked =
             || self.nodes.iter().any(|node| node.query::<String>(&["INFO", "replication"]).contains("link_status:up"));
-        eventually(PATIENCE, || linked().then_some(())).expect("the replica does not come up");
+        eventually(TIMEOUT, || linked().then_some(())).expect("the replica does not come up");
     }
 
     fn url(&self) -> String {
@@ -98,7 +98,7 @@ impl Cluster {
             let found: redis::RedisResult<i64> = redis::cmd("EXISTS").arg(key).query(&mut node.connection());
             found.is_ok_and(|found| found == 1)
         };
-        eventually(PATIENCE, || self.nodes.iter().position(has)).expect("nobody has the key")
+        eventually(TIMEOUT, || self.nodes.iter().position(has)).expect("nobody has the key")
     }
 
     /// Moves the slot of a key with its content to another master, as operators do.
@@ -133,7 +133,7 @@ fn a_cluster_may_move_slots_and_lose_nodes_while_it_is_written_to() {
     let Some(mut cluster) = Cluster::start() else { skip!("valkey-server is not installed") };
     let (url, key) = (cluster.url(), "system:history:web");
     let agent = agent(&url);
-    eventually(PATIENCE, || read(&url).ok().filter(|chain| chain.samples >= 10)).expect("no history");
+    eventually(TIMEOUT, || read(&url).ok().filter(|chain| chain.samples >= 10)).expect("no history");
     let began = read(&url).unwrap().first;
 
     let owner = cluster.owner(key);
@@ -164,7 +164,7 @@ fn a_cluster_may_move_slots_and_lose_nodes_while_it_is_written_to() {
     cluster.migrate(key, 0);
     let _: () = cluster.nodes[3].query(&["CLUSTER", "FAILOVER"]);
     let promoted = || cluster.nodes[3].query::<String>(&["INFO", "replication"]).contains("role:master").then_some(());
-    eventually(PATIENCE, promoted).expect("no failover");
+    eventually(TIMEOUT, promoted).expect("no failover");
     rows.push(("replica promoted", written_again(&url, &agent)));
 
     let chain = read(&url).unwrap();
@@ -218,7 +218,7 @@ fn pair() -> Option<(Valkey, Valkey)> {
     let (master, replica) = (Valkey::start(&[])?, Valkey::start(&[])?);
     let _: () = replica.query(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
     let linked = || replica.query::<String>(&["INFO", "replication"]).contains("link_status:up").then_some(());
-    eventually(PATIENCE, linked).expect("the replica does not come up");
+    eventually(TIMEOUT, linked).expect("the replica does not come up");
     Some((master, replica))
 }
 
@@ -226,14 +226,14 @@ fn pair() -> Option<(Valkey, Valkey)> {
 fn a_failover_of_sentinels_is_followed() {
     let Some((mut master, replica)) = pair() else { skip!("valkey-server is not installed") };
     let sentinel = Sentinel::start(&master);
-    eventually(PATIENCE, || sentinel.says("slaves=1")).expect("the sentinel does not find the replica");
+    eventually(TIMEOUT, || sentinel.says("slaves=1")).expect("the sentinel does not find the replica");
     let url = format!("valkey://127.0.0.1:1,127.0.0.1:{}/?sentinel=main", sentinel.port);
     let agent = agent(&url);
-    eventually(PATIENCE, || read(&url).ok().filter(|chain| chain.samples >= 10)).expect("no history");
+    eventually(TIMEOUT, || read(&url).ok().filter(|chain| chain.samples >= 10)).expect("no history");
     let began = read(&url).unwrap().first;
     master.kill();
     let promoted = || replica.query::<String>(&["INFO", "replication"]).contains("role:master").then_some(());
-    eventually(PATIENCE, promoted).expect("no failover");
+    eventually(TIMEOUT, promoted).expect("no failover");
     let back = written_again(&url, &agent);
     println!("| sentinel: failover | {:.1} s |", back.as_secs_f64());
     assert!(back <= BACK, "{back:?}");
@@ -246,7 +246,7 @@ fn of_several_hosts_the_one_that_takes_writes_is_found_and_found_again() {
     let url = |first: &Valkey, second: &Valkey| format!("valkey://127.0.0.1:{},127.0.0.1:{}/", first.port, second.port);
     let agent = agent(&url(&replica, &master));
     let enough = || (master.query::<u64>(&["XLEN", "system:history:web"]) >= 10).then_some(());
-    eventually(PATIENCE, enough).unwrap_or_else(|| panic!("no history: {}", agent.said()));
+    eventually(TIMEOUT, enough).unwrap_or_else(|| panic!("no history: {}", agent.said()));
     master.kill();
     std::thread::sleep(Duration::from_secs(2));
     let _: () = replica.query(&["REPLICAOF", "NO", "ONE"]);

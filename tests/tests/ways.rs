@@ -10,7 +10,7 @@ use tests::chain;
 use tests::dns::{Names, ip};
 use tests::{binary, eventually, skip};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Time within which reports are written again if names have to be resolved first: ten seconds, and one for a busy
 /// machine.
 const BACK_WITH_NAMES: Duration = Duration::from_secs(11);
@@ -51,7 +51,7 @@ fn samples(names: &Names, address: &str) -> usize {
 
 fn more(names: &Names, address: &str, agent: &Agent) -> Duration {
     let (began, before) = (Instant::now(), samples(names, address));
-    eventually(PATIENCE, || (samples(names, address) > before).then_some(()))
+    eventually(TIMEOUT, || (samples(names, address) > before).then_some(()))
         .unwrap_or_else(|| panic!("nothing is written to {address}: {}", agent.said()));
     began.elapsed()
 }
@@ -85,7 +85,7 @@ fn a_name_that_changes_its_meaning_is_followed_and_a_server_of_names_that_hangs_
 
     names.fall_silent();
     drop(_second);
-    assert!(agent.says("no name server answers", PATIENCE), "{}", agent.said());
+    assert!(agent.says("no name server answers", TIMEOUT), "{}", agent.said());
     let _third = names.valkey("127.0.0.4");
     std::thread::sleep(Duration::from_secs(3));
     names.mean(&["127.0.0.4"]);
@@ -95,7 +95,7 @@ fn a_name_that_changes_its_meaning_is_followed_and_a_server_of_names_that_hangs_
 
     names.mean(&[]);
     drop(_third);
-    assert!(agent.says("no such name", PATIENCE), "{}", agent.said());
+    assert!(agent.says("no such name", TIMEOUT), "{}", agent.said());
     names.fall_silent();
     std::thread::sleep(Duration::from_secs(1));
     let ended = agent.end(libc::SIGTERM);
@@ -146,7 +146,7 @@ fn a_network_that_carries_one_way_only_costs_no_sample() {
     }
     let _server = other.valkey("10.0.0.2");
     let agent = inside(&names, "10.0.0.2");
-    eventually(PATIENCE, || (samples(&other, "10.0.0.2") >= 10).then_some(()))
+    eventually(TIMEOUT, || (samples(&other, "10.0.0.2") >= 10).then_some(()))
         .unwrap_or_else(|| panic!("{}", agent.said()));
     // A queue of one byte accepts no packet.
     let traffic = |action: &str| {
@@ -154,12 +154,12 @@ fn a_network_that_carries_one_way_only_costs_no_sample() {
         assert!(done.unwrap().success());
     };
     traffic("add");
-    assert!(agent.says("no answer within 3 s", PATIENCE), "{}", agent.said());
+    assert!(agent.says("no answer within 3 s", TIMEOUT), "{}", agent.said());
     std::thread::sleep(Duration::from_secs(4));
     let done = other.command("tc").args("qdisc delete dev end root".split(' ')).status();
     assert!(done.unwrap().success());
     let (began, before) = (Instant::now(), samples(&other, "10.0.0.2"));
-    eventually(PATIENCE, || (samples(&other, "10.0.0.2") > before).then_some(()))
+    eventually(TIMEOUT, || (samples(&other, "10.0.0.2") > before).then_some(()))
         .unwrap_or_else(|| panic!("{}", agent.said()));
     let back = began.elapsed();
     std::thread::sleep(Duration::from_secs(2));

@@ -13,7 +13,7 @@ use crate::valkey::ValkeyOptions;
 use crate::valkey::store::{Store, StoreError};
 
 /// The timeout of a request for history.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection that is opened on demand, and serves one request at a time: a long history is many pages.
 pub(super) struct Past {
@@ -62,7 +62,7 @@ impl Past {
             None => Store::connect(&self.options).await?,
         };
         let answer =
-            tokio::time::timeout(PATIENCE, question(&mut store)).await.map_err(|_| StoreError::Slow(PATIENCE))?;
+            tokio::time::timeout(TIMEOUT, question(&mut store)).await.map_err(|_| StoreError::Slow(TIMEOUT))?;
         if answer.is_ok() {
             *held = Some(store);
         }

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_intervals_need_a_patient_watchdog() {
+    async fn long_intervals_need_a_longer_watchdog() {
         assert_eq!(hears(Some(30), 11).await[0], "WATCHDOG_USEC=33000000");
         // The protocol knows no longer ones.
         assert_eq!(hears(Some(30), 3600).await[0], "WATCHDOG_USEC=4294967295");

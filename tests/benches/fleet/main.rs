@@ -20,7 +20,7 @@ use tests::{cluster, eventually};
 /// One agent for each container, as sidecars; and one for each machine.
 const FLEETS: [Fleet; 2] =
     [Fleet { agents: 1_000, containers: 1, history: false }, Fleet { agents: 200, containers: 100, history: true }];
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// The mean share of a core that a server may use: the rest is for readers and for bursts.
 const BUSY: f64 = 0.5;
 
@@ -59,7 +59,7 @@ fn look(fleet: Fleet, url: &str, servers: &[Valkey], long: Duration) -> Work {
     let running = fleet.start(url);
     let all = fleet.agents * fleet.containers;
     let written = || servers.iter().map(listed).sum::<usize>();
-    eventually(PATIENCE, || (written() == all).then_some(()))
+    eventually(TIMEOUT, || (written() == all).then_some(()))
         .unwrap_or_else(|| panic!("{} of {all} are there", written()));
     // The requests of the start have finished by then.
     std::thread::sleep(INTERVAL * 3);
@@ -163,7 +163,7 @@ fn memory(server: &Valkey) {
     let fleet = Fleet { agents: 1, containers: 1, history: true };
     let running = fleet.start(&format!("valkey://127.0.0.1:{}", server.port));
     let key = "system:history:fleet-0000-000";
-    eventually(PATIENCE, || (server.query::<u64>(&["XLEN", key]) >= 2).then_some(())).expect("no history");
+    eventually(TIMEOUT, || (server.query::<u64>(&["XLEN", key]) >= 2).then_some(())).expect("no history");
     running.shutdown_background();
     let entries: Vec<tests::chain::Entry> = server.query(&["XRANGE", key, "-", "+"]);
     let report = &entries[1].1[0].1;
@@ -205,7 +205,7 @@ fn returns(outages: &[Duration]) {
     title(&format!("{} agents, the server killed and back", fleet.agents));
     let running = fleet.start(&format!("valkey://127.0.0.1:{}", server.port));
     for outage in outages {
-        eventually(PATIENCE, || (listed(&server) == fleet.agents).then_some(())).expect("not all are there");
+        eventually(TIMEOUT, || (listed(&server) == fleet.agents).then_some(())).expect("not all are there");
         std::thread::sleep(INTERVAL * 2);
         server.kill();
         std::thread::sleep(*outage);
@@ -245,7 +245,7 @@ fn watch(server: &Valkey, fleet: &Fleet, began: Instant) -> (Counts, Counts) {
         let there: usize = redis::cmd("ZCARD").arg("system:containers").query(&mut connection).unwrap();
         connected.push((began.elapsed(), connections.unwrap().trim().parse().unwrap()));
         written.push((began.elapsed(), there));
-        if there >= fleet.agents || began.elapsed() > PATIENCE {
+        if there >= fleet.agents || began.elapsed() > TIMEOUT {
             return (connected, written);
         }
         std::thread::sleep(Duration::from_millis(50));

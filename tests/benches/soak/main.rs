@@ -22,7 +22,7 @@ use plan::{Counts, Plan, Step};
 pub(crate) const INTERVAL: &str = "1s";
 /// Expiry of log entries under keys: they are gone before the remaining keys are checked.
 pub(crate) const LOG_TTL: &str = "60s";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 /// Time after which everything has expired: the reports of exited containers, and log entries.
 const EXPIRED: Duration = Duration::from_secs(75);
 /// The accepted difference of an agent's memory between two readings.
@@ -100,8 +100,8 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     let witness = world::witness(port, aside, &watcher);
     let start = || world::machine(port, run, pins, &dir.join("buffer"));
     let agent = start();
-    valkey.report(run, PATIENCE).unwrap_or_else(|| panic!("no report: {}", agent.said()));
-    valkey.report(&watcher, PATIENCE).unwrap_or_else(|| panic!("no report: {}", witness.said()));
+    valkey.report(run, TIMEOUT).unwrap_or_else(|| panic!("no report: {}", agent.said()));
+    valkey.report(&watcher, TIMEOUT).unwrap_or_else(|| panic!("no report: {}", witness.said()));
     // It stays to the end, so that counters of ended cgroups have an ancestor to be added to.
     let (keeper, steady) = (Load::start(around, &["idle"]), Counts { execs: 1, ..Counts::default() });
     let mut done = steady;
@@ -195,7 +195,7 @@ fn drained(valkey: &Valkey, name: &str, agent: &Agent) {
         let report = oracle::report(name, &valkey.report(name, Duration::ZERO)?).ok()?;
         (report.json["agent"]["valkey"]["backlog"] == 0).then_some(())
     };
-    eventually(PATIENCE, written).unwrap_or_else(|| panic!("the backlog stays: {}", agent.said()));
+    eventually(TIMEOUT, written).unwrap_or_else(|| panic!("the backlog stays: {}", agent.said()));
 }
 
 fn histories(
@@ -228,7 +228,7 @@ fn histories(
 fn counters(verdict: &mut Verdict, valkey: &Valkey, run: &str, done: Counts) {
     let now = SystemTime::now();
     let fresh = || judge::history(valkey, run).pop().filter(|sample| sample.at > now);
-    let counted = eventually(PATIENCE, fresh).expect("no new report").counts;
+    let counted = eventually(TIMEOUT, fresh).expect("no new report").counts;
     let found = format!(
         "{} processes made, {} threads, {} programs started, {} processes ended, {} bytes received, {} sent",
         counted.forks, counted.thread_starts, counted.execs, counted.exits, counted.received, counted.sent

@@ -14,7 +14,7 @@ use tests::watched::Load;
 use tests::{eventually, free_port};
 
 use crate::plan::{Counts, Fault, Step};
-use crate::{INTERVAL, LOG_TTL, PATIENCE};
+use crate::{INTERVAL, LOG_TTL, TIMEOUT};
 
 /// A container and its work.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ pub(crate) fn faults(mut valkey: Valkey, plan: Vec<(Duration, Fault, Duration)>,
                 std::thread::sleep(lasts);
                 valkey.restart();
                 let loaded = || redis::cmd("DBSIZE").query::<u64>(&mut valkey.connection()).ok();
-                eventually(PATIENCE, loaded).expect("the server loads for ever");
+                eventually(TIMEOUT, loaded).expect("the server loads for ever");
             }
             Fault::Frozen => {
                 valkey.signal(libc::SIGSTOP);

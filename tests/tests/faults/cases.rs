@@ -7,7 +7,7 @@ use tests::eventually;
 use tests::proxy::Mode;
 
 use crate::case::Case;
-use crate::stage::PATIENCE;
+use crate::stage::TIMEOUT;
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("nothing, for comparison", "Connected to Valkey", |_| (), |_| ()),
@@ -122,7 +122,7 @@ pub(crate) const CASES: &[Case] = &[
         },
         |stage| {
             let loaded = || redis::cmd("GET").arg("filling1").query::<String>(&mut stage.admin).ok();
-            eventually(PATIENCE, loaded).expect("loads for ever");
+            eventually(TIMEOUT, loaded).expect("loads for ever");
             stage.run(&["CONFIG", "SET", "key-load-delay", "0"]);
         },
     ),

@@ -12,7 +12,7 @@ use tests::proxy::Proxy;
 use tests::valkey::Valkey;
 
 use crate::case::Case;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Interval of heartbeats: each tick has one, unless it follows closely on a late one.
@@ -104,7 +104,7 @@ pub(crate) fn run(case: &Case) -> Result<Row, String> {
         redis::Value::Int(entries) => (entries >= 10).then_some(()),
         _ => None,
     };
-    eventually(PATIENCE, || entries(&mut stage)).ok_or_else(|| format!("does not start: {}", agent.said()))?;
+    eventually(TIMEOUT, || entries(&mut stage)).ok_or_else(|| format!("does not start: {}", agent.said()))?;
     let resident = agent.resident();
 
     let broken = (SystemTime::now(), Instant::now());
@@ -119,11 +119,11 @@ pub(crate) fn run(case: &Case) -> Result<Row, String> {
     let since = |report: &serde_json::Value| {
         humantime::parse_rfc3339(report["timestamp"].as_str().unwrap()).is_ok_and(|at| at > mended.0)
     };
-    eventually(PATIENCE, || latest(&mut stage).filter(since))
+    eventually(TIMEOUT, || latest(&mut stage).filter(since))
         .ok_or_else(|| format!("is not written again: {}", agent.said()))?;
     let back = mended.1.elapsed();
     let drained = |report: &serde_json::Value| since(report) && number(report, "backlog") == 0;
-    let report = eventually(PATIENCE, || latest(&mut stage).filter(drained)).ok_or_else(|| {
+    let report = eventually(TIMEOUT, || latest(&mut stage).filter(drained)).ok_or_else(|| {
         format!("the backlog stays: {:?}\n{}", latest(&mut stage).map(|r| r["agent"].clone()), agent.said())
     })?;
     let chain = chain::of(&stage.valkey, "web", INTERVAL)?;

@@ -7,7 +7,7 @@ use tests::certificates::Certificates;
 use tests::proxy::{Mode, Proxy};
 use tests::valkey::Valkey;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server, and its proxy.
 pub(crate) struct Stage {

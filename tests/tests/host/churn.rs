@@ -10,7 +10,7 @@ use tests::oracle::Judged;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-use crate::world::{PATIENCE, ends, fresh, own, report, wait_for_the_machine};
+use crate::world::{TIMEOUT, ends, fresh, own, report, wait_for_the_machine};
 
 #[test]
 fn a_container_of_half_a_second_is_called_what_its_environment_says() {
@@ -40,7 +40,7 @@ fn containers_that_end_at_once_are_each_told_of_once() {
     }
     for name in &names {
         // The keys of the first may have expired by now.
-        eventually(PATIENCE, || (ends(&valkey, name) > 0).then_some(())).unwrap_or_else(|| panic!("{name}"));
+        eventually(TIMEOUT, || (ends(&valkey, name) > 0).then_some(())).unwrap_or_else(|| panic!("{name}"));
         assert_eq!(ends(&valkey, name), 1, "{name}");
     }
 }
@@ -55,12 +55,12 @@ fn programs_processes_and_descriptors_are_counted_exactly_under_churn() {
     report(&valkey, &name, |report| report.number("process_count") == Some(1.0));
     let pid = container.inspect(".State.Pid");
     let root = PathBuf::from(format!("/proc/{pid}/root/tmp/go"));
-    eventually(PATIENCE, || root.exists().then_some(())).expect("no pipe");
+    eventually(TIMEOUT, || root.exists().then_some(())).expect("no pipe");
     let counted = |report: &Judged, what: &str| report.json["processes"][what].as_u64();
     let before = fresh(&valkey, &name);
     fs::write(&root, "go\n").unwrap();
     let sleeps = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "sleep";
-    eventually(PATIENCE, || sleeps().then_some(())).expect("the load does not end");
+    eventually(TIMEOUT, || sleeps().then_some(())).expect("the load does not end");
     let after = fresh(&valkey, &name);
     assert_eq!(after.number("process_count"), Some(1.0));
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64;

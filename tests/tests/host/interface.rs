@@ -8,7 +8,7 @@ use tests::docker::{BUSYBOX, Container, Docker};
 use tests::valkey::Valkey;
 use tests::{eventually, offload};
 
-use crate::world::{PATIENCE, fresh, own};
+use crate::world::{TIMEOUT, fresh, own};
 
 /// A network of Docker's with nothing else on it: no other container's broadcasts, and nothing of the machine's own.
 pub(crate) struct Bridge<'a> {
@@ -104,7 +104,7 @@ impl<'a> End<'a> {
                 (before, [received[0], received[1], bytes("network_tx_bytes"), packets("tx_packets")])
             })
         };
-        eventually(PATIENCE, quiet).expect("it is never quiet")
+        eventually(TIMEOUT, quiet).expect("it is never quiet")
     }
 
     /// Sends bytes to another container, which listens on a port. The connection stays open.
@@ -115,10 +115,10 @@ impl<'a> End<'a> {
         to.container.exec(&["--detach"], &["sh", "-c", &listen]).unwrap();
         let listening = |table: &str| fs::read_to_string(to.proc().join("net").join(table)).unwrap();
         let listens = || ["tcp", "tcp6"].iter().any(|table| listening(table).contains(&format!(":{port:04X} ")));
-        eventually(PATIENCE, || listens().then_some(())).expect("nobody listens");
+        eventually(TIMEOUT, || listens().then_some(())).expect("nobody listens");
         let send = format!("(dd if=/dev/zero bs={bytes} count=1; sleep 10000) | nc {} {port}", to.address);
         self.container.exec(&["--detach"], &["sh", "-c", &send]).unwrap();
         let done = to.proc().join(format!("root/tmp/{port}"));
-        eventually(PATIENCE, || done.exists().then_some(())).expect("not all has come");
+        eventually(TIMEOUT, || done.exists().then_some(())).expect("not all has come");
     }
 }

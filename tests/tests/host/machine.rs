@@ -10,7 +10,7 @@ use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-use crate::world::{PATIENCE, fresh, report, wait_for_the_machine};
+use crate::world::{TIMEOUT, fresh, report, wait_for_the_machine};
 
 #[test]
 fn the_machine_itself_has_a_report() {
@@ -81,12 +81,12 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms", "--disk-interval", "0s"], &[]);
     let machine = proc_file("sys/kernel/hostname").trim().to_owned();
-    assert!(valkey.report(&machine, PATIENCE).is_some(), "{}", agent.said());
+    assert!(valkey.report(&machine, TIMEOUT).is_some(), "{}", agent.said());
 
     // Load averages change every five seconds.
     let averages = || proc_file("loadavg").split(' ').take(3).map(|word| word.parse().unwrap()).collect::<Vec<f64>>();
     let same = || Some(bracketed(&valkey, &machine, averages)).filter(|it| it.before == it.after);
-    let Bracketed { before, report: loaded, .. } = eventually(PATIENCE, same).expect("the load never stays");
+    let Bracketed { before, report: loaded, .. } = eventually(TIMEOUT, same).expect("the load never stays");
     let reported =
         ["load_average_1m", "load_average_5m", "load_average_15m"].map(|field| loaded.number(field).unwrap());
     assert_eq!(reported, before[..]);
@@ -101,7 +101,7 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
             (stayed.iter().filter(|pid| is_kept(pid)).count(), before.0.len() as f64 + after.1 - before.1);
         ((stayed.len() - kept) as f64..=most).contains(&report.number("process_count").unwrap()).then_some(report)
     };
-    let counted = eventually(PATIENCE, within).expect("the processes are others");
+    let counted = eventually(TIMEOUT, within).expect("the processes are others");
 
     // The root of a v1 tree is charged with the mapped and cached pages of the whole machine. If the root is charged
     // with nothing, memory that is not available counts as used.
@@ -117,7 +117,7 @@ fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
         let range = seen.before.min(seen.after) - slack..=seen.before.max(seen.after) + slack;
         range.contains(&usage).then_some(seen.report)
     };
-    let remembered = eventually(PATIENCE, quiet).expect("the memory is another");
+    let remembered = eventually(TIMEOUT, quiet).expect("the memory is another");
     let percent = remembered.number("memory_usage_bytes").unwrap() / memory("MemTotal") * 100.0;
     assert!((remembered.number("memory_percent").unwrap() - percent).abs() < 0.01, "{percent}");
 

@@ -6,7 +6,7 @@ use tests::oracle::Judged;
 use tests::skip;
 use tests::valkey::Valkey;
 
-use crate::world::{PATIENCE, report, report_within, short, wait_for_the_machine};
+use crate::world::{TIMEOUT, report, report_within, short, wait_for_the_machine};
 
 #[test]
 fn every_container_has_a_report_of_its_own_under_the_name_that_its_sidecar_had() {
@@ -36,7 +36,7 @@ fn what_a_container_wrote_over_its_image_is_told_from_the_image() {
     let written =
         |report: &Judged| report.json["disk"]["writable_bytes"].as_u64().is_some_and(|bytes| bytes >= 3 << 20);
     // The machine's own root is walked first, and may be large.
-    let writer = report_within(6 * PATIENCE, &valkey, "writer", |report| {
+    let writer = report_within(6 * TIMEOUT, &valkey, "writer", |report| {
         written(report)
             || report.json["absent"]["disk.writable_bytes"].as_str().is_some_and(|cause| cause.contains("no overlay"))
     });

@@ -7,7 +7,7 @@ use tests::eventually;
 use tests::oracle::{self, Judged};
 use tests::valkey::Valkey;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Starts a daemon, a server, and an agent that watches the machine.
 macro_rules! world {
@@ -26,16 +26,16 @@ macro_rules! world {
 /// The agent watches from its first report on.
 pub(crate) fn wait_for_the_machine(valkey: &Valkey) {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    valkey.report(name.trim(), PATIENCE).expect("no report of the machine");
+    valkey.report(name.trim(), TIMEOUT).expect("no report of the machine");
 }
 
 pub(crate) fn report(valkey: &Valkey, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged {
-    report_within(PATIENCE, valkey, name, fits)
+    report_within(TIMEOUT, valkey, name, fits)
 }
 
-pub(crate) fn report_within(patience: Duration, valkey: &Valkey, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged {
+pub(crate) fn report_within(timeout: Duration, valkey: &Valkey, name: &str, fits: impl Fn(&Judged) -> bool) -> Judged {
     let latest = || oracle::report(name, &valkey.report(name, Duration::from_millis(50))?).ok().filter(&fits);
-    eventually(patience, latest).unwrap_or_else(|| {
+    eventually(timeout, latest).unwrap_or_else(|| {
         let last = valkey.report(name, Duration::ZERO).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         panic!("{name}: {last:?}; there are {:?}", valkey.keys("system:metrics:"))
     })

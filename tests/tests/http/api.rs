@@ -7,7 +7,7 @@ use std::time::Duration;
 use tests::http::{Events, get, get_with};
 use tests::{eventually, schema};
 
-use crate::server::{PATIENCE, humantime, listening};
+use crate::server::{TIMEOUT, humantime, listening};
 
 const ROUTES: &str = include_str!("../../../monitor/src/http/routes.rs");
 
@@ -62,7 +62,7 @@ fn every_route_is_described_and_every_description_is_true() {
 fn a_past_has_the_numbers_that_were_asked_for_in_the_columns_of_a_chart() {
     let (_agent, port) = listening(OsStr::new("web"), &[]);
     let path = "/api/v1/history/web?metric=cpu_percent,memory_usage_bytes&metric=uptime_seconds&since=1h";
-    let history = eventually(PATIENCE, || {
+    let history = eventually(TIMEOUT, || {
         let history = get(port, path).json();
         (history["times"].as_array().unwrap().len() >= 5).then_some(history)
     })

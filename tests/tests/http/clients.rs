@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tests::eventually;
 use tests::http::{Events, ask, connect, get, get_with};
 
-use crate::server::{PATIENCE, listening};
+use crate::server::{TIMEOUT, listening};
 
 #[test]
 fn a_token_is_asked_for_where_strangers_can_reach() {
@@ -84,5 +84,5 @@ fn there_are_only_so_many_event_streams_and_places_for_the_rest() {
     assert_eq!(get(port, "/metrics").status, 200);
     assert!(streams.iter_mut().all(|stream| stream.event().is_some_and(|event| event.name == "tick")));
     drop(streams);
-    eventually(PATIENCE, || (Events::open(port).status == 200).then_some(())).expect("a stream's place stays taken");
+    eventually(TIMEOUT, || (Events::open(port).status == 200).then_some(())).expect("a stream's place stays taken");
 }

@@ -10,12 +10,12 @@ use tests::agent::{Agent, command};
 use tests::eventually;
 use tests::http::ask;
 
-use crate::server::{PATIENCE, await_ready};
+use crate::server::{TIMEOUT, await_ready};
 
 #[test]
 fn nothing_listens_unless_it_is_asked_to() {
     let agent = Agent::spawn(command(&["--valkey-url", "none", "--ebpf", "off", "--disk-interval", "0s"], &[]));
-    assert!(agent.says("Starting system monitor", PATIENCE));
+    assert!(agent.says("Starting system monitor", TIMEOUT));
     std::thread::sleep(Duration::from_millis(500));
     let sockets: BTreeSet<String> = std::fs::read_dir(format!("/proc/{}/fd", agent.pid()))
         .unwrap()
@@ -64,7 +64,7 @@ fn a_unix_socket_is_taken_over_from_the_dead_and_goes_with_the_agent() {
     let ask = || {
         ask(UnixStream::connect(&path).ok()?, b"GET /readyz HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n")
     };
-    eventually(PATIENCE, || ask().filter(|answer| answer.status == 200)).expect("nobody answers");
+    eventually(TIMEOUT, || ask().filter(|answer| answer.status == 200)).expect("nobody answers");
     let ended = agent.end(libc::SIGTERM);
     assert!(ended.status.success() && ended.took < Duration::from_secs(1), "{ended:?}");
     assert!(!path.exists());
@@ -77,7 +77,7 @@ fn a_port_that_is_taken_is_said_and_had_as_soon_as_it_is_free() {
     let arguments =
         ["--listen", &format!("127.0.0.1:{port}"), "--valkey-url", "none", "--ebpf", "off", "--disk-interval", "0s"];
     let agent = Agent::spawn(command(&arguments, &[("CONTAINER_NAME", "web")]));
-    assert!(agent.says("Cannot listen at", PATIENCE), "{}", agent.said());
+    assert!(agent.says("Cannot listen at", TIMEOUT), "{}", agent.said());
     drop(holder);
     await_ready(port);
 }

@@ -8,7 +8,7 @@ use tests::agent::{Agent, command};
 use tests::http::get;
 use tests::{eventually, free_port};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An agent of a container with this name that listens, has no sink, and has read something.
 pub(crate) fn listening(name: &OsStr, arguments: &[&str]) -> (Agent, u16) {
@@ -25,7 +25,7 @@ pub(crate) fn listening(name: &OsStr, arguments: &[&str]) -> (Agent, u16) {
 
 pub(crate) fn await_ready(port: u16) {
     let ready = || TcpStream::connect(("127.0.0.1", port)).ok().filter(|_| get(port, "/readyz").status == 200);
-    eventually(PATIENCE, ready).expect("the server is not ready");
+    eventually(TIMEOUT, ready).expect("the server is not ready");
 }
 
 /// RFC 3339 of milliseconds since 1970, for these days.

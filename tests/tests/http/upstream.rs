@@ -7,7 +7,7 @@ use tests::http::{Events, get};
 use tests::valkey::Valkey;
 use tests::{eventually, free_port, skip};
 
-use crate::server::{PATIENCE, await_ready, encoded, humantime};
+use crate::server::{TIMEOUT, await_ready, encoded, humantime};
 
 #[test]
 fn readiness_says_that_valkey_is_away_and_the_loop_lives_on() {
@@ -19,7 +19,7 @@ fn readiness_says_that_valkey_is_away_and_the_loop_lives_on() {
     await_ready(port);
     valkey.kill();
     let away = || Some(get(port, "/readyz")).filter(|answer| answer.status == 503);
-    let away = eventually(PATIENCE, away).expect("nobody notices");
+    let away = eventually(TIMEOUT, away).expect("nobody notices");
     assert!(away.is_problem() && away.text().contains("Valkey is away"), "{}", away.text());
     assert_eq!(get(port, "/healthz").status, 200);
     valkey.restart();
@@ -35,7 +35,7 @@ fn a_fleet_is_shown_out_of_valkey_with_a_past_from_before_the_dashboard() {
         .iter()
         .map(|name| Agent::start(valkey.port, &arguments, &[("CONTAINER_NAME", name)]))
         .collect();
-    eventually(PATIENCE, || (valkey.query::<u64>(&["XLEN", "system:history:<b>web"]) >= 10).then_some(())).unwrap();
+    eventually(TIMEOUT, || (valkey.query::<u64>(&["XLEN", "system:history:<b>web"]) >= 10).then_some(())).unwrap();
     let port = free_port();
     let url = format!("valkey://127.0.0.1:{}", valkey.port);
     let listen = format!("127.0.0.1:{port}");
@@ -68,11 +68,11 @@ fn a_fleet_is_shown_out_of_valkey_with_a_past_from_before_the_dashboard() {
     died.signal(libc::SIGKILL);
     let row = |events: &mut Events| events.event().unwrap().data["rows"]["db"][0].clone();
     let mut events = Events::open(port);
-    eventually(PATIENCE, || (row(&mut events) == "unknown").then_some(())).expect("a silent container is not seen");
+    eventually(TIMEOUT, || (row(&mut events) == "unknown").then_some(())).expect("a silent container is not seen");
     assert!(!get(port, "/metrics").text().contains("name=\"db\""));
 
     valkey.kill();
-    let away = eventually(PATIENCE, || Some(get(port, "/readyz")).filter(|answer| answer.status == 503));
+    let away = eventually(TIMEOUT, || Some(get(port, "/readyz")).filter(|answer| answer.status == 503));
     assert!(away.expect("nobody notices").text().contains("Valkey"));
     assert_eq!((get(port, "/healthz").status, get(port, "/").status), (200, 200));
     let ended = dashboard.end(libc::SIGTERM);

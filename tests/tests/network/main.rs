@@ -125,8 +125,8 @@ fn streams_are_counted_as_on_the_wire_with_the_headers_that_segmentation_adds() 
     let watched = watch!("tcp");
     needs_sockets!(watched);
     // Where none can be made, the machine is emulated and does nothing else.
-    let patient = Loopback::new();
-    let namespace = patient.as_ref().map_or("", |loopback| &loopback.0);
+    let loopback = Loopback::new();
+    let namespace = loopback.as_ref().map_or("", |loopback| &loopback.0);
     assert_streams_are_counted(&watched, &over_loopback(namespace), &[(200, 10), (50, 65_536), (10, 1_000_000)]);
 }
 

@@ -7,14 +7,14 @@ use tests::agent::{Agent, command};
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-use crate::start::{PATIENCE, prepared};
+use crate::start::{TIMEOUT, prepared};
 
 #[test]
 fn both_signals_end_it_within_a_second_with_the_three_lines() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         // Nothing listens there, so the sink waits between two attempts.
         let agent = Agent::start(tests::free_port(), &[], &[("CONTAINER_NAME", "web")]);
-        assert!(agent.says("Error storing metrics", PATIENCE));
+        assert!(agent.says("Error storing metrics", TIMEOUT));
         let ended = agent.end(signal);
         assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
         assert!(ended.took < Duration::from_millis(1500), "{:?}", ended.took);
@@ -39,7 +39,7 @@ fn an_unroutable_valkey_does_not_delay_the_end() {
         }
         Agent::spawn(command)
     };
-    assert!(agent.says("Writing to Valkey", PATIENCE), "{}", agent.said());
+    assert!(agent.says("Writing to Valkey", TIMEOUT), "{}", agent.said());
     std::thread::sleep(Duration::from_secs(1));
     let ended = agent.end(libc::SIGTERM);
     assert_eq!(ended.status.code(), Some(0));
@@ -64,9 +64,9 @@ fn closed_and_full_streams_are_no_reason_to_end() {
     full_disk.stdout(full()).stderr(full());
     for (name, mut command) in [("closed", closed), ("full", full_disk)] {
         let mut child = command.spawn().unwrap();
-        let first = valkey.report(name, PATIENCE).unwrap_or_else(|| panic!("{name}: no report"));
-        let newer = || Some(valkey.report(name, PATIENCE)?).filter(|report| *report != first);
-        eventually(PATIENCE, newer).unwrap_or_else(|| panic!("{name}: reports stop"));
+        let first = valkey.report(name, TIMEOUT).unwrap_or_else(|| panic!("{name}: no report"));
+        let newer = || Some(valkey.report(name, TIMEOUT)?).filter(|report| *report != first);
+        eventually(TIMEOUT, newer).unwrap_or_else(|| panic!("{name}: reports stop"));
         assert!(child.try_wait().unwrap().is_none(), "{name}");
         // SAFETY: the child is ours and has not been waited for.
         unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) };

@@ -4,7 +4,7 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-use crate::start::{PATIENCE, output, text};
+use crate::start::{TIMEOUT, output, text};
 
 #[test]
 fn doctor_tells_each_capability_and_its_exit_code_says_whether_all_is_well() {
@@ -33,10 +33,10 @@ fn the_health_check_tells_a_living_agent_from_a_dead_one() {
     };
     assert!(matches!(check("1s"), (Some(1), text) if text.contains("no report under system:metrics:web")));
     let agent = Agent::start(valkey.port, &["--interval", "300ms"], &[("CONTAINER_NAME", "web")]);
-    valkey.report("web", PATIENCE).expect("no report");
+    valkey.report("web", TIMEOUT).expect("no report");
     assert!(matches!(check("1s"), (Some(0), text) if text.starts_with("healthy: ")));
     agent.signal(libc::SIGSTOP);
-    let stale = eventually(PATIENCE, || Some(check("300ms")).filter(|(code, _)| *code == Some(1)));
+    let stale = eventually(TIMEOUT, || Some(check("300ms")).filter(|(code, _)| *code == Some(1)));
     agent.signal(libc::SIGCONT);
     assert!(stale.expect("never stale").1.contains("more than three intervals"));
     agent.end(libc::SIGTERM);

@@ -9,17 +9,16 @@ use tests::agent::{Agent, command};
 use tests::valkey::Valkey;
 use tests::{eventually, oracle, skip};
 
-use crate::start::{PATIENCE, prepared};
+use crate::start::{TIMEOUT, prepared};
 
 /// Checks an agent in an environment that lacks something: it lives, logs each lack once, and has the other numbers.
 fn lives(mut command: Command, present: &[&str], absent: &[(&str, &str)]) {
     let Some(valkey) = Valkey::start(&[]) else { panic!("valkey-server is not installed") };
     command.env("VALKEY_HOST", "127.0.0.1").env("VALKEY_PORT", valkey.port.to_string()).env("CONTAINER_NAME", "web");
     let mut agent = Agent::spawn(command);
-    let report = || oracle::report("web", &valkey.report("web", PATIENCE).expect("no report")).unwrap();
+    let report = || oracle::report("web", &valkey.report("web", TIMEOUT).expect("no report")).unwrap();
     let first = report().timestamp;
-    let tenth =
-        eventually(PATIENCE, || Some(report()).filter(|report| report.timestamp > first)).expect("reports stop");
+    let tenth = eventually(TIMEOUT, || Some(report()).filter(|report| report.timestamp > first)).expect("reports stop");
     std::thread::sleep(Duration::from_secs(1));
     assert!(agent.is_alive(), "{}", agent.said());
     for field in present {

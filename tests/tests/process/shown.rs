@@ -5,7 +5,7 @@ use std::io::Read;
 
 use tests::agent::Agent;
 
-use crate::start::PATIENCE;
+use crate::start::TIMEOUT;
 
 #[test]
 fn what_operators_look_for_is_said_in_the_old_words() {
@@ -17,7 +17,7 @@ fn what_operators_look_for_is_said_in_the_old_words() {
         "Error storing metrics: ",
         "Writing to Valkey at 127.0.0.1:",
     ] {
-        assert!(agent.says(words, PATIENCE), "{words}: {}", agent.said());
+        assert!(agent.says(words, TIMEOUT), "{words}: {}", agent.said());
     }
     assert!(agent.is_alive());
 }
@@ -25,7 +25,7 @@ fn what_operators_look_for_is_said_in_the_old_words() {
 #[test]
 fn it_shows_as_system_monitor_and_listens_nowhere() {
     let agent = Agent::start(tests::free_port(), &[], &[("CONTAINER_NAME", "web")]);
-    assert!(agent.says("Starting", PATIENCE));
+    assert!(agent.says("Starting", TIMEOUT));
     let mut comm = String::new();
     File::open(format!("/proc/{}/comm", agent.pid())).unwrap().read_to_string(&mut comm).unwrap();
     assert_eq!(comm.trim_end(), "system-monitor");

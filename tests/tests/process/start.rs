@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tests::agent::command;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) const QUICK: &[&str] =
     &["once", "--json", "--wait", "100ms", "--disk-interval", "0s", "--valkey-url", "none"];
 

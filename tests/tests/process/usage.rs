@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use tests::agent::{Agent, command};
 use tests::oracle;
 
-use crate::start::{PATIENCE, output, text};
+use crate::start::{TIMEOUT, output, text};
 
 #[test]
 fn help_and_version_end_at_once_with_success() {
@@ -47,9 +47,9 @@ fn the_former_agents_variables_never_stop_the_start() {
         command(&["--interval", "100ms"], &[("VALKEY_PORT", "tcp://10.0.0.7:6379"), ("VALKEY_HOST", "127.0.0.1")]);
     command.env("CONTAINER_NAME", OsStr::from_bytes(b"a\xffb"));
     let mut agent = Agent::spawn(command);
-    assert!(agent.says("VALKEY_PORT \"tcp://10.0.0.7:6379\" is no port; 6379 is used", PATIENCE), "{}", agent.said());
-    assert!(agent.says("CONTAINER_NAME is not valid UTF-8", PATIENCE), "{}", agent.said());
-    assert!(agent.says("Starting system monitor for container: a\u{fffd}b", PATIENCE), "{}", agent.said());
+    assert!(agent.says("VALKEY_PORT \"tcp://10.0.0.7:6379\" is no port; 6379 is used", TIMEOUT), "{}", agent.said());
+    assert!(agent.says("CONTAINER_NAME is not valid UTF-8", TIMEOUT), "{}", agent.said());
+    assert!(agent.says("Starting system monitor for container: a\u{fffd}b", TIMEOUT), "{}", agent.said());
     assert!(agent.is_alive());
 }
 

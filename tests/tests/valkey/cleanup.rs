@@ -6,7 +6,7 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-use crate::server::PATIENCE;
+use crate::server::TIMEOUT;
 
 /// Entries that the former agent left without expiry, and similar keys.
 fn leave_old_entries(valkey: &Valkey, count: u64) -> Vec<String> {
@@ -34,7 +34,7 @@ fn what_the_former_agent_left_is_removed_in_steps_and_nothing_else_is_touched() 
     let others = leave_old_entries(&valkey, 20_000);
     let _agent = Agent::start(valkey.port, &["--interval", "100ms"], &[("CONTAINER_NAME", "a*b")]);
     let left = || valkey.query::<u64>(&["DBSIZE"]);
-    eventually(PATIENCE, || (left() < 20_000).then_some(())).expect("nothing is removed");
+    eventually(TIMEOUT, || (left() < 20_000).then_some(())).expect("nothing is removed");
     assert!(left() > 1_000, "all at once would block the server");
     eventually(Duration::from_secs(30), || (left() < 20).then_some(())).expect("not all is removed");
     for key in others {
@@ -48,7 +48,7 @@ fn the_removal_can_be_switched_off() {
     leave_old_entries(&valkey, 50);
     let _agent =
         Agent::start(valkey.port, &["--interval", "100ms", "--log-cleanup", "false"], &[("CONTAINER_NAME", "a*b")]);
-    valkey.report("a*b", PATIENCE).expect("no report");
+    valkey.report("a*b", TIMEOUT).expect("no report");
     std::thread::sleep(Duration::from_secs(1));
     assert!(valkey.query::<u64>(&["DBSIZE"]) >= 50);
 }

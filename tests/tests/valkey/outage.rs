@@ -7,19 +7,19 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, oracle, skip};
 
-use crate::server::{FAST, PATIENCE, WEB, judged};
+use crate::server::{FAST, TIMEOUT, WEB, judged};
 
 #[test]
 fn a_server_that_comes_late_gets_a_fresh_report_and_an_entry_about_it() {
     let Some(mut valkey) = Valkey::prepare(&[]) else { skip!("valkey-server is not installed") };
     let mut agent = Agent::start(valkey.port, FAST, &[WEB]);
-    assert!(agent.says("Error storing metrics", PATIENCE));
+    assert!(agent.says("Error storing metrics", TIMEOUT));
     std::thread::sleep(Duration::from_secs(3));
     assert!(agent.is_alive());
     assert_eq!(agent.said().matches("Error storing metrics").count(), 1, "{}", agent.said());
     let up = wall();
     valkey.restart();
-    let report = judged(&valkey.report("web", PATIENCE).expect("no report"));
+    let report = judged(&valkey.report("web", TIMEOUT).expect("no report"));
     assert!(report.timestamp > before(&up, 300), "{} is not fresh, the server came at {up}", report.timestamp);
     let entry = || {
         valkey.keys("system:logs:web:").iter().find_map(|key| {
@@ -27,14 +27,14 @@ fn a_server_that_comes_late_gets_a_fresh_report_and_an_entry_about_it() {
             entry.message.contains("Valkey was away").then_some(entry)
         })
     };
-    assert_eq!(eventually(PATIENCE, entry).expect("no entry about it").level, "WARN");
+    assert_eq!(eventually(TIMEOUT, entry).expect("no entry about it").level, "WARN");
 }
 
 #[test]
 fn a_server_that_is_killed_and_comes_back_empty_is_written_to_again() {
     let mut valkey = valkey!();
     let mut agent = Agent::start(valkey.port, FAST, &[WEB]);
-    valkey.report("web", PATIENCE).expect("no report");
+    valkey.report("web", TIMEOUT).expect("no report");
     for _ in 0..3 {
         valkey.kill();
         std::thread::sleep(Duration::from_millis(1500));
@@ -50,12 +50,12 @@ fn a_server_that_is_killed_and_comes_back_empty_is_written_to_again() {
 fn a_frozen_server_neither_ends_the_agent_nor_delays_its_end() {
     let valkey = valkey!();
     let agent = Agent::start(valkey.port, FAST, &[WEB]);
-    valkey.report("web", PATIENCE).expect("no report");
+    valkey.report("web", TIMEOUT).expect("no report");
     valkey.signal(libc::SIGSTOP);
-    assert!(agent.says("Error storing metrics", PATIENCE), "{}", agent.said());
+    assert!(agent.says("Error storing metrics", TIMEOUT), "{}", agent.said());
     valkey.signal(libc::SIGCONT);
     let thawed = wall();
-    eventually(PATIENCE, || (judged(&valkey.report("web", PATIENCE)?).timestamp > thawed).then_some(()))
+    eventually(TIMEOUT, || (judged(&valkey.report("web", TIMEOUT)?).timestamp > thawed).then_some(()))
         .expect("not written again");
     valkey.signal(libc::SIGSTOP);
     std::thread::sleep(Duration::from_millis(500));
@@ -75,7 +75,7 @@ fn wall() -> String {
 
 /// The time of day `milliseconds` before `wall`.
 fn before(wall: &str, milliseconds: u64) -> String {
-    let parsed = eventually(PATIENCE, || Command::new("date").args(["-u", "-d", wall, "+%s%N"]).output().ok()).unwrap();
+    let parsed = eventually(TIMEOUT, || Command::new("date").args(["-u", "-d", wall, "+%s%N"]).output().ok()).unwrap();
     let nanos: u64 = String::from_utf8(parsed.stdout).unwrap().trim().parse().unwrap();
     monitor::wire::timestamp(
         std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos) - Duration::from_millis(milliseconds),
@@ -86,7 +86,7 @@ fn before(wall: &str, milliseconds: u64) -> String {
 fn memory_does_not_grow_while_valkey_is_away() {
     let port = tests::free_port();
     let agent = Agent::start(port, &["--interval", "100ms", "--disk-interval", "0s"], &[WEB]);
-    assert!(agent.says("Error storing metrics", PATIENCE));
+    assert!(agent.says("Error storing metrics", TIMEOUT));
     std::thread::sleep(Duration::from_secs(3));
     let before = agent.resident();
     std::thread::sleep(Duration::from_secs(10));

@@ -6,7 +6,7 @@ use tests::agent::Agent;
 use tests::valkey::Valkey;
 use tests::{eventually, skip};
 
-use crate::server::{FAST, PATIENCE, WEB, judged};
+use crate::server::{FAST, TIMEOUT, WEB, judged};
 
 #[test]
 fn a_user_with_just_the_documented_rights_suffices() {
@@ -20,8 +20,8 @@ fn a_user_with_just_the_documented_rights_suffices() {
     let words: Vec<&str> = ["ACL", "SETUSER", "monitor"].into_iter().chain(rule.split(' ')).collect();
     let _: () = valkey.query(&words);
     let agent = Agent::start(valkey.port, FAST, &[WEB, ("VALKEY_USERNAME", "monitor"), ("VALKEY_PASSWORD", "secret")]);
-    judged(&valkey.report("web", PATIENCE).expect("no report"));
-    eventually(PATIENCE, || Some(valkey.keys("system:containers")).filter(|keys| !keys.is_empty())).unwrap();
+    judged(&valkey.report("web", TIMEOUT).expect("no report"));
+    eventually(TIMEOUT, || Some(valkey.keys("system:containers")).filter(|keys| !keys.is_empty())).unwrap();
     std::thread::sleep(Duration::from_secs(1));
     let said = agent.end(libc::SIGTERM).said;
     assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
@@ -36,9 +36,9 @@ fn a_right_that_lacks_costs_its_feature_alone_and_is_said_once() {
         &["--interval", "200ms", "--log-interval", "1s"],
         &[WEB, ("VALKEY_USERNAME", "poor"), ("VALKEY_PASSWORD", "p")],
     );
-    let first = judged(&valkey.report("web", PATIENCE).expect("no report")).timestamp;
-    let newer = || Some(judged(&valkey.report("web", PATIENCE)?)).filter(|report| report.timestamp > first);
-    eventually(PATIENCE, newer).expect("reports stop");
+    let first = judged(&valkey.report("web", TIMEOUT).expect("no report")).timestamp;
+    let newer = || Some(judged(&valkey.report("web", TIMEOUT)?)).filter(|report| report.timestamp > first);
+    eventually(TIMEOUT, newer).expect("reports stop");
     std::thread::sleep(Duration::from_secs(4));
     let said = agent.end(libc::SIGTERM).said;
     for feature in ["(DEL)", "(SCAN)", "(ZADD)", "stream of all log entries"] {
@@ -52,9 +52,9 @@ fn a_refused_log_does_not_slow_the_reports() {
     let _: () =
         valkey.query(&["ACL", "SETUSER", "mute", "on", ">p", "~system:metrics:*", "~system:containers", "+@all"]);
     let agent = Agent::start(valkey.port, FAST, &[WEB, ("VALKEY_USERNAME", "mute"), ("VALKEY_PASSWORD", "p")]);
-    let mut last = judged(&valkey.report("web", PATIENCE).expect("no report")).timestamp;
+    let mut last = judged(&valkey.report("web", TIMEOUT).expect("no report")).timestamp;
     for _ in 0..5 {
-        let next = || Some(judged(&valkey.report("web", PATIENCE)?).timestamp).filter(|at| *at > last);
+        let next = || Some(judged(&valkey.report("web", TIMEOUT)?).timestamp).filter(|at| *at > last);
         last = eventually(Duration::from_secs(3), next).expect("reports are slow");
     }
     assert_eq!(agent.end(libc::SIGTERM).said.matches("Error storing log").count(), 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::oracle;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) const FAST: &[&str] = &["--interval", "200ms", "--disk-interval", "0s"];
 pub(crate) const WEB: (&str, &str) = ("CONTAINER_NAME", "web");
 

@@ -7,7 +7,7 @@ use tests::certificates::Certificates;
 use tests::skip;
 use tests::valkey::Valkey;
 
-use crate::server::{FAST, PATIENCE, WEB, judged};
+use crate::server::{FAST, TIMEOUT, WEB, judged};
 
 #[test]
 fn tls_with_a_private_authority_and_a_client_certificate() {
@@ -34,13 +34,13 @@ fn tls_with_a_private_authority_and_a_client_certificate() {
         ("ca.pem", false, "Error storing metrics"),
     ] {
         let mut agent = start(ca, with_certificate, &url);
-        assert!(agent.says(words, PATIENCE), "{ca}: {}", agent.said());
+        assert!(agent.says(words, TIMEOUT), "{ca}: {}", agent.said());
         assert!(agent.is_alive());
         assert!(valkey.keys("system:").is_empty(), "{ca}");
     }
     let agent = start("ca.pem", true, &url.replace("127.0.0.1", "localhost"));
-    assert!(agent.says("not valid for name", PATIENCE), "{}", agent.said());
+    assert!(agent.says("not valid for name", TIMEOUT), "{}", agent.said());
     drop(agent);
     let agent = start("ca.pem", true, &url);
-    judged(&valkey.report("web", PATIENCE).unwrap_or_else(|| panic!("{}", agent.said())));
+    judged(&valkey.report("web", TIMEOUT).unwrap_or_else(|| panic!("{}", agent.said())));
 }

@@ -30,7 +30,7 @@ esac
 [ -z "$hides_types" ] || mount -t tmpfs tmpfs /sys/kernel/btf
 export SYSTEM_MONITOR_BIN=/bin/system-monitor
 [ -z "$unprivileged" ] || SYSTEM_MONITOR_BIN=/bin/unprivileged
-export SYSTEM_MONITOR_SKIPS=/run/skips SYSTEM_MONITOR_SEEN=/run/seen SYSTEM_MONITOR_PATIENCE=8 RUST_BACKTRACE=0
+export SYSTEM_MONITOR_SKIPS=/run/skips SYSTEM_MONITOR_SEEN=/run/seen SYSTEM_MONITOR_TIMEOUT_FACTOR=8 RUST_BACKTRACE=0
 export SYSTEM_MONITOR_DISK=/dev/nvme0n1
 chmod 1777 /tmp
 # The firmware leaves the cursor behind its own words.
