@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 use crate::metrics::Metric;
 use crate::snapshot::{CgroupId, Coverage, Snapshot, Status, Values};
 
+/// Numbers of what only processes have. A cgroup cannot be removed while it has a process
+/// (`Documentation/admin-guide/cgroup-v2.rst`, "Organizing Processes and Threads"), so they are 0 of one that has exited. A
+/// reading before the removal may still find the last process on its way out.
+const OF_PROCESSES: [Metric; 3] = [Metric::ProcessCount, Metric::Threads, Metric::FileDescriptors];
+
 /// Readings of containers without processes.
 #[derive(Debug, Default)]
 pub(super) struct FinalReadings {
@@ -21,6 +26,7 @@ impl FinalReadings {
             let last = self.empty.remove(id);
             if cgroup.status == Status::Exited {
                 last.iter().for_each(|last| cgroup.values.complete(last));
+                OF_PROCESSES.iter().for_each(|metric| cgroup.values.settle(*metric, 0));
             } else if cgroup.values.get(Metric::Populated) == Some(Ok(0)) {
                 self.empty.insert(*id, cgroup.values.clone());
             }
@@ -67,6 +73,19 @@ mod tests {
         readings.follow(&mut empty.clone());
         assert_eq!(peak(&mut readings, gone()), Some(7));
         assert_eq!(peak(&mut readings, gone()), None, "and forgotten");
+    }
+
+    #[test]
+    fn nothing_runs_in_a_container_that_has_exited_whatever_was_read_before() {
+        let mut readings = FinalReadings::default();
+        let dying = [(Metric::Populated, 0), (Metric::ProcessCount, 1), (Metric::Threads, 1)];
+        readings.follow(&mut snapshot(Coverage::Exited, Status::Running, &dying));
+        for mut now in [gone(), gone()] {
+            readings.follow(&mut now);
+            for metric in OF_PROCESSES {
+                assert_eq!(now.cgroups[&CgroupId(1)].values.get(metric), Some(Ok(0)));
+            }
+        }
     }
 
     #[test]

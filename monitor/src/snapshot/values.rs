@@ -51,6 +51,16 @@ impl Values {
         }
     }
 
+    /// Records a value that is known without reading it. The origin stays the one that was asked last.
+    pub fn settle(&mut self, metric: Metric, value: u64) {
+        let cell = &mut self.0[metric.index()];
+        let rank = match cell {
+            Reading::Value(_, rank) | Reading::Absent(_, rank) => *rank,
+            Reading::Unset => u8::try_from(metric.spec().origins().len().saturating_sub(1)).unwrap_or(u8::MAX),
+        };
+        *cell = Reading::Value(value, rank);
+    }
+
     /// Records the result of `read` for each of these rows, which have an origin of one kind.
     pub fn fill<P>(&mut self, rows: &Rows<P>, read: impl Fn(&P) -> Result<u64, Cause>) {
         for (metric, rank, pick) in rows {

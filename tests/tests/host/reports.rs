@@ -77,7 +77,8 @@ fn a_container_that_ends_gets_a_last_report_and_then_its_key_runs_out() {
     let container = docker.run(&["--env", "CONTAINER_NAME=brief"], BUSYBOX, &["sh", "-c", script]);
     report(&valkey, "brief", |report| report.status == "running");
     let last = report(&valkey, "brief", |report| report.status == "exited");
-    assert!(last.number("process_count").is_none());
+    assert_eq!(last.number("process_count"), Some(0.0), "a cgroup is removed once it has no process");
+    assert_eq!(last.json["processes"]["threads"], 0);
     if let Some(execs) = last.json["processes"]["execs"].as_u64() {
         assert!(execs >= 12, "the shell, ten programs and the sleep: {execs}");
     }
