@@ -32,11 +32,13 @@ pub mod tmux;
 pub mod valkey;
 pub mod watched;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The binary under test: the one that `SYSTEM_MONITOR_BIN` names, else the one that cargo has built beside the tests.
@@ -98,9 +100,13 @@ pub fn secret_file(dir: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A TCP port on loopback that is free.
+/// A TCP port on loopback that is free, and that no other test of this program has: with dozens of servers at once, one of
+/// ten runs would give two of them the same port.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    std::iter::repeat_with(free).find(|port| given.insert(*port)).unwrap()
 }
 
 /// Waits until `ready` returns something; `None` if it has not within `timeout`, which `SYSTEM_MONITOR_TIMEOUT_FACTOR`
