@@ -60,7 +60,9 @@ impl Health {
         let ids: BTreeSet<CgroupId> = report.containers.iter().map(|container| container.id).collect();
         self.absent.retain(|(id, _), _| ids.contains(id));
         let (mut lost, mut regained) = (Changes::default(), Changes::default());
-        for container in report.containers.iter().filter(|container| container.status != Status::Exited) {
+        // What a container without processes lacks ends with it.
+        let lives = |container: &&Container| container.status != Status::Exited && !container.is_empty();
+        for container in report.containers.iter().filter(lives) {
             for &metric in &self.watched {
                 let key = (container.id, metric);
                 match container.get(metric) {

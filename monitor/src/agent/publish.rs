@@ -55,6 +55,11 @@ impl Publisher {
         self.delivery = Some(delivery);
     }
 
+    /// The latest report about all containers.
+    pub(super) fn latest(&self) -> Option<Arc<Report>> {
+        self.latest.borrow().clone()
+    }
+
     /// Sends a report to all receivers; its containers that have exited are sent as a report of their own. A report in which
     /// all have exited is the agent's goodbye, and stays one report.
     pub fn publish(&self, mut report: Report) {

@@ -71,7 +71,8 @@ impl Agent {
             health.sources(errors);
             final_readings.follow(&mut now);
             if prev.is_some() {
-                let report = Report::new(prev.as_ref(), &now, cost);
+                let last = reports.latest();
+                let report = Report::after(last.as_deref(), prev.as_ref(), &now, cost);
                 health.report(&report);
                 reports.publish(report);
             }

@@ -23,6 +23,7 @@ use crate::sources::bpf::{self, Bpf};
 use crate::sources::cgroup::CgroupFiles;
 use crate::sources::disk::{Disk, DiskPlan};
 use crate::sources::procfs::Procfs;
+use crate::sources::start_times::StartTimes;
 use crate::sources::{SamplerThread, Source};
 
 /// The error when the system grants no thread.
@@ -127,6 +128,7 @@ impl<'a> Attached<'a> {
             Box::new(CgroupFiles::new(file_budget(facts.descriptors, taken))),
             Box::new(Procfs::new(&config.roots)),
             Box::new(Disk::new(disk, &config.roots, clock)),
+            Box::<StartTimes>::default(),
         ];
         Ok(OpenedSources { sources, programs, plan, ended })
     }

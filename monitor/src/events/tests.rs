@@ -27,6 +27,7 @@ fn a_source_that_is_lost_and_comes_back_is_said_once_each() {
     let mut watch = Watch::default();
     let there = container(&[(Metric::CpuUsage, 1, 1)]);
     assert!(watch.events(&there).is_empty());
+    assert_eq!(watch.events(&container(&[])), [], "it may be about to end");
     assert_eq!(
         texts(watch.events(&container(&[]))),
         ["WARN cpu is lost, was read from cgroup2: cpu.stat: no such device"]
@@ -119,6 +120,25 @@ fn files_that_went_before_the_container_did_are_no_loss_of_a_source() {
     now.cgroups.entry(CgroupId(1)).or_default().values.miss(Metric::CpuUsage, 9, gone);
     let container = Report::new(None, &now, Duration::ZERO).containers.remove(0);
     assert_eq!(watch.events(&container), []);
+}
+
+#[test]
+fn a_container_without_processes_loses_no_source_while_its_files_go() {
+    let mut watch = Watch::default();
+    watch.events(&container(&[(Metric::CpuUsage, 1, 1), (Metric::ProcessCount, 0, 1)]));
+    for _ in 0..3 {
+        assert_eq!(watch.events(&container(&[(Metric::ProcessCount, 0, 0)])), []);
+    }
+}
+
+#[test]
+fn what_is_missing_for_one_reading_was_not_lost() {
+    let mut watch = Watch::default();
+    let there = container(&[(Metric::CpuUsage, 1, 1)]);
+    for _ in 0..3 {
+        assert_eq!(watch.events(&there), []);
+        assert_eq!(watch.events(&container(&[])), []);
+    }
 }
 
 #[test]

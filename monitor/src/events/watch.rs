@@ -1,6 +1,6 @@
 //! Events out of the difference between two reports of one container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::{BOUNDS, Bound, Event};
 use crate::cause::CauseKind;
@@ -14,6 +14,9 @@ use crate::snapshot::Status;
 pub struct Watch {
     backends: BTreeMap<&'static str, &'static str>,
     lost: BTreeMap<&'static str, &'static str>,
+    /// Groups whose source was missing in the last report. It is lost if it is missing in the next one too: the files of a
+    /// container that ends go one by one.
+    missing: BTreeSet<&'static str>,
     oom_kills: Option<(&'static str, u64)>,
     exceeded: Vec<FindingKind>,
     status: Option<Status>,
@@ -42,13 +45,17 @@ impl Watch {
         let Some(origin) = container.origins.of(metric) else {
             let cause = container.get(metric).err();
             // The last process has exited, and the container is about to.
-            if cause.is_some_and(|cause| cause.kind() == CauseKind::Exited) {
+            if container.is_empty() || cause.is_some_and(|cause| cause.kind() == CauseKind::Exited) {
+                return None;
+            }
+            if !self.backends.contains_key(group) || self.missing.insert(group) {
                 return None;
             }
             let before = self.backends.remove(group)?;
             self.lost.insert(group, before);
             return Some(Event::SourceLost { group, before, cause: cause.cloned() });
         };
+        self.missing.remove(group);
         let now = origin.backend();
         let before = self.backends.insert(group, now);
         match (before, self.lost.remove(group)) {

@@ -74,6 +74,14 @@ impl ContainerView {
         }
     }
 
+    /// The time at which its first process started.
+    pub(super) fn started(&self) -> Option<SystemTime> {
+        match self {
+            Self::Reported(report, index) => Self::reported(report, *index).started,
+            Self::Stored(stored, _) => humantime::parse_rfc3339(text(stored, "started")?).ok(),
+        }
+    }
+
     /// The host that it runs on, if it may be another one than this.
     pub(super) fn foreign_host(&self) -> Option<&str> {
         match self {

@@ -1,6 +1,7 @@
 //! One container in a report, and its numbers.
 
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use super::view::CgroupView;
 use crate::cause::{Cause, CauseKind};
@@ -28,6 +29,8 @@ pub struct Container {
     pub identity: Arc<Identity>,
     /// Its state.
     pub status: Status,
+    /// The time at which its first process started, as far as it is known.
+    pub started: Option<SystemTime>,
     /// The origins of its numbers.
     pub origins: Origins,
     /// The numbers of all containers of the report, in one allocation, which is made and freed at each tick.
@@ -40,6 +43,17 @@ impl Container {
     /// A row's number, or why there is none.
     pub fn get(&self, metric: Metric) -> Result<Number, &Cause> {
         self.numbers[self.first + metric.index()].as_ref().copied()
+    }
+
+    /// True if it is known to have no process: it has ended, or is about to.
+    pub fn is_empty(&self) -> bool {
+        self.get(Metric::ProcessCount) == Ok(Number::Whole(0))
+    }
+
+    /// The same with what is known from its earlier report.
+    pub(super) fn completed_by(self, earlier: &Self) -> Self {
+        let (origins, started) = (self.origins.or(&earlier.origins), self.started.or(earlier.started));
+        Self { origins, started, ..self }
     }
 
     /// A row's number as a real, where it has one.
@@ -65,6 +79,7 @@ pub(super) fn container(
         id,
         identity: Arc::clone(&cgroup.identity),
         status: if frozen && cgroup.status == Status::Running { Status::Paused } else { cgroup.status },
+        started: cgroup.started,
         origins: cgroup.values.origins(),
         numbers,
         first,
@@ -83,6 +98,11 @@ pub(super) fn number(metric: Metric, view: &CgroupView<'_>) -> Result<Number, Ca
             (value, Some(divisor)) => real(value as f64 / divisor),
         },
     }
+}
+
+/// The number of an earlier report, or why it was absent even there.
+pub(super) fn known(earlier: Option<&Container>, metric: Metric, cause: Cause) -> Result<Number, Cause> {
+    earlier.map_or(Err(cause), |earlier| earlier.get(metric).map_err(Cause::clone))
 }
 
 fn real(value: f64) -> Result<Number, Cause> {

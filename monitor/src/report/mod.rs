@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use self::container::{Container, Number};
-use self::container::{container, number};
+use self::container::{container, known, number};
 use self::view::CgroupView;
 use crate::metrics::Metric;
-use crate::snapshot::{Coverage, Scope, Snapshot, Stamp, Status};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot, Stamp, Status};
 
 #[cfg(test)]
 mod tests;
@@ -62,18 +62,33 @@ pub struct Delivery {
 impl Report {
     /// The report of a sample and the one before it. `cost` is the time that the later one took.
     pub fn new(prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
+        Self::after(None, prev, now, cost)
+    }
+
+    /// The report that follows `last`, the latest one about all containers: one that has exited keeps the numbers that it had
+    /// there where this sample has none, since its files are gone.
+    pub fn after(last: Option<&Self>, prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
         let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
+        let reported = || now.cgroups.iter().filter(|(_, cgroup)| !cgroup.awaits_name);
+        let last_of = |id, cgroup: &Cgroup| last.filter(|_| cgroup.status == Status::Exited)?.find(id);
         let mut numbers = Vec::with_capacity(now.cgroups.len() * Metric::COUNT);
-        for (id, cgroup) in &now.cgroups {
+        for (id, cgroup) in reported() {
             let before = prev.and_then(|prev| prev.cgroups.get(id));
             let view = CgroupView { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval };
-            numbers.extend(Metric::ALL.iter().map(|&metric| number(metric, &view)));
+            let last = last_of(*id, cgroup);
+            numbers.extend(
+                Metric::ALL.iter().map(|&metric| number(metric, &view).or_else(|cause| known(last, metric, cause))),
+            );
         }
         let numbers = Arc::new(numbers);
         let firsts = (0..).step_by(Metric::COUNT);
-        let containers = now.cgroups.iter().zip(firsts);
-        let containers =
-            containers.map(|((id, cgroup), first)| container(*id, cgroup, Arc::clone(&numbers), first)).collect();
+        let containers = reported().zip(firsts);
+        let containers = containers
+            .map(|((id, cgroup), first)| {
+                let made = container(*id, cgroup, Arc::clone(&numbers), first);
+                last_of(*id, cgroup).map_or(made.clone(), |last| made.completed_by(last))
+            })
+            .collect();
         Self {
             taken: now.taken,
             coverage: now.coverage,
@@ -87,6 +102,12 @@ impl Report {
             delivery: None,
             containers,
         }
+    }
+
+    /// The container of a cgroup.
+    pub fn find(&self, id: CgroupId) -> Option<&Container> {
+        let at = self.containers.binary_search_by_key(&id, |container| container.id).ok()?;
+        self.containers.get(at)
     }
 
     /// True if everything has exited: the agent stops. The machine itself never exits.

@@ -18,6 +18,32 @@ fn report(prev: Option<&Snapshot>, now: &Snapshot) -> Container {
     Report::new(prev, now, Duration::ZERO).containers.remove(0)
 }
 
+#[test]
+fn a_container_that_has_exited_keeps_the_numbers_that_it_had_and_takes_what_is_newer() {
+    let (first, second) = (
+        snapshot(10, &[(Metric::CpuUsage, 0), (Metric::CpuLimit, 1_000_000), (Metric::MemoryUsage, 5)]),
+        snapshot(12, &[(Metric::CpuUsage, 1_000_000_000), (Metric::CpuLimit, 1_000_000), (Metric::MemoryUsage, 7)]),
+    );
+    let mut gone = snapshot(13, &[(Metric::ProcessCount, 0), (Metric::Forks, 4)]);
+    let last = Report::new(Some(&first), &second, Duration::ZERO);
+    let end = |gone: &Snapshot| Report::after(Some(&last), Some(&second), gone, Duration::ZERO).containers.remove(0);
+    assert!(end(&gone).get(Metric::MemoryUsage).is_err(), "one that lives has only what was read");
+    gone.cgroups.get_mut(&CgroupId(7)).unwrap().status = Status::Exited;
+    let end = end(&gone);
+    assert_eq!((end.real(Metric::CpuPercent), end.real(Metric::MemoryUsage)), (Some(50.0), Some(7.0)));
+    assert_eq!((end.real(Metric::ProcessCount), end.real(Metric::Forks)), (Some(0.0), Some(4.0)));
+    assert!(end.origins.of(Metric::MemoryUsage).is_some(), "its source is not lost");
+}
+
+#[test]
+fn a_container_that_awaits_its_name_is_not_reported_and_has_rates_once_it_is() {
+    let mut before = snapshot(10, &[(Metric::CpuUsage, 0)]);
+    before.cgroups.get_mut(&CgroupId(7)).unwrap().awaits_name = true;
+    assert!(Report::new(None, &before, Duration::ZERO).containers.is_empty());
+    let now = snapshot(11, &[(Metric::CpuUsage, 500_000_000)]);
+    assert_eq!(report(Some(&before), &now).real(Metric::CpuUsageCores), Some(0.5));
+}
+
 fn cpu_percent(limit: u64, cpus: u64, used: Duration) -> Option<f64> {
     let reading = |seconds, used: Duration| {
         let used = u64::try_from(used.as_nanos()).unwrap();

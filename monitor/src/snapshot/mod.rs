@@ -73,6 +73,10 @@ pub struct Cgroup {
     pub status: Status,
     /// Its first process, as far as it is known.
     pub first_process: Option<u32>,
+    /// The time at which its first process started. It does not change while the container lives.
+    pub started: Option<SystemTime>,
+    /// True while its name is being resolved: it is read, so that its first report has rates, and not reported yet.
+    pub awaits_name: bool,
     /// Its numbers.
     pub values: Values,
     /// Tokens that stay the same as long as its files do.

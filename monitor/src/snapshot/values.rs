@@ -71,6 +71,11 @@ impl Values {
         }
     }
 
+    /// True if it is known to have no process: it has ended, or is about to.
+    pub fn is_empty_of_processes(&self) -> bool {
+        [Metric::Populated, Metric::ProcessCount].iter().any(|metric| self.get(*metric) == Some(Ok(0)))
+    }
+
     /// True if some number has no value from an origin preferred to this kind.
     pub fn want<P>(&self, rows: &Rows<P>) -> bool {
         rows.iter().any(|(metric, rank, _)| !self.served(*metric, *rank))
@@ -104,6 +109,12 @@ impl Values {
 pub struct Origins([u8; Metric::COUNT]);
 
 impl Origins {
+    /// These, and those of an earlier reading for values that this one lacks.
+    #[must_use]
+    pub fn or(&self, earlier: &Self) -> Self {
+        Self(std::array::from_fn(|at| if self.0[at] == u8::MAX { earlier.0[at] } else { self.0[at] }))
+    }
+
     /// The origin of a value; `None` if there is no value.
     pub fn of(&self, metric: Metric) -> Option<&'static Origin> {
         metric.spec().origins().get(usize::from(self.0[metric.index()]))

@@ -12,6 +12,7 @@ pub mod procfs;
 mod sample;
 mod sampler;
 mod source;
+pub mod start_times;
 
 pub use self::sample::{Sampled, reading, sample};
 pub use self::sampler::SamplerThread;

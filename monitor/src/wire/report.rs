@@ -92,6 +92,9 @@ impl<'a> Writer<'a> {
                 document.put(field, value)?;
             }
         }
+        if let Some(started) = container.started {
+            document.plain("started", &timestamp(started));
+        }
         if !identity.labels.is_empty() {
             document.put("labels", &identity.labels)?;
         }

@@ -255,14 +255,10 @@ impl Registry {
         if into.coverage == Coverage::All {
             self.look_again();
             into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();
-            let containers = self.containers.iter().filter(|(_, container)| self.is_reported(container));
-            into.cgroups = containers.map(|(id, container)| (*id, entry(container))).collect();
+            into.cgroups = self.containers.iter().filter_map(|(id, found)| Some((*id, self.entry(found)?))).collect();
         } else {
-            for id in &self.emptied {
-                if let Some(container) = self.containers.get(id).filter(|container| self.is_reported(container)) {
-                    into.cgroups.insert(*id, entry(container));
-                }
-            }
+            let emptied = self.emptied.iter().filter_map(|id| Some((*id, self.entry(self.containers.get(id)?)?)));
+            into.cgroups.extend(emptied);
         }
         self.emptied.clear();
         for (id, container) in std::mem::take(&mut self.ended) {
@@ -280,10 +276,12 @@ impl Registry {
         }
     }
 
-    /// True for the machine, and for a container whose name was resolved or that has waited long enough.
-    fn is_reported(&self, container: &Container) -> bool {
-        let known = container.named || container.readings > 1;
-        container.hint.is_none() || (known && self.rules.reports(&container.identity.name))
+    /// Creates the empty entry that the other sources fill; `None` for a container that is left out by its name. One whose
+    /// name was not resolved is reported once it has waited long enough.
+    fn entry(&self, container: &Container) -> Option<Cgroup> {
+        let awaits_name = container.hint.is_some() && !container.named && container.readings <= 1;
+        let is_wanted = container.hint.is_none() || awaits_name || self.rules.reports(&container.identity.name);
+        is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), awaits_name, ..Cgroup::default() })
     }
 
     fn look_again(&mut self) {
@@ -296,11 +294,6 @@ impl Registry {
             }
         }
     }
-}
-
-/// Creates the empty entry that the other sources fill.
-fn entry(container: &Container) -> Cgroup {
-    Cgroup { identity: Arc::clone(&container.identity), ..Cgroup::default() }
 }
 
 /// Copies the known facts of a container into its identity.

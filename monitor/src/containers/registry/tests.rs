@@ -65,8 +65,8 @@ impl Machine {
 
     fn names(&mut self, coverage: Coverage) -> Vec<(String, &'static str)> {
         let now = self.read(coverage);
-        let mut names: Vec<_> =
-            now.cgroups.values().map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
+        let named = now.cgroups.values().filter(|cgroup| !cgroup.awaits_name);
+        let mut names: Vec<_> = named.map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
         names.sort_unstable();
         names
     }

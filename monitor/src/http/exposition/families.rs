@@ -80,11 +80,9 @@ const COMPUTED: &[(&str, &str, Compute)] = &[
     ("container_fs_inodes_free", "Inodes that are left on the filesystem of the container's root.", |view, _| {
         Some((real(view.number(Metric::InodesTotal)?) - real(view.number(Metric::InodesUsed)?)).max(0.0))
     }),
-    (
-        "container_start_time_seconds",
-        "When the container's first process started, seconds since 1970.",
-        |view, taken| Some(seconds(taken).floor() - real(view.number(Metric::Uptime)?)),
-    ),
+    ("container_start_time_seconds", "When the container's first process started, seconds since 1970.", |view, _| {
+        Some(seconds(view.started()?))
+    }),
     ("container_last_seen", "When the container was read, seconds since 1970.", |_, taken| {
         Some(seconds(taken).floor())
     }),

@@ -27,14 +27,11 @@ fn text(name: &str, format: TextFormat) -> String {
         ..Identity::default()
     }
     .into();
-    for (metric, value) in [
-        (Metric::CpuUsage, 1_500_000_000),
-        (Metric::Uptime, 900),
-        (Metric::CpuLimit, 250_000),
-        (Metric::CpuPressure, 5000),
-    ] {
+    for (metric, value) in [(Metric::CpuUsage, 1_500_000_000), (Metric::CpuLimit, 250_000), (Metric::CpuPressure, 5000)]
+    {
         cgroup.values.put(metric, 0, value);
     }
+    cgroup.started = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100));
     let frame = Arc::new(Frame::reported(&Arc::new(Report::new(None, &now, Duration::from_millis(2)))));
     String::from_utf8(encode(frame, AgentState::default(), format).to_vec()).unwrap()
 }

@@ -2,7 +2,7 @@
 //! (<https://opentelemetry.io/docs/specs/semconv/system/container-metrics/>). Pure.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::protobuf::Message;
 use crate::metrics::{Kind, Metric, Origin, Shown, Unit};
@@ -142,13 +142,12 @@ fn named(metric: Metric) -> Option<Named> {
     Some((format!("system_monitor.{path}"), 1.0, unit, None))
 }
 
-/// Returns the start time of a counter: for eBPF the time of attachment, for files the start of the container.
+/// Returns the start time of a counter: for files the start of the container, for eBPF the time of attachment if that is later.
 fn since(report: &Report, container: &Container, metric: Metric) -> Option<SystemTime> {
     if matches!(container.origins.of(metric), Some(Origin::Network(..) | Origin::Processes(..))) {
-        return report.counting_since;
+        return report.counting_since.max(container.started);
     }
-    let Some(Shape::Whole(seconds)) = wire::number(container, Metric::Uptime) else { return None };
-    report.taken.wall.checked_sub(Duration::from_secs(seconds))
+    container.started
 }
 
 /// Puts a value into a point.
