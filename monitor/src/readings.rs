@@ -77,12 +77,25 @@ pub struct Interfaces {
 pub struct Machine {
     /// `MemTotal`, bytes.
     pub memory_total: Read,
-    /// `MemTotal` less `MemAvailable`, bytes.
-    pub memory_used: Read,
     /// CPUs online.
     pub cpus: Read,
     /// Load averages over 1, 5 and 15 minutes, in hundredths.
     pub load: [Read; 3],
+}
+
+/// The memory of the whole machine, from `/proc/meminfo` and `/proc/vmstat`: the same on v1, hybrid and v2 trees.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineMemory {
+    /// `MemTotal` less `MemAvailable`, bytes.
+    pub used: Read,
+    /// `AnonPages`, bytes.
+    pub anon: Read,
+    /// All page cache: `Cached`, `Buffers` and `SwapCached`, bytes.
+    pub file: Read,
+    /// `SwapTotal` less `SwapFree`, bytes.
+    pub swap: Read,
+    /// Processes that the kernel has killed for want of memory since the start (`oom_kill` of `/proc/vmstat`).
+    pub oom_kills: Read,
 }
 
 /// The filesystem under the container's root, from `statfs(2)`.

@@ -29,6 +29,8 @@ pub struct ContainerInfo {
     pub name: Option<String>,
     /// True if only a change of `source` can lead to a better name.
     pub is_final: bool,
+    /// The runtime whose files describe it.
+    pub runtime: Option<&'static str>,
     /// Its image.
     pub image: Option<String>,
     /// Its labels.

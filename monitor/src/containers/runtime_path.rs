@@ -1,12 +1,16 @@
 //! Containers by the cgroup paths that runtimes give them. Pure.
 //!
-//! Each runtime uses one of two drivers: plain directories (`cgroupfs`), or systemd's scopes and services with the id
-//! in the name.
+//! Each runtime uses one of two drivers: plain directories (`cgroupfs`), or systemd's scopes with the id in the name. An
+//! administrator can choose the parent directory, so the name alone decides; the parent only helps to tell the runtime.
+
+/// A runtime that the path does not name: the one whose files know the id.
+pub const OCI: &str = "oci";
 
 /// The facts about a container that its path reveals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathHint {
-    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`; `systemd` for a unit, `cgroup` for any other.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `libvirt-lxc`, `systemd-nspawn`; [`OCI`] where the path does not
+    /// tell which; `systemd` for a unit, `cgroup` for any other.
     pub runtime: &'static str,
     /// The runtime's container id, if it has one.
     pub id: Option<String>,
@@ -31,10 +35,8 @@ impl PathHint {
 
 /// Recognizes a path whose last component is a container's own cgroup.
 pub fn container(path: &str) -> Option<PathHint> {
-    let mut components = path.rsplit('/').filter(|component| !component.is_empty());
-    let name = components.next()?;
-    let parent = components.next().unwrap_or_default();
-    scope(name).or_else(|| plain(name, parent, path))
+    let (above, name) = path.trim_end_matches('/').rsplit_once('/')?;
+    by_id(name, above).or_else(|| by_name(name, above))
 }
 
 /// Recognizes the path of a service or a scope of systemd.
@@ -66,159 +68,94 @@ pub fn by_mounts(table: &str) -> Option<PathHint> {
     })
 }
 
-/// Recognizes a systemd unit: `docker-ID.scope`, `libpod-ID.scope`, …
-fn scope(name: &str) -> Option<PathHint> {
-    let of = |prefix: &str, suffix: &str| name.strip_prefix(prefix)?.strip_suffix(suffix);
-    [
-        ("docker-", "docker"),
-        ("cri-containerd-", "containerd"),
-        ("nerdctl-", "containerd"),
-        ("crio-", "cri-o"),
-        ("libpod-", "podman"),
-    ]
-    .iter()
-    .find_map(|(prefix, runtime)| PathHint::with_id(runtime, of(prefix, ".scope")?))
-    .or_else(|| PathHint::with_name("systemd-nspawn", of("systemd-nspawn@", ".service")?))
-    .or_else(|| PathHint::with_name("systemd-nspawn", of("machine-", ".scope")?))
+/// Recognizes a container by its id: 64 hexadecimal digits at the end of the name, alone or after a separator.
+fn by_id(name: &str, above: &str) -> Option<PathHint> {
+    let name = name.strip_suffix(".scope").unwrap_or(name);
+    let (prefix, id) = name.split_at_checked(name.len().checked_sub(ID_LENGTH)?)?;
+    let parent = above.rsplit('/').next().unwrap_or_default();
+    let separated = prefix.is_empty() || prefix.ends_with(['-', ':', '.', '_']);
+    // Monitors of containers, pods of Podman, and the second group that Kata and crun give a container.
+    let is_other = prefix.ends_with("conmon-")
+        || prefix.ends_with("libpod_pod_")
+        || prefix.is_empty() && ["libpod_parent", "kata_overhead"].contains(&parent)
+        || above.contains(id);
+    if !separated || is_other {
+        return None;
+    }
+    PathHint::with_id(runtime(prefix, parent, above), id)
 }
 
-/// Recognizes a plain directory.
-fn plain(name: &str, parent: &str, path: &str) -> Option<PathHint> {
-    if let Some(id) = name.strip_prefix("libpod-") {
-        return PathHint::with_id("podman", id);
+/// Returns the runtime of a name with an id behind `prefix`.
+fn runtime(prefix: &str, parent: &str, above: &str) -> &'static str {
+    let word = prefix.trim_end_matches(['-', ':', '.', '_']).rsplit(':').next().unwrap_or_default();
+    match (word, parent) {
+        ("docker", _) | ("", "docker") => "docker",
+        ("libpod" | "libpod-payload", _) => "podman",
+        ("crio", _) => "cri-o",
+        // containerd's namespaces: the first is nerdctl's; Docker's `moby` and Kubernetes' are found by their files.
+        ("cri-containerd" | "nerdctl", _) | ("", "default" | "moby") => "containerd",
+        _ if above.contains("/kubepods") => "containerd",
+        _ => OCI,
     }
-    if let Some(id) = name.strip_prefix("crio-") {
-        return PathHint::with_id("cri-o", id);
-    }
+}
+
+/// Recognizes a container by a name that an administrator chose: of LXC, or of systemd's machines.
+fn by_name(name: &str, above: &str) -> Option<PathHint> {
     if let Some(name) = name.strip_prefix("lxc.payload.") {
         return PathHint::with_name("lxc", name);
     }
-    match parent {
+    let of = |prefix: &str, suffix: &str| name.strip_prefix(prefix)?.strip_suffix(suffix);
+    if let Some(name) = of("systemd-nspawn@", ".service") {
+        return PathHint::with_name("systemd-nspawn", name);
+    }
+    if let Some(name) = of("machine-", ".scope") {
+        return machine(name);
+    }
+    match above.rsplit('/').next()? {
         "lxc" if !name.starts_with("lxc.") => PathHint::with_name("lxc", name),
-        "docker" => PathHint::with_id("docker", name),
-        // containerd's namespaces: the first is nerdctl's; Docker's `moby` and Kubernetes' are recognized by their
-        // paths.
-        "default" | "moby" => PathHint::with_id("containerd", name),
-        _ if path.contains("/kubepods") => PathHint::with_id("containerd", name),
+        "lxc.payload" => PathHint::with_name("lxc", name),
         _ => None,
     }
 }
 
-/// True for sixty-four hexadecimal digits, the form of all runtimes' ids.
-fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Recognizes a machine that is registered with systemd. libvirt calls its own `DRIVER-NUMBER-NAME`, and only those of its
+/// driver `lxc` are containers.
+fn machine(name: &str) -> Option<PathHint> {
+    let plain = unescape(name);
+    let mut parts = plain.splitn(3, '-');
+    let (driver, number, own) = (parts.next()?, parts.next(), parts.next());
+    let is_number = number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    match (driver, own.filter(|_| is_number)) {
+        ("lxc", Some(own)) => Some(PathHint { runtime: "libvirt-lxc", id: None, name: Some(own.to_owned()) }),
+        ("qemu" | "ch" | "bhyve" | "xen" | "vz", Some(_)) => None,
+        _ => PathHint::with_name("systemd-nspawn", name),
+    }
 }
 
-/// Decodes systemd's escapes of unit names, such as `\x2d`.
+/// The length of the ids of all runtimes.
+const ID_LENGTH: usize = 64;
+
+/// True for hexadecimal digits in the length of an id.
+fn is_id(text: &str) -> bool {
+    text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Decodes systemd's escapes of unit names, such as `\x2d`. What is not UTF-8 then, or holds control characters, stays
+/// escaped.
 fn unescape(name: &str) -> String {
-    let mut parts = name.split("\\x");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(u8::is_ascii_graphic) {
-            Some(byte) => {
-                plain.push(char::from(byte));
-                plain.push_str(&part[2..]);
-            }
-            None => {
-                plain.push_str("\\x");
-                plain.push_str(part);
-            }
-        }
+    let mut plain = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = rest.get(..4).and_then(|escape| escape.strip_prefix(b"\\x"));
+        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        (rest, _) = match byte {
+            Some(byte) => (&rest[4..], plain.push(byte)),
+            None => (tail, plain.push(first)),
+        };
     }
-    plain
+    let plain = String::from_utf8(plain).ok().filter(|plain| !plain.contains(char::is_control));
+    plain.unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    fn told(path: &str) -> Option<(&'static str, Option<String>)> {
-        container(&path.replace("ID", ID)).map(|hint| (hint.runtime, hint.id.map(|_| "ID".to_owned()).or(hint.name)))
-    }
-
-    #[test]
-    fn every_runtimes_containers_are_told_in_both_ways_of_writing_them() {
-        let id = || Some("ID".to_owned());
-        for (path, runtime) in [
-            ("/docker/ID", "docker"),
-            ("/system.slice/docker-ID.scope", "docker"),
-            ("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-ID.scope", "docker"),
-            ("/default/ID", "containerd"),
-            ("/system.slice/nerdctl-ID.scope", "containerd"),
-            ("/kubepods/besteffort/pod12/ID", "containerd"),
-            ("/kubepods/pod12/ID", "containerd"),
-            (
-                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12.slice/cri-containerd-ID.scope",
-                "containerd",
-            ),
-            ("/kubepods.slice/kubepods-pod12.slice/crio-ID.scope", "cri-o"),
-            ("/kubepods/burstable/pod12/crio-ID", "cri-o"),
-            ("/machine.slice/libpod-ID.scope", "podman"),
-            ("/libpod_parent/libpod-ID", "podman"),
-            ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope", "podman"),
-        ] {
-            assert_eq!(told(path), Some((runtime, id())), "{path}");
-        }
-        for (path, runtime, name) in [
-            ("/lxc.payload.web", "lxc", "web"),
-            ("/lxc.payload.project_web", "lxc", "project_web"),
-            ("/lxc/web", "lxc", "web"),
-            ("/machine.slice/systemd-nspawn@my\\x2dbox.service", "systemd-nspawn", "my-box"),
-            ("/machine.slice/machine-box.scope", "systemd-nspawn", "box"),
-        ] {
-            assert_eq!(told(path), Some((runtime, Some(name.to_owned()))), "{path}");
-        }
-    }
-
-    #[test]
-    fn what_stands_beside_or_around_a_container_is_none() {
-        for path in [
-            "/",
-            "",
-            "/docker",
-            "/docker/buildkit",
-            "/system.slice/docker.service",
-            "/system.slice/docker-ID.mount",
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12.slice",
-            "/kubepods/besteffort/pod12",
-            "/machine.slice/libpod-conmon-ID.scope",
-            "/system.slice/crio-conmon-ID.scope",
-            "/machine.slice/libpod-ID.scope/container",
-            "/lxc.monitor.web",
-            "/lxc/lxc.monitor",
-            "/user.slice/user-1000.slice/session-2.scope",
-        ] {
-            assert_eq!(told(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn the_innermost_container_of_a_deeper_path_is_found() {
-        let of = |path: &str| innermost(&path.replace("ID", ID)).map(|hint| hint.runtime);
-        assert_eq!(of("/machine.slice/libpod-ID.scope/container"), Some("podman"));
-        assert_eq!(of("/lxc.payload.box/docker/ID/init"), Some("docker"));
-        assert_eq!(of("/system.slice/ssh.service"), None);
-        assert_eq!(of("/"), None);
-    }
-
-    #[test]
-    fn in_a_cgroup_namespace_the_runtimes_mounts_name_the_container() {
-        let table = format!("7 6 8:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4 /dev/vda rw\n");
-        assert_eq!(by_mounts(&table).unwrap().runtime, "docker");
-        let table =
-            format!("7 6 0:9 /containers/storage/overlay-containers/{ID}/userdata/hosts /etc/hosts rw - tmpfs t rw\n");
-        assert_eq!(by_mounts(&table).unwrap().runtime, "podman");
-        assert_eq!(by_mounts("1 2 0:3 / / rw - ext4 /dev/vda rw\n"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_path_is_told(path in ".*") {
-            let _total = (container(&path), innermost(&path));
-        }
-    }
-}
+mod tests;

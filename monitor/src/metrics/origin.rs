@@ -6,7 +6,7 @@ use std::time::Duration;
 use monitor_common::{Memory, Network, Processes};
 
 use super::file::{AVERAGES, ChangeToken, File, Format, LIMITS};
-use crate::readings::{Controllers, CpuTime, Disk, Filesystem, Interfaces, Machine, Read, Tasks};
+use crate::readings::{Controllers, CpuTime, Disk, Filesystem, Interfaces, Machine, MachineMemory, Read, Tasks};
 
 /// An origin of a number.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,8 @@ pub enum Origin {
     Interfaces(fn(&Interfaces) -> u64),
     /// The machine; shared by all cgroups.
     Machine(fn(&Machine) -> Read),
-    /// The machine, for the root cgroup alone, which has no files for it.
-    Root(fn(&Machine) -> Read),
+    /// The machine, for the root cgroup alone: its files do not exist in v2, and mean something else in v1.
+    Root(fn(&MachineMemory) -> Read),
     /// The filesystem under the container's root.
     Filesystem(fn(&Filesystem) -> u64),
     /// A walk of the container's root filesystem.
@@ -101,7 +101,7 @@ impl fmt::Display for Origin {
             Self::Tasks(_) => f.write_str("/proc/PID"),
             Self::Interfaces(_) => f.write_str("/proc/PID/net/dev"),
             Self::Machine(_) => f.write_str("/proc"),
-            Self::Root(_) => f.write_str("/proc/meminfo (root cgroup)"),
+            Self::Root(_) => f.write_str("/proc/meminfo and vmstat (machine)"),
             Self::Filesystem(_) => f.write_str("statfs"),
             Self::Disk(_) => f.write_str("walk of the root filesystem"),
             ebpf => write!(f, "eBPF {}", ebpf.programs().join(", ")),

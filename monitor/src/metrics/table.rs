@@ -1,5 +1,7 @@
 //! The rows of the table.
 
+use std::sync::LazyLock;
+
 use super::file::ChangeToken;
 use super::file::Format::{Flat, List, Quota, Single, Word};
 use super::file::LIMITS;
@@ -10,7 +12,7 @@ use super::origin::Origin::{
 use super::origin::{Origin, blkio, io_stat, memory_stat_v1, memory_stat_v2, pressure, v1, v2};
 use super::unit::Kind;
 use super::unit::Unit::{self, Bytes, BytesPerSecond, Cores, Count, Load, Nanoseconds, PerSecond, Percent, Seconds};
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseKind};
 
 /// A derived number, or why there is none.
 pub type Derived = Result<f64, Cause>;
@@ -192,6 +194,10 @@ macro_rules! metrics {
 const INGRESS: &[&str] = &["ingress"];
 const EGRESS: &[&str] = &["egress"];
 
+/// Made once and shared by all readings.
+static NO_PEAK: LazyLock<Cause> =
+    LazyLock::new(|| Cause::new(CauseKind::NotApplicable, "the kernel keeps no peak of the whole machine's memory"));
+
 fn disk_percent(view: &dyn View) -> Derived {
     Ok((view.real(Metric::DiskUsage)? / view.nonzero(Metric::DiskTotal)? * 100.0).min(100.0))
 }
@@ -204,12 +210,17 @@ metrics!(
          the root, else the CPUs of the cpuset, else the machine's."
     )
     .computed(|v| Ok((v.real(Metric::CpuUsageCores)? / v.cpu_allowance()? * 100.0).min(100.0))),
-    MemoryUsage = gauge("memory_usage_bytes", Bytes, "Memory charged to the container, page cache included.").read(&[
+    MemoryUsage = gauge(
+        "memory_usage_bytes",
+        Bytes,
+        "Memory charged to the container, page cache included. Of the machine: its memory less what is available."
+    )
+    .read(&[
         MemoryIterator(|m| m.usage),
         ControllerIterator(|c| c.memory),
         v2("memory.current", Single),
         v1("memory", "memory.usage_in_bytes", Single),
-        Root(|m| m.memory_used.clone()),
+        Root(|m| m.used.clone()),
     ]),
     MemoryPercent = gauge(
         "memory_percent",
@@ -296,21 +307,25 @@ metrics!(
         MemoryIterator(|m| m.anon),
         memory_stat_v2("anon"),
         memory_stat_v1("total_rss"),
+        Root(|m| m.anon.clone()),
     ]),
     MemoryFile = gauge("memory.file_bytes", Bytes, "Page cache.").read(&[
         MemoryIterator(|m| m.file),
         memory_stat_v2("file"),
         memory_stat_v1("total_cache"),
+        Root(|m| m.file.clone()),
     ]),
     MemorySwap = gauge("memory.swap_bytes", Bytes, "Swap in use.").read(&[
         ControllerIterator(|c| c.swap),
         v2("memory.swap.current", Single),
         memory_stat_v1("total_swap"),
+        Root(|m| m.swap.clone()),
     ]),
     MemoryPeak = gauge("memory.peak_bytes", Bytes, "The most memory ever charged.").read(&[
         ControllerIterator(|c| c.memory_peak),
         v2("memory.peak", Single),
         v1("memory", "memory.max_usage_in_bytes", Single),
+        Root(|_| Err(NO_PEAK.clone())),
     ]),
     OomKills = counter("memory.oom_kills", Count, "Processes that the kernel killed because memory ran out (OOM).")
         .read(&[
@@ -318,6 +333,7 @@ metrics!(
             ControllerIterator(|c| c.oom_kills),
             v2("memory.events", Flat("oom_kill")),
             v1("memory", "memory.oom_control", Flat("oom_kill")),
+            Root(|m| m.oom_kills.clone()),
             Processes(&["sched_process_exit"], |p| p.oom_kills),
         ]),
     MemoryPressureSome = gauge(
@@ -442,6 +458,8 @@ metrics!(
             MemoryIterator(|m| m.inactive_file),
             memory_stat_v2("inactive_file"),
             memory_stat_v1("total_inactive_file"),
+            // What is available has been taken off the machine's usage already.
+            Root(|_| Ok(0)),
         ]),
     Frozen = gauge("frozen", Count, "1 if the container is frozen by its v2 cgroup.")
         .internal()

@@ -75,7 +75,7 @@ fn what_is_absent_is_null_and_says_why() {
     assert!(json["absent"]["process_count"].is_null());
     assert_eq!(
         json["absent"]["memory.peak_bytes"],
-        "nothing on this host reads it: eBPF cgroup_controllers, memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1)"
+        "nothing on this host reads it: eBPF cgroup_controllers, memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1), /proc/meminfo and vmstat (machine)"
     );
 }
 

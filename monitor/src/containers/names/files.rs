@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::containers::info::{ContainerInfo, FileVersion};
-use crate::containers::runtime_path::PathHint;
+use crate::containers::runtime_path::{OCI, PathHint};
 
 /// Longest state file that is read.
 const LONGEST: u64 = 4 << 20;
@@ -95,13 +95,21 @@ impl Files {
     /// Looks up a container.
     pub fn look_up(&mut self, hint: &PathHint) -> Option<ContainerInfo> {
         let id = hint.id.as_deref()?;
-        match hint.runtime {
-            "docker" => self.docker(id).or_else(|| self.kubelet(id)),
-            "containerd" => self.containerd(id).or_else(|| self.docker(id)).or_else(|| self.kubelet(id)),
-            "cri-o" => self.stored(id).or_else(|| self.kubelet(id)),
-            "podman" => self.stored(id),
-            _ => None,
-        }
+        let runtimes: &[&str] = match hint.runtime {
+            "containerd" => &["containerd", "docker"],
+            OCI => &["docker", "containerd", "podman"],
+            _ => &[hint.runtime],
+        };
+        let known = runtimes.iter().find_map(|runtime| {
+            let known = match *runtime {
+                "docker" => self.docker(id),
+                "containerd" => self.containerd(id),
+                "cri-o" | "podman" => self.stored(id),
+                _ => None,
+            };
+            Some(ContainerInfo { runtime: Some(runtime), ..known? })
+        });
+        known.or_else(|| (hint.runtime != "podman").then(|| self.kubelet(id)).flatten())
     }
 
     /// Reads `config.v2.json` of the Docker engine.

@@ -12,6 +12,7 @@ use super::files::Files;
 use super::socket::Socket;
 use crate::containers::info::{ContainerInfo, FileVersion, NameRequest};
 use crate::containers::registry::Registry;
+use crate::containers::runtime_path::OCI;
 use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Stamp};
 
@@ -240,7 +241,7 @@ impl NameResolver {
 
 /// True if the runtime has an API socket.
 fn has_interface(request: &NameRequest) -> bool {
-    matches!(request.hint.runtime, "docker" | "podman")
+    matches!(request.hint.runtime, "docker" | "podman" | OCI)
 }
 
 #[cfg(test)]

@@ -300,7 +300,7 @@ impl Registry {
 fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
     identity.name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
     identity.container_id.clone_from(&hint.id);
-    identity.runtime = Some(hint.runtime.to_owned());
+    identity.runtime = Some(known.runtime.unwrap_or(hint.runtime).to_owned());
     identity.image.clone_from(&known.image);
     identity.labels.clone_from(&known.labels);
 }

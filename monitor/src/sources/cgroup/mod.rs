@@ -90,6 +90,9 @@ impl Source for CgroupFiles {
             let retry = self.readings.is_multiple_of(RETRY);
             for at in open.found.iter().copied().map(usize::from) {
                 let (plan, kept) = (&self.plans[at], &mut open.files[at]);
+                if identity.is_root && plan.is_of_machine {
+                    continue;
+                }
                 match kept {
                     Some(kept) if !kept.is_wanted(plan, retry, values) => kept.miss_what_it_lacks(plan, values),
                     None if plan.is_served(values) => {}

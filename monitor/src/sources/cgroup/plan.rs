@@ -20,6 +20,8 @@ pub(super) struct FilePlan {
     pub(super) file: File,
     pub(super) rows: Vec<(Metric, u8, File)>,
     pub(super) causes: Causes,
+    /// True if the machine has another origin of all these numbers, which is the same on all trees.
+    pub(super) is_of_machine: bool,
 }
 
 impl FilePlan {
@@ -40,8 +42,18 @@ pub(super) fn plans() -> Vec<FilePlan> {
         };
         match plans.iter_mut().find(|plan| plan.tree == tree && plan.file.name == file.name) {
             Some(plan) => plan.rows.push((metric, rank, file)),
-            None => plans.push(FilePlan { tree, file, rows: vec![(metric, rank, file)], causes: Causes::default() }),
+            None => plans.push(FilePlan {
+                tree,
+                file,
+                rows: vec![(metric, rank, file)],
+                causes: Causes::default(),
+                is_of_machine: false,
+            }),
         }
+    }
+    let has_root = |metric: Metric| metric.spec().origins().iter().any(|origin| matches!(origin, Origin::Root(_)));
+    for plan in &mut plans {
+        plan.is_of_machine = plan.rows.iter().all(|(metric, ..)| has_root(*metric));
     }
     plans
 }

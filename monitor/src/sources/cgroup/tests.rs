@@ -293,3 +293,17 @@ fn descriptors_of_a_cgroup_that_left_are_closed() {
     fake.source.sample(&mut Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH })).unwrap();
     assert!(fake.source.open.is_empty());
 }
+
+#[test]
+fn the_root_of_a_v1_tree_is_not_asked_for_the_machines_memory() {
+    let files = [
+        ("memory/top/own/memory.usage_in_bytes", "9000\n"),
+        ("memory/top/own/memory.stat", "total_cache 8000\ntotal_inactive_file 7000\n"),
+    ];
+    let mut fake = fake(&["memory"], &files);
+    fake.identity = Arc::new(Identity { is_root: true, ..Identity::clone(&fake.identity) });
+    let values = fake.sample();
+    for metric in [Metric::MemoryUsage, Metric::MemoryFile, Metric::MemoryInactiveFile, Metric::OomKills] {
+        assert_eq!(values.get(metric), None, "{metric:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Source for `/proc` (`Documentation/filesystems/proc.rst`): processes of a cgroup, network interfaces, the machine.
 
+mod machine;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -13,7 +15,7 @@ use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::proc_text::{self, Stat};
-use crate::readings::{Interfaces, Machine, Read, Tasks};
+use crate::readings::{Interfaces, Machine, MachineMemory, Read, Tasks};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Scope, Snapshot, Status};
 use crate::sources::processes::{Process, Processes};
 
@@ -40,7 +42,7 @@ struct Feeds {
     tasks: Rows<fn(&Tasks) -> Read>,
     interfaces: Rows<fn(&Interfaces) -> u64>,
     machine: Rows<fn(&Machine) -> Read>,
-    root: Rows<fn(&Machine) -> Read>,
+    root: Rows<fn(&MachineMemory) -> Read>,
 }
 
 impl Default for Feeds {
@@ -177,33 +179,6 @@ impl Procfs {
         self.limits.insert((pid, started), (limit, now));
         Some(limit)
     }
-
-    fn machine(&self) -> Machine {
-        let read = |path: PathBuf| fs::read(&path).map_err(|error| Cause::io(path.display(), &error));
-        let memory = read(self.roots.proc.join("meminfo"));
-        let memory = |key| {
-            memory.clone().and_then(|text| {
-                proc_text::meminfo(&text, key)
-                    .ok_or_else(|| Cause::new(CauseKind::Missing, format!("meminfo has no {key}")))
-            })
-        };
-        let load = read(self.roots.proc.join("loadavg"));
-        let load = |at| {
-            load.clone().and_then(|text| {
-                proc_text::load(&text, at).ok_or_else(|| Cause::new(CauseKind::Invalid, "loadavg is no list of loads"))
-            })
-        };
-        let cpus = read(self.roots.sys.join("devices/system/cpu/online"));
-        Machine {
-            memory_total: memory("MemTotal"),
-            memory_used: memory("MemTotal").and_then(|total| Ok(total.saturating_sub(memory("MemAvailable")?))),
-            cpus: cpus.and_then(|text| {
-                super::parse::number(crate::metrics::Format::List, &text)
-                    .map_err(|error| Cause::new(CauseKind::Invalid, format!("cpu/online {error}")))
-            }),
-            load: [load(0), load(1), load(2)],
-        }
-    }
 }
 
 impl Source for Procfs {
@@ -213,7 +188,7 @@ impl Source for Procfs {
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let now = into.taken.mono;
-        let machine = self.machine();
+        let machine = machine::read(&self.roots);
         into.host.values.fill(&self.rows.machine, |pick| pick(&machine));
         self.lists.retain(|id, _| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
         for (id, cgroup) in &mut into.cgroups {
@@ -227,7 +202,8 @@ impl Source for Procfs {
                 cgroup.values.fill(&self.rows.interfaces, of);
             }
             if cgroup.identity.is_root {
-                cgroup.values.fill(&self.rows.root, |pick| pick(&machine));
+                let memory = machine::memory(&self.roots);
+                cgroup.values.fill(&self.rows.root, |pick| pick(&memory));
             }
         }
         self.readings += u64::from(into.coverage == Coverage::All);
@@ -292,106 +268,4 @@ fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::snapshot::{CgroupId, Stamp};
-
-    fn proc(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let roots = Roots { cgroup: None, proc: dir.path().join("proc"), sys: dir.path().join("sys") };
-        (dir, roots)
-    }
-
-    fn sample(roots: &Roots, identity: Identity) -> Snapshot {
-        let mut into = Snapshot::new(Stamp { mono: Duration::from_secs(100), wall: SystemTime::UNIX_EPOCH });
-        into.cgroups.entry(CgroupId(1)).or_default().identity = identity.into();
-        Procfs::new(roots).sample(&mut into).unwrap();
-        into
-    }
-
-    fn stat(comm: &str, threads: u64, seconds: u64) -> String {
-        format!(
-            "7 ({comm}) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 {} 0 0",
-            seconds * rustix::param::clock_ticks_per_second()
-        )
-    }
-
-    #[test]
-    fn the_members_of_a_cgroup_and_of_those_below_are_counted_once() {
-        let (dir, roots) = proc(&[
-            ("cg/cgroup.procs", "7\n8\n"),
-            ("cg/inner/cgroup.procs", "8\n9\n0\n"),
-            ("proc/7/stat", &stat("a b) S (", 2, 40)),
-            ("proc/8/stat", &stat("x", 3, 50)),
-            (
-                "proc/7/limits",
-                "Limit Soft Limit Hard Limit Units\nMax open files            4                    8                    files\n",
-            ),
-            ("proc/7/fd/0", ""),
-            ("proc/8/fd/0", ""),
-            ("proc/10/stat", &stat("other", 9, 1)),
-        ]);
-        let into = sample(&roots, Identity { v2: Some(dir.path().join("cg")), ..Identity::default() });
-        let values = &into.cgroups[&CgroupId(1)].values;
-        assert_eq!(values.get(Metric::ProcessCount), Some(Ok(2)), "9 has ended, 10 is another's");
-        assert_eq!(values.get(Metric::Threads), Some(Ok(5)));
-        assert_eq!(values.get(Metric::Uptime), Some(Ok(60)));
-        assert_eq!(values.get(Metric::FileDescriptors), Some(Ok(2)));
-        assert_eq!(values.get(Metric::DescriptorsNearest), Some(Ok(2_500)));
-    }
-
-    #[test]
-    fn where_no_process_is_visible_nothing_is_counted_as_zero() {
-        let (dir, roots) = proc(&[("cg/cgroup.procs", "7\n")]);
-        let into = sample(&roots, Identity { v2: Some(dir.path().join("cg")), ..Identity::default() });
-        let values = &into.cgroups[&CgroupId(1)].values;
-        for metric in [Metric::ProcessCount, Metric::FileDescriptors, Metric::Uptime] {
-            assert!(values.get(metric).unwrap().unwrap_err().as_str().contains("hidepid"));
-        }
-    }
-
-    #[test]
-    fn the_machine_is_read_and_its_missing_files_are_named() {
-        let (_dir, roots) = proc(&[
-            ("proc/meminfo", "MemTotal: 4 kB\nMemAvailable: 1 kB\n"),
-            ("sys/devices/system/cpu/online", "0-3\n"),
-        ]);
-        let host = sample(&roots, Identity::default()).host.values;
-        assert_eq!(host.get(Metric::MachineMemory), Some(Ok(4096)));
-        assert_eq!(host.get(Metric::MachineCpus), Some(Ok(4)));
-        assert!(host.get(Metric::Load1).unwrap().unwrap_err().as_str().contains("loadavg"));
-    }
-
-    #[test]
-    fn without_proc_everything_is_absent_with_a_cause() {
-        let roots = Roots { cgroup: None, proc: "/nonexistent".into(), sys: "/nonexistent".into() };
-        let into = sample(&roots, Identity::default());
-        let values = &into.cgroups[&CgroupId(1)].values;
-        assert!(values.get(Metric::ProcessCount).unwrap().is_err());
-        assert!(values.get(Metric::NetworkRxBytes).unwrap().is_err());
-    }
-
-    #[test]
-    fn this_process_is_seen_as_the_kernel_sees_it() {
-        let roots = Roots::default();
-        let mut procfs = Procfs::new(&roots);
-        procfs.own_pid_namespace = true;
-        let tasks = procfs.tasks(
-            CgroupId(1),
-            &mut Cgroup::default(),
-            Scope::SelfContainer,
-            Duration::from_secs(u32::MAX.into()),
-        );
-        assert!(tasks.processes.unwrap() >= 1);
-        let open = procfs.descriptors(Path::new("/proc/self")).unwrap();
-        let listed = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
-        assert!(open.abs_diff(listed) <= 8, "{open} {listed}: other tests open files meanwhile");
-    }
-}
+mod tests;

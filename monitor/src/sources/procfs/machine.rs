@@ -1,0 +1,58 @@
+//! The machine: its memory, load and CPUs.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::cause::{Cause, CauseKind};
+use crate::containers::Roots;
+use crate::metrics::Format;
+use crate::proc_text;
+use crate::readings::{Machine, MachineMemory, Read};
+use crate::sources::parse;
+
+fn text(path: PathBuf) -> Result<Vec<u8>, Cause> {
+    fs::read(&path).map_err(|error| Cause::io(path.display(), &error))
+}
+
+fn line(text: &Result<Vec<u8>, Cause>, key: &str) -> Read {
+    let text = text.as_ref().map_err(Cause::clone)?;
+    proc_text::meminfo(text, key).ok_or_else(|| Cause::new(CauseKind::Missing, format!("meminfo has no {key}")))
+}
+
+/// Reads the numbers that all containers share. A file that is missing costs its own numbers.
+pub(super) fn read(roots: &Roots) -> Machine {
+    let memory = text(roots.proc.join("meminfo"));
+    let load = text(roots.proc.join("loadavg"));
+    let load = |at| {
+        load.clone().and_then(|text| {
+            proc_text::load(&text, at).ok_or_else(|| Cause::new(CauseKind::Invalid, "loadavg is no list of loads"))
+        })
+    };
+    let cpus = text(roots.sys.join("devices/system/cpu/online"));
+    Machine {
+        memory_total: line(&memory, "MemTotal"),
+        cpus: cpus.and_then(|text| {
+            parse::number(Format::List, &text)
+                .map_err(|error| Cause::new(CauseKind::Invalid, format!("cpu/online {error}")))
+        }),
+        load: [load(0), load(1), load(2)],
+    }
+}
+
+/// Reads the machine's memory.
+pub(super) fn memory(roots: &Roots) -> MachineMemory {
+    let info = text(roots.proc.join("meminfo"));
+    let line = |key| line(&info, key);
+    MachineMemory {
+        used: line("MemTotal").and_then(|total| Ok(total.saturating_sub(line("MemAvailable")?))),
+        anon: line("AnonPages"),
+        file: ["Cached", "Buffers", "SwapCached"]
+            .into_iter()
+            .try_fold(0u64, |sum, key| Ok(sum.saturating_add(line(key)?))),
+        swap: line("SwapTotal").and_then(|total| Ok(total.saturating_sub(line("SwapFree")?))),
+        oom_kills: text(roots.proc.join("vmstat")).and_then(|text| {
+            parse::number(Format::Flat("oom_kill"), &text)
+                .map_err(|error| Cause::new(CauseKind::Missing, format!("/proc/vmstat {error}")))
+        }),
+    }
+}
