@@ -11,6 +11,14 @@ use crate::snapshot::CgroupId;
 /// The variable in which a container is told its own name, also by the agents that ran inside.
 pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
 
+/// The annotations in which containerd's bundles have what the labels of other runtimes have under Kubernetes' own keys.
+const KUBERNETES: [(&str, &str); 4] = [
+    ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
+    ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
+    ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
+    ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+];
+
 /// A request for the name of a container.
 #[derive(Clone, Debug)]
 pub struct NameRequest {
@@ -40,12 +48,17 @@ pub struct ContainerInfo {
 }
 
 impl ContainerInfo {
-    /// Sets the name from Kubernetes' labels, whichever runtime runs the container.
+    /// Sets the name from Kubernetes' labels, whichever runtime runs the container, and gives these labels the same keys.
     pub(super) fn with_kubernetes_name(mut self) -> Self {
-        let label = |names: [&str; 2]| names.iter().find_map(|name| self.labels.get(*name)).filter(|v| !v.is_empty());
-        let pod = label(["io.kubernetes.pod.name", "io.kubernetes.cri.sandbox-name"]);
-        let namespace = label(["io.kubernetes.pod.namespace", "io.kubernetes.cri.sandbox-namespace"]);
-        let container = label(["io.kubernetes.container.name", "io.kubernetes.cri.container-name"]);
+        for (annotation, label) in KUBERNETES {
+            if let Some(value) = self.labels.get(annotation).cloned() {
+                self.labels.entry(label.to_owned()).or_insert(value);
+            }
+        }
+        let label = |name: &str| self.labels.get(name).filter(|value| !value.is_empty());
+        let pod = label("io.kubernetes.pod.name");
+        let namespace = label("io.kubernetes.pod.namespace");
+        let container = label("io.kubernetes.container.name");
         if let (Some(pod), Some(namespace)) = (pod, namespace) {
             // A pod's sandbox container has no name of its own.
             let own = container.map(|container| format!("/{container}")).unwrap_or_default();

@@ -285,9 +285,14 @@ mod tests {
     #[test]
     fn pods_are_named_by_namespace_pod_and_container() {
         let containerd = "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json";
-        let text = r#"{"process":{"env":["A=b"]},"annotations":{"io.kubernetes.cri.container-name":"app","io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"prod","io.kubernetes.cri.image-name":"app:2"}}"#;
+        let text = r#"{"process":{"env":["A=b"]},"annotations":{"io.kubernetes.cri.container-name":"app","io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"prod","io.kubernetes.cri.sandbox-uid":"u-1","io.kubernetes.cri.image-name":"app:2"}}"#;
         let app = known("containerd", &[(containerd, text)]).unwrap();
         assert_eq!((app.name.as_deref(), app.image.as_deref()), (Some("prod/pod-1/app"), Some("app:2")));
+        for (label, value) in
+            [("container.name", "app"), ("pod.name", "pod-1"), ("pod.namespace", "prod"), ("pod.uid", "u-1")]
+        {
+            assert_eq!(app.labels[&format!("io.kubernetes.{label}")], value);
+        }
         let sandbox = text.replace(r#""io.kubernetes.cri.container-name":"app","#, "");
         assert_eq!(name("containerd", &[(containerd, &sandbox)]).as_deref(), Some("prod/pod-1"));
         let crio = r#"{"annotations":{"io.kubernetes.container.name":"app","io.kubernetes.pod.name":"pod-1","io.kubernetes.pod.namespace":"prod","io.kubernetes.cri-o.ImageName":"app:2","io.kubernetes.cri-o.Volumes":"[]"}}"#;
