@@ -12,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every layout in this file and of every map; stored beside pinned maps so that an agent never misreads
 /// another's.
-pub const LAYOUT: u64 = 5;
+pub const LAYOUT: u64 = 6;
 
 /// Levels of the tree below its root that a [`Lineage`] stores.
 pub const LEVELS: usize = 16;
@@ -24,14 +24,22 @@ pub const CLONE_THREAD: u64 = 0x0001_0000;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Network {
-    /// Bytes received, IP headers included.
+    /// Bytes received, IP headers included, over loopback not.
     pub rx_bytes: u64,
-    /// Packets received.
+    /// Packets received, likewise.
     pub rx_packets: u64,
-    /// Bytes sent, IP headers included.
+    /// Bytes sent, likewise.
     pub tx_bytes: u64,
-    /// Packets sent.
+    /// Packets sent, likewise.
     pub tx_packets: u64,
+    /// Bytes received over loopback, IP headers included.
+    pub loopback_rx_bytes: u64,
+    /// Packets received over loopback.
+    pub loopback_rx_packets: u64,
+    /// Bytes sent over loopback.
+    pub loopback_tx_bytes: u64,
+    /// Packets sent over loopback.
+    pub loopback_tx_packets: u64,
 }
 
 /// Process events of one cgroup.
@@ -263,6 +271,10 @@ impl Network {
         self.rx_packets = self.rx_packets.saturating_add(other.rx_packets);
         self.tx_bytes = self.tx_bytes.saturating_add(other.tx_bytes);
         self.tx_packets = self.tx_packets.saturating_add(other.tx_packets);
+        self.loopback_rx_bytes = self.loopback_rx_bytes.saturating_add(other.loopback_rx_bytes);
+        self.loopback_rx_packets = self.loopback_rx_packets.saturating_add(other.loopback_rx_packets);
+        self.loopback_tx_bytes = self.loopback_tx_bytes.saturating_add(other.loopback_tx_bytes);
+        self.loopback_tx_packets = self.loopback_tx_packets.saturating_add(other.loopback_tx_packets);
     }
 }
 

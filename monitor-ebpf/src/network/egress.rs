@@ -10,11 +10,17 @@ use crate::{charge, wire};
 #[cgroup_skb(egress)]
 fn egress(ctx: SkBuffContext) -> i32 {
     let (bytes, packets) = wire::size(&ctx);
+    let is_loopback = wire::is_loopback(&ctx);
     charge(&ctx, |network| {
         // SAFETY: the pointer is into a map value.
         unsafe {
-            add(&raw mut (*network).tx_bytes, bytes);
-            add(&raw mut (*network).tx_packets, packets);
+            if is_loopback {
+                add(&raw mut (*network).loopback_tx_bytes, bytes);
+                add(&raw mut (*network).loopback_tx_packets, packets);
+            } else {
+                add(&raw mut (*network).tx_bytes, bytes);
+                add(&raw mut (*network).tx_packets, packets);
+            }
         }
     })
 }

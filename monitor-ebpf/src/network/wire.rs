@@ -13,6 +13,17 @@ const MOST_EXTENSIONS: usize = 4;
 /// Option type of a jumbo payload (RFC 2675).
 const JUMBO: u8 = 0xc2;
 
+/// The index of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
+const LOOPBACK: u32 = 1;
+
+/// True for a packet that leaves or has arrived by the loopback interface: for a peer in the same network namespace, under
+/// whichever address.
+#[inline(always)]
+pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
+    // SAFETY: the context's pointer is the kernel's.
+    unsafe { (*ctx.skb.skb).ifindex == LOOPBACK }
+}
+
 /// Bytes and packets on the wire.
 #[inline(always)]
 pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {

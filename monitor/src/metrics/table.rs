@@ -231,8 +231,8 @@ metrics!(
     NetworkRxBytes = counter(
         "network_rx_bytes",
         Bytes,
-        "Bytes received: IP bytes of the container's own sockets, loopback included (eBPF), or all interfaces \
-         of its network namespace but loopback."
+        "Bytes received, loopback excluded: IP bytes of the container's own sockets (eBPF), or of all interfaces of its \
+         network namespace."
     )
     .read(&[Network(INGRESS, |n| n.rx_bytes), Interfaces(|i| i.rx_bytes)]),
     NetworkTxBytes = counter("network_tx_bytes", Bytes, "Bytes sent, counted in the same way.")
@@ -353,6 +353,18 @@ metrics!(
             .read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]),
     NetworkTxPackets = counter("network.tx_packets", Count, "Packets sent, counted in the same way.")
         .read(&[Network(EGRESS, |n| n.tx_packets), Interfaces(|i| i.tx_packets)]),
+    LoopbackRxBytes = counter(
+        "network.loopback_rx_bytes",
+        Bytes,
+        "Bytes that the container's own sockets received over loopback: from a peer in the same network namespace."
+    )
+    .read(&[Network(INGRESS, |n| n.loopback_rx_bytes)]),
+    LoopbackTxBytes = counter("network.loopback_tx_bytes", Bytes, "Bytes sent over loopback, counted in the same way.")
+        .read(&[Network(EGRESS, |n| n.loopback_tx_bytes)]),
+    LoopbackRxPackets = counter("network.loopback_rx_packets", Count, "Packets received over loopback.")
+        .read(&[Network(INGRESS, |n| n.loopback_rx_packets)]),
+    LoopbackTxPackets = counter("network.loopback_tx_packets", Count, "Packets sent over loopback.")
+        .read(&[Network(EGRESS, |n| n.loopback_tx_packets)]),
     NetworkRxRate = gauge("network.rx_bytes_per_second", BytesPerSecond, "Bytes received per second.")
         .computed(|v| v.rate(Metric::NetworkRxBytes)),
     NetworkTxRate = gauge("network.tx_bytes_per_second", BytesPerSecond, "Bytes sent per second.")
