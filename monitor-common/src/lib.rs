@@ -200,6 +200,8 @@ pub struct Controllers {
     pub periods: u64,
     /// Periods in which the group was throttled.
     pub throttled: u64,
+    /// Nanoseconds for which it was throttled, summed over the CPUs.
+    pub throttled_time: u64,
     /// Charged pages.
     pub pages: u64,
     /// Highest number of charged pages (watermark).

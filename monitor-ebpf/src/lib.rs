@@ -20,8 +20,8 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_c
 use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use monitor_common::LEVELS;
 
-/// Depth down to which a cgroup is searched for its ancestors.
-const DEEPEST: i32 = 32;
+/// Depth down to which a cgroup is searched for its ancestors. Engines in engines reach dozens of levels; this is far beyond.
+const DEEPEST: i32 = 256;
 
 /// Constant that the agent sets before it loads the object.
 ///

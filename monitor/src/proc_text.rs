@@ -18,9 +18,19 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// False for a process that has exited and is not yet reaped.
-    pub fn is_alive(self) -> bool {
-        !matches!(self.state, b'Z' | b'X')
+    /// True for a process whose first thread has ended while others may go on.
+    pub fn has_lost_first_thread(self) -> bool {
+        self.state == b'Z'
+    }
+
+    /// The number of its threads that live: 0 for a process that has exited and is not yet reaped.
+    pub fn living_threads(self) -> u64 {
+        match self.state {
+            // The first thread stays until the others have ended.
+            b'Z' => self.threads.saturating_sub(1),
+            b'X' => 0,
+            _ => self.threads,
+        }
     }
 }
 
@@ -64,22 +74,47 @@ pub fn load(text: &[u8], at: usize) -> Option<u64> {
     integer(&word[..dot])?.checked_mul(100)?.checked_add(u64::from(tenths - b'0') * 10 + u64::from(hundredths - b'0'))
 }
 
-/// The sum over all interfaces but loopback in `/proc/PID/net/dev`. `None` if it is no such table.
-pub fn interfaces(text: &[u8]) -> Option<Interfaces> {
+/// Each interface in `/proc/PID/net/dev`. `None` if it is no such table.
+pub fn interfaces(text: &[u8]) -> Option<Vec<(String, Interfaces)>> {
     let mut lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).skip(2).peekable();
     lines.peek()?;
-    lines.try_fold(Interfaces::default(), |mut sum, line| {
+    let interface = |line: &[u8]| {
         let colon = line.iter().rposition(|&byte| byte == b':')?;
-        let name = words(&line[..colon]).next()?;
+        let name = String::from_utf8_lossy(words(&line[..colon]).next()?).into_owned();
         let mut counters = words(&line[colon + 1..]).map(integer);
-        if name != b"lo" {
-            sum.rx_bytes = sum.rx_bytes.saturating_add(counters.next()??);
-            sum.rx_packets = sum.rx_packets.saturating_add(counters.next()??);
-            sum.tx_bytes = sum.tx_bytes.saturating_add(counters.nth(6)??);
-            sum.tx_packets = sum.tx_packets.saturating_add(counters.next()??);
-        }
-        Some(sum)
-    })
+        let (rx_bytes, rx_packets) = (counters.next()??, counters.next()??);
+        let (tx_bytes, tx_packets) = (counters.nth(6)??, counters.next()??);
+        Some((name, Interfaces { rx_bytes, rx_packets, tx_bytes, tx_packets }))
+    };
+    lines.map(interface).collect()
+}
+
+/// A counter of `/proc/PID/net/snmp` or `netstat`: a line of names behind the protocol, then a line of values.
+pub fn snmp(text: &[u8], protocol: &str, key: &str) -> Option<u64> {
+    let of = |line: &[u8]| line.strip_prefix(protocol.as_bytes())?.strip_prefix(b":").map(<[u8]>::to_vec);
+    let mut lines = text.split(|&byte| byte == b'\n').filter_map(of);
+    let (names, values) = (lines.next()?, lines.next()?);
+    let at = words(&names).position(|name| name == key.as_bytes())?;
+    integer(words(&values).nth(at)?)
+}
+
+/// A counter of `/proc/PID/net/snmp6`.
+pub fn snmp6(text: &[u8], key: &str) -> Option<u64> {
+    let mut lines = text.split(|&byte| byte == b'\n').map(words);
+    lines.find_map(|mut words| words.next().filter(|name| *name == key.as_bytes()).and_then(|_| integer(words.next()?)))
+}
+
+/// The process of a thread, from its `/proc/TID/status`.
+pub fn process(text: &[u8]) -> Option<u32> {
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    u32::try_from(integer(words(line).next()?)?).ok()
+}
+
+/// The shift of the boot clock in a time namespace, in whole seconds, from `/proc/PID/timens_offsets`
+/// (`time_namespaces(7)`).
+pub fn boot_offset(text: &[u8]) -> Option<i64> {
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"boottime"))?;
+    std::str::from_utf8(words(line).next()?).ok()?.parse().ok()
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -114,15 +149,33 @@ mod tests {
     }
 
     #[test]
-    fn all_interfaces_but_loopback_are_summed() {
+    fn each_interface_has_its_counters() {
         let text = b"Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
     lo: 900 9 0 0 0 0 0 0 900 9 0 0 0 0 0 0
   eth0:100 1 0 0 0 0 0 0 200 2 0 0 0 0 0 0
-eth0.5: 10 1 0 0 0 0 0 0 20 1 0 0 0 0 0 0
 ";
-        assert_eq!(interfaces(text), Some(Interfaces { rx_bytes: 110, rx_packets: 2, tx_bytes: 220, tx_packets: 3 }));
+        let found = interfaces(text).unwrap();
+        assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["lo", "eth0"]);
+        assert_eq!(found[1].1, Interfaces { rx_bytes: 100, rx_packets: 1, tx_bytes: 200, tx_packets: 2 });
         assert_eq!(interfaces(b""), None);
+    }
+
+    #[test]
+    fn counters_of_protocols_are_found_by_name() {
+        let text = b"TcpExt: A B\nTcpExt: 1 2\nIpExt: InNoRoutes InOctets\nIpExt: 3 4\n";
+        assert_eq!((snmp(text, "IpExt", "InOctets"), snmp(text, "TcpExt", "B")), (Some(4), Some(2)));
+        assert_eq!((snmp(text, "Ip", "InOctets"), snmp(text, "IpExt", "OutOctets")), (None, None));
+        assert_eq!(snmp6(b"Ip6InReceives  \t7\nIp6InOctets 8\n", "Ip6InOctets"), Some(8));
+        assert_eq!(process(b"Name:\ta\nTgid:\t42\nNgid:\t0\n"), Some(42));
+        assert_eq!(boot_offset(b"monotonic  5 0\nboottime  -7200 0\n"), Some(-7200));
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_one_of_its_threads() {
+        let stat = |state, threads| Stat { state, has_executed: true, threads, started: 1 };
+        let living = [(b'R', 3), (b'Z', 3), (b'Z', 1), (b'X', 1)].map(|(state, n)| stat(state, n).living_threads());
+        assert_eq!(living, [3, 2, 0, 0]);
     }
 
     #[test]
@@ -135,6 +188,7 @@ eth0.5: 10 1 0 0 0 0 0 0 20 1 0 0 0 0 0 0
         #[test]
         fn any_text_is_read_without_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _total = (stat(&text), descriptor_limit(&text), meminfo(&text, "MemTotal"), load(&text, 1), interfaces(&text));
+            let _total = (snmp(&text, "Ip", "A"), snmp6(&text, "A"), process(&text), boot_offset(&text));
         }
 
         #[test]

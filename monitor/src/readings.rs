@@ -24,6 +24,8 @@ pub struct Controllers {
     pub periods: Option<u64>,
     /// Periods in which the quota ran out.
     pub throttled: Option<u64>,
+    /// Nanoseconds for which it was throttled, summed over the CPUs.
+    pub throttled_time: Option<u64>,
     /// Bytes of memory that are charged.
     pub memory: Option<u64>,
     /// The most bytes of memory that were ever charged.
@@ -59,7 +61,7 @@ pub struct Tasks {
     pub uptime: Read,
 }
 
-/// The interfaces of a network namespace but loopback, summed, from `/proc/PID/net/dev`.
+/// The traffic of a network namespace but loopback, from `/proc/PID/net`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
     /// Bytes received.
@@ -70,6 +72,37 @@ pub struct Interfaces {
     pub tx_bytes: u64,
     /// Packets sent.
     pub tx_packets: u64,
+}
+
+impl Interfaces {
+    const FIELDS: [fn(&mut Self) -> &mut u64; 4] =
+        [|all| &mut all.rx_bytes, |all| &mut all.rx_packets, |all| &mut all.tx_bytes, |all| &mut all.tx_packets];
+
+    /// Applies an operation to each field, with those of two others.
+    fn combine(&mut self, mut a: Self, mut b: Self, with: impl Fn(u64, u64, u64) -> u64) {
+        for field in Self::FIELDS {
+            *field(self) = with(*field(self), *field(&mut a), *field(&mut b));
+        }
+    }
+
+    /// Returns the rest without a part.
+    #[must_use]
+    pub fn without(mut self, part: &Self) -> Self {
+        self.combine(*part, *part, |all, part, _| all.saturating_sub(part));
+        self
+    }
+
+    /// Returns the larger one of each field.
+    #[must_use]
+    pub fn at_least(mut self, other: &Self) -> Self {
+        self.combine(*other, *other, |one, other, _| one.max(other));
+        self
+    }
+
+    /// Adds the growth of counters, which begin anew if they fell.
+    pub fn grow(&mut self, before: &Self, now: &Self) {
+        self.combine(*before, *now, |sum, before, now| sum.saturating_add(now.checked_sub(before).unwrap_or(now)));
+    }
 }
 
 /// The machine, from `/proc/meminfo`, `/proc/loadavg` and `/sys/devices/system/cpu/online`.

@@ -51,6 +51,7 @@ constants! {
     TASK_GROUP_PERIOD;
     TASK_GROUP_PERIODS;
     TASK_GROUP_THROTTLED;
+    TASK_GROUP_THROTTLED_TIME;
 
     /// Charged memory and swap with their watermarks, in pages, event counts, and the statistics (`mm/memcontrol.c`).
     MEM_CGROUP;
@@ -193,6 +194,7 @@ unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
         (*found).periods = count(&TASK_GROUP_PERIODS);
         (*found).throttled = count(&TASK_GROUP_THROTTLED);
         let time = |offset: &Constant<u64>| group.map_or(UNKNOWN, |group| load(group, offset.get()));
+        (*found).throttled_time = time(&TASK_GROUP_THROTTLED_TIME);
         (*found).quota = time(&TASK_GROUP_QUOTA);
         (*found).period = time(&TASK_GROUP_PERIOD);
     }

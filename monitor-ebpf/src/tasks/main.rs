@@ -20,6 +20,8 @@ static TASK_PID: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static TASK_TGID: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
+static TASK_GROUP_LEADER: Constant<u64> = Constant::new(0);
+#[unsafe(no_mangle)]
 static TASK_EXIT_STATE: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 static TASK_FILES: Constant<u64> = Constant::new(0);
@@ -50,10 +52,11 @@ static SIGNAL_LIMITS: Constant<u64> = Constant::new(0);
 const NOFILE: u64 = 7 * 16;
 
 /// Depth down to which a cgroup's ancestors are searched for the scope.
-const DEEPEST: u32 = 32;
+const DEEPEST: u32 = 256;
 
-/// Writes one record per process, at its first thread, like `/proc/PID`. A table of descriptors shared by several
-/// processes counts for each of them; threads share one.
+/// Writes one record per process, at its first thread, like `/proc/PID`. If that thread has ended while others go on, each of
+/// them writes one, and the agent takes one. A table of descriptors shared by several processes counts for each of them;
+/// threads share one.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 fn task(visit: *const Visit) -> i32 {
@@ -61,8 +64,10 @@ fn task(visit: *const Visit) -> i32 {
     unsafe {
         let Some((meta, task)) = Visit::of(visit) else { return 0 };
         let process: u32 = load(task, TASK_TGID.get());
-        let has_ended = load::<u32>(task, TASK_EXIT_STATE.get()) != 0;
-        if process != load::<u32>(task, TASK_PID.get()) || has_ended {
+        let has_ended = |task: *const u8| load::<u32>(task, TASK_EXIT_STATE.get()) != 0;
+        let first = follow(task, TASK_GROUP_LEADER.get());
+        let is_first = process == load::<u32>(task, TASK_PID.get());
+        if has_ended(task) || !is_first && !has_ended(first) {
             return 0;
         }
         let cgroup = follow(follow(task, TASK_CGROUPS.get()), CSS_SET_DFL_CGRP.get());
@@ -74,11 +79,11 @@ fn task(visit: *const Visit) -> i32 {
         let output = core::ptr::read_volatile(&raw const (*meta).output);
         let record = Process {
             cgroup: id(cgroup),
-            started: load(task, TASK_START_BOOTTIME.get()),
+            started: load(first, TASK_START_BOOTTIME.get()),
             descriptors: if table.is_null() { 0 } else { files::open(table) },
             limit: load(signal, SIGNAL_LIMITS.get() + NOFILE),
             pid: process,
-            threads: load(signal, SIGNAL_THREADS.get()),
+            threads: load::<u32>(signal, SIGNAL_THREADS.get()) - u32::from(!is_first),
         };
         bpf_seq_write(output, (&raw const record).cast(), size_of::<Process>() as u32);
     }

@@ -31,6 +31,8 @@ pub enum Origin {
     Tasks(fn(&Tasks) -> Read),
     /// The interfaces of the container's network namespace.
     Interfaces(fn(&Interfaces) -> u64),
+    /// The network namespaces of all containers, compared.
+    Namespace,
     /// The machine; shared by all cgroups.
     Machine(fn(&Machine) -> Read),
     /// The machine, for the root cgroup alone: its files do not exist in v2, and mean something else in v1.
@@ -74,7 +76,7 @@ impl Origin {
             | Self::ControllerIterator(_)
             | Self::MemoryIterator(_)
             | Self::TaskIterator(_) => "ebpf",
-            Self::Tasks(_) | Self::Interfaces(_) | Self::Machine(_) | Self::Root(_) => "procfs",
+            Self::Tasks(_) | Self::Namespace | Self::Interfaces(_) | Self::Machine(_) | Self::Root(_) => "procfs",
             Self::Filesystem(_) | Self::Disk(_) => "statfs",
         }
     }
@@ -99,7 +101,8 @@ impl fmt::Display for Origin {
             Self::V2(file) => write!(f, "{} (cgroup v2)", file.name),
             Self::V1(_, file) => write!(f, "{} (cgroup v1)", file.name),
             Self::Tasks(_) => f.write_str("/proc/PID"),
-            Self::Interfaces(_) => f.write_str("/proc/PID/net/dev"),
+            Self::Interfaces(_) => f.write_str("/proc/PID/net"),
+            Self::Namespace => f.write_str("/proc/PID/ns/net"),
             Self::Machine(_) => f.write_str("/proc"),
             Self::Root(_) => f.write_str("/proc/meminfo and vmstat (machine)"),
             Self::Filesystem(_) => f.write_str("statfs"),

@@ -6,8 +6,8 @@ use super::file::ChangeToken;
 use super::file::Format::{Flat, List, Quota, Single, Word};
 use super::file::LIMITS;
 use super::origin::Origin::{
-    ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Network, Processes, Root,
-    TaskIterator, Tasks,
+    ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Namespace, Network,
+    Processes, Root, TaskIterator, Tasks,
 };
 use super::origin::{Origin, blkio, io_stat, memory_stat_v1, memory_stat_v2, pressure, v1, v2};
 use super::unit::Kind;
@@ -369,6 +369,13 @@ metrics!(
         .computed(|v| v.rate(Metric::NetworkRxBytes)),
     NetworkTxRate = gauge("network.tx_bytes_per_second", BytesPerSecond, "Bytes sent per second.")
         .computed(|v| v.rate(Metric::NetworkTxBytes)),
+    NetworkSharers = gauge(
+        "network.containers",
+        Count,
+        "Containers that share the network namespace, and so this traffic; 1 if it is the container's own. Only where the \
+         traffic is read from files, in scope `host`."
+    )
+    .read(&[Namespace]),
     IoReads = counter("io.read_operations", Count, "Read operations on block devices.").read(&[
         io_stat("rios"),
         blkio("blkio.throttle.io_serviced_recursive", "Read").formerly("blkio.throttle.io_serviced"),

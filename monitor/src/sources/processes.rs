@@ -24,6 +24,8 @@ pub(super) struct Process {
 pub(super) struct Processes {
     /// True if the container is known to have none.
     none: bool,
+    /// Why some cannot be seen, so that no sum of the others is one.
+    hidden: Option<Cause>,
     processes: u64,
     threads: u64,
     descriptors: u64,
@@ -60,6 +62,11 @@ impl Processes {
         self.refused.get_or_insert_with(cause);
     }
 
+    /// Marks all sums as unknown: some processes cannot be seen.
+    pub(super) fn hide(&mut self, cause: Cause) {
+        self.hidden.get_or_insert(cause);
+    }
+
     /// Adds another sum.
     pub(super) fn merge(&mut self, other: &Self) {
         self.processes += other.processes;
@@ -81,12 +88,12 @@ impl Processes {
 
     /// Fills in the values, for a time since boot.
     pub(super) fn tasks(&self, now: Duration) -> Tasks {
-        let unseen = "no process of the container can be seen; is /proc mounted with hidepid?";
-        let nothing = || match self.none {
-            true => Cause::new(CauseKind::Exited, "it has no process"),
-            false => Cause::new(CauseKind::Denied, unseen),
+        let nothing = || {
+            let exited = || Cause::new(CauseKind::Exited, "it has no process");
+            self.hidden.clone().unwrap_or_else(exited)
         };
-        let seen = |value: u64| if self.processes == 0 && !self.none { Err(nothing()) } else { Ok(value) };
+        let is_known = self.hidden.is_none() && (self.processes > 0 || self.none);
+        let seen = |value: u64| if is_known { Ok(value) } else { Err(nothing()) };
         let descriptors = self.refused.clone().map_or_else(|| seen(self.descriptors), Err);
         let uptime = |(_, started, _): (bool, Duration, u32)| now.as_secs().saturating_sub(started.as_secs());
         Tasks {
@@ -96,7 +103,7 @@ impl Processes {
                 self.nearest.ok_or_else(|| Cause::new(CauseKind::Failed, "/proc/PID/limits cannot be read"))
             }),
             descriptors,
-            uptime: self.first.map(uptime).ok_or_else(nothing),
+            uptime: self.first.filter(|_| self.hidden.is_none()).map(uptime).ok_or_else(nothing),
         }
     }
 }

@@ -1,17 +1,22 @@
 //! Source for `/proc` (`Documentation/filesystems/proc.rst`): processes of a cgroup, network interfaces, the machine.
 
 mod machine;
+mod members;
+mod network;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::members::Members;
+use self::network::Traffic;
 use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::Roots;
+use crate::containers::mounts;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::proc_text::{self, Stat};
@@ -32,6 +37,7 @@ pub struct Procfs {
     limits: HashMap<(u32, u64), (u64, u64)>,
     /// Cached directories that list the processes of each cgroup; finding one takes a dozen lookups.
     lists: HashMap<CgroupId, PathBuf>,
+    traffic: Traffic,
     readings: u64,
     rows: Feeds,
 }
@@ -72,58 +78,112 @@ impl Procfs {
             roots: roots.clone(),
             limits: HashMap::new(),
             lists: HashMap::new(),
+            traffic: Traffic::default(),
             readings: 0,
             rows: Feeds::default(),
         }
     }
 
-    /// Returns the processes of a cgroup: in a pid namespace of its own, and for the machine, the same as `ps`; else
-    /// those listed in the cgroup's directory and its descendants. If no cgroup is known, the machine is watched.
-    fn pids(&mut self, id: CgroupId, identity: &Identity, scope: Scope) -> Result<Vec<u32>, Cause> {
-        let mut pids = BTreeSet::new();
+    /// Returns the processes of a cgroup, from its directory and its descendants: those of a neighbour in the same pid
+    /// namespace are not its own. Of the machine, and without a directory, those that `/proc` lists.
+    fn pids(&mut self, id: CgroupId, identity: &Identity, scope: Scope) -> Result<Listed, Cause> {
         let has_directories = identity.v2.is_some() || !identity.v1.is_empty();
-        let is_machine = scope == Scope::Host && identity.is_root;
-        if self.own_pid_namespace || is_machine || !has_directories {
-            let entries =
-                fs::read_dir(&self.roots.proc).map_err(|error| Cause::io(self.roots.proc.display(), &error))?;
-            pids.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()));
-        } else {
-            // The processes of the machine must not be attributed to this cgroup.
-            let known = self.lists.get(&id).filter(|dir| dir.join("cgroup.procs").exists()).cloned();
-            let known = known.or_else(|| directory(identity).map(Path::to_owned));
-            let dir = known.ok_or_else(|| Cause::new(CauseKind::Exited, "cgroup.procs: the cgroup has ended"))?;
-            members(&dir, &mut pids).map_err(|error| Cause::io("cgroup.procs", &error))?;
-            self.lists.insert(id, dir);
+        if scope == Scope::Host && identity.is_root || !has_directories {
+            return self.listed();
         }
-        Ok(pids.into_iter().collect())
+        let known = self.lists.get(&id).filter(|dir| dir.join("cgroup.procs").exists()).cloned();
+        let known = known.or_else(|| members::directory(identity).map(Path::to_owned));
+        let Some(dir) = known else {
+            return match self.own_pid_namespace {
+                true => self.listed(),
+                // The processes of the machine must not be attributed to this cgroup.
+                false => Err(Cause::new(CauseKind::Exited, "cgroup.procs: the cgroup has ended")),
+            };
+        };
+        let Members { pids, has_foreign } =
+            Members::of(&dir, &self.roots.proc).map_err(|error| Cause::io("cgroup.procs", &error))?;
+        if self.own_pid_namespace && self.own_pid().is_some_and(|own| !pids.contains(&own)) {
+            // A directory that does not list the agent is not that of its container.
+            return self.listed();
+        }
+        if pids.is_empty() && has_foreign {
+            let text = "its processes are in a pid namespace that /proc here does not show";
+            return Err(Cause::new(CauseKind::Denied, text));
+        }
+        self.lists.insert(id, dir.clone());
+        Ok(Listed { pids: pids.into_iter().collect(), dir: Some(dir) })
+    }
+
+    /// Returns the processes that `/proc` lists.
+    fn listed(&self) -> Result<Listed, Cause> {
+        let entries = fs::read_dir(&self.roots.proc).map_err(|error| Cause::io(self.roots.proc.display(), &error))?;
+        let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+        Ok(Listed { pids: entries.flatten().filter_map(pid).collect(), dir: None })
+    }
+
+    fn own_pid(&self) -> Option<u32> {
+        fs::read_link(self.roots.proc.join("self")).ok()?.to_str()?.parse().ok()
     }
 
     fn tasks(&mut self, id: CgroupId, cgroup: &mut Cgroup, scope: Scope, now: Duration) -> Tasks {
         if cgroup.status == Status::Exited {
             return no_tasks(&ended());
         }
-        let pids = match self.pids(id, &cgroup.identity, scope) {
-            Ok(pids) => pids,
+        let Listed { pids, dir: list } = match self.pids(id, &cgroup.identity, scope) {
+            Ok(listed) => listed,
             Err(cause) => return no_tasks(&cause),
         };
         let mut sum = if pids.is_empty() { Processes::none() } else { Processes::default() };
+        let mut unseen = Vec::new();
         for pid in pids {
             let dir = self.roots.proc.join(pid.to_string());
-            // Processes that exited after they were listed are not counted, nor those outside the reader's pid
-            // namespace, which are listed as 0.
-            let Ok(text) = fs::read(dir.join("stat")) else { continue };
-            match proc_text::stat(&text) {
-                Some(stat) if stat.is_alive() => self.process(pid, &dir, stat, &mut sum),
-                _ => {}
+            match fs::read(dir.join("stat")).map(|text| proc_text::stat(&text)) {
+                Ok(Some(stat)) if stat.living_threads() > 0 => self.process(pid, &dir, stat, &mut sum),
+                Ok(_) => {}
+                Err(_) => unseen.push(pid),
             }
+        }
+        if let Some(pid) = self.hidden(&unseen, list.as_deref()) {
+            sum.hide(self.hiding(pid));
         }
         cgroup.first_process = sum.first();
         sum.tasks(now)
     }
 
-    /// Returns the interfaces of a container: its own, or those in the network namespace of its first process, unless
-    /// that is the machine's, whose interfaces are shared.
-    fn interfaces(&self, cgroup: &Cgroup, scope: Scope) -> Result<Interfaces, Cause> {
+    /// Returns one of the processes that could not be read although it has not ended.
+    fn hidden(&self, unseen: &[u32], list: Option<&Path>) -> Option<u32> {
+        let Some(list) = list else {
+            // Of a machine whose first process is hidden others are too.
+            let first = self.roots.proc.join("1");
+            let is_hidden = self.hidepid().is_some() && fs::read(first.join("stat")).is_err();
+            return is_hidden.then_some(1);
+        };
+        let still = (!unseen.is_empty()).then(|| Members::of(list, &self.roots.proc).ok()).flatten()?;
+        unseen.iter().copied().find(|pid| still.pids.contains(pid))
+    }
+
+    fn hiding(&self, pid: u32) -> Cause {
+        let text = match self.hidepid() {
+            Some(option) => format!(
+                "/proc is mounted with {option}, which hides process {pid} and others; run as root, or add the agent's \
+                 group to the mount (gid=)"
+            ),
+            None => format!("process {pid} cannot be seen in /proc, which shows another pid namespace"),
+        };
+        Cause::new(CauseKind::Denied, text)
+    }
+
+    /// Returns the option of `/proc` that hides processes of other users, if it is set.
+    fn hidepid(&self) -> Option<String> {
+        let table = fs::read(self.roots.proc.join("self/mountinfo")).ok()?;
+        let mounts = mounts::parse(&table);
+        let mount = mounts.into_iter().rev().find(|mount| mount.kind == "proc" && mount.point == self.roots.proc)?;
+        mount.options.into_iter().find(|option| option.starts_with("hidepid=") && !option.ends_with(['0', 'f']))
+    }
+
+    /// Returns the traffic of a container: of its own namespace, or of that of its first process, unless that is the
+    /// machine's, which is shared. The namespace is returned too, if it is known.
+    fn interfaces(&mut self, id: CgroupId, cgroup: &Cgroup, scope: Scope) -> Result<(Interfaces, Option<u64>), Cause> {
         let pid = match (scope, cgroup.identity.is_root, cgroup.first_process) {
             _ if cgroup.status == Status::Exited => return Err(ended()),
             (Scope::SelfContainer, ..) => "self".to_owned(),
@@ -133,23 +193,24 @@ impl Procfs {
                 return Err(Cause::new(CauseKind::Denied, "no process of the container can be seen"));
             }
         };
-        let namespace = |pid: &str| fs::metadata(self.roots.proc.join(pid).join("ns/net")).map(|ns| ns.ino()).ok();
-        if scope == Scope::Host && !cgroup.identity.is_root && namespace(&pid) == namespace("1") {
-            return Err(Cause::new(
-                CauseKind::NotApplicable,
-                "it shares the machine's network; only eBPF tells what is its own",
-            ));
+        let mut own = None;
+        if scope == Scope::Host && !cgroup.identity.is_root {
+            let namespace = network::of_process(&self.roots.proc, &pid)?;
+            if namespace == network::of_machine(&self.roots.proc)? {
+                return Err(Cause::new(
+                    CauseKind::NotApplicable,
+                    "it shares the machine's network; only eBPF tells what is its own",
+                ));
+            }
+            own = Some(namespace);
         }
-        let text = fs::read(self.roots.proc.join(&pid).join("net/dev"))
-            .map_err(|error| Cause::io(format_args!("/proc/{pid}/net/dev"), &error))?;
-        proc_text::interfaces(&text)
-            .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("/proc/{pid}/net/dev is not a table of interfaces")))
+        Ok((self.traffic.read(id, &self.roots.proc.join(&pid), own)?, own))
     }
 
     fn process(&mut self, pid: u32, dir: &Path, stat: Stat, sum: &mut Processes) {
         let started = Duration::from_secs(stat.started) / self.ticks_per_second;
-        sum.add(Process { pid, is_init: self.own_pid_namespace && pid == 1, started, threads: stat.threads });
-        let open = match self.descriptors(dir) {
+        sum.add(Process { pid, is_init: self.own_pid_namespace && pid == 1, started, threads: stat.living_threads() });
+        let open = match self.descriptors(&files(dir, stat)) {
             Ok(open) => open,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
@@ -191,20 +252,27 @@ impl Source for Procfs {
         let machine = machine::read(&self.roots);
         into.host.values.fill(&self.rows.machine, |pick| pick(&machine));
         self.lists.retain(|id, _| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
+        self.traffic.retain(|id| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
+        let mut namespaces: Vec<(CgroupId, u64)> = Vec::new();
         for (id, cgroup) in &mut into.cgroups {
             if cgroup.values.want(&self.rows.tasks) {
                 let tasks = self.tasks(*id, cgroup, into.scope, now);
                 cgroup.values.fill(&self.rows.tasks, |pick| pick(&tasks));
             }
             if cgroup.values.want(&self.rows.interfaces) {
-                let interfaces = self.interfaces(cgroup, into.scope);
-                let of = |pick: &fn(&Interfaces) -> u64| interfaces.as_ref().map(pick).map_err(Cause::clone);
+                let interfaces = self.interfaces(*id, cgroup, into.scope);
+                let of =
+                    |pick: &fn(&Interfaces) -> u64| interfaces.as_ref().map(|(i, _)| pick(i)).map_err(Cause::clone);
                 cgroup.values.fill(&self.rows.interfaces, of);
+                namespaces.extend(interfaces.ok().and_then(|(_, namespace)| Some((*id, namespace?))));
             }
             if cgroup.identity.is_root {
                 let memory = machine::memory(&self.roots);
                 cgroup.values.fill(&self.rows.root, |pick| pick(&memory));
             }
+        }
+        if into.coverage == Coverage::All {
+            share(&namespaces, into);
         }
         self.readings += u64::from(into.coverage == Coverage::All);
         if self.readings.is_multiple_of(LIMITS) {
@@ -225,46 +293,32 @@ fn no_tasks(cause: &Cause) -> Tasks {
     Tasks { processes: none(), threads: none(), descriptors: none(), nearest_limit: none(), uptime: none() }
 }
 
-/// Returns the directory that lists the processes, in the tree where the container is deepest: on a hybrid host it can
-/// be at the root of the others.
-fn directory(identity: &Identity) -> Option<&Path> {
-    identity
-        .v2
-        .iter()
-        .chain(identity.v1.values())
-        .map(PathBuf::as_path)
-        .filter(|dir| dir.join("cgroup.procs").exists())
-        .max_by_key(|dir| {
-            let below = |tree: &Path| tree.join("cgroup.procs").exists();
-            dir.ancestors().take_while(|dir| below(dir)).count()
-        })
+/// Returns the directory of a thread that has the descriptors of the process.
+fn files(dir: &Path, stat: Stat) -> PathBuf {
+    let lives = |dir: &PathBuf| {
+        let stat = fs::read(dir.join("stat")).ok().and_then(|text| proc_text::stat(&text));
+        stat.is_some_and(|stat| !stat.has_lost_first_thread())
+    };
+    let threads = || fs::read_dir(dir.join("task")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let other = stat.has_lost_first_thread().then(|| threads().find(lives)).flatten();
+    other.unwrap_or_else(|| dir.to_owned())
 }
 
-/// Returns the processes of a cgroup and its descendants. A directory that is removed meanwhile has none.
-fn members(dir: &Path, pids: &mut BTreeSet<u32>) -> io::Result<()> {
-    let vanished = |error: &io::Error| {
-        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
-    };
-    match fs::read_to_string(dir.join("cgroup.procs")) {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
-        Err(error) if vanished(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    // A cgroup directory has two links plus one per child directory.
-    if fs::metadata(dir).is_ok_and(|found| found.nlink() == 2) {
-        return Ok(());
-    }
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if vanished(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            members(&entry.path(), pids)?;
+/// Tells each container whose traffic was read how many share its network namespace.
+fn share(namespaces: &[(CgroupId, u64)], into: &mut Snapshot) {
+    let mut shared: HashMap<u64, u64> = HashMap::new();
+    namespaces.iter().for_each(|(_, namespace)| *shared.entry(*namespace).or_default() += 1);
+    for (id, namespace) in namespaces {
+        if let Some(cgroup) = into.cgroups.get_mut(id) {
+            cgroup.values.put(Metric::NetworkSharers, 0, shared[namespace]);
         }
     }
-    Ok(())
+}
+
+/// The processes of a cgroup, and the directory that lists them.
+struct Listed {
+    pids: Vec<u32>,
+    dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

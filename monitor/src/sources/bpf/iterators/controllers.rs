@@ -128,7 +128,8 @@ fn fill(cgroup: &mut Cgroup, rows: &Rows<fn(&Known) -> Option<u64>>, known: &Kno
 /// can have changed it.
 fn set_tokens(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
     if let (Some(statistics), Some(total)) = (some(found.statistics), total) {
-        cgroup.tokens.set(ChangeToken::Memory, Some(mixed(statistics, total)));
+        // In v1 the file holds the limit too.
+        cgroup.tokens.set(ChangeToken::Memory, Some(mixed(mixed(statistics, total), found.pages_limit)));
     }
     if found.first_device == 0 {
         cgroup.tokens.set(ChangeToken::Io, Some(0));
@@ -164,10 +165,12 @@ fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
     Known {
         periods: some(found.periods),
         throttled: some(found.throttled),
+        throttled_time: some(found.throttled_time),
         memory: bytes(found.pages),
         memory_peak: bytes(found.peak_pages),
         swap: of_v2(found.swapped_pages).and_then(bytes),
-        oom_kills: some(found.oom_kills),
+        // In v1 a kill counts in the victim's own group alone, not in those around it.
+        oom_kills: of_v2(found.oom_kills).and_then(some),
         tasks: some(found.tasks),
         frozen: of_v2(found.frozen),
         frozen_v1: some(found.frozen_v1),
@@ -187,6 +190,7 @@ mod tests {
         psi_idle: 0,
         periods: UNKNOWN,
         throttled: UNKNOWN,
+        throttled_time: UNKNOWN,
         pages: UNKNOWN,
         peak_pages: UNKNOWN,
         pages_limit: UNKNOWN,

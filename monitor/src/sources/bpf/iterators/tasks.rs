@@ -14,6 +14,7 @@ use super::objects::TASKS;
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
 use crate::metrics::{Metric, Origin, Rows};
+use crate::proc_text::boot_offset;
 use crate::readings::{self, Read as Reading};
 use crate::refusal::Refusal;
 use crate::snapshot::{CgroupId, Scope, Snapshot, Status};
@@ -31,6 +32,8 @@ pub(super) struct Tasks {
     _ebpf: Ebpf,
     iterator: Iterator,
     records: Vec<u8>,
+    /// The shift of the agent's boot clock against the kernel's, in a time namespace.
+    shift: i64,
     rows: Rows<fn(&readings::Tasks) -> Reading>,
 }
 
@@ -44,14 +47,15 @@ impl Tasks {
             Origin::TaskIterator(pick) => Some(*pick),
             _ => None,
         });
-        Ok(Self { _ebpf: ebpf, iterator, records: Vec::new(), rows })
+        let shift = fs::read(roots.proc.join("self/timens_offsets")).ok().and_then(|text| boot_offset(&text));
+        Ok(Self { _ebpf: ebpf, iterator, records: Vec::new(), shift: shift.unwrap_or(0), rows })
     }
 
     /// Fills in the processes of each container.
     pub(super) fn sample(&mut self, into: &mut Snapshot) -> io::Result<()> {
         self.pass()?;
         let now = into.taken.mono;
-        let mut sums = sums(&self.records, into);
+        let mut sums = sums(&self.records, self.shift, into);
         for (id, cgroup) in into.cgroups.iter_mut().filter(|(_, cgroup)| cgroup.status != Status::Exited) {
             // End of file: the run is complete.
             let sum = sums.remove(id).unwrap_or_else(Processes::none);
@@ -79,8 +83,8 @@ impl Tasks {
     }
 }
 
-/// Returns the cgroup whose processes are read, with its descendants, or 0 for the whole pid namespace: in a pid
-/// namespace of its own and for the machine, the same processes as `ps`.
+/// Returns the cgroup whose processes are read, with its descendants, or 0 for the whole pid namespace: for the machine, and
+/// in a pid namespace of its own without a known cgroup.
 fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
     // The kernel iterates over the caller's pid namespace; `/proc` shows that of its mounter.
     let own = fs::read_link(roots.proc.join("self")).ok();
@@ -88,24 +92,27 @@ fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
         return Err("/proc shows another pid namespace than the one that the agent is in");
     }
     let is_first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
-    match (part.scope, is_first, part.id) {
-        (Scope::Host, true, _) | (Scope::SelfContainer, false, _) => Ok(0),
-        (Scope::SelfContainer, true, Some(id)) => Ok(id.0),
+    match (part.scope, is_first, part.id.filter(|_| part.top.is_some())) {
+        (Scope::Host, true, _) | (Scope::SelfContainer, false, None) => Ok(0),
+        // Other containers may share the pid namespace.
+        (Scope::SelfContainer, _, Some(id)) => Ok(id.0),
         (Scope::Host, false, _) => Err("the agent is in a pid namespace of its own, which is not the machine's"),
         (Scope::SelfContainer, true, None) => Err("nothing tells the container's processes from the machine's"),
     }
 }
 
 /// Returns the processes of each container, including those of nested containers. Pure.
-fn sums(records: &[u8], snapshot: &Snapshot) -> BTreeMap<CgroupId, Processes> {
+fn sums(records: &[u8], shift: i64, snapshot: &Snapshot) -> BTreeMap<CgroupId, Processes> {
     let mut own: BTreeMap<CgroupId, Processes> = BTreeMap::new();
-    for record in records.chunks_exact(size_of::<Record>()) {
-        let record: Record = bytemuck::pod_read_unaligned(record);
+    let records = records.chunks_exact(size_of::<Record>()).map(bytemuck::pod_read_unaligned::<Record>);
+    // Each thread of a process that has lost its first one writes a record.
+    let processes: BTreeMap<u32, Record> = records.map(|record| (record.pid, record)).collect();
+    for record in processes.into_values() {
         let sum = own.entry(CgroupId(record.cgroup)).or_default();
         sum.add(Process {
             pid: record.pid,
             is_init: false,
-            started: Duration::from_nanos(record.started),
+            started: Duration::from_nanos(record.started.saturating_add_signed(shift.saturating_mul(1_000_000_000))),
             threads: record.threads.into(),
         });
         sum.add_descriptors(record.descriptors, Some(record.limit));
@@ -141,16 +148,17 @@ mod tests {
             let identity = Identity { is_root: id == 1, ..Identity::default() };
             now.cgroups.insert(CgroupId(id), Cgroup { identity: identity.into(), ..Cgroup::default() });
         }
-        // One process in each cgroup, and one in a cgroup that no walk has seen.
-        let records = [record(1, 7, 1), record(3, 8, 2), record(4, 9, 4), record(5, 10, 8)];
-        let sums = sums(bytemuck::cast_slice(&records), &now);
+        // One process in each cgroup, and one in a cgroup that no walk has seen: with two threads, without its first one.
+        // The agent's clock is ten seconds behind the kernel's.
+        let records = [record(1, 7, 1), record(3, 8, 2), record(4, 9, 4), record(5, 10, 8), record(5, 10, 8)];
+        let sums = sums(bytemuck::cast_slice(&records), -10, &now);
         let tell = |id: u64| {
             let tasks = sums[&CgroupId(id)].tasks(Duration::from_secs(60));
             (tasks.processes, tasks.threads, tasks.descriptors, tasks.nearest_limit, tasks.uptime)
         };
-        assert_eq!(tell(1), (Ok(4), Ok(8), Ok(15), Ok(800), Ok(53)));
-        assert_eq!(tell(2), (Ok(2), Ok(4), Ok(6), Ok(400), Ok(52)));
-        assert_eq!(tell(4), (Ok(1), Ok(2), Ok(4), Ok(400), Ok(51)));
+        assert_eq!(tell(1), (Ok(4), Ok(8), Ok(15), Ok(800), Ok(60)));
+        assert_eq!(tell(2), (Ok(2), Ok(4), Ok(6), Ok(400), Ok(60)));
+        assert_eq!(tell(4), (Ok(1), Ok(2), Ok(4), Ok(400), Ok(60)));
         assert_eq!(sums.len(), 3);
     }
 }

@@ -1,0 +1,118 @@
+//! Traffic of network namespaces, from `/proc/PID/net` (`Documentation/networking/snmp_counter.rst`).
+//!
+//! The namespace counts IP packets whatever interface they use: a bridge, bond or VLAN and the interface below it are one
+//! traffic, and no counter goes with an interface. Where these counters are missing, the interfaces are counted, each by its
+//! growth.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::cause::{Cause, CauseKind};
+use crate::proc_text;
+use crate::readings::Interfaces;
+use crate::snapshot::CgroupId;
+
+/// A sysctl that the kernel shows in its first network namespace alone (`net/core/sysctl_net_core.c`).
+const FIRST_NAMESPACE: &str = "sys/net/core/netdev_max_backlog";
+
+/// The part that is the whole namespace. No interface has a slash in its name.
+const NAMESPACE: &str = "/";
+
+/// Counters of the traffic of one namespace, by their parts.
+type Parts = BTreeMap<String, Interfaces>;
+
+/// The traffic of each container so far.
+#[derive(Debug, Default)]
+pub(super) struct Traffic(HashMap<CgroupId, Sum>);
+
+#[derive(Debug, Default)]
+struct Sum {
+    namespace: Option<u64>,
+    last: Parts,
+    total: Interfaces,
+}
+
+impl Traffic {
+    /// Forgets the containers that are not kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&CgroupId) -> bool) {
+        self.0.retain(|id, _| keep(id));
+    }
+
+    /// Reads the traffic of the network namespace of a process. The sum never falls.
+    pub(super) fn read(&mut self, id: CgroupId, process: &Path, namespace: Option<u64>) -> Result<Interfaces, Cause> {
+        let parts = parts(&process.join("net"))?;
+        let sum = self.0.entry(id).or_default();
+        if std::mem::replace(&mut sum.namespace, namespace) != namespace {
+            sum.last.clear();
+        }
+        Ok(sum.add(parts))
+    }
+}
+
+impl Sum {
+    fn add(&mut self, mut parts: Parts) -> Interfaces {
+        for (name, now) in &mut parts {
+            let before = self.last.get(name).copied().unwrap_or_default();
+            // An interface that comes back counts anew. The namespace's counters only seem to fall: loopback is read at
+            // another moment than they are.
+            if name == NAMESPACE {
+                *now = now.at_least(&before);
+            }
+            self.total.grow(&before, now);
+        }
+        self.last = parts;
+        self.total
+    }
+}
+
+fn parts(net: &Path) -> Result<Parts, Cause> {
+    let path = net.join("dev");
+    let devices = fs::read(&path).map_err(|error| Cause::io(path.display(), &error))?;
+    let invalid = || Cause::new(CauseKind::Invalid, format!("{} is not a table of interfaces", path.display()));
+    let devices = proc_text::interfaces(&devices).ok_or_else(invalid)?;
+    let loopback = devices.iter().find(|(name, _)| name == "lo").map(|(_, counters)| *counters).unwrap_or_default();
+    Ok(match protocols(net) {
+        Some(all) => [(NAMESPACE.to_owned(), all.without(&loopback))].into(),
+        None => devices.into_iter().filter(|(name, _)| name != "lo").collect(),
+    })
+}
+
+/// Returns all IP traffic of a namespace, loopback included; `None` if the kernel does not count it.
+fn protocols(net: &Path) -> Option<Interfaces> {
+    let read = |name: &str| fs::read(net.join(name)).ok();
+    let (bytes, packets) = (read("netstat")?, read("snmp")?);
+    let bytes = |key| proc_text::snmp(&bytes, "IpExt", key);
+    let packets = |key| proc_text::snmp(&packets, "Ip", key);
+    // Without IPv6 the file is not there.
+    let v6 = read("snmp6").unwrap_or_default();
+    let v6 = |key| proc_text::snmp6(&v6, key);
+    let of_v6 = |key| v6(key).unwrap_or(0);
+    Some(Interfaces {
+        rx_bytes: bytes("InOctets")?.saturating_add(of_v6("Ip6InOctets")),
+        tx_bytes: bytes("OutOctets")?.saturating_add(of_v6("Ip6OutOctets")),
+        rx_packets: packets("InReceives")?.saturating_add(of_v6("Ip6InReceives")),
+        // Since Linux 6.7 requests of the namespace's own are counted apart from what is sent.
+        tx_packets: packets("OutTransmits")
+            .or_else(|| packets("OutRequests"))?
+            .saturating_add(v6("Ip6OutTransmits").unwrap_or_else(|| of_v6("Ip6OutRequests"))),
+    })
+}
+
+/// Returns the network namespace of the machine: that of its first process or, where that may not be looked into, the
+/// agent's own if it is the kernel's first.
+pub(super) fn of_machine(proc: &Path) -> Result<u64, Cause> {
+    of_process(proc, "1").or_else(|cause| {
+        let is_first = proc.join(FIRST_NAMESPACE).exists();
+        is_first.then(|| of_process(proc, "self").ok()).flatten().ok_or(cause)
+    })
+}
+
+/// Returns the network namespace of a process.
+pub(super) fn of_process(proc: &Path, process: &str) -> Result<u64, Cause> {
+    let path = proc.join(process).join("ns/net");
+    let remedy = "the network of the machine cannot be told from others: run with CAP_SYS_PTRACE, or use eBPF";
+    let cause = |error| Cause::new(CauseKind::of_error(&error), format!("{}: {error}; {remedy}", path.display()));
+    fs::metadata(&path).map(|namespace| namespace.ino()).map_err(cause)
+}
