@@ -1,15 +1,12 @@
 //! One container in a report, and its numbers.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::view::CgroupView;
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{How, Metric, NO_LIMIT, View};
 use crate::snapshot::{Cgroup, CgroupId, Identity, Origins, Status};
-
-/// Made once and shared by all containers.
-static NOT_LIMITED: LazyLock<Cause> = LazyLock::new(Cause::no_limit);
 
 /// A number as shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +89,7 @@ pub(super) fn number(metric: Metric, view: &CgroupView<'_>) -> Result<Number, Ca
     match spec.how {
         How::Derived(f) => real(f(view)?),
         How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
-            (NO_LIMIT, _) => Err(NOT_LIMITED.clone()),
+            (NO_LIMIT, _) => Err(view.causes.no_limit()),
             (value, None) => Ok(Number::Whole(value)),
             #[expect(clippy::cast_precision_loss, reason = "the unit is a real number")]
             (value, Some(divisor)) => real(value as f64 / divisor),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 pub use self::container::{Container, Number};
 use self::container::{container, known, number};
-use self::view::CgroupView;
+use self::view::{CgroupView, SharedCauses};
 use crate::metrics::Metric;
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot, Stamp, Status};
 
@@ -71,10 +71,12 @@ impl Report {
         let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
         let reported = || now.cgroups.iter().filter(|(_, cgroup)| !cgroup.awaits_name);
         let last_of = |id, cgroup: &Cgroup| last.filter(|_| cgroup.status == Status::Exited)?.find(id);
+        let causes = SharedCauses::new();
         let mut numbers = Vec::with_capacity(now.cgroups.len() * Metric::COUNT);
         for (id, cgroup) in reported() {
             let before = prev.and_then(|prev| prev.cgroups.get(id));
-            let view = CgroupView { now: &cgroup.values, host: &now.host, prev: before.map(|c| &c.values), interval };
+            let prev = before.map(|cgroup| &cgroup.values);
+            let view = CgroupView { now: &cgroup.values, host: &now.host, prev, interval, causes: &causes };
             let last = last_of(*id, cgroup);
             numbers.extend(
                 Metric::ALL.iter().map(|&metric| number(metric, &view).or_else(|cause| known(last, metric, cause))),

@@ -1,21 +1,46 @@
 //! The values from which derived numbers are computed. Pure, and total.
 
-use std::sync::LazyLock;
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{Derived, How, Metric, NO_LIMIT, View};
 use crate::snapshot::{HostValues, Values};
 
-/// Made once and shared by all containers.
-static FIRST: LazyLock<Cause> = LazyLock::new(|| Cause::new(CauseKind::FirstReading, "first reading"));
-static UNREAD: LazyLock<Vec<Cause>> = LazyLock::new(|| {
-    let unread = |metric: &Metric| {
-        let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
-        Cause::new(CauseKind::NoSource, format!("nothing on this host reads it: {}", origins.join(", ")))
-    };
-    Metric::ALL.iter().map(unread).collect()
-});
+/// Causes that the containers of one report share.
+#[derive(Debug)]
+pub(super) struct SharedCauses {
+    first_reading: Cause,
+    no_limit: Cause,
+    unread: [OnceCell<Cause>; Metric::COUNT],
+}
+
+impl SharedCauses {
+    pub(super) fn new() -> Self {
+        Self {
+            first_reading: Cause::new(CauseKind::FirstReading, "first reading"),
+            no_limit: Cause::no_limit(),
+            unread: [const { OnceCell::new() }; Metric::COUNT],
+        }
+    }
+
+    /// The cause of a limit that is not set.
+    pub(super) fn no_limit(&self) -> Cause {
+        self.no_limit.clone()
+    }
+
+    fn first_reading(&self) -> Cause {
+        self.first_reading.clone()
+    }
+
+    fn unread(&self, metric: Metric) -> Cause {
+        let cause = || {
+            let origins: Vec<String> = metric.spec().origins().iter().map(ToString::to_string).collect();
+            Cause::new(CauseKind::NoSource, format!("nothing on this host reads it: {}", origins.join(", ")))
+        };
+        self.unread[metric.index()].get_or_init(cause).clone()
+    }
+}
 
 /// One cgroup in this reading and in the one before.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +49,7 @@ pub(super) struct CgroupView<'a> {
     pub(super) host: &'a HostValues,
     pub(super) prev: Option<&'a Values>,
     pub(super) interval: Option<Duration>,
+    pub(super) causes: &'a SharedCauses,
 }
 
 impl View for CgroupView<'_> {
@@ -31,7 +57,7 @@ impl View for CgroupView<'_> {
         let values = if metric.is_shared() { &self.host.values } else { self.now };
         match values.get(metric) {
             Some(reading) => reading.map_err(Cause::clone),
-            None => Err(UNREAD[metric.index()].clone()),
+            None => Err(self.causes.unread(metric)),
         }
     }
 
@@ -52,7 +78,7 @@ impl View for CgroupView<'_> {
 
     fn rate(&self, metric: Metric) -> Derived {
         let growth = self.growth(metric)?;
-        let seconds = self.interval.ok_or_else(|| FIRST.clone())?.as_secs_f64();
+        let seconds = self.interval.ok_or_else(|| self.causes.first_reading())?.as_secs_f64();
         Ok(growth / seconds)
     }
 
@@ -89,7 +115,7 @@ impl CgroupView<'_> {
     #[expect(clippy::cast_precision_loss, reason = "growth within one interval")]
     fn growth(&self, metric: Metric) -> Derived {
         let now = self.raw(metric)?;
-        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(|| FIRST.clone())?.map_err(Cause::clone)?;
+        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(|| self.causes.first_reading())?.map_err(Cause::clone)?;
         now.checked_sub(before)
             .map(|grown| grown as f64)
             .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("the counter {} went back", metric.spec().name())))
