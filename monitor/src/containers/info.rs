@@ -1,6 +1,7 @@
 //! Requests for the name of a container, and the facts that its path does not reveal.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -30,11 +31,35 @@ pub struct NameRequest {
     pub dirs: Vec<PathBuf>,
 }
 
+impl NameRequest {
+    /// True if Kubernetes has created the container.
+    pub(super) fn is_in_pod(&self) -> bool {
+        let is_pods = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("kubepods"));
+        self.dirs.iter().any(|dir| dir.iter().any(is_pods))
+    }
+}
+
+/// The origin of a container's name, the most trusted first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameOrigin {
+    /// It is the machine's own name.
+    Machine,
+    /// The runtime's configuration: what was given to whoever started the container.
+    Runtime,
+    /// The path of the cgroup, which everybody chooses who may create one.
+    #[default]
+    Path,
+    /// The environment of the first process, which the container itself chooses.
+    Process,
+}
+
 /// The facts about a container that its path does not reveal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerInfo {
     /// Its name.
     pub name: Option<String>,
+    /// The origin of `name`; [`NameOrigin::Path`] without a name.
+    pub origin: NameOrigin,
     /// True if only a change of `source` can lead to a better name.
     pub is_final: bool,
     /// The runtime whose files describe it.
@@ -48,7 +73,8 @@ pub struct ContainerInfo {
 }
 
 impl ContainerInfo {
-    /// Sets the name from Kubernetes' labels, whichever runtime runs the container, and gives these labels the same keys.
+    /// Sets the name from Kubernetes' labels, and gives these labels the same keys for each runtime. Only for containers
+    /// that Kubernetes has created: anybody can set the same labels on others.
     pub(super) fn with_kubernetes_name(mut self) -> Self {
         for (annotation, label) in KUBERNETES {
             if let Some(value) = self.labels.get(annotation).cloned() {
@@ -62,21 +88,42 @@ impl ContainerInfo {
         if let (Some(pod), Some(namespace)) = (pod, namespace) {
             // A pod's sandbox container has no name of its own.
             let own = container.map(|container| format!("/{container}")).unwrap_or_default();
-            self.name = Some(format!("{namespace}/{pod}{own}"));
+            let name = format!("{namespace}/{pod}{own}");
+            return self.named(name);
         }
         self
     }
 
-    /// Sets the name that the container gives itself, which takes precedence.
+    /// Sets a name that the runtime's configuration contains.
+    pub(super) fn named(mut self, name: String) -> Self {
+        if !name.is_empty() {
+            (self.name, self.origin) = (Some(name), NameOrigin::Runtime);
+        }
+        self
+    }
+
+    /// Sets the name that the configured environment contains, which takes precedence.
     pub(super) fn with_environment<'a>(mut self, environment: impl IntoIterator<Item = &'a str>) -> Self {
-        let name =
-            environment.into_iter().find_map(|pair| pair.strip_prefix(NAME_VARIABLE)).filter(|name| !name.is_empty());
-        if let Some(name) = name {
-            self.name = Some(name.to_owned());
+        let name = environment.into_iter().find_map(|pair| pair.strip_prefix(NAME_VARIABLE));
+        if let Some(name) = name.filter(|name| is_chosen_freely(name)) {
+            self = self.named(name.to_owned());
         }
         self.is_final = true;
         self
     }
+
+    /// Sets the name in the environment of the first process, if there is no better one.
+    pub(super) fn with_process_name(mut self, name: Option<String>) -> Self {
+        if self.name.is_none() && let Some(name) = name {
+            (self.name, self.origin, self.is_final) = (Some(name), NameOrigin::Process, true);
+        }
+        self
+    }
+}
+
+/// True for a name that a container may choose for itself. Those with a slash are Kubernetes': `namespace/pod/container`.
+pub(super) fn is_chosen_freely(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
 }
 
 /// The version of a file, which any change replaces.

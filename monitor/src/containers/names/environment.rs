@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::containers::info::NAME_VARIABLE;
+use crate::containers::info::{NAME_VARIABLE, is_chosen_freely};
 use crate::proc_text;
 
 /// A variable in the environment of runc's own init process.
@@ -23,8 +23,8 @@ pub(super) fn from_first_process(proc: &Path, dirs: &[PathBuf]) -> Option<String
     }
     let text = fs::read(process.join("environ")).ok()?;
     let value = |name: &str| text.split(|&byte| byte == 0).find_map(|pair| pair.strip_prefix(name.as_bytes()));
-    let name = value(NAME_VARIABLE).filter(|name| !name.is_empty() && value(RUNC).is_none())?;
-    Some(String::from_utf8_lossy(name).into_owned())
+    let name = String::from_utf8_lossy(value(NAME_VARIABLE)?);
+    (is_chosen_freely(&name) && value(RUNC).is_none()).then(|| name.into_owned())
 }
 
 #[cfg(test)]
@@ -45,6 +45,7 @@ mod tests {
     fn the_first_process_names_its_container() {
         assert_eq!(named("PATH=/bin CONTAINER_NAME=api HOME=/", 0x40_0000).as_deref(), Some("api"));
         assert_eq!(named("PATH=/bin CONTAINER_NAME= HOME=/", 0), None);
+        assert_eq!(named("CONTAINER_NAME=prod/pod-1/app", 0), None, "the form of Kubernetes' names");
     }
 
     #[test]

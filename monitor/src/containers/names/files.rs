@@ -13,6 +13,9 @@ use crate::containers::runtime_path::{OCI, PathHint};
 /// Longest state file that is read.
 const LONGEST: u64 = 4 << 20;
 
+/// The namespace of containerd in which Kubernetes' containers are.
+const KUBERNETES: &str = "k8s.io";
+
 /// The fields used of `config.json` (OCI runtime specification).
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -43,17 +46,17 @@ struct DockerConfig {
     env: Option<Vec<String>>,
 }
 
-impl From<Docker> for ContainerInfo {
-    fn from(container: Docker) -> Self {
-        let name = container.name.trim_start_matches('/').to_owned();
-        let known = Self {
-            name: Some(name).filter(|name| !name.is_empty()),
-            image: container.config.image,
-            labels: container.config.labels.unwrap_or_default(),
-            ..Self::default()
+impl Docker {
+    /// The facts. Labels name the container only in a pod.
+    pub(super) fn into_info(self, is_in_pod: bool) -> ContainerInfo {
+        let known = ContainerInfo {
+            image: self.config.image,
+            labels: self.config.labels.unwrap_or_default(),
+            ..ContainerInfo::default()
         };
-        let environment = container.config.env.unwrap_or_default();
-        known.with_kubernetes_name().with_environment(environment.iter().map(String::as_str))
+        let known = known.named(self.name.trim_start_matches('/').to_owned());
+        let known = if is_in_pod { known.with_kubernetes_name() } else { known };
+        known.with_environment(self.config.env.unwrap_or_default().iter().map(String::as_str))
     }
 }
 
@@ -92,8 +95,8 @@ impl Files {
         is_new
     }
 
-    /// Looks up a container.
-    pub fn look_up(&mut self, hint: &PathHint) -> Option<ContainerInfo> {
+    /// Looks up a container. In a pod, Kubernetes' labels name it.
+    pub fn look_up(&mut self, hint: &PathHint, is_in_pod: bool) -> Option<ContainerInfo> {
         let id = hint.id.as_deref()?;
         let runtimes: &[&str] = match hint.runtime {
             "containerd" => &["containerd", "docker"],
@@ -102,9 +105,9 @@ impl Files {
         };
         let known = runtimes.iter().find_map(|runtime| {
             let known = match *runtime {
-                "docker" => self.docker(id),
+                "docker" => self.docker(id, is_in_pod),
                 "containerd" => self.containerd(id),
-                "cri-o" | "podman" => self.stored(id),
+                "cri-o" | "podman" => self.stored(id, *runtime == "cri-o"),
                 _ => None,
             };
             Some(ContainerInfo { runtime: Some(runtime), ..known? })
@@ -113,11 +116,11 @@ impl Files {
     }
 
     /// Reads `config.v2.json` of the Docker engine.
-    fn docker(&self, id: &str) -> Option<ContainerInfo> {
+    fn docker(&self, id: &str, is_in_pod: bool) -> Option<ContainerInfo> {
         let roots = std::iter::once(self.host.join("var/lib/docker")).chain(self.roots.iter().cloned());
         let mut paths = roots.map(|root| root.join("containers").join(id).join("config.v2.json"));
         let (path, version) = paths.find_map(|path| Some((path.clone(), FileVersion::of(&path)?)))?;
-        let known = ContainerInfo::from(json::<Docker>(&path)?);
+        let known = json::<Docker>(&path)?.into_info(is_in_pod);
         Some(ContainerInfo { source: Some((path, version)), ..known })
     }
 
@@ -127,11 +130,11 @@ impl Files {
         let namespaces = entries(&self.host.join("run/containerd/io.containerd.runtime.v2.task"));
         let bundle = namespaces.into_iter().map(|namespace| namespace.join(id)).find(|bundle| bundle.is_dir())?;
         let specification: Specification = json(&bundle.join("config.json"))?;
-        let known = described(specification, None);
+        let namespace = bundle.parent()?.file_name()?;
+        let known = described(specification, None, namespace == KUBERNETES);
         if known.name.is_some() {
             return Some(known);
         }
-        let namespace = bundle.parent()?.file_name()?;
         let names =
             entries(&self.host.join("var/lib/nerdctl")).into_iter().map(|store| store.join("names").join(namespace));
         let source = names
@@ -139,12 +142,12 @@ impl Files {
             .find(|path| fs::read(path).is_ok_and(|owner| owner == id.as_bytes()));
         let name = source.as_ref().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
         let source = source.and_then(|path| Some((path.clone(), FileVersion::of(&path)?)));
-        Some(ContainerInfo { name, source, ..known })
+        Some(ContainerInfo { source, ..known.named(name.unwrap_or_default()) })
     }
 
     /// Reads the files that Podman and CRI-O keep with their images, for root and each user: the list of containers,
     /// and the bundle.
-    fn stored(&mut self, id: &str) -> Option<ContainerInfo> {
+    fn stored(&mut self, id: &str, is_in_pod: bool) -> Option<ContainerInfo> {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case")]
         struct Metadata {
@@ -164,7 +167,7 @@ impl Files {
         let (names, metadata) = listed.map(|listed| (listed.names, listed.metadata)).unwrap_or_default();
         let metadata: Metadata = metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let name = names.and_then(|names| names.into_iter().next());
-        let known = described(bundle.unwrap_or_default(), name);
+        let known = described(bundle.unwrap_or_default(), name, is_in_pod);
         let image = known.image.clone().or(metadata.image_name).filter(|image| !image.is_empty());
         Some(ContainerInfo { image, source, ..known })
     }
@@ -209,7 +212,7 @@ impl Files {
 }
 
 /// Reads a bundle, whose annotations contain Kubernetes' names and the image.
-fn described(specification: Specification, name: Option<String>) -> ContainerInfo {
+fn described(specification: Specification, name: Option<String>, is_in_pod: bool) -> ContainerInfo {
     let Specification { process, annotations } = specification;
     let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
         .iter()
@@ -218,9 +221,9 @@ fn described(specification: Specification, name: Option<String>) -> ContainerInf
     // Keeps Kubernetes' names, and drops the runtimes' internal annotations.
     let is_label = |key: &str| key.starts_with("io.kubernetes.") && !key.starts_with("io.kubernetes.cri-o.");
     let labels = annotations.into_iter().filter(|(key, _)| is_label(key)).collect();
-    ContainerInfo { name, image, labels, ..ContainerInfo::default() }
-        .with_kubernetes_name()
-        .with_environment(process.env.iter().map(String::as_str))
+    let known = ContainerInfo { image, labels, ..ContainerInfo::default() }.named(name.unwrap_or_default());
+    let known = if is_in_pod { known.with_kubernetes_name() } else { known };
+    known.with_environment(process.env.iter().map(String::as_str))
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -250,7 +253,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content.replace("ID", ID)).unwrap();
         }
-        Files::new(dir.path()).look_up(&PathHint { runtime, id: Some(ID.to_owned()), name: None })
+        Files::new(dir.path()).look_up(&PathHint { runtime, id: Some(ID.to_owned()), name: None }, false)
     }
 
     fn name(runtime: &'static str, files: &[(&str, &str)]) -> Option<String> {
@@ -302,6 +305,20 @@ mod tests {
         let log = known("containerd", &[("var/log/containers/pod-1_prod_app-ID.log", "")]).unwrap();
         assert_eq!((log.name.as_deref(), log.is_final), (Some("prod/pod-1/app"), false));
         assert_eq!(log.labels["io.kubernetes.pod.namespace"], "prod");
+    }
+
+    #[test]
+    fn labels_that_anybody_can_set_are_no_names() {
+        let labels = r#"{"io.kubernetes.pod.name":"pod-1","io.kubernetes.pod.namespace":"prod"}"#;
+        let docker = format!(r#"{{"Name":"/mallory","Config":{{"Labels":{labels}}}}}"#);
+        assert_eq!(name("docker", &[(DOCKER, &docker)]).as_deref(), Some("mallory"));
+        let bundle = format!(r#"{{"annotations":{labels}}}"#);
+        let nerdctl = "run/containerd/io.containerd.runtime.v2.task/default/ID/config.json";
+        assert_eq!(name("containerd", &[(nerdctl, &bundle)]), None);
+        assert_eq!(name("podman", &[(CRIO, &bundle)]), None);
+        assert_eq!(name("cri-o", &[(CRIO, &bundle)]).as_deref(), Some("prod/pod-1"));
+        let taken = r#"{"Name":"/web","Config":{"Env":["CONTAINER_NAME=prod/pod-1/app"]}}"#;
+        assert_eq!(name("docker", &[(DOCKER, taken)]).as_deref(), Some("web"));
     }
 
     #[test]

@@ -163,33 +163,32 @@ impl NameResolver {
 
     async fn look_up(&mut self, request: &NameRequest, own: Option<String>) -> (ContainerInfo, Option<Origin>) {
         let NameRequest { id, hint, dirs } = request;
-        let mut known = self.files.look_up(hint);
+        let is_in_pod = request.is_in_pod();
+        let mut known = self.files.look_up(hint, is_in_pod);
         let unnamed = |known: &Option<ContainerInfo>| known.as_ref().is_none_or(|known| known.name.is_none());
         let has_interface = has_interface(request);
-        if let (Some(name), true) = (&own, has_interface && unnamed(&known)) {
+        if own.is_some() && has_interface && unnamed(&known) {
             // The container may exit while its runtime is asked.
-            let so_far = ContainerInfo { name: Some(name.clone()), ..known.clone().unwrap_or_default() };
+            let so_far = known.clone().unwrap_or_default().with_process_name(own.clone());
             lock(&self.registry).named(*id, &so_far);
         }
         if has_interface && unnamed(&known) && self.learn_roots().await {
-            known = self.files.look_up(hint);
+            known = self.files.look_up(hint, is_in_pod);
         }
         let source = known.as_ref().and_then(|known| known.source.clone());
         let mut origin = source.map(|(path, version)| Origin::File(path, version));
         if let (Some(id), true) = (&hint.id, has_interface && unnamed(&known))
-            && let Some(told) = self.ask_runtimes(id).await
+            && let Some(told) = self.ask_runtimes(id, is_in_pod).await
         {
             (known, origin) = (Some(told), Some(Origin::Socket));
         }
         let mut known = known.unwrap_or_default();
         // Podman keeps labels in a database, which only its API reads.
         if let (Some(id), "podman", true) = (&hint.id, hint.runtime, known.labels.is_empty()) {
-            known.labels = self.ask_runtimes(id).await.unwrap_or_default().labels;
+            known.labels = self.ask_runtimes(id, is_in_pod).await.unwrap_or_default().labels;
         }
-        if !known.is_final
-            && let Some(name) = own.or_else(|| from_first_process(&self.proc, dirs))
-        {
-            (known.name, known.is_final) = (Some(name), true);
+        if known.name.is_none() {
+            known = known.with_process_name(own.or_else(|| from_first_process(&self.proc, dirs)));
         }
         (known, origin)
     }
@@ -205,9 +204,9 @@ impl NameResolver {
         learnt
     }
 
-    async fn ask_runtimes(&mut self, id: &str) -> Option<ContainerInfo> {
+    async fn ask_runtimes(&mut self, id: &str, is_in_pod: bool) -> Option<ContainerInfo> {
         for socket in &mut self.sockets {
-            if let Some(known) = socket.look_up(id, (self.clock)()).await {
+            if let Some(known) = socket.look_up(id, is_in_pod, (self.clock)()).await {
                 return Some(known);
             }
         }

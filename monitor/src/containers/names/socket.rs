@@ -76,11 +76,11 @@ impl Socket {
     }
 
     /// Queries a container; `None` if the runtime does not know it, or does not answer.
-    pub(super) async fn look_up(&mut self, id: &str, now: Stamp) -> Option<ContainerInfo> {
+    pub(super) async fn look_up(&mut self, id: &str, is_in_pod: bool, now: Stamp) -> Option<ContainerInfo> {
         let body = self.get(&format!("/containers/{id}/json"), now).await?;
         // Later renames are queried from the first answer on.
         self.asked.get_or_insert(now);
-        Some(serde_json::from_slice::<Docker>(&body).ok()?.into())
+        Some(serde_json::from_slice::<Docker>(&body).ok()?.into_info(is_in_pod))
     }
 
     /// Returns the ids of the containers renamed since the last call.

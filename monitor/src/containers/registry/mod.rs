@@ -1,11 +1,14 @@
 //! Registry of all cgroups of a machine as they come and go: containers, ancestors and names.
 
+mod name_table;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::containers::hierarchies::Hierarchies;
-use crate::containers::info::{ContainerInfo, NameRequest};
+use self::name_table::{NameTable, Renamed};
+use crate::containers::info::{ContainerInfo, NameOrigin, NameRequest};
 use crate::containers::rules::Rules;
 use crate::containers::runtime_path::PathHint;
 use crate::containers::walk::Directory;
@@ -13,6 +16,9 @@ use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapsh
 
 /// Full samples for which the place of a removed cgroup is kept, since its last tasks may be counted late.
 const REMEMBERED: u32 = 2;
+
+/// Longest time in which no container is reported because the first lookups of names have not been answered.
+const FIRST_LOOKUPS: Duration = Duration::from_secs(2);
 
 /// Full samples in which the directories of a new container are looked up again: the runtime creates them one after the
 /// other, hierarchy by hierarchy.
@@ -26,8 +32,9 @@ pub struct Registry {
     hostname: String,
     cgroups: BTreeMap<CgroupId, Node>,
     containers: BTreeMap<CgroupId, Container>,
-    /// The container that has each name.
-    names: BTreeMap<String, CgroupId>,
+    names: NameTable,
+    /// The state of the lookups of the containers that existed at the start.
+    first_lookups: FirstLookups,
     /// Removed cgroups, each with its number of full samples since.
     gone: BTreeMap<CgroupId, (Place, u32)>,
     /// Exited containers that were not reported yet.
@@ -35,6 +42,16 @@ pub struct Registry {
     emptied: BTreeSet<CgroupId>,
     requests: Vec<NameRequest>,
     walked_again: u64,
+}
+
+/// Containers are named in the order of their age. At the start, all answers are awaited for that, so that no container
+/// is reported under a name that is another's a moment later.
+#[derive(Clone, Copy, Debug)]
+enum FirstLookups {
+    NotSampled,
+    /// Awaited until this monotonic time.
+    Until(Duration),
+    Over,
 }
 
 #[derive(Debug)]
@@ -48,8 +65,6 @@ struct Container {
     identity: Arc<Identity>,
     /// The runtime and the id that its path reveals; `None` for the machine.
     hint: Option<PathHint>,
-    /// Its own name. The reported one may have an id appended to be unique.
-    called: String,
     /// True once its name was resolved.
     named: bool,
     /// True if no better name will come.
@@ -67,7 +82,8 @@ impl Registry {
             hostname: hostname.to_owned(),
             cgroups: BTreeMap::new(),
             containers: BTreeMap::new(),
-            names: BTreeMap::new(),
+            names: NameTable::default(),
+            first_lookups: FirstLookups::NotSampled,
             gone: BTreeMap::new(),
             ended: BTreeMap::new(),
             emptied: BTreeSet::new(),
@@ -107,7 +123,8 @@ impl Registry {
         }
         let id = directory.id;
         let is_root = directory.path.as_os_str().is_empty();
-        let hint = self.rules.hint(&format!("/{}", directory.path.display()));
+        // No pattern makes a container of the machine.
+        let hint = (!is_root).then(|| self.rules.hint(&format!("/{}", directory.path.display()))).flatten();
         let outer = self.cgroups.get(&directory.parent).map(|node| node.place.owner);
         let is_own = is_root || hint.is_some();
         let place = Place { owner: outer.filter(|_| !is_own).unwrap_or(id), outer: outer.filter(|_| is_own) };
@@ -123,25 +140,27 @@ impl Registry {
             Some(hint) => describe(&mut identity, hint, &ContainerInfo::default()),
             None => identity.name.clone_from(&self.hostname),
         }
-        let (called, is_root) = (identity.name.clone(), hint.is_none());
-        identity.name = self.unique(id, &identity);
-        self.names.insert(identity.name.clone(), id);
+        let (name, is_root) = (identity.name.clone(), hint.is_none());
+        let origin = if is_root { NameOrigin::Machine } else { NameOrigin::Path };
+        let suffix = suffix(id, &identity);
         let identity = identity.into();
-        let container = Container { identity, hint, called, named: is_root, is_final: is_root, readings: 0 };
+        let container = Container { identity, hint, named: is_root, is_final: is_root, readings: 0 };
         self.containers.insert(id, container);
+        let renamed = self.names.call(id, &name, origin, &suffix);
+        self.rename(renamed);
         self.ask(id);
     }
 
-    /// Returns the reported name of a container: its own, with the id appended if another container has that name.
-    fn unique(&self, id: CgroupId, identity: &Identity) -> String {
-        let name = &identity.name;
-        if self.names.get(name).is_none_or(|owner| *owner == id) {
-            return name.clone();
+    /// Reports containers under new names.
+    fn rename(&mut self, renamed: Vec<Renamed>) {
+        for (id, name) in renamed {
+            if let Some(taken) = self.names.called(id).filter(|called| *called != name) {
+                tracing::warn!(name = %taken, reported_as = %name, "Container name already in use: id appended");
+            }
+            if let Some(container) = self.containers.get_mut(&id) {
+                Arc::make_mut(&mut container.identity).name = name;
+            }
         }
-        let suffix = identity.container_id.as_deref().map_or_else(|| id.0.to_string(), short);
-        let unique = format!("{name}-{suffix}");
-        tracing::warn!(%name, reported_as = %unique, "Container name already in use: id appended");
-        unique
     }
 
     fn ask(&mut self, id: CgroupId) {
@@ -178,35 +197,18 @@ impl Registry {
         // Hierarchies whose directory was created after the first lookup.
         identity.v1 = path.map_or(identity.v1, |path| self.hierarchies.identity(&path).v1);
         container.hint.iter().for_each(|hint| describe(&mut identity, hint, known));
-        let renamed = identity.name != std::mem::replace(&mut container.called, identity.name.clone());
-        if !renamed {
-            identity.name.clone_from(&container.identity.name);
+        let (name, suffix) = (identity.name.clone(), suffix(id, &identity));
+        match self.names.reported(id) {
+            Some(reported) => reported.clone_into(&mut identity.name),
+            None => identity.name = self.names.unclaimed(&name, &suffix),
         }
-        let before = std::mem::replace(&mut container.identity, Arc::new(identity));
-        if renamed {
-            self.rename(id, &before.name);
-        }
-    }
-
-    fn rename(&mut self, id: CgroupId, before: &str) {
-        self.release(id, before);
         let is_there = self.containers.contains_key(&id);
-        let Some(identity) = self.containers.get(&id).or_else(|| self.ended.get(&id)).map(|found| &found.identity)
-        else {
-            return;
-        };
-        let name = self.unique(id, identity);
-        if is_there {
-            self.names.insert(name.clone(), id);
-        }
         if let Some(container) = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id)) {
-            Arc::make_mut(&mut container.identity).name = name;
+            container.identity = Arc::new(identity);
         }
-    }
-
-    fn release(&mut self, id: CgroupId, name: &str) {
-        if self.names.get(name) == Some(&id) {
-            self.names.remove(name);
+        if is_there {
+            let renamed = self.names.call(id, &name, known.origin, &suffix);
+            self.rename(renamed);
         }
     }
 
@@ -217,8 +219,9 @@ impl Registry {
         }
         if let Some(container) = self.containers.remove(&id) {
             self.emptied.remove(&id);
-            self.release(id, &container.identity.name);
             self.ended.insert(id, container);
+            let renamed = self.names.remove(id);
+            self.rename(renamed);
         }
     }
 
@@ -252,6 +255,7 @@ impl Registry {
         into.scope = Scope::Host;
         into.host.name.clone_from(&self.hostname);
         into.walked_again = self.walked_again;
+        self.await_first_lookups(into.taken.mono);
         if into.coverage == Coverage::All {
             self.look_again();
             into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();
@@ -279,9 +283,22 @@ impl Registry {
     /// Creates the empty entry that the other sources fill; `None` for a container that is left out by its name. One whose
     /// name was not resolved is reported once it has waited long enough.
     fn entry(&self, container: &Container) -> Option<Cgroup> {
-        let awaits_name = container.hint.is_some() && !container.named && container.readings <= 1;
+        let is_settled = matches!(self.first_lookups, FirstLookups::Over);
+        let is_known = is_settled && (container.named || container.readings > 1);
+        let awaits_name = container.hint.is_some() && !is_known;
         let is_wanted = container.hint.is_none() || awaits_name || self.rules.reports(&container.identity.name);
         is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), awaits_name, ..Cgroup::default() })
+    }
+
+    fn await_first_lookups(&mut self, now: Duration) {
+        let until = match self.first_lookups {
+            FirstLookups::NotSampled => now + FIRST_LOOKUPS,
+            FirstLookups::Until(until) => until,
+            FirstLookups::Over => return,
+        };
+        let all_named = self.containers.values().all(|container| container.named);
+        let is_over = all_named || now >= until;
+        self.first_lookups = if is_over { FirstLookups::Over } else { FirstLookups::Until(until) };
     }
 
     fn look_again(&mut self) {
@@ -303,6 +320,11 @@ fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
     identity.runtime = Some(known.runtime.unwrap_or(hint.runtime).to_owned());
     identity.image.clone_from(&known.image);
     identity.labels.clone_from(&known.labels);
+}
+
+/// Returns the text that tells a container from another of the same name.
+fn suffix(id: CgroupId, identity: &Identity) -> String {
+    identity.container_id.as_deref().map_or_else(|| id.0.to_string(), short)
 }
 
 /// Returns the name of an unnamed container.

@@ -14,6 +14,7 @@ const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 struct Machine {
     dir: tempfile::TempDir,
     registry: Registry,
+    now: Duration,
 }
 
 impl Machine {
@@ -23,7 +24,7 @@ impl Machine {
         fs::write(dir.path().join("cg/cgroup.procs"), "").unwrap();
         let roots = Roots { cgroup: Some(dir.path().join("cg")), ..Roots::default() };
         let registry = Registry::new(Hierarchies::find(&roots), rules, "machine");
-        let mut machine = Self { dir, registry };
+        let mut machine = Self { dir, registry, now: Duration::ZERO };
         dirs.iter().for_each(|dir| machine.make(dir));
         machine
     }
@@ -57,7 +58,7 @@ impl Machine {
     }
 
     fn read(&mut self, coverage: Coverage) -> Snapshot {
-        let now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
+        let now = Snapshot::new(Stamp { mono: self.now, wall: SystemTime::UNIX_EPOCH });
         let mut now = Snapshot { coverage, ..now };
         self.registry.fill(&mut now);
         now
@@ -137,13 +138,44 @@ fn two_of_one_name_are_told_apart_and_a_name_that_is_free_again_is_given_again()
     machine.call("docker/{B}", "api");
     assert_eq!(machine.names(Coverage::All), running(&["api", "api-bbbbbbbbbbbb", "machine"]));
     machine.call("docker/{A}", "other");
-    assert_eq!(machine.names(Coverage::All), running(&["api-bbbbbbbbbbbb", "machine", "other"]), "it keeps its name");
+    assert_eq!(machine.names(Coverage::All), running(&["api", "machine", "other"]), "an updater has renamed the old one");
     machine.remove("docker/{B}");
     machine.make("docker/{B}");
     machine.call("docker/{B}", "api");
-    assert_eq!(machine.names(Coverage::Exited), ended(&["api-bbbbbbbbbbbb"]));
+    assert_eq!(machine.names(Coverage::Exited), ended(&["api"]));
     assert_eq!(machine.names(Coverage::All), running(&["api", "machine", "other"]));
     assert_eq!(machine.registry.names.len(), 3);
+}
+
+#[test]
+fn no_pattern_and_no_container_takes_the_name_of_the_machine() {
+    let rules = Rules::default().with_cgroups("/*").unwrap();
+    let mut machine = Machine::new(rules, &["docker/{A}"]);
+    machine.call("docker/{A}", "machine");
+    let root = machine.id("");
+    assert_eq!(machine.read(Coverage::All).cgroups[&root].identity.name, "machine");
+}
+
+#[test]
+fn a_copy_of_a_containers_directory_has_a_name_of_its_own() {
+    let paths = ["docker/{A}", "docker/{B}", "mallory/docker/{B}"];
+    let mut machine = Machine::new(Rules::default(), &paths);
+    paths.iter().for_each(|path| machine.call(path, "api"));
+    let names: BTreeSet<_> = machine.names(Coverage::All).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
+fn at_the_start_no_container_is_reported_before_all_were_looked_up_or_it_took_too_long() {
+    let mut machine = Machine::new(Rules::default(), &[]);
+    for id in [A, B] {
+        fs::create_dir_all(machine.dir.path().join("cg/docker").join(id)).unwrap();
+    }
+    follow::walk(&mut machine.registry).unwrap();
+    machine.call("docker/{B}", "web");
+    assert_eq!(machine.names(Coverage::All), running(&["machine"]));
+    machine.now = FIRST_LOOKUPS;
+    assert_eq!(machine.names(Coverage::All), running(&["aaaaaaaaaaaa", "machine", "web"]));
 }
 
 #[test]
@@ -152,6 +184,7 @@ fn a_container_is_not_reported_before_its_name_was_looked_for_or_it_took_too_lon
     fs::create_dir_all(machine.dir.path().join("cg/docker").join(A)).unwrap();
     follow::walk(&mut machine.registry).unwrap();
     assert_eq!(machine.names(Coverage::All), running(&["machine"]));
+    machine.now = FIRST_LOOKUPS;
     assert_eq!(machine.names(Coverage::All), running(&["aaaaaaaaaaaa", "machine"]));
 }
 
@@ -194,7 +227,7 @@ proptest! {
             let Registry { cgroups, containers, names, .. } = &machine.registry;
             prop_assert!(containers.keys().all(|id| cgroups.contains_key(id)));
             prop_assert_eq!(names.len(), containers.len());
-            prop_assert!(names.values().all(|id| containers.contains_key(id)));
+            prop_assert!(containers.keys().all(|id| names.reported(*id).is_some()));
         }
         for path in paths {
             if machine.dir.path().join("cg").join(path.replace("{A}", A).replace("{B}", B)).exists() {
