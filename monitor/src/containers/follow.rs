@@ -103,7 +103,7 @@ fn apply(registry: &mut Registry, changes: Vec<Change>) {
     for change in changes {
         match change {
             Change::Made { id, parent, name } => {
-                let Some(outer) = registry.path(parent).map(Path::to_owned) else { continue };
+                let Some(outer) = registry.path(parent) else { continue };
                 let name = name.or_else(|| {
                     let listed = listed.entry(parent).or_insert_with(|| walk::child_names(&tree.join(&outer)));
                     listed.remove(&id)

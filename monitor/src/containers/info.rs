@@ -29,6 +29,8 @@ pub struct NameRequest {
     pub hint: PathHint,
     /// Its directories in all trees.
     pub dirs: Vec<PathBuf>,
+    /// True if it has had a process. Anybody who may create a cgroup creates thousands without one.
+    pub had_process: bool,
 }
 
 impl NameRequest {
@@ -114,7 +116,9 @@ impl ContainerInfo {
 
     /// Sets the name in the environment of the first process, if there is no better one.
     pub(super) fn with_process_name(mut self, name: Option<String>) -> Self {
-        if self.name.is_none() && let Some(name) = name {
+        if self.name.is_none()
+            && let Some(name) = name
+        {
             (self.name, self.origin, self.is_final) = (Some(name), NameOrigin::Process, true);
         }
         self

@@ -115,7 +115,11 @@ impl CgroupView<'_> {
     #[expect(clippy::cast_precision_loss, reason = "growth within one interval")]
     fn growth(&self, metric: Metric) -> Derived {
         let now = self.raw(metric)?;
-        let before = self.prev.and_then(|prev| prev.get(metric)).ok_or_else(|| self.causes.first_reading())?.map_err(Cause::clone)?;
+        let before = self
+            .prev
+            .and_then(|prev| prev.get(metric))
+            .ok_or_else(|| self.causes.first_reading())?
+            .map_err(Cause::clone)?;
         now.checked_sub(before)
             .map(|grown| grown as f64)
             .ok_or_else(|| Cause::new(CauseKind::Invalid, format!("the counter {} went back", metric.spec().name())))

@@ -9,15 +9,34 @@ use crate::proc_text;
 /// A variable in the environment of runc's own init process.
 const RUNC: &str = "_LIBCONTAINER_INITPIPE=";
 
-/// Reads `CONTAINER_NAME` from the environment of the first process of a cgroup: the one with the lowest pid, which in
-/// a young container is the init process. While that is still the runtime's own, its environment is not the
-/// container's.
-pub(super) fn from_first_process(proc: &Path, dirs: &[PathBuf]) -> Option<String> {
-    let first = dirs
-        .iter()
-        .filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok())
-        .find_map(|text| text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid > 0).min())?;
-    let process = proc.join(first.to_string());
+/// The first process of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FirstProcess {
+    /// False if the cgroup is there and has no process.
+    pub(super) may_exist: bool,
+    /// `CONTAINER_NAME` in its environment.
+    pub(super) name: Option<String>,
+}
+
+impl FirstProcess {
+    /// That of a container which is known to have, or have had, processes.
+    pub(super) const UNREAD: Self = Self { may_exist: true, name: None };
+
+    /// Reads the first process of a cgroup: the one with the lowest pid, which in a young container is the init process.
+    pub(super) fn read(proc: &Path, dirs: &[PathBuf]) -> Self {
+        let lists: Vec<String> =
+            dirs.iter().filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok()).collect();
+        let pids =
+            |text: &String| text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid > 0).min();
+        let first = lists.iter().find_map(pids);
+        let may_exist = first.is_some() || lists.is_empty();
+        Self { may_exist, name: first.and_then(|pid| name(&proc.join(pid.to_string()))) }
+    }
+}
+
+/// Reads `CONTAINER_NAME` from the environment of a process; `None` while it is the runtime's own, whose environment is
+/// not the container's.
+fn name(process: &Path) -> Option<String> {
     if !proc_text::stat(&fs::read(process.join("stat")).ok()?)?.has_executed {
         return None;
     }
@@ -38,7 +57,18 @@ mod tests {
         fs::write(dir.path().join("7/environ"), environment.replace(' ', "\0")).unwrap();
         let stat = format!("7 (a) S 1 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0");
         fs::write(dir.path().join("7/stat"), stat).unwrap();
-        from_first_process(dir.path(), &[dir.path().to_owned()])
+        FirstProcess::read(dir.path(), &[dir.path().to_owned()]).name
+    }
+
+    #[test]
+    fn a_directory_without_a_process_is_told_from_one_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let may_exist = || FirstProcess::read(dir.path(), &[dir.path().to_owned()]).may_exist;
+        assert!(may_exist(), "it may have had one");
+        fs::write(dir.path().join("cgroup.procs"), "").unwrap();
+        assert!(!may_exist());
+        fs::write(dir.path().join("cgroup.procs"), "7\n").unwrap();
+        assert!(may_exist());
     }
 
     #[test]

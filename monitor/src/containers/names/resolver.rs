@@ -1,13 +1,13 @@
 //! Thread that resolves names, so that a slow lookup delays only names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::environment::from_first_process;
+use super::environment::FirstProcess;
 use super::files::Files;
 use super::socket::Socket;
 use crate::containers::info::{ContainerInfo, FileVersion, NameRequest};
@@ -51,6 +51,8 @@ pub struct NameResolver {
     sockets: Vec<Socket>,
     registry: Arc<Mutex<Registry>>,
     clock: fn() -> Stamp,
+    /// New requests: of containers that may have had a process, and of others.
+    young: [VecDeque<(NameRequest, FirstProcess)>; 2],
     /// Requests to repeat: the time, the number of attempts, and the request.
     waiting: BTreeMap<CgroupId, (Duration, usize, NameRequest)>,
     followed: BTreeMap<CgroupId, (NameRequest, Origin)>,
@@ -82,6 +84,7 @@ impl NameResolver {
             sockets: paths.sockets.iter().cloned().map(Socket::new).collect(),
             registry,
             clock,
+            young: Default::default(),
             waiting: BTreeMap::new(),
             followed: BTreeMap::new(),
             follow_due: clock().mono + FOLLOW,
@@ -94,55 +97,57 @@ impl NameResolver {
         loop {
             let now = (self.clock)().mono;
             let due = self.waiting.values().map(|(due, ..)| *due).min().unwrap_or(self.follow_due).min(self.follow_due);
-            match requests.recv_timeout(due.saturating_sub(now)) {
-                Ok(request) => runtime.block_on(self.answer_young(request, requests)),
-                Err(RecvTimeoutError::Timeout) => runtime.block_on(self.catch_up()),
+            let idle = if self.young.iter().all(VecDeque::is_empty) { due.saturating_sub(now) } else { Duration::ZERO };
+            match requests.recv_timeout(idle) {
+                Ok(request) => self.enqueue(request, requests),
+                Err(RecvTimeoutError::Timeout) => runtime.block_on(self.answer_next()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Answers the requests received so far. Their first processes may exit soon: their environments are read before
-    /// any slow API is called.
-    async fn answer_young(&mut self, request: NameRequest, requests: &Receiver<NameRequest>) {
-        let young = std::iter::once(request).chain(requests.try_iter());
-        let young: Vec<_> = young.map(|request| (from_first_process(&self.proc, &request.dirs), request)).collect();
-        for (own, request) in young {
-            self.answer(request, 0, own).await;
+    /// Queues the requests received so far. Their first processes may exit soon: their environments are read before any
+    /// slow API is called. Containers with processes come first, since anybody may create thousands of empty cgroups.
+    fn enqueue(&mut self, request: NameRequest, requests: &Receiver<NameRequest>) {
+        for request in std::iter::once(request).chain(requests.try_iter()) {
+            let first = FirstProcess::read(&self.proc, &request.dirs);
+            let queue = usize::from(!had_process(&request, &first));
+            self.young[queue].push_back((request, first));
         }
     }
 
-    /// Retries one name that is due, else checks for changed names. New containers are answered in between.
-    async fn catch_up(&mut self) {
+    /// Answers a new request, else retries one that is due, else checks for changed names.
+    async fn answer_next(&mut self) {
         let now = (self.clock)();
         let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);
         let due = due.min_by_key(|(_, (due, ..))| *due).map(|(id, _)| *id);
-        if let Some((_, looks, request)) = due.and_then(|id| self.waiting.remove(&id)) {
-            let own = from_first_process(&self.proc, &request.dirs);
-            self.answer(request, looks, own).await;
+        if let Some((request, first)) = self.young.iter_mut().find_map(VecDeque::pop_front) {
+            self.answer(request, 0, first).await;
+        } else if let Some((_, looks, request)) = due.and_then(|id| self.waiting.remove(&id)) {
+            let first = FirstProcess::read(&self.proc, &request.dirs);
+            self.answer(request, looks, first).await;
         } else if now.mono >= self.follow_due {
             self.follow_due = now.mono + FOLLOW;
             self.follow(now).await;
         }
     }
 
-    /// Resolves a name, as attempt number `looks`. `own` is the name in the environment of the first process, read
-    /// before.
-    async fn answer(&mut self, request: NameRequest, looks: usize, own: Option<String>) {
+    /// Resolves a name, as attempt number `looks`. `first` is the first process, read before.
+    async fn answer(&mut self, request: NameRequest, looks: usize, first: FirstProcess) {
         let id = request.id;
         if !lock(&self.registry).is_known(id) {
             return;
         }
-        let (mut known, origin) = self.look_up(&request, own).await;
-        if !known.is_final {
-            match self.due(looks, &request, &known) {
-                Some(due) => {
-                    self.waiting.insert(id, (due, looks + 1, request.clone()));
-                }
-                None => known.is_final = true,
+        // It is looked up again as soon as it has a process.
+        let is_empty = !had_process(&request, &first);
+        let (mut known, origin) = self.look_up(&request, first).await;
+        let due = if known.is_final || is_empty { None } else { self.due(looks, &request, &known) };
+        match due {
+            Some(due) => _ = self.waiting.insert(id, (due, looks + 1, request.clone())),
+            None => {
+                self.waiting.remove(&id);
+                known.is_final |= !is_empty;
             }
-        } else {
-            self.waiting.remove(&id);
         }
         lock(&self.registry).named(id, &known);
         if let Some(origin) = origin {
@@ -161,15 +166,15 @@ impl NameResolver {
         AGAIN.get(looks).map(|pause| now + *pause).or_else(rested)
     }
 
-    async fn look_up(&mut self, request: &NameRequest, own: Option<String>) -> (ContainerInfo, Option<Origin>) {
-        let NameRequest { id, hint, dirs } = request;
+    async fn look_up(&mut self, request: &NameRequest, first: FirstProcess) -> (ContainerInfo, Option<Origin>) {
+        let NameRequest { id, hint, dirs, .. } = request;
         let is_in_pod = request.is_in_pod();
         let mut known = self.files.look_up(hint, is_in_pod);
         let unnamed = |known: &Option<ContainerInfo>| known.as_ref().is_none_or(|known| known.name.is_none());
-        let has_interface = has_interface(request);
-        if own.is_some() && has_interface && unnamed(&known) {
+        let has_interface = has_interface(request) && had_process(request, &first);
+        if first.name.is_some() && has_interface && unnamed(&known) {
             // The container may exit while its runtime is asked.
-            let so_far = known.clone().unwrap_or_default().with_process_name(own.clone());
+            let so_far = known.clone().unwrap_or_default().with_process_name(first.name.clone());
             lock(&self.registry).named(*id, &so_far);
         }
         if has_interface && unnamed(&known) && self.learn_roots().await {
@@ -184,11 +189,11 @@ impl NameResolver {
         }
         let mut known = known.unwrap_or_default();
         // Podman keeps labels in a database, which only its API reads.
-        if let (Some(id), "podman", true) = (&hint.id, hint.runtime, known.labels.is_empty()) {
+        if let (Some(id), "podman", true) = (&hint.id, hint.runtime, has_interface && known.labels.is_empty()) {
             known.labels = self.ask_runtimes(id, is_in_pod).await.unwrap_or_default().labels;
         }
         if known.name.is_none() {
-            known = known.with_process_name(own.or_else(|| from_first_process(&self.proc, dirs)));
+            known = known.with_process_name(first.name.or_else(|| FirstProcess::read(&self.proc, dirs).name));
         }
         (known, origin)
     }
@@ -233,9 +238,14 @@ impl NameResolver {
         let changed: Vec<NameRequest> =
             self.followed.values().filter(|followed| changed(followed)).map(|(request, _)| request.clone()).collect();
         for request in changed {
-            self.answer(request, AGAIN.len(), None).await;
+            self.answer(request, AGAIN.len(), FirstProcess::UNREAD).await;
         }
     }
+}
+
+/// True unless it has never had a process.
+fn had_process(request: &NameRequest, first: &FirstProcess) -> bool {
+    request.had_process || first.may_exist
 }
 
 /// True if the runtime has an API socket.

@@ -3,11 +3,13 @@
 mod name_table;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::containers::hierarchies::Hierarchies;
 use self::name_table::{NameTable, Renamed};
+use crate::containers::hierarchies::Hierarchies;
 use crate::containers::info::{ContainerInfo, NameOrigin, NameRequest};
 use crate::containers::rules::Rules;
 use crate::containers::runtime_path::PathHint;
@@ -54,9 +56,11 @@ enum FirstLookups {
     Over,
 }
 
+/// A cgroup. Most are not reported, and their paths may be long: it has the last component alone.
 #[derive(Debug)]
 struct Node {
-    path: PathBuf,
+    name: Box<OsStr>,
+    parent: CgroupId,
     place: Place,
 }
 
@@ -65,8 +69,10 @@ struct Container {
     identity: Arc<Identity>,
     /// The runtime and the id that its path reveals; `None` for the machine.
     hint: Option<PathHint>,
-    /// True once its name was resolved.
+    /// True once its name was looked up.
     named: bool,
+    /// The name that was found, and its origin.
+    found: Option<(String, NameOrigin)>,
     /// True if no better name will come.
     is_final: bool,
     /// The number of full samples that contain it.
@@ -98,8 +104,14 @@ impl Registry {
     }
 
     /// Returns the path of a cgroup below the root of its tree.
-    pub fn path(&self, id: CgroupId) -> Option<&Path> {
-        self.cgroups.get(&id).map(|node| node.path.as_path())
+    pub fn path(&self, id: CgroupId) -> Option<PathBuf> {
+        let mut node = self.cgroups.get(&id)?;
+        let mut names = Vec::new();
+        while !node.name.is_empty() {
+            names.push(&*node.name);
+            node = self.cgroups.get(&node.parent)?;
+        }
+        Some(names.into_iter().rev().collect())
     }
 
     /// Applies a complete walk: cgroups that it has not found were removed.
@@ -108,6 +120,10 @@ impl Registry {
         let gone: Vec<CgroupId> = self.cgroups.keys().filter(|id| !there.contains(id)).copied().collect();
         // First those, so that a container that was started anew finds its name free.
         gone.into_iter().for_each(|id| self.vanish(id));
+        // Without events, only a walk can find that a container has got its first process.
+        let unnamed: Vec<CgroupId> =
+            self.containers.iter().filter(|(_, c)| c.named && !c.is_final).map(|(id, _)| *id).collect();
+        unnamed.into_iter().for_each(|id| self.ask(id, false));
         directories.iter().for_each(|directory| self.appear(directory));
     }
 
@@ -128,7 +144,8 @@ impl Registry {
         let outer = self.cgroups.get(&directory.parent).map(|node| node.place.owner);
         let is_own = is_root || hint.is_some();
         let place = Place { owner: outer.filter(|_| !is_own).unwrap_or(id), outer: outer.filter(|_| is_own) };
-        self.cgroups.insert(id, Node { path: directory.path.clone(), place });
+        let name = directory.path.file_name().unwrap_or_default().into();
+        self.cgroups.insert(id, Node { name, parent: directory.parent, place });
         if is_own {
             self.meet(id, &directory.path, hint);
         }
@@ -144,11 +161,11 @@ impl Registry {
         let origin = if is_root { NameOrigin::Machine } else { NameOrigin::Path };
         let suffix = suffix(id, &identity);
         let identity = identity.into();
-        let container = Container { identity, hint, named: is_root, is_final: is_root, readings: 0 };
+        let container = Container { identity, hint, named: is_root, found: None, is_final: is_root, readings: 0 };
         self.containers.insert(id, container);
         let renamed = self.names.call(id, &name, origin, &suffix);
         self.rename(renamed);
-        self.ask(id);
+        self.ask(id, false);
     }
 
     /// Reports containers under new names.
@@ -163,12 +180,12 @@ impl Registry {
         }
     }
 
-    fn ask(&mut self, id: CgroupId) {
+    fn ask(&mut self, id: CgroupId, had_process: bool) {
         let Some(Container { identity, hint: Some(hint), is_final: false, .. }) = self.containers.get(&id) else {
             return;
         };
         let dirs = identity.v2.iter().chain(identity.v1.values()).cloned().collect();
-        self.requests.push(NameRequest { id, hint: hint.clone(), dirs });
+        self.requests.push(NameRequest { id, hint: hint.clone(), dirs, had_process });
     }
 
     /// Takes the requests for names since the last call.
@@ -188,15 +205,20 @@ impl Registry {
 
     /// Records the result of a name lookup.
     pub fn named(&mut self, id: CgroupId, known: &ContainerInfo) {
-        let path = self.cgroups.get(&id).map(|node| node.path.clone());
+        let path = self.path(id);
         let found = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id));
         let Some(container @ Container { hint: Some(_), .. }) = found else { return };
         container.named = true;
         container.is_final |= known.is_final;
+        // A name stays if a later lookup finds none: the process that told it may have ended.
+        container.found = known.name.clone().map(|name| (name, known.origin)).or(container.found.take());
+        let found = container.found.clone();
         let mut identity = Identity::clone(&container.identity);
         // Hierarchies whose directory was created after the first lookup.
         identity.v1 = path.map_or(identity.v1, |path| self.hierarchies.identity(&path).v1);
         container.hint.iter().for_each(|hint| describe(&mut identity, hint, known));
+        let origin = found.as_ref().map_or(NameOrigin::Path, |(_, origin)| *origin);
+        found.into_iter().for_each(|(name, _)| identity.name = name);
         let (name, suffix) = (identity.name.clone(), suffix(id, &identity));
         match self.names.reported(id) {
             Some(reported) => reported.clone_into(&mut identity.name),
@@ -207,7 +229,7 @@ impl Registry {
             container.identity = Arc::new(identity);
         }
         if is_there {
-            let renamed = self.names.call(id, &name, known.origin, &suffix);
+            let renamed = self.names.call(id, &name, origin, &suffix);
             self.rename(renamed);
         }
     }
@@ -242,7 +264,7 @@ impl Registry {
     /// Records that a cgroup has got its first process, whose environment may contain a name.
     pub fn filled(&mut self, id: CgroupId) {
         self.emptied.remove(&id);
-        self.ask(id);
+        self.ask(id, true);
     }
 
     /// True if a sample with [`Coverage::Exited`] would have something to report.
@@ -302,10 +324,13 @@ impl Registry {
     }
 
     fn look_again(&mut self) {
-        for (id, container) in self.containers.iter_mut().filter(|(_, container)| container.readings < LOOKS) {
+        let young = self.containers.iter().filter(|(_, container)| container.readings < LOOKS);
+        let young: Vec<_> = young.map(|(id, _)| (*id, self.path(*id))).collect();
+        for (id, path) in young {
+            let Some(container) = self.containers.get_mut(&id) else { continue };
             container.readings += 1;
-            let Some(node) = self.cgroups.get(id) else { continue };
-            let found = self.hierarchies.identity(&node.path);
+            let Some(path) = path else { continue };
+            let found = self.hierarchies.identity(&path);
             if found.v1 != container.identity.v1 {
                 Arc::make_mut(&mut container.identity).v1 = found.v1;
             }

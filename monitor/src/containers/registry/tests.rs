@@ -54,7 +54,7 @@ impl Machine {
 
     fn id(&self, path: &str) -> CgroupId {
         let path = path.replace("{A}", A).replace("{B}", B);
-        *self.registry.cgroups.iter().find(|(_, node)| node.path == Path::new(&path)).unwrap().0
+        *self.registry.cgroups.keys().find(|id| self.registry.path(**id).unwrap() == Path::new(&path)).unwrap()
     }
 
     fn read(&mut self, coverage: Coverage) -> Snapshot {
@@ -138,7 +138,11 @@ fn two_of_one_name_are_told_apart_and_a_name_that_is_free_again_is_given_again()
     machine.call("docker/{B}", "api");
     assert_eq!(machine.names(Coverage::All), running(&["api", "api-bbbbbbbbbbbb", "machine"]));
     machine.call("docker/{A}", "other");
-    assert_eq!(machine.names(Coverage::All), running(&["api", "machine", "other"]), "an updater has renamed the old one");
+    assert_eq!(
+        machine.names(Coverage::All),
+        running(&["api", "machine", "other"]),
+        "an updater has renamed the old one"
+    );
     machine.remove("docker/{B}");
     machine.make("docker/{B}");
     machine.call("docker/{B}", "api");

@@ -35,7 +35,10 @@ fn machine(dir: &Path) -> Registry {
 }
 
 fn names(registry: &Mutex<Registry>) -> Vec<String> {
-    let mut snapshot = Snapshot::new(clock());
+    // The second sample is after the longest time in which the first lookups are awaited.
+    let at = |seconds| Stamp { mono: Duration::from_secs(seconds), ..clock() };
+    lock(registry).fill(&mut Snapshot::new(at(0)));
+    let mut snapshot = Snapshot::new(at(2));
     lock(registry).fill(&mut snapshot);
     let mut names: Vec<String> = snapshot.cgroups.values().map(|cgroup| cgroup.identity.name.clone()).collect();
     names.sort_unstable();
@@ -59,6 +62,7 @@ fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
         sockets: vec![Socket::new(socket)],
         registry: Arc::clone(&registry),
         clock,
+        young: Default::default(),
         waiting: BTreeMap::new(),
         followed: BTreeMap::new(),
         follow_due: FOLLOW,
@@ -75,7 +79,9 @@ fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
         names
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(resolver.answer_young(first, &requests));
+    resolver.enqueue(first, &requests);
+    runtime.block_on(resolver.answer_next());
+    runtime.block_on(resolver.answer_next());
     assert!(asked.join().unwrap().contains(&name_of_first), "the name is not held back while the runtime is asked");
     assert_eq!(names(&registry), ["machine", "one", "two"]);
 }
