@@ -75,9 +75,13 @@ pub struct ContainerInfo {
 }
 
 impl ContainerInfo {
-    /// Sets the name from Kubernetes' labels, and gives these labels the same keys for each runtime. Only for containers
-    /// that Kubernetes has created: anybody can set the same labels on others.
-    pub(super) fn with_kubernetes_name(mut self) -> Self {
+    /// Sets the name from Kubernetes' labels, and gives these labels the same keys for each runtime. Anybody can set the same
+    /// labels on a container that Kubernetes has not created: there they are left out.
+    pub(super) fn with_kubernetes(mut self, is_in_pod: bool) -> Self {
+        if !is_in_pod {
+            self.labels.retain(|key, _| !key.starts_with("io.kubernetes."));
+            return self;
+        }
         for (annotation, label) in KUBERNETES {
             if let Some(value) = self.labels.get(annotation).cloned() {
                 self.labels.entry(label.to_owned()).or_insert(value);

@@ -55,8 +55,9 @@ impl Docker {
             ..ContainerInfo::default()
         };
         let known = known.named(self.name.trim_start_matches('/').to_owned());
-        let known = if is_in_pod { known.with_kubernetes_name() } else { known };
-        known.with_environment(self.config.env.unwrap_or_default().iter().map(String::as_str))
+        known
+            .with_kubernetes(is_in_pod)
+            .with_environment(self.config.env.unwrap_or_default().iter().map(String::as_str))
     }
 }
 
@@ -206,7 +207,7 @@ impl Files {
                 ("io.kubernetes.container.name", container),
             ];
             let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            Some(ContainerInfo { labels, ..ContainerInfo::default() }.with_kubernetes_name())
+            Some(ContainerInfo { labels, ..ContainerInfo::default() }.with_kubernetes(true))
         })
     }
 }
@@ -222,8 +223,7 @@ fn described(specification: Specification, name: Option<String>, is_in_pod: bool
     let is_label = |key: &str| key.starts_with("io.kubernetes.") && !key.starts_with("io.kubernetes.cri-o.");
     let labels = annotations.into_iter().filter(|(key, _)| is_label(key)).collect();
     let known = ContainerInfo { image, labels, ..ContainerInfo::default() }.named(name.unwrap_or_default());
-    let known = if is_in_pod { known.with_kubernetes_name() } else { known };
-    known.with_environment(process.env.iter().map(String::as_str))
+    known.with_kubernetes(is_in_pod).with_environment(process.env.iter().map(String::as_str))
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -311,7 +311,8 @@ mod tests {
     fn labels_that_anybody_can_set_are_no_names() {
         let labels = r#"{"io.kubernetes.pod.name":"pod-1","io.kubernetes.pod.namespace":"prod"}"#;
         let docker = format!(r#"{{"Name":"/mallory","Config":{{"Labels":{labels}}}}}"#);
-        assert_eq!(name("docker", &[(DOCKER, &docker)]).as_deref(), Some("mallory"));
+        let mallory = known("docker", &[(DOCKER, &docker)]).unwrap();
+        assert_eq!((mallory.name.as_deref(), mallory.labels.len()), (Some("mallory"), 0));
         let bundle = format!(r#"{{"annotations":{labels}}}"#);
         let nerdctl = "run/containerd/io.containerd.runtime.v2.task/default/ID/config.json";
         assert_eq!(name("containerd", &[(nerdctl, &bundle)]), None);

@@ -45,6 +45,50 @@ fn names(registry: &Mutex<Registry>) -> Vec<String> {
     names
 }
 
+fn resolver(dir: &Path, registry: &Arc<Mutex<Registry>>, sockets: Vec<Socket>) -> NameResolver {
+    NameResolver {
+        files: Files::new(&dir.join("host")),
+        proc: dir.join("proc"),
+        sockets,
+        registry: Arc::clone(registry),
+        clock,
+        young: Default::default(),
+        waiting: BTreeMap::new(),
+        followed: BTreeMap::new(),
+        follow_due: FOLLOW,
+    }
+}
+
+#[test]
+fn containers_with_processes_are_named_before_thousands_of_empty_cgroups() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut registry = machine(dir.path());
+    let real = registry.requests();
+    let empty = |number: u64| {
+        let cgroup = dir.path().join(format!("cg/docker/{:064x}", 1000 + number));
+        fs::create_dir_all(&cgroup).unwrap();
+        fs::write(cgroup.join("cgroup.procs"), "").unwrap();
+    };
+    (0..2000).for_each(empty);
+    follow::walk(&mut registry).unwrap();
+    let (ask, requests) = mpsc::channel();
+    let mut all = registry.requests();
+    all.extend(real);
+    let first = all.remove(0);
+    all.into_iter().for_each(|request| ask.send(request).unwrap());
+    let registry = Arc::new(Mutex::new(registry));
+    let mut resolver = resolver(dir.path(), &registry, Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    resolver.enqueue(first, &requests);
+    CONTAINERS.iter().for_each(|_| runtime.block_on(resolver.answer_next()));
+    let names = names(&registry);
+    assert!(CONTAINERS.iter().all(|(name, _)| names.iter().any(|known| known == name)), "{}", names.len());
+    while resolver.young.iter().any(|queue| !queue.is_empty()) {
+        runtime.block_on(resolver.answer_next());
+    }
+    assert_eq!(resolver.waiting.len(), 0, "one lookup each");
+}
+
 #[test]
 fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
     let dir = tempfile::tempdir().unwrap();
@@ -56,17 +100,7 @@ fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
     let registry = Arc::new(Mutex::new(registry));
     let (socket, proc) = (dir.path().join("socket"), dir.path().join("proc"));
     let listener = UnixListener::bind(&socket).unwrap();
-    let mut resolver = NameResolver {
-        files: Files::new(&dir.path().join("host")),
-        proc: proc.clone(),
-        sockets: vec![Socket::new(socket)],
-        registry: Arc::clone(&registry),
-        clock,
-        young: Default::default(),
-        waiting: BTreeMap::new(),
-        followed: BTreeMap::new(),
-        follow_due: FOLLOW,
-    };
+    let mut resolver = resolver(dir.path(), &registry, vec![Socket::new(socket)]);
     let (ask, requests) = mpsc::channel();
     ask.send(second).unwrap();
     let known = Arc::clone(&registry);
