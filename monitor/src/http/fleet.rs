@@ -23,7 +23,8 @@ const ENTRIES: usize = 20;
 /// Reads reports and shows them; never returns.
 pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
     let mut log = LogOnce::default();
-    let mut fleet = Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new() };
+    let mut fleet =
+        Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new(), log: LogOnce::default() };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;
         server.suffer(error.to_string());
@@ -40,6 +41,7 @@ struct Fleet {
     told: BTreeMap<String, SystemTime>,
     /// The latest report of each container.
     known: BTreeMap<String, Arc<Stored>>,
+    log: LogOnce,
 }
 
 /// Reads reports until something fails.
@@ -56,10 +58,15 @@ async fn watch(
     loop {
         ticks.tick().await;
         let now = server.now();
-        let frame = Frame::stored(now, fleet.look(&mut store, now.wall).await?);
-        let happened = fleet.happened(&mut store).await?;
-        server.show(frame, None);
-        server.tell(happened);
+        server.show(Frame::stored(now, fleet.look(&mut store, now.wall).await?), None);
+        // Log entries that cannot be read leave the reports alone.
+        match fleet.happened(&mut store).await {
+            Ok(happened) => server.tell(happened),
+            Err(error) => {
+                fleet.log.warn(&format!("Log entries are not shown: {error}"));
+                store = Store::connect(options).await?;
+            }
+        }
     }
 }
 

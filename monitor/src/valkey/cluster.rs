@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 
+use super::connection::Connection;
 use super::dial::Dial;
 use super::fault::{Fault, FaultKind};
 use super::pipeline::{Answer, together};
@@ -21,6 +21,12 @@ use super::target::HostPort;
 const SLOTS: u16 = 16384;
 /// The most redirections that a command follows.
 const REDIRECTIONS: usize = 3;
+/// The most masters that are talked to: a server may name as many as it likes.
+const NODES: usize = 256;
+/// The longest name of a host (RFC 1035).
+const LONGEST_NAME: usize = 253;
+/// The most nodes that are asked for the map at once.
+const ASKED: usize = 16;
 /// Timeout of a request for the map of slots.
 const MAP: Duration = Duration::from_secs(2);
 
@@ -31,7 +37,7 @@ pub(super) struct Cluster {
     seeds: Vec<HostPort>,
     /// The last slot of each range, and the node that has it.
     slots: BTreeMap<u16, HostPort>,
-    nodes: BTreeMap<HostPort, MultiplexedConnection>,
+    nodes: BTreeMap<HostPort, Connection>,
     /// True if the map must be read again before it is used.
     stale: bool,
 }
@@ -52,11 +58,19 @@ impl Cluster {
         !self.stale || !self.nodes.is_empty()
     }
 
-    /// Asks all known nodes for the map at once, and takes the first answer: any of them may hang.
+    /// Asks some known nodes for the map at once, and takes the first answer: any of them may hang.
     async fn learn(&mut self) -> Result<(), Fault> {
-        let known: BTreeSet<HostPort> = self.seeds.iter().chain(self.slots.values()).cloned().collect();
-        let mut asked = JoinSet::new();
+        // Seeds may be gone, and connected nodes may hang: some of each.
+        let known =
+            self.seeds.iter().take(ASKED / 2).chain(self.nodes.keys()).chain(&self.seeds).chain(self.slots.values());
+        let mut chosen = BTreeSet::new();
         for host in known {
+            if chosen.len() < ASKED {
+                chosen.insert(host.clone());
+            }
+        }
+        let mut asked = JoinSet::new();
+        for host in chosen {
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.get(&host).cloned());
             asked.spawn(async move {
                 let mut connection = match connection {
@@ -135,7 +149,14 @@ impl Cluster {
         timeout: Duration,
     ) -> Vec<(HostPort, Vec<Errand>, Vec<Answer>)> {
         let mut talks = JoinSet::new();
+        let mut told = Vec::new();
         for (host, errands) in errands {
+            if talks.len() >= NODES {
+                let refused =
+                    Err(Fault { text: "the cluster names too many nodes".to_owned(), kind: FaultKind::Refused });
+                told.push((host, errands.clone(), vec![refused; errands.len()]));
+                continue;
+            }
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.remove(&host));
             let pipeline: Vec<Request> = errands.iter().flat_map(|errand| words(requests, *errand)).collect();
             talks.spawn(async move {
@@ -152,7 +173,6 @@ impl Cluster {
                 }
             });
         }
-        let mut told = Vec::new();
         while let Some(Ok((host, errands, mut answers, connection))) = talks.join_next().await {
             let is_good = answers.iter().all(|answer| answer.as_ref().err().is_none_or(Fault::is_answer));
             match connection.filter(|_| is_good) {
@@ -185,14 +205,21 @@ fn redirection(answer: &Answer, asked: &HostPort) -> Option<(HostPort, bool)> {
 
 /// Parses `host:port`; a node that does not know its own name means the one by which it was asked.
 fn host(address: &str, asked: &HostPort) -> Option<HostPort> {
-    let (host, port) = address.rsplit_once(':')?;
+    let (host, port) = address.rsplit_once(':').filter(|(host, _)| host.len() <= LONGEST_NAME)?;
     Some((if host.is_empty() { asked.0.clone() } else { host.to_owned() }, port.parse().ok()?))
 }
 
 /// Parses the answer to `CLUSTER SLOTS`: ranges with their first and last slot, and their nodes, the master first.
 fn map(answer: &Value, asked: &HostPort) -> Option<BTreeMap<u16, HostPort>> {
     let Value::Array(ranges) = answer else { return None };
-    let slots: BTreeMap<u16, HostPort> = ranges.iter().filter_map(|found| range(found, asked)).collect();
+    let mut slots = BTreeMap::new();
+    let mut nodes = BTreeSet::new();
+    for (last, node) in ranges.iter().take(SLOTS.into()).filter_map(|found| range(found, asked)) {
+        if nodes.len() < NODES || nodes.contains(&node) {
+            nodes.insert(node.clone());
+            slots.insert(last, node);
+        }
+    }
     (!slots.is_empty()).then_some(slots)
 }
 
@@ -201,7 +228,8 @@ fn range(range: &Value, asked: &HostPort) -> Option<(u16, HostPort)> {
     let [_, Value::Int(last), Value::Array(master), ..] = &parts[..] else { return None };
     let [name, Value::Int(port), ..] = &master[..] else { return None };
     let name: Option<String> = redis::from_redis_value(name.clone()).ok()?;
-    let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| asked.0.clone());
+    let name = name.filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME);
+    let name = name.unwrap_or_else(|| asked.0.clone());
     Some((u16::try_from(*last).ok()?, (name, u16::try_from(*port).ok()?)))
 }
 
@@ -249,6 +277,18 @@ mod tests {
         let slots = map(&answer, &name("seed", 9)).unwrap();
         assert_eq!(slots.into_iter().collect::<Vec<_>>(), [(5460, name("10.0.0.1", 1)), (16383, name("seed", 2))]);
         assert_eq!(map(&Value::Array(Vec::new()), &name("seed", 9)), None);
+    }
+
+    #[test]
+    fn a_server_that_names_too_many_nodes_has_only_some() {
+        let text = |text: String| Value::BulkString(text.into_bytes());
+        let range = |slot: i64| {
+            let node = Value::Array(vec![text(format!("host{slot}")), Value::Int(1), text("id".to_owned())]);
+            Value::Array(vec![Value::Int(slot), Value::Int(slot), node])
+        };
+        let slots = map(&Value::Array((0..16384).map(range).collect()), &name("seed", 9)).unwrap();
+        assert_eq!(slots.len(), NODES);
+        assert_eq!(host(&format!("{}:1", "x".repeat(300)), &name("seed", 9)), None);
     }
 
     #[test]

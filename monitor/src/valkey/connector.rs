@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answers::Limits;
 use super::cluster::Cluster;
-use super::dial::Dial;
+use super::dial::{Dial, Login};
 use super::fault::Fault;
 use super::link::Link;
 use super::options::ValkeyOptions;
+use super::pipeline::together;
 use super::target::{Address, HostPort, Topology, shown};
 
 /// Timeout for finding the server, connecting, authenticating and the first PING together.
@@ -22,9 +24,13 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Connects as `options` say.
+    /// Connects as `options` say, for a writer.
     pub(crate) fn new(options: ValkeyOptions) -> Self {
-        Self { dial: Arc::new(Dial::new(options)), turn: 0 }
+        Self::with(options, Limits::WRITER)
+    }
+
+    fn with(options: ValkeyOptions, limits: Limits) -> Self {
+        Self { dial: Arc::new(Dial::new(options, limits)), turn: 0 }
     }
 
     /// Moves on to the next host, after the current one has failed.
@@ -62,19 +68,33 @@ impl Connector {
         }
     }
 
-    /// Asks a sentinel for the address of the master.
+    /// Asks a sentinel for the address of the master, with one login after the other while they are refused.
     async fn master(&self, sentinel: &HostPort, name: &str) -> Result<HostPort, Fault> {
-        let mut connection = self.dial.sentinel(sentinel).await?;
-        let asked = redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).to_owned();
-        let master: Option<HostPort> = asked.query_async(&mut connection).await?;
+        let mut refused = Fault::new("no login");
+        for login in self.dial.sentinel_logins()? {
+            match self.ask(sentinel, &login, name).await {
+                Err(fault) if fault.is_about_login() => refused = fault,
+                other => return other,
+            }
+        }
+        Err(refused)
+    }
+
+    async fn ask(&self, sentinel: &HostPort, login: &Login, name: &str) -> Result<HostPort, Fault> {
+        let mut connection = self.dial.sentinel(sentinel, login).await?;
+        let question = [redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).to_owned().into()];
+        let answer =
+            together(&mut connection, &question, ATTEMPT).await.pop().unwrap_or_else(|| Err(Fault::garbled()))?;
         let sentinel = shown(sentinel);
+        let master: Option<HostPort> = redis::from_redis_value(answer)
+            .map_err(|_| Fault::new(format!("the sentinel at {sentinel} answers without an address")))?;
         master.ok_or_else(|| Fault::new(format!("the sentinel at {sentinel} knows no master called {name}")))
     }
 }
 
 /// Connects for a reader.
 pub(crate) async fn connect(options: &ValkeyOptions) -> Result<Link, Fault> {
-    let mut connector = Connector::new(options.clone());
+    let mut connector = Connector::with(options.clone(), Limits::READER);
     let mut tried = connector.connect().await;
     // Each of several hosts is tried once.
     for _ in 1..options.target.hosts() {

@@ -2,43 +2,71 @@
 //!
 //! The library's own reconnecting connection is not used: it never gives up a connection that a partition has cut, and
 //! refuses for ever after one failed authentication. Here every error that is not an answer of the server ends the
-//! connection, and the next attempt reads the password and certificate files again.
+//! connection, and the next attempt reads the password and certificate files again. Sockets and TLS are opened here too,
+//! so that the answers are bounded before the library sees them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo};
-use redis::{ProtocolVersion, RedisConnectionInfo, RedisError, TlsCertificates};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use redis::{Cmd, ProtocolVersion};
 
+use super::answers::Limits;
+use super::connection::Connection;
 use super::fault::{Fault, FaultKind};
 use super::options::ValkeyOptions;
-use super::resolve::Names;
+use super::pipeline::together;
+use super::socket;
 use super::target::{Address, HostPort, Secret, Target};
+use super::tls;
 use crate::secrets;
+use crate::timer;
 
-/// Timeouts of connecting, and of the first PING.
+/// Timeouts of connecting, and of the greeting.
 const CONNECT: Duration = Duration::from_secs(2);
 const RESPONSE: Duration = Duration::from_secs(3);
-/// `TCP_USER_TIMEOUT`: the kernel's own limit for unacknowledged data is a quarter of an hour.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Opens connections.
 #[derive(Debug)]
 pub(super) struct Dial {
     options: ValkeyOptions,
-    /// True once the server has refused RESP3.
+    limits: Limits,
+    /// True once the server has taken RESP2 after it had failed with RESP3.
     is_old: AtomicBool,
+}
+
+/// The other end.
+#[derive(Clone, Copy)]
+enum Peer<'a> {
+    Host(&'a HostPort),
+    Socket(&'a Path),
+}
+
+/// User, password and database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Login {
+    username: Option<String>,
+    password: Option<Secret>,
+    db: i64,
+}
+
+/// Why there is no connection.
+struct Refusal {
+    fault: Fault,
+    /// True if the server may take an older greeting.
+    may_be_old: bool,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self { fault, may_be_old: false }
+    }
 }
 
 impl Dial {
     /// Creates a dialer with these options.
-    pub(super) fn new(options: ValkeyOptions) -> Self {
-        Self { options, is_old: AtomicBool::new(false) }
+    pub(super) fn new(options: ValkeyOptions, limits: Limits) -> Self {
+        Self { options, limits, is_old: AtomicBool::new(false) }
     }
 
     /// The target of connections.
@@ -47,175 +75,148 @@ impl Dial {
     }
 
     /// Connects to a host, authenticates and sends a PING.
-    pub(super) async fn host(&self, host: &HostPort) -> Result<MultiplexedConnection, Fault> {
-        self.open(&self.address(host), true).await
+    pub(super) async fn host(&self, host: &HostPort) -> Result<Connection, Fault> {
+        self.open(Peer::Host(host), &login(&self.options)?).await
     }
 
-    /// Connects to a sentinel, which may want the same login as the servers, or none.
-    pub(super) async fn sentinel(&self, host: &HostPort) -> Result<MultiplexedConnection, Fault> {
-        match self.open(&self.address(host), false).await {
-            Err(fault) if fault.kind == FaultKind::AuthRequired => self.open(&self.address(host), true).await,
-            other => other,
-        }
+    /// Connects to a sentinel.
+    pub(super) async fn sentinel(&self, host: &HostPort, login: &Login) -> Result<Connection, Fault> {
+        self.open(Peer::Host(host), login).await
     }
 
     /// Connects by a socket in the file system.
-    pub(super) async fn socket(&self, path: &Path) -> Result<MultiplexedConnection, Fault> {
-        self.open(&ConnectionAddr::Unix(path.to_owned()), true).await
+    pub(super) async fn socket(&self, path: &Path) -> Result<Connection, Fault> {
+        self.open(Peer::Socket(path), &login(&self.options)?).await
     }
 
-    fn address(&self, (host, port): &HostPort) -> ConnectionAddr {
-        match self.target().address {
-            Address::Tcp { tls: true, .. } => {
-                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-            }
-            _ => ConnectionAddr::Tcp(host.clone(), *port),
+    /// The logins to try at a sentinel: the URL's, if the servers have another one; none; the one of the servers.
+    pub(super) fn sentinel_logins(&self) -> Result<Vec<Login>, Fault> {
+        let Target { username, password, .. } = &self.options.target;
+        let servers = Login { db: 0, ..login(&self.options)? };
+        let own = Login { username: username.clone(), password: password.clone(), db: 0 };
+        let mut logins = vec![Login::default()];
+        if servers.password.is_some() {
+            logins.push(servers.clone());
         }
-    }
-
-    /// Connects with RESP3, or with RESP2 if the server or the user's rights refuse that.
-    async fn open(&self, address: &ConnectionAddr, with_login: bool) -> Result<MultiplexedConnection, Fault> {
-        if !self.is_old.load(Ordering::Relaxed) {
-            match self.greet(address, with_login, ProtocolVersion::RESP3).await {
-                Err(error) if is_protocol_refusal(&error) => self.is_old.store(true, Ordering::Relaxed),
-                other => return Ok(other?),
-            }
+        if own.password.is_some() && own.password != servers.password {
+            logins.insert(0, own);
         }
-        Ok(self.greet(address, with_login, ProtocolVersion::RESP2).await?)
+        Ok(logins)
     }
 
-    async fn greet(
-        &self,
-        address: &ConnectionAddr,
-        with_login: bool,
-        protocol: ProtocolVersion,
-    ) -> Result<MultiplexedConnection, ConnectError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            // Each pipeline has its own timeout.
-            .set_response_timeout(None)
-            .set_dns_resolver(Names);
-        let login = if with_login { login(&self.options)? } else { RedisConnectionInfo::default() };
-        let client = client(&self.options, address, login.set_protocol(protocol))?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        // A server that wants a password accepts a connection without one, and refuses each command.
-        let ping = redis::cmd("PING");
-        let sign_of_life = tokio::time::timeout(RESPONSE, ping.query_async::<redis::Value>(&mut connection));
-        let Ok(answer) = sign_of_life.await else {
-            return Err(Fault::new(format!("no answer within {} s", RESPONSE.as_secs())).into());
+    /// Connects with RESP3, or with RESP2 if that fails: proxies and old servers refuse the greeting in many ways, or close
+    /// the connection.
+    async fn open(&self, peer: Peer<'_>, login: &Login) -> Result<Connection, Fault> {
+        if self.is_old.load(Ordering::Relaxed) {
+            return self.greet(peer, login, ProtocolVersion::RESP2).await.map_err(|refusal| refusal.fault);
+        }
+        let first = match self.greet(peer, login, ProtocolVersion::RESP3).await {
+            Ok(connection) => return Ok(connection),
+            Err(refusal) if !refusal.may_be_old => return Err(refusal.fault),
+            Err(refusal) => refusal.fault,
         };
-        match answer {
+        match self.greet(peer, login, ProtocolVersion::RESP2).await {
+            Ok(connection) => {
+                self.is_old.store(true, Ordering::Relaxed);
+                Ok(connection)
+            }
+            Err(second) if second.fault.kind == FaultKind::Silence => Err(first),
+            Err(second) => Err(second.fault),
+        }
+    }
+
+    async fn greet(&self, peer: Peer<'_>, login: &Login, protocol: ProtocolVersion) -> Result<Connection, Refusal> {
+        let connecting = tokio::time::timeout(CONNECT, self.connect(peer));
+        let mut connection =
+            connecting.await.unwrap_or_else(|_| Err(Fault::new("connecting takes longer than 2 s")))?;
+        let greeting = greeting(login, protocol);
+        let requests: Vec<_> = greeting.iter().cloned().map(Into::into).collect();
+        let began = timer::now();
+        let answers = together(&mut connection, &requests, RESPONSE).await;
+        let is_silent = timer::now() - began >= RESPONSE;
+        for (command, answer) in greeting.iter().zip(answers) {
+            let Err(mut fault) = answer else { continue };
+            let name = command.args_iter().next();
+            let is = |word: &[u8]| matches!(name, Some(redis::Arg::Simple(name)) if name == word);
             // An ACL may forbid PING; the first report shows the rights that matter.
-            Err(error) if error.code() != Some("NOPERM") => Err(error.into()),
-            _ => Ok(connection),
+            if is(b"PING") && fault.kind == FaultKind::Forbidden {
+                continue;
+            }
+            // A server that takes nobody says why, and closes the connection.
+            if fault.kind == FaultKind::Silence
+                && let Some(words) = connection.last_words()
+            {
+                fault.text = words;
+            }
+            // A server that knows logins knows RESP3.
+            let is_greeted = is_silent || is(b"SELECT") || fault.text.starts_with("WRONGPASS");
+            let may_be_old = protocol == ProtocolVersion::RESP3 && !is_greeted;
+            return Err(Refusal { fault, may_be_old });
         }
+        Ok(connection)
+    }
+
+    async fn connect(&self, peer: Peer<'_>) -> Result<Connection, Fault> {
+        let socket = match (peer, &self.target().address) {
+            (Peer::Socket(path), _) => socket::unix(path).await?,
+            (Peer::Host(host), Address::Tcp { tls: true, .. }) => {
+                socket::tcp(host, Some(&tls::connector(&self.options.tls)?)).await?
+            }
+            (Peer::Host(host), _) => socket::tcp(host, None).await?,
+        };
+        Ok(Connection::new(socket, self.limits).await?)
     }
 }
 
-/// Why connecting failed.
-enum ConnectError {
-    /// An error of the library, from the network or the server.
-    Library(RedisError),
-    /// An error on this side: a file that cannot be read, a timeout.
-    Local(Fault),
-}
-
-impl From<RedisError> for ConnectError {
-    fn from(error: RedisError) -> Self {
-        Self::Library(error)
-    }
-}
-
-impl From<Fault> for ConnectError {
-    fn from(fault: Fault) -> Self {
-        Self::Local(fault)
-    }
-}
-
-impl From<ConnectError> for Fault {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Library(error) => error.into(),
-            ConnectError::Local(fault) => fault,
+/// The commands that begin a connection. A server that wants a password accepts a connection without one, and refuses each
+/// command, so the last one is a PING.
+fn greeting(login: &Login, protocol: ProtocolVersion) -> Vec<Cmd> {
+    let mut commands = Vec::new();
+    let password = login.password.as_ref().map(Secret::reveal);
+    if protocol == ProtocolVersion::RESP3 {
+        let mut hello = redis::cmd("HELLO");
+        hello.arg(3);
+        if let Some(password) = password {
+            hello.arg("AUTH").arg(login.username.as_deref().unwrap_or("default")).arg(password);
         }
+        commands.push(hello);
+    } else if let Some(password) = password {
+        commands.push(redis::cmd("AUTH").arg(&login.username).arg(password).to_owned());
     }
-}
-
-/// Returns whether a server refuses RESP3, and not the login in its greeting.
-fn is_protocol_refusal(error: &ConnectError) -> bool {
-    let ConnectError::Library(error) = error else { return false };
-    matches!(error.code(), Some("NOPROTO" | "NOPERM"))
-        || error.kind() == ErrorKind::RESP3NotSupported
-        || error.detail().is_some_and(|detail| detail.contains("unknown command"))
-}
-
-fn client(options: &ValkeyOptions, address: &ConnectionAddr, login: RedisConnectionInfo) -> Result<Client, Fault> {
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
-    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(UNACKNOWLEDGED);
-    let info = address.clone().into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(login);
-    match address {
-        ConnectionAddr::TcpTls { .. } => Ok(Client::build_with_tls(info, certificates(options)?)?),
-        _ => Ok(Client::open(info)?),
+    if login.db != 0 {
+        commands.push(redis::cmd("SELECT").arg(login.db).to_owned());
     }
+    commands.push(redis::cmd("PING"));
+    commands
 }
 
-fn login(options: &ValkeyOptions) -> Result<RedisConnectionInfo, Fault> {
+fn login(options: &ValkeyOptions) -> Result<Login, Fault> {
     let target = &options.target;
-    let mut login = RedisConnectionInfo::default().set_db(options.db.or(target.db).unwrap_or(0));
-    if let Some(name) = options.username.as_ref().or(target.username.as_ref()) {
-        login = login.set_username(name);
-    }
     let from_file = options.password_file.as_deref().map(password).transpose()?;
-    if let Some(password) = from_file.as_ref().or(options.password.as_ref()).or(target.password.as_ref()) {
-        login = login.set_password(password.reveal());
-    }
-    Ok(login)
+    Ok(Login {
+        username: options.username.as_ref().or(target.username.as_ref()).cloned(),
+        password: from_file.or_else(|| options.password.clone()).or_else(|| target.password.clone()),
+        db: options.db.or(target.db).unwrap_or(0),
+    })
 }
 
 fn password(path: &Path) -> Result<Secret, Fault> {
-    let text =
-        String::from_utf8(secret(path)?).map_err(|_| Fault::new(format!("{} is not valid UTF-8", path.display())))?;
+    let bytes = secrets::read(path).map_err(|error| Fault::new(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| Fault::new(format!("{} is not valid UTF-8", path.display())))?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
-}
-
-/// Reads a file that only its owner and group may read.
-fn secret(path: &Path) -> Result<Vec<u8>, Fault> {
-    secrets::read(path).map_err(|error| Fault::new(error.to_string()))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    std::fs::read(path).map_err(|error| Fault::new(format!("{}: {error}", path.display())))
-}
-
-fn certificates(options: &ValkeyOptions) -> Result<TlsCertificates, Fault> {
-    let tls = &options.tls;
-    let root_cert = tls.ca.as_deref().map(authorities).transpose()?;
-    let client_tls = match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: secret(key)? }),
-        (None, None) => None,
-        _ => return Err(Fault::new("VALKEY_TLS_CERT and VALKEY_TLS_KEY belong together")),
-    };
-    Ok(TlsCertificates { client_tls, root_cert })
-}
-
-/// Reads certificate authorities. The library takes a file without any certificate for an empty list, and then trusts
-/// nobody.
-fn authorities(path: &Path) -> Result<Vec<u8>, Fault> {
-    let pem = read(path)?;
-    if CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) {
-        Ok(pem)
-    } else {
-        Err(Fault::new(format!("{} holds no certificate in PEM form", path.display())))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::valkey::Request;
 
     fn options(url: &str) -> ValkeyOptions {
         ValkeyOptions { target: Target::parse(url).unwrap(), ..ValkeyOptions::default() }
+    }
+
+    fn shown(login: &Login) -> (Option<&str>, Option<&str>, i64) {
+        (login.username.as_deref(), login.password.as_ref().map(Secret::reveal), login.db)
     }
 
     #[test]
@@ -225,27 +226,43 @@ mod tests {
         std::fs::write(&file, "from file\n").unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut options = options("valkey://me:from-url@h/3");
-        assert_eq!(login(&options).unwrap().password(), Some("from-url"));
-        assert_eq!((login(&options).unwrap().username(), login(&options).unwrap().db()), (Some("me"), 3));
+        assert_eq!(shown(&login(&options).unwrap()), (Some("me"), Some("from-url"), 3));
         options.password = Some(Secret::new("from variable"));
         options.db = Some(4);
-        assert_eq!((login(&options).unwrap().password(), login(&options).unwrap().db()), (Some("from variable"), 4));
+        assert_eq!(shown(&login(&options).unwrap()), (Some("me"), Some("from variable"), 4));
         options.password_file = Some(file);
-        assert_eq!(login(&options).unwrap().password(), Some("from file"));
+        assert_eq!(shown(&login(&options).unwrap()), (Some("me"), Some("from file"), 4));
         options.password_file = Some("/nonexistent/password".into());
         assert!(login(&options).unwrap_err().text.contains("/nonexistent/password"));
     }
 
     #[test]
-    fn a_file_without_certificates_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let ca = dir.path().join("ca.pem");
-        std::fs::write(&ca, "garbage").unwrap();
-        let mut options = options("valkeys://h");
-        options.tls.ca = Some(ca.clone());
-        assert!(certificates(&options).unwrap_err().text.contains("ca.pem holds no certificate"));
-        options.tls.ca = None;
-        options.tls.cert = Some(ca);
-        assert!(certificates(&options).unwrap_err().text.contains("belong together"));
+    fn the_greeting_has_the_login_in_either_protocol() {
+        let of = |login: &Login, protocol| -> Vec<String> {
+            greeting(login, protocol).into_iter().map(|command| Request::from(command).text()).collect()
+        };
+        let nobody = Login::default();
+        assert_eq!(of(&nobody, ProtocolVersion::RESP3), ["HELLO 3", "PING"]);
+        assert_eq!(of(&nobody, ProtocolVersion::RESP2), ["PING"]);
+        let unnamed = Login { password: Some(Secret::new("p")), db: 3, username: None };
+        assert_eq!(of(&unnamed, ProtocolVersion::RESP3), ["HELLO 3 AUTH default p", "SELECT 3", "PING"]);
+        assert_eq!(of(&unnamed, ProtocolVersion::RESP2), ["AUTH p", "SELECT 3", "PING"]);
+        let named = Login { username: Some("u".to_owned()), ..unnamed };
+        assert_eq!(of(&named, ProtocolVersion::RESP2)[0], "AUTH u p");
+    }
+
+    #[test]
+    fn a_sentinel_is_asked_with_its_own_login_then_with_none_then_with_that_of_the_servers() {
+        let logins = |options: &ValkeyOptions| -> Vec<Option<String>> {
+            let logins = Dial::new(options.clone(), Limits::WRITER).sentinel_logins().unwrap();
+            logins.iter().map(|login| login.password.as_ref().map(|password| password.reveal().to_owned())).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let mut options = options("valkey://:own@h/?sentinel=main");
+        assert_eq!(logins(&options), [None, some("own")]);
+        options.password = Some(Secret::new("servers"));
+        assert_eq!(logins(&options), [some("own"), None, some("servers")]);
+        options.target.password = None;
+        assert_eq!(logins(&options), [None, some("servers")]);
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of the server and of the network, by their consequences.
 
+use std::io;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// An error text of the library can be hundreds of kilobytes long.
@@ -19,6 +21,8 @@ pub struct Fault {
 pub(crate) enum FaultKind {
     /// No answer: the command may have been executed or not, and the connection cannot be used any more.
     Silence,
+    /// The answer is larger than any that was asked for. As silence, otherwise.
+    Excess,
     /// The server said no: the command was not carried out.
     Refused,
     /// Refused: the connection has no login.
@@ -50,7 +54,7 @@ impl Fault {
 
     /// Returns whether the server has answered and its connection is still good.
     pub(crate) fn is_answer(&self) -> bool {
-        self.kind != FaultKind::Silence && !self.is_stale()
+        !matches!(self.kind, FaultKind::Silence | FaultKind::Excess) && !self.is_stale()
     }
 
     /// Returns whether the connection must be replaced although the server answered.
@@ -58,9 +62,20 @@ impl Fault {
         matches!(self.kind, FaultKind::AuthRequired | FaultKind::NotMaster)
     }
 
+    /// Returns whether another login may be taken.
+    pub(crate) fn is_about_login(&self) -> bool {
+        matches!(self.kind, FaultKind::AuthRequired | FaultKind::Forbidden)
+    }
+
     /// Returns whether the error stays until an operator changes the server.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(self.kind, FaultKind::Forbidden | FaultKind::UnknownCommand)
+    }
+}
+
+impl From<&io::Error> for Fault {
+    fn from(error: &io::Error) -> Self {
+        Self::new(short(&error.to_string()))
     }
 }
 
@@ -111,6 +126,10 @@ fn hint(error: &RedisError, code: &str) -> &'static str {
         "NOPERM" => " (the ACL user lacks a right; docs/valkey.md lists the rights)",
         "MOVED" | "CROSSSLOT" => " (the server is part of a cluster: add ?cluster=true to VALKEY_URL)",
         _ if error.kind() == ErrorKind::AuthenticationFailed => " (check VALKEY_USERNAME and the password)",
+        // TLS 1.3 refuses a client when the connection already seems to be made.
+        _ if error.to_string().contains("CertificateRequired") => {
+            " (the server wants a client certificate: set VALKEY_TLS_CERT and VALKEY_TLS_KEY)"
+        }
         _ if error.is_connection_dropped() && !error.is_connection_refusal() => {
             " (the server closed the connection: too many clients, or a TLS port?)"
         }
@@ -161,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_says_nothing_about_the_command() {
-        let refused = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        let refused = RedisError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
         assert_eq!(Fault::from(refused).kind, FaultKind::Silence);
         assert!(!Fault::garbled().is_answer());
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use redis::Cmd;
-use redis::aio::MultiplexedConnection;
 
 use super::cluster::Cluster;
+use super::connection::Connection;
 use super::fault::Fault;
 use super::pipeline::{Answer, together};
 use super::request::Request;
@@ -20,12 +20,12 @@ pub(crate) struct Link {
 
 enum Way {
     /// `None` once it has failed.
-    One(Option<MultiplexedConnection>),
+    One(Option<Connection>),
     Cluster(Box<Cluster>),
 }
 
 impl Link {
-    pub(super) fn to_server(connection: MultiplexedConnection) -> Self {
+    pub(super) fn to_server(connection: Connection) -> Self {
         Self { way: Way::One(Some(connection)) }
     }
 

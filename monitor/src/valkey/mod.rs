@@ -5,19 +5,25 @@
 //!   options.rs, target.rs      where the server is, and with which login
 //!      |
 //!   connector.rs               finds it: one server, a sentinel's master, or a cluster
-//!      |        dial.rs        one connection: addresses (resolve.rs), TLS, login
+//!      |        dial.rs        one connection: the login, and which protocol
+//!      |        socket.rs      its socket: addresses (resolve.rs), TLS (tls.rs)
+//!      |        connection.rs  the library's connection, on a socket whose answers are bounded (bounded.rs, answers)
 //!      |
 //!   link.rs                    commands out, answers in
 //!      |        cluster.rs     which node has which slot
 //!      |        pipeline.rs    one pipeline to one node
 //!      |
-//!   store.rs, health.rs        read back what agents have written
+//!   store.rs, health.rs        read back what agents have written (entries.rs, stored.rs)
 //! ```
 
+pub mod answers;
+mod bounded;
 mod cluster;
+mod connection;
 mod connector;
 mod dial;
 mod document;
+mod entries;
 mod fault;
 pub mod health;
 pub mod keys;
@@ -26,8 +32,11 @@ mod options;
 mod pipeline;
 mod request;
 mod resolve;
+mod socket;
 pub mod store;
+mod stored;
 mod target;
+mod tls;
 
 pub(crate) use self::connector::Connector;
 pub(crate) use self::document::Document;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
+use super::connection::Connection;
 use super::fault::Fault;
 use super::request::Request;
 
@@ -16,11 +16,7 @@ pub(crate) type Answer = Result<Value, Fault>;
 const PIECE: u64 = 256 << 10;
 
 /// Sends commands in one pipeline, or in several where they are many. If one answer is missing, all commands fail.
-pub(crate) async fn together(
-    connection: &mut MultiplexedConnection,
-    requests: &[Request],
-    timeout: Duration,
-) -> Vec<Answer> {
+pub(super) async fn together(connection: &mut Connection, requests: &[Request], timeout: Duration) -> Vec<Answer> {
     let all = async {
         let mut answers = Vec::with_capacity(requests.len());
         let mut left = requests;
@@ -49,17 +45,14 @@ fn piece(requests: &[Request]) -> usize {
     fits.count().max(1)
 }
 
-async fn pipeline(connection: &mut MultiplexedConnection, requests: &[Request]) -> Result<Vec<Answer>, Fault> {
+async fn pipeline(connection: &mut Connection, requests: &[Request]) -> Result<Vec<Answer>, Fault> {
     let mut pipeline = redis::pipe();
     requests.iter().for_each(|request| _ = pipeline.add_command(request.cmd()));
-    let asked = pipeline.ignore_errors().query_async::<Vec<redis::RedisResult<Value>>>(connection);
-    match asked.await {
-        Ok(answers) if answers.len() == requests.len() => {
-            Ok(answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect())
-        }
-        Ok(_) => Err(Fault::garbled()),
-        Err(error) => Err(Fault::new(Fault::from(error).text)),
+    let answers = connection.send(&mut pipeline).await?;
+    if answers.len() != requests.len() {
+        return Err(Fault::garbled());
     }
+    Ok(answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect())
 }
 
 #[cfg(test)]

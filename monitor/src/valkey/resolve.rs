@@ -1,47 +1,35 @@
 //! Resolves names without the C library's name service, which a static binary in an image without glibc does not have.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use redis::io::AsyncDNSResolver;
-use redis::{ErrorKind, RedisError, RedisFuture};
+
+use super::fault::Fault;
 
 /// Timeout of one question to one server.
 const TIMEOUT: Duration = Duration::from_millis(700);
 /// Timeout of all questions: shorter than that of the connection, so that the message names the one that failed.
 const DEADLINE: Duration = Duration::from_millis(1800);
 
-/// Looks names up in `/etc/hosts` and with the servers of `/etc/resolv.conf`, read anew each time: both change when a
+/// Looks a name up in `/etc/hosts` and with the servers of `/etc/resolv.conf`, read anew each time: both change when a
 /// container is attached to a network.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Names;
-
-impl AsyncDNSResolver for Names {
-    fn resolve<'a, 'b: 'a>(
-        &'a self,
-        host: &'b str,
-        port: u16,
-    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
-        Box::pin(async move {
-            // In a task of its own: the resolver panics where there is no source of random numbers, as in a root without
-            // /dev/random, and must not take the sink with it.
-            let name = host.to_owned();
-            let found = tokio::spawn(async move { addresses(&name).await }).await;
-            let found =
-                found.unwrap_or_else(|_| Err(unresolved(host, "the resolver has failed; is there a /dev/random?")))?;
-            Ok(Box::new(found.into_iter().map(move |address| SocketAddr::new(address, port))) as Box<_>)
-        })
-    }
+///
+/// In a task of its own: the resolver panics where there is no source of random numbers, as in a root without /dev/random,
+/// and must not take the sink with it.
+pub(super) async fn found(host: &str) -> Result<Vec<IpAddr>, Fault> {
+    let name = host.to_owned();
+    let found = tokio::spawn(async move { addresses(&name).await }).await;
+    found.unwrap_or_else(|_| Err(unresolved(host, "the resolver has failed; is there a /dev/random?")))
 }
 
 /// The addresses of a name.
 ///
 /// # Errors
 /// When no server knows the name, or none answers.
-pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
+pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, Fault> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
@@ -72,8 +60,8 @@ pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, RedisError> {
     Ok(found.iter().collect())
 }
 
-fn unresolved(host: &str, why: &str) -> RedisError {
-    RedisError::from((ErrorKind::Client, "the name cannot be resolved", format!("{host} cannot be resolved: {why}")))
+fn unresolved(host: &str, why: &str) -> Fault {
+    Fault::new(format!("{host} cannot be resolved: {why}"))
 }
 
 /// The addresses of a name in a hosts file (`hosts(5)`).

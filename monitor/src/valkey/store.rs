@@ -1,85 +1,41 @@
 //! Reads back the data of agents: the list of containers, the latest report of each, and its history page by page.
 //!
-//! No command that blocks a server is used: the list of containers is a sorted set, and a history is read in pages.
+//! No command that blocks a server is used: the list of containers is a sorted set, and a history is read in pages. Others
+//! may write to the server too, so each entry is judged alone: what is no report, too long, or of another type, costs only
+//! itself.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use redis::Value;
+use tokio::time::Instant;
+
 use super::connector::connect;
-use super::fault::Fault;
+use super::entries::{bytes, entries, members};
+use super::fault::{Fault, FaultKind};
 use super::keys::{CONTAINERS, history_key, log_key, metrics_key};
 use super::link::Link;
 use super::options::ValkeyOptions;
+use super::stored::logged;
+pub use super::stored::{StoreError, Stored};
 use crate::events::LogEntry;
-use crate::findings::Level;
-use crate::metrics::{Metric, Shown};
-use crate::snapshot::Status;
+use crate::timer;
 use crate::unix_time::unix_millis;
 
+/// The most containers of a fleet.
+const CONTAINERS_READ: usize = 32 << 10;
 /// Entries in one page of a history.
 const PAGE: usize = 500;
 /// Requests that are sent at once: a few hundred kilobytes of reports.
 const BATCH: usize = 100;
 /// Timeout of the answers to one batch.
 const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Why something cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The server cannot be reached, or refuses.
-    #[error("Valkey: {0}")]
-    Valkey(#[from] Fault),
-    /// The answer takes too long.
-    #[error("Valkey: no answer within {} s", .0.as_secs())]
-    Slow(Duration),
-    /// The value was not written by an agent.
-    #[error("{0} holds no report")]
-    Nonsense(String),
-}
-
-/// A report as it was written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    /// The name of its container.
-    pub name: String,
-    /// The time at which its reading began.
-    pub taken: SystemTime,
-    /// Its status.
-    pub status: Status,
-    document: serde_json::Value,
-}
-
-impl Stored {
-    fn parse(key: &str, text: &[u8]) -> Result<Self, StoreError> {
-        let nonsense = || StoreError::Nonsense(key.to_owned());
-        let document: serde_json::Value = serde_json::from_slice(text).map_err(|_| nonsense())?;
-        let text = |field: &str| document[field].as_str().map(str::to_owned).ok_or_else(nonsense);
-        let taken = humantime::parse_rfc3339(&text("timestamp")?).map_err(|_| nonsense())?;
-        let status = Status::parse(&text("status")?).ok_or_else(nonsense)?;
-        Ok(Self { name: text("container_name")?, taken, status, document })
-    }
-
-    /// A row's field as it was written.
-    pub(crate) fn field(&self, metric: Metric) -> Option<&serde_json::Value> {
-        let Shown::Field(path) = metric.spec().shown else { return None };
-        path.split('.').try_fold(&self.document, |value, part| value.get(part))
-    }
-
-    /// A row's number; `None` when it is absent.
-    pub fn number(&self, metric: Metric) -> Option<f64> {
-        self.field(metric)?.as_f64()
-    }
-
-    /// Why a row has no number, as far as the report says.
-    pub fn cause(&self, metric: Metric) -> Option<&str> {
-        let Shown::Field(path) = metric.spec().shown else { return None };
-        self.document.get("absent")?.get(path)?.as_str()
-    }
-
-    /// The whole report, for what is no number: identity, sources, labels.
-    pub fn document(&self) -> &serde_json::Value {
-        &self.document
-    }
-}
+/// The length of a report that nobody wonders about. As values in memory, reports are up to 16 times as long.
+const USUAL: usize = 64 << 10;
+/// The bytes that all longer reports of one look may have together.
+const UNUSUAL: usize = 4 << 20;
+/// The time for which a value that is far too long is not asked for again.
+const TOO_LONG: Duration = Duration::from_secs(60);
 
 /// A part of a history, oldest first.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,12 +57,12 @@ pub struct Looked {
     pub report: Result<Option<Stored>, StoreError>,
 }
 
-/// An entry of a stream: its id and its fields.
-type RawEntry = (String, Vec<(String, Vec<u8>)>);
-
 /// A connection for reading.
 pub struct Store {
+    options: ValkeyOptions,
     link: Link,
+    /// Keys whose values are far too long, and when they are asked for again.
+    too_long: BTreeMap<String, Instant>,
 }
 
 impl Store {
@@ -115,10 +71,10 @@ impl Store {
     /// # Errors
     /// Why the server cannot be reached.
     pub async fn connect(options: &ValkeyOptions) -> Result<Self, StoreError> {
-        Ok(Self { link: connect(options).await? })
+        Ok(Self { link: connect(options).await?, options: options.clone(), too_long: BTreeMap::new() })
     }
 
-    async fn ask<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, StoreError> {
+    async fn ask(&mut self, command: &redis::Cmd) -> Result<Value, StoreError> {
         Ok(self.link.ask(command.clone()).await?)
     }
 
@@ -129,12 +85,8 @@ impl Store {
     pub async fn containers(&mut self, since: SystemTime) -> Result<Vec<(String, SystemTime)>, StoreError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(CONTAINERS).arg(unix_millis(since)).arg("+inf").arg("WITHSCORES");
-        let mut found: Vec<(String, u64)> = self.ask(&command).await?;
-        found.sort();
-        Ok(found
-            .into_iter()
-            .map(|(name, millis)| (name, SystemTime::UNIX_EPOCH + Duration::from_millis(millis)))
-            .collect())
+        command.arg("LIMIT").arg(0).arg(CONTAINERS_READ);
+        Ok(members(self.ask(&command).await?))
     }
 
     /// The latest report of a container; `None` when it has expired.
@@ -142,9 +94,8 @@ impl Store {
     /// # Errors
     /// When the server does not answer, or the key holds no report.
     pub async fn latest(&mut self, name: &str) -> Result<Option<Stored>, StoreError> {
-        let key = metrics_key(name);
-        let text: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(&key)).await?;
-        text.map(|text| Stored::parse(&key, &text)).transpose()
+        let mut reports = self.reports(&[name]).await?;
+        reports.pop().unwrap_or(Ok(None))
     }
 
     /// The latest reports of many containers, in the order of their names; a value that is no report fails alone.
@@ -152,12 +103,61 @@ impl Store {
     /// # Errors
     /// When the server does not answer.
     async fn reports(&mut self, names: &[&str]) -> Result<Vec<Result<Option<Stored>, StoreError>>, StoreError> {
-        let keys: Vec<String> = names.iter().map(|name| metrics_key(name)).collect();
-        let answers = self.ask_all(keys.iter().map(|key| redis::cmd("GET").arg(key).to_owned()).collect()).await?;
-        let report = |(key, answer): (&String, Result<Option<Vec<u8>>, Fault>)| {
-            answer?.map(|text| Stored::parse(key, &text)).transpose()
+        let (mut reports, mut unusual) = (Vec::with_capacity(names.len()), UNUSUAL);
+        for batch in names.chunks(BATCH) {
+            let keys: Vec<String> = batch.iter().map(|name| metrics_key(name)).collect();
+            // Each batch is parsed before the next one is read.
+            let answers = self.values(&keys).await?;
+            for ((name, key), answer) in batch.iter().zip(&keys).zip(answers) {
+                reports.push(match answer {
+                    Ok(Some(text)) if text.len() > USUAL && text.len() > unusual => {
+                        Err(StoreError::TooLong(key.clone()))
+                    }
+                    Ok(Some(text)) => {
+                        unusual -= if text.len() > USUAL { text.len() } else { 0 };
+                        Stored::parse(name, key, &text).map(Some)
+                    }
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error),
+                });
+            }
+        }
+        Ok(reports)
+    }
+
+    /// The values of keys. If some are so long that a whole batch cannot be read, the keys are asked for one by one.
+    async fn values(&mut self, keys: &[String]) -> Result<Vec<Result<Option<Vec<u8>>, StoreError>>, StoreError> {
+        let now = timer::now();
+        self.too_long.retain(|_, until| *until > now);
+        let asked: Vec<&String> = keys.iter().filter(|key| !self.too_long.contains_key(*key)).collect();
+        let get = |key: &&String| redis::cmd("GET").arg(*key).to_owned();
+        let answers = match self.link.ask_all(asked.iter().map(get).collect(), TIMEOUT).await {
+            Err(fault) if fault.kind == FaultKind::Excess => self.one_by_one(&asked).await?,
+            other => other?,
         };
-        Ok(keys.iter().zip(answers).map(report).collect())
+        let mut found: BTreeMap<&String, Result<Value, Fault>> = asked.into_iter().zip(answers).collect();
+        let value = |key: &String| match found.remove(key) {
+            Some(answer) => Ok(bytes(answer?)),
+            None => Err(StoreError::TooLong(key.clone())),
+        };
+        Ok(keys.iter().map(value).collect())
+    }
+
+    async fn one_by_one(&mut self, keys: &[&String]) -> Result<Vec<Result<Value, Fault>>, StoreError> {
+        let mut answers = Vec::with_capacity(keys.len());
+        self.link = connect(&self.options).await?;
+        for key in keys {
+            match self.link.ask(redis::cmd("GET").arg(*key).to_owned()).await {
+                Err(fault) if fault.kind == FaultKind::Excess => {
+                    self.too_long.insert((*key).clone(), timer::now() + TOO_LONG);
+                    self.link = connect(&self.options).await?;
+                    answers.push(Err(fault));
+                }
+                Err(fault) if !fault.is_answer() => return Err(fault.into()),
+                answer => answers.push(answer),
+            }
+        }
+        Ok(answers)
     }
 
     /// The containers that have been reported since a time of day, by name, with the time of the latest report and the
@@ -177,7 +177,7 @@ impl Store {
     /// # Errors
     /// When the server does not answer.
     pub async fn log(&mut self, name: &str, count: usize) -> Result<Vec<LogEntry>, StoreError> {
-        Ok(logged_in(&self.ask::<Vec<RawEntry>>(&latest_entries(name, count)).await?))
+        Ok(logged_in(self.ask(&latest_entries(name, count)).await?))
     }
 
     /// The latest log entries of many containers; none of one that refuses them.
@@ -185,43 +185,35 @@ impl Store {
     /// # Errors
     /// When the server does not answer.
     pub async fn logs(&mut self, names: &[&str], count: usize) -> Result<Vec<Vec<LogEntry>>, StoreError> {
-        let answers = self.ask_all(names.iter().map(|name| latest_entries(name, count)).collect()).await?;
-        let entries = |answer: Result<Vec<RawEntry>, Fault>| logged_in(&answer.unwrap_or_default());
-        Ok(answers.into_iter().map(entries).collect())
-    }
-
-    /// Sends many commands, [`BATCH`] at a time, and returns their answers.
-    async fn ask_all<T: redis::FromRedisValue>(
-        &mut self,
-        commands: Vec<redis::Cmd>,
-    ) -> Result<Vec<Result<T, Fault>>, StoreError> {
-        let mut answers = Vec::with_capacity(commands.len());
-        for batch in commands.chunks(BATCH) {
-            answers.extend(self.link.ask_all(batch.to_vec(), TIMEOUT).await?);
+        let mut logs = Vec::with_capacity(names.len());
+        for batch in names.chunks(BATCH) {
+            let commands = batch.iter().map(|name| latest_entries(name, count)).collect();
+            let answers = self.link.ask_all(commands, TIMEOUT).await?;
+            logs.extend(answers.into_iter().map(|answer| answer.map(logged_in).unwrap_or_default()));
         }
-        Ok(answers)
+        Ok(logs)
     }
 
     /// Reads a page of a container's history since a time of day.
     ///
     /// # Errors
-    /// As [`Store::latest`].
+    /// When the server does not answer.
     pub async fn history(&mut self, name: &str, since: SystemTime) -> Result<Page, StoreError> {
         self.page(name, &unix_millis(since).to_string()).await
     }
 
-    /// The page at `next` of the one before.
+    /// The page at `next` of the one before. Entries that no agent wrote are left out.
     ///
     /// # Errors
-    /// As [`Store::latest`].
+    /// When the server does not answer.
     pub async fn page(&mut self, name: &str, next: &str) -> Result<Page, StoreError> {
         let key = history_key(name);
         let mut command = redis::cmd("XRANGE");
         command.arg(&key).arg(next).arg("+").arg("COUNT").arg(PAGE);
-        let entries: Vec<RawEntry> = self.ask(&command).await?;
-        let next = entries.last().filter(|_| entries.len() == PAGE).map(|(id, _)| format!("({id}"));
-        let texts = entries.iter().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "report");
-        let reports = texts.map(|(_, text)| Stored::parse(&key, text)).collect::<Result<_, _>>()?;
+        let entries = entries(self.ask(&command).await?, "report");
+        let next = entries.last().filter(|_| entries.len() >= PAGE).map(|entry| format!("({}", entry.id));
+        let texts = entries.into_iter().filter_map(|entry| entry.text);
+        let reports = texts.filter_map(|text| Stored::parse(name, &key, &text).ok()).collect();
         Ok(Page { reports, next })
     }
 }
@@ -231,42 +223,6 @@ fn latest_entries(name: &str, count: usize) -> redis::Cmd {
 }
 
 /// Returns the log entries among the newest entries of a stream, oldest first.
-fn logged_in(entries: &[RawEntry]) -> Vec<LogEntry> {
-    let texts = entries.iter().rev().flat_map(|(_, fields)| fields).filter(|(field, _)| field == "entry");
-    texts.filter_map(|(_, text)| logged(text)).collect()
-}
-
-/// A log entry as it was written.
-fn logged(text: &[u8]) -> Option<LogEntry> {
-    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
-    let at = humantime::parse_rfc3339(document["timestamp"].as_str()?).ok()?;
-    Some(LogEntry::written(at, Level::parse(document["level"].as_str()?)?, document["message"].as_str()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = r#"{"container_name":"web","timestamp":"1970-01-01T00:00:05.000000000Z","cpu_percent":1.5,"process_count":null,
-        "status":"running","cpu":{"usage_cores":0.25},"absent":{"process_count":"/proc: gone"}}"#;
-
-    #[test]
-    fn numbers_and_causes_are_found_by_their_rows() {
-        let stored = Stored::parse("k", TEXT.as_bytes()).unwrap();
-        assert_eq!((stored.name.as_str(), stored.status), ("web", Status::Running));
-        assert_eq!(stored.taken, SystemTime::UNIX_EPOCH + Duration::from_secs(5));
-        assert_eq!((stored.number(Metric::CpuPercent), stored.number(Metric::CpuUsageCores)), (Some(1.5), Some(0.25)));
-        assert_eq!(
-            (stored.number(Metric::ProcessCount), stored.cause(Metric::ProcessCount)),
-            (None, Some("/proc: gone"))
-        );
-        assert_eq!((stored.number(Metric::CpuUsage), stored.number(Metric::DiskPercent)), (None, None));
-    }
-
-    #[test]
-    fn what_no_agent_wrote_is_named() {
-        for text in ["", "7", "{}", &TEXT.replace("1970", "yore")] {
-            assert_eq!(Stored::parse("the key", text.as_bytes()).unwrap_err().to_string(), "the key holds no report");
-        }
-    }
+fn logged_in(answer: Value) -> Vec<LogEntry> {
+    entries(answer, "entry").into_iter().rev().filter_map(|entry| logged(&entry.text?)).collect()
 }

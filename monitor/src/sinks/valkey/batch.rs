@@ -85,7 +85,7 @@ pub(super) fn outcome(answer: &Answer) -> Outcome {
         Ok(_) => Outcome::Written,
         Err(FaultKind::Behind) => Outcome::Behind,
         Err(FaultKind::UnknownCommand) => Outcome::Impossible,
-        Err(FaultKind::Silence) => Outcome::Silence,
+        Err(FaultKind::Silence | FaultKind::Excess) => Outcome::Silence,
         Err(_) => Outcome::Refused,
     }
 }

@@ -75,18 +75,17 @@ impl Fleet {
             None => Store::connect(&self.options).await?,
         };
         let looked = store.look(now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH)).await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut silent) = (Vec::new(), BTreeSet::new());
         for Looked { name, last, report } in looked {
             match report {
                 Ok(Some(stored)) => rows.push(Row::stored(&stored, now)),
-                Ok(None) => {
-                    if !self.has_ended(&mut store, &name, last, refused).await {
-                        rows.push(Row::silent(&name, last, now));
-                    }
-                }
+                Ok(None) => _ = silent.insert((name, last)),
                 Err(error) => *refused = Some(error),
             }
         }
+        self.judge(&mut store, &silent).await?;
+        let silent = silent.into_iter().filter(|seen| !self.ended.contains(seen));
+        rows.extend(silent.map(|(name, last)| Row::silent(&name, last, now)));
         let mut entries = Vec::new();
         if let Some(name) = wanted {
             let read = log(&mut store, name, ENTRIES, refused).await;
@@ -96,29 +95,20 @@ impl Fleet {
         Ok(Update { taken: now, coverage: Coverage::All, rows, entries })
     }
 
-    /// True if a container whose report has expired exited regularly, by its last log entry.
-    async fn has_ended(
-        &mut self,
-        store: &mut Store,
-        name: &str,
-        last: SystemTime,
-        refused: &mut Option<StoreError>,
-    ) -> bool {
-        let seen = (name.to_owned(), last);
-        if self.ended.contains(&seen) || self.silent.contains(&seen) {
-            return self.ended.contains(&seen);
+    /// Finds out which containers whose reports have expired exited regularly, by their last log entries.
+    async fn judge(&mut self, store: &mut Store, silent: &BTreeSet<(String, SystemTime)>) -> Result<(), StoreError> {
+        self.ended.retain(|seen| silent.contains(seen));
+        self.silent.retain(|seen| silent.contains(seen));
+        let unknown: Vec<&(String, SystemTime)> =
+            silent.iter().filter(|seen| !self.ended.contains(*seen) && !self.silent.contains(*seen)).collect();
+        let names: Vec<&str> = unknown.iter().map(|(name, _)| name.as_str()).collect();
+        for (seen, entries) in unknown.into_iter().zip(store.logs(&names, 1).await?) {
+            let last = entries.into_iter().next_back().map(|entry| entry.topic);
+            let ended = matches!(last, Some(Topic::Exited | Topic::AgentStopped));
+            let into = if ended { &mut self.ended } else { &mut self.silent };
+            into.insert(seen.clone());
         }
-        let last = match store.log(name, 1).await {
-            Ok(entries) => entries.into_iter().next_back().map(|entry| entry.topic),
-            Err(error) => {
-                *refused = Some(error);
-                return false;
-            }
-        };
-        let ended = matches!(last, Some(Topic::Exited | Topic::AgentStopped));
-        let into = if ended { &mut self.ended } else { &mut self.silent };
-        into.insert(seen);
-        ended
+        Ok(())
     }
 }
 

@@ -1,0 +1,324 @@
+//! Bounds of a server's answers. They are judged as they arrive, below the client library, which keeps whatever it gets.
+//!
+//! An element that is too long costs only itself: nil stands in its place, or an error if it is the whole answer. Answers
+//! that are malformed, too deep, or too large together end the connection.
+
+use std::fmt::Write;
+
+/// What the answers to one pipeline may be in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that are kept.
+    pub bytes: u64,
+    /// Elements that are kept: the library needs 50 to 100 bytes for each.
+    pub elements: u64,
+}
+
+impl Limits {
+    /// What a writer needs: numbers, ids, and pages of keys.
+    pub const WRITER: Self = Self { bytes: 4 << 20, elements: 64 << 10 };
+    /// What a reader needs: a batch of reports, or the list of all containers.
+    pub const READER: Self = Self { bytes: 32 << 20, elements: 256 << 10 };
+}
+
+/// The longest text: a report has less than 20 KiB.
+pub const LONGEST_TEXT: u64 = 256 << 10;
+/// The longest line, which is a status or an error.
+const LONGEST_LINE: u64 = 64 << 10;
+/// The longest list at the top, or one below it: the names of all containers.
+const LONGEST_LIST: u64 = 128 << 10;
+/// The longest list further below: the fields of one entry of a stream.
+const LONGEST_INNER: u64 = 256;
+/// The levels of lists; `CLUSTER SLOTS` needs four.
+const DEEPEST: usize = 8;
+/// The bytes of elements left out that are waited for.
+const LONGEST_DETOUR: u64 = 64 << 20;
+/// The bytes of a header: its kind, and a number of 64 bits.
+const HEADER: usize = 21;
+
+/// Why a server is not listened to any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// The answers have too many bytes or elements.
+    #[error("the server's answer is too large, and was not read to its end")]
+    Size,
+    /// A list of lists of lists …
+    #[error("the server's answer is nested too deeply")]
+    Depth,
+    /// It does not follow the protocol.
+    #[error("the server's answer does not follow the protocol (RESP)")]
+    Form,
+}
+
+/// The position in an element.
+#[derive(Debug)]
+enum Place {
+    /// Its first byte is next.
+    Start,
+    /// In a line, of which this many bytes have been read; the last one was a carriage return or not.
+    Line { length: u64, is_ending: bool },
+    /// In the length of a text or a list.
+    Header,
+    /// In a text with this many bytes left, the line break behind it included.
+    Text { left: u64 },
+}
+
+/// Judges the bytes of one connection.
+#[derive(Debug)]
+pub struct Filter {
+    limits: Limits,
+    /// What is left of them, for the answers to the current pipeline.
+    left: Limits,
+    detour: u64,
+    place: Place,
+    header: Vec<u8>,
+    /// For each list around the current element: the number of elements that are missing.
+    missing: Vec<u64>,
+    /// The depth of the element that is being left out.
+    omitted: Option<usize>,
+    /// The line that is being read, if it is an error and a whole answer.
+    words: Vec<u8>,
+    /// The latest of these errors.
+    last_words: Option<String>,
+}
+
+impl Filter {
+    /// At the start of a connection.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            left: limits,
+            detour: LONGEST_DETOUR,
+            place: Place::Start,
+            header: Vec::with_capacity(HEADER),
+            missing: Vec::with_capacity(DEEPEST),
+            omitted: None,
+            words: Vec::new(),
+            last_words: None,
+        }
+    }
+
+    /// Another pipeline is sent.
+    pub fn renew(&mut self) {
+        self.left = self.limits;
+        self.detour = LONGEST_DETOUR;
+    }
+
+    /// The latest error that the server has answered, if there is one since the last call.
+    pub(super) fn last_words(&mut self) -> Option<String> {
+        self.last_words.take()
+    }
+
+    /// Judges the next bytes, and appends those that are kept.
+    ///
+    /// # Errors
+    /// No further bytes may be read.
+    pub fn push(&mut self, mut bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), Excess> {
+        while let Some((&first, rest)) = bytes.split_first() {
+            bytes = match self.place {
+                Place::Start => {
+                    self.start(first, kept)?;
+                    rest
+                }
+                Place::Line { length, is_ending } => self.line(bytes, (length, is_ending), kept)?,
+                Place::Header => {
+                    self.header(first, kept)?;
+                    rest
+                }
+                Place::Text { left } => self.text(bytes, left, kept)?,
+            };
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, kind: u8, kept: &mut Vec<u8>) -> Result<(), Excess> {
+        self.left.elements = match self.omitted {
+            None => self.left.elements.checked_sub(1).ok_or(Excess::Size)?,
+            Some(_) => self.left.elements,
+        };
+        match kind {
+            b'+' | b'-' | b':' | b',' | b'#' | b'_' | b'(' => {
+                self.place = Place::Line { length: 0, is_ending: false };
+                self.words.clear();
+                if kind == b'-' && self.missing.is_empty() {
+                    self.words.push(kind);
+                }
+                self.keep(&[kind], kept)
+            }
+            b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' => {
+                self.place = Place::Header;
+                self.header.clear();
+                self.header.push(kind);
+                Ok(())
+            }
+            // Attributes are known to the protocol, and sent by no command of a reader or writer.
+            _ => Err(Excess::Form),
+        }
+    }
+
+    fn line<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        (length, was_ending): (u64, bool),
+        kept: &mut Vec<u8>,
+    ) -> Result<&'a [u8], Excess> {
+        let ends = |at: &usize| bytes[*at] == b'\n' && if *at == 0 { was_ending } else { bytes[at - 1] == b'\r' };
+        let end = memchr::memchr_iter(b'\n', bytes).find(ends);
+        let (part, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+        let length = length + part.len() as u64;
+        if length > LONGEST_LINE {
+            return Err(Excess::Size);
+        }
+        self.keep(part, kept)?;
+        if !self.words.is_empty() {
+            self.words.extend_from_slice(part);
+        }
+        if end.is_some() {
+            if let Some((_, words)) = self.words.split_first() {
+                self.last_words = Some(String::from_utf8_lossy(words).trim_end().to_owned());
+            }
+            self.end();
+        } else {
+            self.place = Place::Line { length, is_ending: part.ends_with(b"\r") };
+        }
+        Ok(rest)
+    }
+
+    fn header(&mut self, byte: u8, kept: &mut Vec<u8>) -> Result<(), Excess> {
+        if byte != b'\n' {
+            self.header.push(byte);
+            return if self.header.len() > HEADER + 1 { Err(Excess::Form) } else { Ok(()) };
+        }
+        let (kind, number) = number(&self.header).ok_or(Excess::Form)?;
+        if self.omitted.is_some() || kind == b'>' {
+            self.detour = self.detour.checked_sub(self.header.len() as u64).ok_or(Excess::Size)?;
+        }
+        match (kind, number) {
+            (b'$' | b'*', None) => {
+                self.keep(&[kind], kept)?;
+                self.keep(b"-1\r\n", kept)?;
+                self.end();
+                Ok(())
+            }
+            (_, None) => Err(Excess::Form),
+            (b'$' | b'!' | b'=', Some(length)) => self.begin_text(kind, length, kept),
+            (_, Some(length)) => self.begin_list(kind, length, kept),
+        }
+    }
+
+    fn begin_text(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), Excess> {
+        if self.omitted.is_none() {
+            if length > LONGEST_TEXT {
+                self.omit(kept)?;
+            } else {
+                self.keep_header(kind, length, kept)?;
+            }
+        }
+        self.place = Place::Text { left: length.checked_add(2).ok_or(Excess::Size)? };
+        Ok(())
+    }
+
+    fn begin_list(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), Excess> {
+        let depth = self.missing.len();
+        if depth >= DEEPEST {
+            return Err(Excess::Depth);
+        }
+        let elements = length.checked_mul(if kind == b'%' { 2 } else { 1 }).ok_or(Excess::Size)?;
+        let longest = if depth < 2 { LONGEST_LIST } else { LONGEST_INNER };
+        if self.omitted.is_none() {
+            if kind == b'>' {
+                // A message that nobody has subscribed to, and no answer.
+                self.omitted = if depth == 0 { Some(depth) } else { return Err(Excess::Form) };
+            } else if elements > longest {
+                self.omit(kept)?;
+            } else {
+                self.keep_header(kind, length, kept)?;
+            }
+        }
+        if elements == 0 {
+            self.end();
+        } else {
+            self.missing.push(elements);
+            self.place = Place::Start;
+        }
+        Ok(())
+    }
+
+    fn text<'a>(&mut self, bytes: &'a [u8], left: u64, kept: &mut Vec<u8>) -> Result<&'a [u8], Excess> {
+        let length = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (part, rest) = bytes.split_at(length);
+        let after = left - length as u64;
+        // The last two bytes are a line break: how much of it is in this part?
+        let expected =
+            &b"\r\n"[2 - usize::try_from(left.min(2)).unwrap_or(2)..2 - usize::try_from(after.min(2)).unwrap_or(2)];
+        if !part.ends_with(expected) {
+            return Err(Excess::Form);
+        }
+        self.keep(part, kept)?;
+        if after == 0 {
+            self.end();
+        } else {
+            self.place = Place::Text { left: after };
+        }
+        Ok(rest)
+    }
+
+    /// Keeps bytes, unless they belong to an element that is left out.
+    fn keep(&mut self, bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), Excess> {
+        let budget = if self.omitted.is_some() { &mut self.detour } else { &mut self.left.bytes };
+        *budget = budget.checked_sub(bytes.len() as u64).ok_or(Excess::Size)?;
+        if self.omitted.is_none() {
+            kept.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn keep_header(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), Excess> {
+        let mut header = String::new();
+        // Writing to a text cannot fail.
+        _ = write!(header, "{}{length}\r\n", char::from(kind));
+        self.keep(header.as_bytes(), kept)
+    }
+
+    /// Leaves out the element that begins here.
+    fn omit(&mut self, kept: &mut Vec<u8>) -> Result<(), Excess> {
+        let depth = self.missing.len();
+        self.keep(
+            if depth == 0 { b"-TOOLONG the answer is longer than any that was asked for\r\n" } else { b"$-1\r\n" },
+            kept,
+        )?;
+        self.omitted = Some(depth);
+        Ok(())
+    }
+
+    /// Ends an element, and the lists of which it is the last one.
+    fn end(&mut self) {
+        self.place = Place::Start;
+        loop {
+            if self.omitted == Some(self.missing.len()) {
+                self.omitted = None;
+            }
+            let Some(missing) = self.missing.last_mut() else { return };
+            *missing -= 1;
+            if *missing > 0 {
+                return;
+            }
+            self.missing.pop();
+        }
+    }
+}
+
+/// The kind and the number of a header, which ends with a carriage return; no number for -1, which means nil.
+fn number(header: &[u8]) -> Option<(u8, Option<u64>)> {
+    let (kind, rest) = header.split_first()?;
+    let digits = rest.strip_suffix(b"\r")?;
+    if digits == b"-1" {
+        return Some((*kind, None));
+    }
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number: i64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    Some((*kind, Some(u64::try_from(number).ok()?)))
+}
+
+#[cfg(test)]
+mod tests;
