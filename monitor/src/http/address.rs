@@ -51,9 +51,12 @@ impl Address {
         }
     }
 
-    /// True for a TCP address of loopback, to which DNS rebinding can lead a browser.
-    pub(super) fn is_loopback(&self) -> bool {
-        matches!(self, Self::Tcp(address) if is_loopback(address.ip()))
+    /// The address if it is one of loopback, to which DNS rebinding can lead a browser.
+    pub(super) fn loopback(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()).filter(|ip| is_loopback(*ip)),
+            Self::Unix(_) => None,
+        }
     }
 }
 

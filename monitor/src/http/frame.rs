@@ -24,8 +24,11 @@ pub(super) struct Frame {
     pub(super) cost: Option<Duration>,
     /// The containers, sorted by name.
     pub(super) containers: Vec<ContainerView>,
-    event: OnceLock<Bytes>,
-    texts: [OnceLock<Bytes>; 2],
+    /// The `tick` event of the stream.
+    pub(super) event: Encoded,
+    /// The answer with all containers.
+    pub(super) list: Encoded,
+    texts: [Encoded; 2],
 }
 
 impl Frame {
@@ -38,7 +41,8 @@ impl Frame {
             interval: report.interval,
             cost: Some(report.cost),
             containers: by_name(containers),
-            event: OnceLock::new(),
+            event: Encoded::default(),
+            list: Encoded::default(),
             texts: Default::default(),
         }
     }
@@ -51,7 +55,8 @@ impl Frame {
             interval: None,
             cost: None,
             containers: by_name(reports.into_iter().map(|(stored, is_there)| ContainerView::Stored(stored, is_there))),
-            event: OnceLock::new(),
+            event: Encoded::default(),
+            list: Encoded::default(),
             texts: Default::default(),
         }
     }
@@ -62,14 +67,24 @@ impl Frame {
         self.containers.get(at)
     }
 
-    /// The `tick` event of the stream, encoded on first use.
-    pub(super) fn event(&self, make: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.event.get_or_init(|| make(self)).clone()
+    /// The text of `/metrics` in a format.
+    pub(super) fn text(&self, format: TextFormat) -> &Encoded {
+        &self.texts[format as usize]
     }
+}
 
-    /// The text of `/metrics` in a format, encoded once however many clients ask.
-    pub(super) fn text(&self, format: TextFormat, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.texts[format as usize].get_or_init(make).clone()
+/// An answer that is encoded once, however many clients ask.
+#[derive(Debug, Default)]
+pub(super) struct Encoded(OnceLock<Bytes>);
+
+impl Encoded {
+    /// The answer, which `make` makes on first use. An error is not kept.
+    pub(super) fn get_or_make<E>(&self, make: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
+        if let Some(made) = self.0.get() {
+            return Ok(made.clone());
+        }
+        let made = make()?;
+        Ok(self.0.get_or_init(|| made).clone())
     }
 }
 

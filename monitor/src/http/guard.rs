@@ -1,6 +1,7 @@
 //! Checks requests: method, body, host name and token.
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::path::Path;
 
 use axum::response::Response;
@@ -65,9 +66,9 @@ impl std::fmt::Debug for Token {
 /// Decides which requests are answered.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// True on loopback, where a foreign page may lead a browser by a name that
-    /// points there (DNS rebinding).
-    pub(super) loopback: bool,
+    /// The address on loopback, if that is where the server listens: a foreign page may lead a browser there by a name that
+    /// points to it (DNS rebinding).
+    pub(super) loopback: Option<IpAddr>,
     /// The token.
     pub(super) token: Option<Token>,
 }
@@ -84,35 +85,62 @@ impl Guard {
         if !request.body().is_end_stream() {
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here"));
         }
+        if request.headers().get_all(HOST).iter().count() > 1 {
+            return Err(Problem::bad_request("a request has one Host field"));
+        }
+        // A foreign page does not know the token. Proxies do, and may hand on any name.
+        if self.has_token(request.headers()) {
+            return Ok(());
+        }
         self.host(request)?;
-        if is_public(request.uri().path()) { Ok(()) } else { self.token(request.headers()) }
+        if is_public(request.uri().path()) { Ok(()) } else { self.token() }
+    }
+
+    /// True for a request with the token, where there is one.
+    pub(super) fn has_token(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return false };
+        let mut said = headers.get_all(AUTHORIZATION).iter();
+        match (said.next(), said.next()) {
+            (Some(said), None) => bearer(said.as_bytes()).is_some_and(|said| token.is(said)),
+            _ => false,
+        }
     }
 
     fn host<B>(&self, request: &Request<B>) -> Result<(), Problem> {
-        let named = request.headers().get(HOST).map(HeaderValue::as_bytes);
-        let named = named.or_else(|| request.uri().authority().map(|authority| authority.as_str().as_bytes()));
+        let Some(own) = self.loopback else { return Ok(()) };
+        let field = request.headers().get(HOST).map(HeaderValue::as_bytes);
+        let line = request.uri().authority().map(|authority| authority.as_str().as_bytes());
         // A request that names no host does not come from a browser.
-        if !self.loopback || named.is_none_or(is_this_machine) {
+        if [field, line].into_iter().flatten().all(|host| is_this_machine(host, own)) {
             return Ok(());
         }
-        let detail = "this server listens on loopback and answers only to localhost, 127.0.0.1 and [::1]";
+        let detail = format!(
+            "this server listens on loopback and answers only to localhost, 127.0.0.1, [::1] and {own}; a proxy must \
+             send one of them as Host, or the token"
+        );
         Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
     }
 
-    fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return Ok(()) };
-        let said = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
-        if said.is_some_and(|said| token.is(said)) {
-            return Ok(());
+    fn token(&self) -> Result<(), Problem> {
+        match self.token {
+            None => Ok(()),
+            Some(_) => {
+                let detail = "send Authorization: Bearer TOKEN, the content of the token file";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
         }
-        Err(Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer TOKEN, the content of the token file"))
     }
+}
+
+/// True for the paths of probes.
+pub(super) fn is_probe(path: &str) -> bool {
+    ["/healthz", "/readyz"].contains(&path)
 }
 
 /// True for paths that need no token: the page's own files hold no data, and probes report the agent's own health
 /// alone.
 fn is_public(path: &str) -> bool {
-    ["/", "/healthz", "/readyz"].contains(&path) || path.starts_with("/assets/")
+    path == "/" || is_probe(path) || path.starts_with("/assets/")
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -120,12 +148,17 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn is_this_machine(host: &[u8]) -> bool {
+fn is_this_machine(host: &[u8], own: IpAddr) -> bool {
     let name = match host.iter().rposition(|byte| *byte == b':') {
         Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => &host[..colon],
         _ => host,
     };
-    [&b"localhost"[..], b"127.0.0.1", b"[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    let address = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name);
+    let is_own = std::str::from_utf8(address).ok().and_then(|text| text.parse().ok()) == Some(own);
+    // With a dot at its end a name is absolute.
+    is_own
+        || name == b"localhost."
+        || [&b"localhost"[..], b"127.0.0.1", b"[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Adds the security headers of every answer.
@@ -153,7 +186,10 @@ mod tests {
     use super::*;
 
     fn guard(loopback: bool, token: Option<&str>) -> Guard {
-        Guard { loopback, token: token.map(|token| Token(token.to_owned())) }
+        Guard {
+            loopback: loopback.then_some("127.0.0.5".parse().unwrap()),
+            token: token.map(|token| Token(token.to_owned())),
+        }
     }
 
     fn code(problem: &Problem) -> u16 {
@@ -169,7 +205,8 @@ mod tests {
     #[test]
     fn on_loopback_only_this_machines_names_are_answered() {
         let guard = guard(true, None);
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]", "[::1]:8080"] {
+        for host in ["localhost", "LOCALHOST:8080", "localhost.", "127.0.0.1:1", "127.0.0.5:80", "[::1]", "[::1]:8080"]
+        {
             assert_eq!(status(&guard, "/", &[("host", host)]), 200, "{host}");
         }
         for host in
@@ -179,6 +216,9 @@ mod tests {
             assert_eq!(status(&guard, "/", &[("host", host)]), expected, "{host}");
         }
         assert_eq!(status(&guard, "http://evil.example/", &[]), 421, "the name in the request's line");
+        assert_eq!(status(&guard, "http://evil.example/", &[("host", "localhost")]), 421, "either of them");
+        assert_eq!(status(&guard, "/", &[("host", "localhost"), ("host", "localhost")]), 400, "two fields");
+        assert_eq!(status(&guard, "/", &[("host", "127.0.0.6")]), 421);
         assert_eq!(status(&guard, "/", &[]), 200);
         assert_eq!(status(&self::guard(false, None), "/", &[("host", "monitor.example")]), 200);
     }
@@ -205,6 +245,16 @@ mod tests {
                 assert_eq!(status(&guard, path, &[("authorization", wrong)]), 401, "{wrong}");
             }
         }
+    }
+
+    #[test]
+    fn a_request_with_the_token_may_come_by_any_name() {
+        let guard = guard(true, Some("0123456789abcdef"));
+        let (host, token) = (("host", "monitor.example"), ("authorization", "Bearer 0123456789abcdef"));
+        assert_eq!(status(&guard, "/metrics", &[host, token]), 200);
+        assert_eq!(status(&guard, "/metrics", &[host]), 421);
+        assert_eq!(status(&guard, "/", &[host]), 421);
+        assert_eq!(status(&guard, "/metrics", &[token, ("authorization", "Bearer wrong")]), 401, "two logins");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   serve.rs     start of the server         feed.rs      the agent's own reports
 //!   address.rs   where it listens            fleet.rs     reports of many agents, out of Valkey
 //!   listen.rs    connections, their limits   frame.rs     all containers at one moment
+//!   places.rs    who is served at once       budget.rs    the bytes of answers under way
 //!   guard.rs     who may ask                 view.rs      one container
 //!   routes.rs    the paths                   memory.rs    the last hour (packed.rs)
 //!   server.rs    the shared state            past.rs      Valkey's history, for longer than an hour
@@ -19,6 +20,7 @@
 mod about;
 mod address;
 mod assets;
+mod budget;
 mod chart;
 mod exposition;
 mod feed;
@@ -33,6 +35,7 @@ mod numbers;
 pub mod openapi;
 mod packed;
 mod past;
+mod places;
 mod problem;
 mod routes;
 mod serve;
@@ -44,5 +47,5 @@ mod view;
 pub use self::about::About;
 pub use self::address::{Address, ListenOptions};
 pub use self::guard::{Token, TokenError};
-pub(crate) use self::listen::CONNECTIONS;
+pub(crate) use self::places::CONNECTIONS;
 pub use self::serve::{start, start_fleet};

@@ -8,10 +8,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY};
 use hyper::{StatusCode, Uri};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::budget::in_parts;
 use super::frame::Frame;
 use super::numbers;
 use super::problem::Problem;
@@ -40,9 +42,9 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(exposition))
         .route("/api/v1/containers", get(containers))
-        .route("/api/v1/containers/{name}", get(container))
-        .route("/api/v1/history/{name}", get(history))
-        .route("/api/v1/logs/{name}", get(logs))
+        .route("/api/v1/containers/{*name}", get(container))
+        .route("/api/v1/history/{*name}", get(history))
+        .route("/api/v1/logs/{*name}", get(logs))
         .route("/api/v1/stream", get(events))
         .route("/api/v1/agent", get(agent))
         .route("/api/v1/metrics", get(metrics))
@@ -51,9 +53,15 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn json(value: &impl Serialize) -> Response {
+/// An answer that is made for one client.
+fn json(server: &Server, value: &impl Serialize) -> Answer {
     // Maps with texts for keys, so this cannot fail.
-    text("application/json", serde_json::to_string(value).unwrap_or_default())
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    Ok(whole("application/json", server.budget.hold(text)?))
+}
+
+fn whole(kind: &'static str, bytes: Bytes) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static(kind))], in_parts(bytes)).into_response()
 }
 
 fn text(kind: &'static str, text: String) -> Response {
@@ -89,10 +97,10 @@ fn unavailable(reason: String) -> Problem {
 async fn exposition(State(server): Shared, headers: HeaderMap) -> Answer {
     let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = TextFormat::negotiate(&accept.join(","));
-    let text = server.exposition(format).map_err(unavailable)?;
+    let text = server.exposition(format)?;
     let headers =
         [(CONTENT_TYPE, HeaderValue::from_static(format.media_type())), (VARY, HeaderValue::from_static("Accept"))];
-    Ok((headers, text).into_response())
+    Ok((headers, in_parts(text)).into_response())
 }
 
 /// The reports of a frame, one by one.
@@ -111,14 +119,18 @@ impl Serialize for Containers<'_> {
     }
 }
 
-async fn containers(State(server): Shared) -> Response {
-    json(&Containers(server.latest().as_deref()))
+async fn containers(State(server): Shared) -> Answer {
+    let Some(frame) = server.latest() else { return json(&server, &Containers(None)) };
+    // One copy for all clients.
+    let encode = || server.budget.hold(serde_json::to_vec(&Containers(Some(&frame))).unwrap_or_default());
+    Ok(whole("application/json", frame.list.get_or_make(encode)?))
 }
 
 async fn container(State(server): Shared, name: Named) -> Answer {
     let name = named(name)?;
     let frame = server.latest();
-    frame.as_ref().and_then(|frame| frame.find(&name)).map(json).ok_or_else(|| unknown(&name))
+    let found = frame.as_ref().and_then(|frame| frame.find(&name)).ok_or_else(|| unknown(&name))?;
+    json(&server, found)
 }
 
 async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
@@ -142,7 +154,8 @@ async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
         metrics = numbers::contract().collect();
     }
     metrics.dedup();
-    server.history(&name, &metrics, since).await?.map(|past| json(&past)).ok_or_else(|| unknown(&name))
+    let past = server.history(&name, &metrics, since).await?.ok_or_else(|| unknown(&name))?;
+    json(&server, &past)
 }
 
 async fn logs(State(server): Shared, name: Named, uri: Uri) -> Answer {
@@ -157,17 +170,25 @@ async fn logs(State(server): Shared, name: Named, uri: Uri) -> Answer {
             _ => return Err(no_parameter(&key)),
         }
     }
-    server.entries(&name, limit).await?.map(|entries| json(&entries)).ok_or_else(|| unknown(&name))
+    let entries = server.entries(&name, limit).await?.ok_or_else(|| unknown(&name))?;
+    json(&server, &entries)
 }
 
 async fn events(State(server): Shared) -> Answer {
     let too_many = || unavailable("as many event streams are open as there may be; try again later".to_owned());
     let body = server.stream().ok_or_else(too_many)?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))], body).into_response())
+    // Proxies that collect or compress answers would hold the events back; nginx compresses nothing that has an encoding.
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store, no-transform"),
+        (CONTENT_ENCODING, "identity"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, body).into_response())
 }
 
-async fn agent(State(server): Shared) -> Response {
-    json(&server.about())
+async fn agent(State(server): Shared) -> Answer {
+    json(&server, &server.about())
 }
 
 /// A row of the table of numbers.
@@ -180,7 +201,7 @@ struct Described {
     origins: Vec<String>,
 }
 
-async fn metrics() -> Response {
+async fn metrics(State(server): Shared) -> Answer {
     let described = |metric: Metric| {
         let spec = metric.spec();
         Described {
@@ -191,7 +212,7 @@ async fn metrics() -> Response {
             origins: spec.origins().iter().map(ToString::to_string).collect(),
         }
     };
-    json(&Metric::fields().map(|(metric, _)| described(metric)).collect::<Vec<_>>())
+    json(&server, &Metric::fields().map(|(metric, _)| described(metric)).collect::<Vec<_>>())
 }
 
 fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> {

@@ -26,7 +26,7 @@ pub fn start(
     history: Option<ValkeyOptions>,
     clock: fn() -> Stamp,
 ) -> std::io::Result<JoinHandle<()>> {
-    let guard = Guard { loopback: address.is_loopback(), token };
+    let guard = Guard { loopback: address.loopback(), token };
     let server = Arc::new(Server::new(guard, about, history.map(Past::new), clock));
     run(address, Arc::clone(&server), feed::run(server, reports))
 }
@@ -44,7 +44,7 @@ pub fn start_fleet(
 ) -> std::io::Result<JoinHandle<()>> {
     let sinks = [("valkey", options.target.to_string())].into();
     let about = About { scope: None, interval, programs: Vec::new(), sinks };
-    let guard = Guard { loopback: address.is_loopback(), token };
+    let guard = Guard { loopback: address.loopback(), token };
     let server = Arc::new(Server::new(guard, about, Some(Past::new(options.clone())), clock));
     let feed = fleet::run(Arc::clone(&server), options, interval);
     run(address, server, async {
@@ -68,16 +68,12 @@ fn run(
                 let listener = listen::bind(&address).await;
                 tracing::info!("Listening at {address}");
                 let router = routes::router(Arc::clone(&server));
-                listen::accept(listener, server, router).await;
+                listen::accept(&listener, server, router).await;
             };
             tokio::select! {
                 () = feed => {}
                 () = serve => {}
             }
         });
-        if let Address::Unix(path) = &address {
-            // It may never have been made.
-            _ = std::fs::remove_file(path);
-        }
     })
 }

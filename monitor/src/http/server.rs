@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::about::{About, AgentState, ProgramStatus};
+use super::budget::Budget;
 use super::chart::Columns;
 use super::exposition;
 use super::frame::Frame;
@@ -50,6 +51,8 @@ struct Health {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) guard: Guard,
+    /// The bytes of answers under way.
+    pub(super) budget: Arc<Budget>,
     about: About,
     clock: fn() -> Stamp,
     started: Stamp,
@@ -67,6 +70,7 @@ impl Server {
         let judge = Judge::new(about.interval);
         Self {
             guard,
+            budget: Arc::default(),
             past,
             health: Mutex::new(Health { beat: clock().mono, trouble: None }),
             about,
@@ -145,10 +149,12 @@ impl Server {
     }
 
     /// Returns the text of `/metrics`. Outdated numbers are left out.
-    pub(super) fn exposition(&self, format: TextFormat) -> Result<Bytes, String> {
-        self.alive()?;
-        let frame = self.latest().ok_or_else(|| NOTHING.to_owned())?;
-        Ok(frame.text(format, || exposition::encode(Arc::clone(&frame), self.about(), format)))
+    pub(super) fn exposition(&self, format: TextFormat) -> Result<Bytes, Problem> {
+        let unavailable = |reason| Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason);
+        self.alive().map_err(unavailable)?;
+        let frame = self.latest().ok_or_else(|| unavailable(NOTHING.to_owned()))?;
+        let encode = || self.budget.hold(exposition::encode(Arc::clone(&frame), self.about(), format));
+        frame.text(format).get_or_make(encode)
     }
 
     /// Returns the numbers of a container since a time, and the events since then: from memory or from Valkey,
@@ -215,8 +221,12 @@ impl Server {
     /// A new stream of events, unless there are too many.
     pub(super) fn stream(&self) -> Option<Body> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok()?;
-        let news =
-            News { ticks: self.latest.subscribe(), entries: self.entries.subscribe(), judge: Arc::clone(&self.judge) };
+        let news = News {
+            ticks: self.latest.subscribe(),
+            entries: self.entries.subscribe(),
+            judge: Arc::clone(&self.judge),
+            budget: Arc::clone(&self.budget),
+        };
         Some(stream::body(news, permit))
     }
 

@@ -13,6 +13,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 
+use super::budget::Budget;
 use super::frame::Frame;
 use super::judge::{ContainerFinding, Judge};
 use super::log_entry::LogEntry;
@@ -63,6 +64,7 @@ pub(super) struct News {
     pub(super) ticks: watch::Receiver<Option<Arc<Frame>>>,
     pub(super) entries: broadcast::Receiver<Bytes>,
     pub(super) judge: Arc<Mutex<Judge>>,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// A stream of events for one client. A client that reads slowly misses ticks; it gets the latest.
@@ -76,7 +78,7 @@ pub(super) fn body(news: News, permit: OwnedSemaphorePermit) -> Body {
 }
 
 /// Sends events until the client is gone or no more will come.
-async fn tell(News { mut ticks, mut entries, judge }: News, frames: &mpsc::Sender<Bytes>) {
+async fn tell(News { mut ticks, mut entries, judge, budget }: News, frames: &mpsc::Sender<Bytes>) {
     let mut comment = tokio::time::interval(COMMENT);
     comment.tick().await;
     ticks.mark_changed();
@@ -89,7 +91,9 @@ async fn tell(News { mut ticks, mut entries, judge }: News, frames: &mpsc::Sende
                 let latest = ticks.borrow_and_update().clone();
                 // Nothing has been read yet: a comment sends the head of the answer, so that the client knows that it
                 // is connected.
-                latest.map_or(Bytes::from_static(b": soon\n\n"), |frame| frame.event(|frame| tick(frame, &judge)))
+                // So does one for a tick that is left out, because too many old ones have not been read.
+                let event = |frame: Arc<Frame>| frame.event.get_or_make(|| budget.hold(tick(&frame, &judge))).ok();
+                latest.and_then(event).unwrap_or(Bytes::from_static(b": soon\n\n"))
             }
             entry = entries.recv() => match entry {
                 Ok(frame) => frame,
