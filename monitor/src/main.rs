@@ -6,7 +6,6 @@ mod output;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -17,6 +16,7 @@ use monitor::config::{Config, LogFormat};
 use monitor::containers::own;
 use monitor::http::TokenError;
 use monitor::settings::Settings;
+use monitor::sinks::service::Manager;
 use monitor::snapshot::Stamp;
 use monitor::views::top::notes::Notes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +25,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::output::{Outcome, complain};
+use self::output::{Log, Outcome, complain};
 
 /// Something failed.
 const FAILED: u8 = 1;
@@ -36,9 +36,7 @@ fn main() -> ExitCode {
     let matches = match cli::command().try_get_matches_from(arguments()) {
         Ok(matches) => matches,
         Err(error) => {
-            // A closed stream must not turn help into a failure.
-            let _closed = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return usage(&error);
         }
     };
     if let Some(text) = cli::version(&matches) {
@@ -55,19 +53,43 @@ fn main() -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     let context = context();
-    let notes = Notes::default();
+    let (notes, log) = (Notes::default(), Log::default());
+    let own = log.clone();
     if name == "top" {
         log_to(&config, notes.clone(), false);
     } else {
-        log_to(&config, io::stderr, io::stderr().is_terminal() && context.use_color);
+        log_to(&config, move || own.clone(), io::stderr().is_terminal() && context.use_color);
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match commands::run(name, flags, &config, &context, notes) {
+    let outcome = commands::run(name, flags, &config, &context, notes);
+    log.finish();
+    match outcome {
         Ok(outcome) => exit_code(outcome),
         Err(error) => fail(if error.is::<TokenError>() { USAGE } else { FAILED }, &error),
     }
+}
+
+/// Prints help to stdout, or a wrong usage to stderr.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        // With stderr closed, an error cannot be reported.
+        let _closed = error.print();
+        return ExitCode::from(USAGE);
+    }
+    let help = error.render();
+    exit_code(output::print(&if io::stdout().is_terminal() && may_color() {
+        help.ansi().to_string()
+    } else {
+        help.to_string()
+    }))
+}
+
+/// Returns whether escape sequences may be printed (<https://no-color.org>; a dumb terminal has none).
+fn may_color() -> bool {
+    let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
+    variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb
 }
 
 fn exit_code(outcome: Outcome) -> ExitCode {
@@ -89,18 +111,13 @@ fn config(name: &str, flags: &ArgMatches) -> anyhow::Result<Config> {
 }
 
 fn context() -> ProcessContext {
-    let notify_socket = variable("NOTIFY_SOCKET");
+    let manager = variable("NOTIFY_SOCKET").and_then(|socket| Manager::at(&socket));
     ProcessContext {
         clock: now,
         shutdown,
-        // <https://no-color.org>
-        use_color: variable("NO_COLOR").is_none_or(|value| value.is_empty()),
+        use_color: may_color(),
         certificates: ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(variable).map(PathBuf::from).collect(),
-        service_manager: notify_socket.map(|socket| ServiceManager {
-            notify: sd_notify::notify,
-            watchdog: sd_notify::watchdog_enabled(),
-            has_abstract_socket: socket.as_bytes().starts_with(b"@"),
-        }),
+        service_manager: manager.map(|socket| ServiceManager { socket, watchdog: sd_notify::watchdog_enabled() }),
     }
 }
 
@@ -122,17 +139,32 @@ fn now() -> Stamp {
     Stamp { mono, wall: SystemTime::now() }
 }
 
-/// Completes at the first SIGTERM or SIGINT.
+/// Completes at the first SIGTERM, SIGINT or SIGHUP. A SIGHUP that the parent had ignored (`nohup`) stays ignored.
 #[expect(clippy::disallowed_methods, reason = "the one place that handles signals")]
 fn shutdown() -> io::Result<Shutdown> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(Box::pin(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => _ = hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = hung_up => {}
         }
     }))
+}
+
+/// Returns whether this process was started with SIGHUP ignored (`SigIgn` of `proc_pid_status(5)`: signal 1 is bit 0).
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn log_to(config: &Config, out: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, color: bool) {

@@ -1,10 +1,22 @@
 //! Stdout and stderr of the process.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use monitor::views::once::Look;
 use monitor::views::theme::Theme;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The bytes of the log that wait for a reader.
+const WAITING: usize = 64 << 10;
+/// `PIPE_BUF` of `pipe(7)`.
+const PIPE_BUF: usize = 4096;
+/// The time that a last message is given.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +29,7 @@ pub(crate) enum Outcome {
 
 /// Writes to stdout. A reader that closed it (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> Outcome {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match write_whole(&mut io::stdout().lock(), text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(format_args!("stdout: {error}"));
             Outcome::Failure
@@ -27,14 +38,175 @@ pub(crate) fn print(text: &str) -> Outcome {
     }
 }
 
+/// Writes all bytes, to a pipe that does not block (another process may have made it so) as well.
+fn write_whole(out: &mut (impl Write + AsFd), mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = is_writable(&*out, None),
+            Err(error) => return Err(error),
+        }
+    }
+    flush(out)
+}
+
+/// Hands on what the standard library holds back.
+fn flush(out: &mut (impl Write + AsFd)) -> io::Result<()> {
+    loop {
+        match out.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = is_writable(&*out, None),
+            other => return other,
+        }
+    }
+}
+
+/// Waits until something can be written, for at most `patience`. Returns whether it can.
+fn is_writable(out: &impl AsFd, patience: Option<Duration>) -> bool {
+    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    let mut wait = [PollFd::new(out, PollFlags::OUT)];
+    poll(&mut wait, patience.as_ref()).is_ok_and(|ready| ready > 0)
+}
+
 /// Writes an error for a person to stderr.
 pub(crate) fn complain(error: impl Display) {
-    // With stderr closed, an error cannot be reported.
-    let _closed = writeln!(io::stderr(), "system-monitor: {error}");
+    let mut err = io::stderr();
+    if is_writable(&err, Some(GOODBYE)) {
+        // With stderr closed, an error cannot be reported.
+        let _closed = writeln!(err, "system-monitor: {error}");
+    }
+}
+
+/// The log on stderr. Nobody waits for a reader that does not read: lines wait in memory, and those that find no room are
+/// counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    lost: u64,
+}
+
+impl Log {
+    /// Writes what still waits, if it can be written soon.
+    pub(crate) fn finish(&self) {
+        self.lock().drain(&mut io::stderr(), GOODBYE);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Takes a line.
+    fn add(&mut self, line: &[u8]) {
+        if self.bytes + line.len() > WAITING {
+            self.lost += 1;
+            return;
+        }
+        self.bytes += line.len();
+        self.lines.push_back(line.to_owned());
+    }
+
+    /// Writes lines, as long as each can be written within `patience`.
+    fn drain(&mut self, out: &mut (impl Write + AsFd), patience: Duration) {
+        while !(self.lines.is_empty() && self.lost == 0) && is_writable(&*out, Some(patience)) {
+            if self.lines.is_empty() {
+                let lost = std::mem::take(&mut self.lost);
+                self.add(format!("system-monitor: {lost} lines of the log were lost: nobody read stderr\n").as_bytes());
+            }
+            let Some(mut line) = self.lines.pop_front() else { return };
+            self.bytes -= line.len();
+            // The kernel takes this much without waiting, when it says that a pipe can be written to (`pipe(7)`).
+            let part = line.len().min(PIPE_BUF);
+            match out.write(&line[..part]) {
+                Ok(written) => drop(line.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.bytes += line.len();
+                    self.lines.push_front(line);
+                    return;
+                }
+                // A closed pipe or a full disk takes no line, and the next one may find room again.
+                Err(_) => line.clear(),
+            }
+            if !line.is_empty() {
+                self.bytes += line.len();
+                self.lines.push_front(line);
+            }
+        }
+    }
+}
+
+/// Each event is one line.
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.lock();
+        waiting.add(line);
+        waiting.drain(&mut io::stderr(), Duration::ZERO);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Colours and width for output to stdout.
 pub(crate) fn look(use_color: bool) -> Look {
     let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(60));
     Look { theme: Theme { color: io::stdout().is_terminal() && use_color }, columns }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, pipe};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_does_not_block_gets_the_whole_text() {
+        let (mut reader, mut writer) = pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let text = vec![b'x'; 1 << 20];
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            read.len()
+        });
+        write_whole(&mut writer, &text).unwrap();
+        drop(writer);
+        assert_eq!(reading.join().unwrap(), text.len());
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_wait_and_are_counted_when_there_are_too_many() {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let mut waiting = Waiting::default();
+        let line = [&[b'x'; 999][..], b"\n"].concat();
+        for _ in 0..500 {
+            waiting.add(&line);
+            waiting.drain(&mut writer, Duration::ZERO);
+        }
+        assert!(waiting.lost > 300 && waiting.bytes <= WAITING, "{} {}", waiting.lost, waiting.bytes);
+        let lost = waiting.lost;
+        let reading = std::thread::spawn(move || {
+            let mut read = String::new();
+            reader.read_to_string(&mut read).unwrap();
+            read
+        });
+        waiting.drain(&mut writer, Duration::from_secs(10));
+        drop(writer);
+        let read = reading.join().unwrap();
+        assert_eq!(read.matches("x\n").count() as u64, 500 - lost);
+        assert!(
+            read.ends_with(&format!("{lost} lines of the log were lost: nobody read stderr\n")),
+            "{}",
+            &read[read.len() - 90..]
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::hardening::landlock::AllowedAccess;
-use crate::sinks::service::Notify;
+use crate::sinks::service::Manager;
 use crate::snapshot::Stamp;
 
 /// Reads the clocks.
@@ -33,12 +33,10 @@ pub struct ProcessContext {
 /// The service manager (`sd_notify(3)`).
 #[derive(Clone, Debug)]
 pub struct ServiceManager {
-    /// Sends it a message.
-    pub notify: Notify,
+    /// Its socket.
+    pub socket: Manager,
     /// The watchdog timeout: the service manager ends a process that stays silent for longer.
     pub watchdog: Option<Duration>,
-    /// True if its socket is an abstract one.
-    pub has_abstract_socket: bool,
 }
 
 impl ProcessContext {
@@ -46,7 +44,7 @@ impl ProcessContext {
     pub(super) fn access(&self) -> AllowedAccess {
         AllowedAccess {
             read: self.certificates.clone(),
-            abstract_sockets: self.service_manager.as_ref().is_some_and(|manager| manager.has_abstract_socket),
+            abstract_sockets: self.service_manager.as_ref().is_some_and(|manager| manager.socket.is_abstract()),
             ..AllowedAccess::default()
         }
     }

@@ -28,7 +28,7 @@ mod stages;
 mod watched;
 
 pub use self::context::{Clock, ProcessContext, ServiceManager, Shutdown};
-pub use self::running::{Running, runtime};
+pub use self::running::{Running, Signals, runtime};
 pub use self::stages::{Attached, Hardened, OpenedSources, Prepared, Sampling, Unprivileged, program_decisions};
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
-use super::context::ProcessContext;
+use super::context::{ProcessContext, ServiceManager};
 use crate::agent::publish::{Publisher, Reports};
 use crate::config::Config;
 use crate::http::{self, About, Token};
@@ -28,6 +29,11 @@ pub(super) struct Outputs {
     pub(super) names: Vec<&'static str>,
 }
 
+/// Tells the service manager.
+fn service(manager: ServiceManager, interval: Duration) -> Box<dyn Sink> {
+    Box::new(Service::new(move |states: &[NotifyState<'_>]| manager.socket.tell(states), manager.watchdog, interval))
+}
+
 impl Outputs {
     /// Starts the configured sinks, a line and a task each. Takes a runtime.
     pub(super) fn start_sinks(
@@ -41,7 +47,7 @@ impl Outputs {
         let sinks: [(&str, Option<Box<dyn Sink>>); 3] = [
             ("otlp", config.otlp.clone().map(|collector| Box::new(Otlp::new(collector)) as _)),
             ("valkey", config.valkey.clone().map(|options| Box::new(Valkey::new(options, context.clock)) as _)),
-            ("", manager.map(|it| Box::new(Service::new(it.notify, it.watchdog, config.interval)) as _)),
+            ("", manager.cloned().map(|it| service(it, config.interval))),
         ];
         for (name, sink) in sinks.into_iter().filter_map(|(name, sink)| Some((name, sink?))) {
             self.sinks.push(sinks::start(sink, publisher, reports));

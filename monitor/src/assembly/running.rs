@@ -18,6 +18,41 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("the asynchronous runtime cannot start")
 }
 
+/// The handlers of signals, and the runtime that they need. They come first, so that a signal during the start is not lost:
+/// the kernel delivers none without a handler to the first process of a container.
+pub struct Signals {
+    runtime: Runtime,
+    shutdown: Shutdown,
+}
+
+impl Signals {
+    /// Installs the handlers.
+    ///
+    /// # Errors
+    /// When signals cannot be handled.
+    pub fn install(context: &ProcessContext) -> anyhow::Result<Self> {
+        let runtime = runtime()?;
+        let shutdown = {
+            let _in_runtime = runtime.enter();
+            (context.shutdown)().context("signals cannot be handled")?
+        };
+        Ok(Self { runtime, shutdown })
+    }
+
+    /// Returns whether the process has been asked to end. After that, nothing else may be asked.
+    pub fn is_asked_to_end(&mut self) -> bool {
+        let Self { runtime, shutdown } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = shutdown => true,
+                // The runtime looks for signals when a task yields.
+                () = async { tokio::task::yield_now().await; tokio::task::yield_now().await } => false,
+            }
+        })
+    }
+}
+
 /// An agent that has started.
 pub struct Running {
     runtime: Runtime,
@@ -29,15 +64,14 @@ pub struct Running {
 }
 
 impl Hardened<'_> {
-    /// Starts the sinks, the server and the handlers of signals. `token` is what the server asks for.
+    /// Starts the sinks and the server. `token` is what the server asks for.
     ///
     /// # Errors
-    /// When the runtime or the server cannot start, or signals cannot be handled.
-    pub fn start(self, token: Option<Token>, context: &ProcessContext) -> anyhow::Result<Running> {
+    /// When the server cannot start.
+    pub fn start(self, token: Option<Token>, context: &ProcessContext, signals: Signals) -> anyhow::Result<Running> {
         let Self(Sampling { config, programs, sampler, ended, .. }) = self;
-        let runtime = runtime()?;
+        let Signals { runtime, shutdown } = signals;
         let in_runtime = runtime.enter();
-        let shutdown = (context.shutdown)().context("signals cannot be handled")?;
         let (mut publisher, reports) = publish::channel();
         let attached = programs.iter().filter(|program| program.state.is_attached()).count();
         let known = programs.len();
@@ -80,7 +114,7 @@ impl Running {
 
 fn tell_stopping(context: &ProcessContext) {
     let Some(manager) = &context.service_manager else { return };
-    if let Err(error) = (manager.notify)(&[NotifyState::Stopping]) {
+    if let Err(error) = manager.socket.tell(&[NotifyState::Stopping]) {
         tracing::debug!(%error, "The service manager cannot be told");
     }
 }

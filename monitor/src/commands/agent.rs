@@ -1,7 +1,7 @@
 //! `agent`: samples and publishes until it is asked to end.
 
 use anyhow::anyhow;
-use monitor::assembly::{Prepared, ProcessContext};
+use monitor::assembly::{Prepared, ProcessContext, Signals};
 use monitor::config::Config;
 use monitor::hardening;
 use monitor::instance::{self, InstanceGuard};
@@ -12,6 +12,7 @@ use crate::output::Outcome;
 
 /// Runs the agent in the foreground.
 pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::install(context)?;
     hardening::forbid_core_dumps();
     bpf::share_memory();
     tracing::info!("Starting system monitor for container: {}", config.container_name);
@@ -19,14 +20,12 @@ pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<O
     let holder = instance::holder((context.clock)().wall);
     let guard = InstanceGuard::acquire(config.pin.as_deref(), &holder)
         .map_err(|error| anyhow!("{error}; {}", error.remedy()))?;
-    Prepared::new(config, context)
-        .attach(guard.pins())
-        .require_ebpf()?
-        .drop_capabilities()
-        .start_threads()?
-        .apply_sandbox()
-        .start(token, context)?
-        .run();
+    let attached = Prepared::new(config, context).attach(guard.pins()).require_ebpf()?;
+    if signals.is_asked_to_end() {
+        tracing::info!("Received shutdown signal during the start; nothing was written");
+        return Ok(Outcome::Success);
+    }
+    attached.drop_capabilities().start_threads()?.apply_sandbox().start(token, context, signals)?.run();
     if let Some(pins) = guard.pins() {
         let dir = pins.dir().display();
         tracing::info!(%dir, "The kernel goes on counting for the next agent; `system-monitor detach` ends that");

@@ -1,7 +1,11 @@
 //! The service manager (`sd_notify(3)`): ready with the first report, alive while readings finish.
 
+use std::ffi::OsStr;
 use std::future::ready;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +15,48 @@ use super::sink::{Retry, Sink, SinkError, SinkFuture};
 use crate::report::Report;
 use crate::snapshot::Coverage;
 
-/// Sends to the service manager, where there is one.
-pub type Notify = fn(&[NotifyState<'_>]) -> io::Result<()>;
+/// The service manager's socket.
+#[derive(Clone, Debug)]
+pub struct Manager(SocketAddr);
+
+impl Manager {
+    /// The socket in `NOTIFY_SOCKET`: a path, or a name in the abstract namespace behind an `@`. `None` for anything else.
+    pub fn at(socket: &OsStr) -> Option<Self> {
+        match socket.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok(),
+            [b'/', ..] => SocketAddr::from_pathname(socket).ok(),
+            _ => None,
+        }
+        .map(Self)
+    }
+
+    /// Returns whether the socket is in the abstract namespace.
+    pub fn is_abstract(&self) -> bool {
+        self.0.as_abstract_name().is_some()
+    }
+
+    /// Sends states, at once or not at all: a manager that does not read must not stop what it watches.
+    ///
+    /// # Errors
+    /// When there is no manager, or it has not read earlier messages.
+    pub fn tell(&self, states: &[NotifyState<'_>]) -> io::Result<()> {
+        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(message.as_bytes(), &self.0).map(|_| ())
+    }
+}
 
 /// An agent that finishes no reading for this number of intervals hangs.
 const INTERVALS: u32 = 3;
 
 /// Reports to the service manager.
-pub struct Service<N = Notify> {
+pub struct Service<N> {
     notify: N,
     /// The states that are sent once, with the first report.
     first: Vec<NotifyState<'static>>,
+    /// The messages that could not be said.
+    unsaid: u64,
 }
 
 impl<N> Service<N> {
@@ -33,7 +68,7 @@ impl<N> Service<N> {
             let micros = u32::try_from(needed.as_micros()).unwrap_or(u32::MAX);
             NotifyState::WatchdogUsec(micros)
         });
-        Self { notify, first: longer.into_iter().chain([NotifyState::Ready]).collect() }
+        Self { notify, first: longer.into_iter().chain([NotifyState::Ready]).collect(), unsaid: 0 }
     }
 }
 
@@ -43,12 +78,13 @@ impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
         if report.coverage != Coverage::All {
             return Box::pin(ready(Ok(())));
         }
-        let status = status(report);
+        let status = status(report, self.unsaid);
         let mut states = self.first.clone();
         states.extend([NotifyState::Watchdog, NotifyState::Status(&status)]);
         let sent = (self.notify)(&states);
-        if sent.is_ok() {
-            self.first.clear();
+        match sent {
+            Ok(()) => self.first.clear(),
+            Err(_) => self.unsaid += 1,
         }
         Box::pin(ready(sent.map_err(|error| SinkError {
             text: format!("the service manager cannot be told: {error}"),
@@ -57,10 +93,11 @@ impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
     }
 }
 
-fn status(report: &Report) -> String {
+fn status(report: &Report, unsaid: u64) -> String {
     let count = report.containers.len();
     let what = if count == 1 { "container" } else { "containers" };
-    format!("{count} {what} on {}, read in {:.1} ms", report.host, report.cost.as_secs_f64() * 1e3)
+    let unsaid = if unsaid == 0 { String::new() } else { format!("; {unsaid} messages to you were not taken") };
+    format!("{count} {what} on {}, read in {:.1} ms{unsaid}", report.host, report.cost.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]
@@ -110,5 +147,29 @@ mod tests {
         let report = Report::new(None, &Snapshot::new(taken), Duration::ZERO).into();
         assert!(service.write(&report).await.is_err());
         assert!(matches!(service.first[..], [NotifyState::Ready]));
+        assert_eq!(
+            status(&report, service.unsaid),
+            "0 containers on , read in 0.0 ms; 1 messages to you were not taken"
+        );
+    }
+
+    #[test]
+    fn a_manager_is_told_by_path_and_by_abstract_name_and_never_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let name = format!("@system-monitor-test-{}", std::process::id());
+        let at_path = (UnixDatagram::bind(&path).unwrap(), Manager::at(path.as_os_str()).unwrap());
+        let address = SocketAddr::from_abstract_name(&name.as_bytes()[1..]).unwrap();
+        let at_name = (UnixDatagram::bind_addr(&address).unwrap(), Manager::at(OsStr::new(&name)).unwrap());
+        assert_eq!((at_path.1.is_abstract(), at_name.1.is_abstract()), (false, true));
+        for (socket, manager) in [at_path, at_name] {
+            manager.tell(&[NotifyState::Ready, NotifyState::Watchdog]).unwrap();
+            let mut heard = [0; 64];
+            let length = socket.recv(&mut heard).unwrap();
+            assert_eq!(&heard[..length], b"READY=1\nWATCHDOG=1\n");
+            let refused = std::iter::repeat_with(|| manager.tell(&[NotifyState::Watchdog])).find_map(Result::err);
+            assert_eq!(refused.unwrap().kind(), io::ErrorKind::WouldBlock);
+        }
+        assert!(Manager::at(OsStr::new("vsock:2:1234")).is_none());
     }
 }
