@@ -45,6 +45,7 @@ pub mod snapshot;
 pub mod wire;
 
 // Leaves that anything may use.
+pub mod foreign;
 pub mod hostname;
 pub mod lock;
 mod log_once;

@@ -6,7 +6,7 @@ mod output;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use clap::ArgMatches;
 use monitor::assembly::{ProcessContext, ServiceManager, Shutdown};
 use monitor::config::{Config, LogFormat};
 use monitor::containers::own;
+use monitor::foreign;
 use monitor::http::TokenError;
 use monitor::settings::Settings;
 use monitor::sinks::service::Manager;
@@ -105,9 +106,15 @@ fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
 }
 
 fn config(name: &str, flags: &ArgMatches) -> anyhow::Result<Config> {
-    let mut settings = Settings::collect(flags, variable, |path| std::fs::read_to_string(path))?;
+    let mut settings = Settings::collect(flags, variable, read)?;
     cli::refine(name, flags, &mut settings);
     Ok(Config::new(&settings, own::scope)?)
+}
+
+/// Reads the file that the command line names: whoever writes that line may name a pipe, and waits for its writer.
+#[expect(clippy::disallowed_methods, reason = "the operator's own file")]
+fn read(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path)
 }
 
 fn context() -> ProcessContext {
@@ -162,7 +169,8 @@ fn shutdown() -> io::Result<Shutdown> {
 
 /// Returns whether this process was started with SIGHUP ignored (`SigIgn` of `proc_pid_status(5)`: signal 1 is bit 0).
 fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = foreign::read(Path::new("/proc/self/status"), 1 << 20).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

@@ -131,15 +131,15 @@ pub struct MachineMemory {
     pub oom_kills: Read,
 }
 
-/// The filesystem under the container's root, from `statfs(2)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The filesystem under the container's root, from `statfs(2)`. Of one without a bound it says zero: that is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filesystem {
     /// Its size in bytes.
-    pub total_bytes: u64,
+    pub total_bytes: Read,
     /// Inodes in use.
-    pub inodes_used: u64,
+    pub inodes_used: Read,
     /// Inodes that it can hold.
-    pub inodes_total: u64,
+    pub inodes_total: Read,
 }
 
 /// The size of a container's root filesystem, from a walk of it.

@@ -1,10 +1,13 @@
 //! Files that hold secrets, which are refused if everybody can read them.
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::foreign;
+
+/// Longest secret.
+const LONGEST: usize = 1 << 20;
 /// The permissions of others (`inode(7)`).
 const EVERYBODY: u32 = 0o007;
 
@@ -13,7 +16,7 @@ const EVERYBODY: u32 = 0o007;
 pub enum SecretError {
     /// It cannot be read.
     #[error("{} cannot be read: {}", .0.display(), .1)]
-    Unreadable(PathBuf, #[source] std::io::Error),
+    Unreadable(PathBuf, #[source] io::Error),
     /// Everybody on this machine can read it, or write to it: it is no secret any more.
     #[error("everybody on this machine can read {} (mode {:03o}); chmod o= {}", .0.display(), .1, .0.display())]
     Open(PathBuf, u32),
@@ -25,16 +28,17 @@ pub enum SecretError {
 /// See [`SecretError`].
 pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
     let cannot = |error| SecretError::Unreadable(path.to_owned(), error);
-    let mut file = File::open(path).map_err(cannot)?;
+    let file = foreign::open(path).map_err(cannot)?;
     // The metadata of the open file, not of a file that gets its name a moment later.
     let metadata = file.metadata().map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(cannot(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
     let mode = metadata.permissions().mode() & 0o777;
-    if metadata.is_file() && mode & EVERYBODY != 0 {
+    if mode & EVERYBODY != 0 {
         return Err(SecretError::Open(path.to_owned(), mode));
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
+    foreign::read_open(file, LONGEST).map_err(cannot)
 }
 
 #[cfg(test)]
@@ -59,6 +63,8 @@ mod tests {
             let error = read_with(mode).unwrap_err();
             assert!(error.ends_with(&format!("(mode {mode:03o}); chmod o= {}", path.display())), "{error}");
         }
+        let other = read(Path::new("/dev/null")).unwrap_err().to_string();
+        assert!(other.contains("not a regular file"), "{other}");
         assert!(read(&dir.path().join("gone")).unwrap_err().to_string().contains("gone cannot be read"));
     }
 }

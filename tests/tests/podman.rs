@@ -106,7 +106,7 @@ fn podmans_containers_are_named_by_its_files_by_its_interface_and_by_themselves(
     fs::create_dir_all(&host).unwrap();
     symlink(podman.dir.path().join("store"), host.join("storage")).unwrap();
     let hint = PathHint { runtime: "podman", id: Some(id.clone()), name: None };
-    let known = Files::new(&podman.dir.path().join("host")).look_up(&hint, false).unwrap();
+    let known = Files::new(&podman.dir.path().join("host")).look_up(&hint, None, false).unwrap();
     assert_eq!((known.name.as_deref(), known.is_final), (Some(&*db), true));
     assert!(known.image.is_some_and(|image| image.contains("test/busybox")));
 

@@ -1,5 +1,5 @@
 //! As few privileges as possible, and fewer after start-up.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

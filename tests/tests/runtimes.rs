@@ -40,7 +40,7 @@ fn reported(fixture: &Path, paths: &[&str]) -> BTreeMap<String, String> {
     follow::walk(&mut registry).unwrap();
     let mut files = Files::new(&fixture.join("root"));
     for question in registry.requests() {
-        registry.named(question.id, &files.look_up(&question.hint, false).unwrap_or_default());
+        registry.named(question.id, &files.look_up(&question.hint, question.user, false).unwrap_or_default());
     }
     let mut now = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
     registry.fill(&mut now);

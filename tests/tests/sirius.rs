@@ -1,6 +1,6 @@
 //! The overlay for the platform whose former agent this one replaces, with Docker's compose on services of the tests'
 //! own that start as the platform's do.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

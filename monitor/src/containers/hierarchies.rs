@@ -1,7 +1,6 @@
 //! Mounted cgroup hierarchies, and the directories of a cgroup in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::mounts::{self, Mount};
@@ -52,7 +51,7 @@ impl Hierarchies {
 pub(super) fn cgroup_mounts(roots: &Roots) -> Vec<Mount> {
     match &roots.cgroup {
         Some(root) => beneath(root),
-        None => mounts::parse(&fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default()),
+        None => mounts::read(&roots.proc.join("self/mountinfo"), |mount| mount.kind.starts_with("cgroup")),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::runtime_path::PathHint;
+use crate::foreign::{Directory, FileVersion, ForeignFile};
 use crate::snapshot::CgroupId;
 
 /// The variable in which a container is told its own name, also by the agents that ran inside.
@@ -31,6 +30,8 @@ pub struct NameRequest {
     pub dirs: Vec<PathBuf>,
     /// True if it has had a process. Anybody who may create a cgroup creates thousands without one.
     pub had_process: bool,
+    /// The user in whose slice it is: the only one whose files may describe it.
+    pub user: Option<u32>,
 }
 
 impl NameRequest {
@@ -39,6 +40,12 @@ impl NameRequest {
         let is_pods = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("kubepods"));
         self.dirs.iter().any(|dir| dir.iter().any(is_pods))
     }
+}
+
+/// Returns the user of a cgroup below `/user.slice/user-UID.slice`, which systemd gives to that user alone.
+pub(super) fn slice_user(path: &str) -> Option<u32> {
+    let slice = path.strip_prefix("/user.slice/user-")?.split('/').next()?;
+    slice.strip_suffix(".slice")?.parse().ok()
 }
 
 /// The origin of a container's name, the most trusted first.
@@ -71,7 +78,7 @@ pub struct ContainerInfo {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The file that contains the name, and its version, which changes with the name.
-    pub source: Option<(PathBuf, FileVersion)>,
+    pub source: Option<(StateFile, FileVersion)>,
 }
 
 impl ContainerInfo {
@@ -109,10 +116,9 @@ impl ContainerInfo {
     }
 
     /// Sets the name that the configured environment contains, which takes precedence.
-    pub(super) fn with_environment<'a>(mut self, environment: impl IntoIterator<Item = &'a str>) -> Self {
-        let name = environment.into_iter().find_map(|pair| pair.strip_prefix(NAME_VARIABLE));
+    pub(super) fn with_own_name(mut self, name: Option<String>) -> Self {
         if let Some(name) = name.filter(|name| is_chosen_freely(name)) {
-            self = self.named(name.to_owned());
+            self = self.named(name);
         }
         self.is_final = true;
         self
@@ -134,18 +140,37 @@ pub(super) fn is_chosen_freely(name: &str) -> bool {
     !name.is_empty() && !name.contains('/')
 }
 
-/// The version of a file, which any change replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileVersion {
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
+/// A state file: a directory that only root can replace, and the path below it, of which others may write each part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateFile {
+    /// The directory.
+    pub(super) anchor: PathBuf,
+    /// The path below it.
+    pub(super) below: PathBuf,
 }
 
-impl FileVersion {
-    /// Returns the current version, if the file exists.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let found = fs::metadata(path).ok()?;
-        Some(Self { inode: found.ino(), size: found.size(), changed: (found.ctime(), found.ctime_nsec()) })
+impl StateFile {
+    /// Reads the file, if it belongs to one of `owners` and has at most `most` bytes.
+    pub(super) fn read(&self, owners: &[u32], most: usize) -> Option<ForeignFile> {
+        Directory::open(&self.anchor).ok()?.read(&self.below, owners, most).ok()
+    }
+
+    /// Returns its current version, if it exists.
+    pub(super) fn version(&self) -> Option<FileVersion> {
+        Directory::open(&self.anchor).ok()?.version(&self.below).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_the_cgroups_below_his_own_slice_and_no_others() {
+        assert_eq!(slice_user("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-a.scope"), Some(1000));
+        assert_eq!(slice_user("/user.slice/user-1001.slice/user.slice/user-1000.slice"), Some(1001));
+        for path in ["/", "/docker/a/user.slice/user-1000.slice/b", "/user.slice/user-x.slice", "/user.slice"] {
+            assert_eq!(slice_user(path), None, "{path}");
+        }
     }
 }

@@ -13,10 +13,13 @@ use rustix::io::Errno;
 
 use super::change::{Change, ChangeFeed};
 use super::walk::{self, Directory};
+use crate::foreign;
 use crate::snapshot::CgroupId;
 
 /// The file that is modified when a cgroup gets its first process or loses its last one.
 const EVENTS: &[u8] = b"cgroup.events";
+/// Its longest content: a line per event.
+const LONGEST: usize = 4096;
 
 /// A watch on every directory of a tree.
 #[derive(Debug)]
@@ -90,9 +93,9 @@ impl Inotify {
     }
 
     fn populated(&self, id: CgroupId, file: &Path) -> Option<Change> {
-        let text = std::fs::read_to_string(self.tree.join(file)).ok()?;
-        let populated = text.lines().find_map(|line| line.strip_prefix("populated "))?;
-        Some(if populated == "0" { Change::Emptied(id) } else { Change::Filled(id) })
+        let text = foreign::read(&self.tree.join(file), LONGEST).ok()?;
+        let populated = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"populated "))?;
+        Some(if populated == b"0" { Change::Emptied(id) } else { Change::Filled(id) })
     }
 }
 

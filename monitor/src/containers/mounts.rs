@@ -1,8 +1,11 @@
 //! The mount table (`/proc/PID/mountinfo`, `Documentation/filesystems/proc.rst` section 3.5).
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use crate::foreign;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +44,42 @@ impl Mount {
     }
 }
 
+/// The first and the third column of a line of the mount table: the number of the mount, and the device of its file
+/// system, as major and minor number.
+pub fn id_and_device(line: &[u8]) -> Option<(u64, (u32, u32))> {
+    let mut words = line.split(|&byte| byte == b' ').map(std::str::from_utf8);
+    let id = words.next()?.ok()?.parse().ok()?;
+    let (major, minor) = words.nth(1)?.ok()?.split_once(':')?;
+    Some((id, (major.parse().ok()?, minor.parse().ok()?)))
+}
+
+/// Bytes of a mount table that are read; whoever may mount can make it hundreds of mebibytes long.
+const LONGEST: u64 = 64 << 20;
+
+/// Hands over a mount table line by line, in constant memory, until `each` breaks off. A table that cannot be read has
+/// no lines, and of one that is too long only the first ones are read.
+pub fn lines(table: &Path, each: impl FnMut(&[u8]) -> ControlFlow<()>) {
+    // What was read counts: mounts that are missing are absent with a cause where they are needed.
+    _ = foreign::records(table, b'\n', LONGEST, each);
+}
+
+/// Reads the mounts of a table that `is_wanted` accepts, in its order.
+pub fn read(table: &Path, is_wanted: impl Fn(&Mount) -> bool) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    lines(table, |line| {
+        mounts.extend(mount(line).filter(&is_wanted));
+        ControlFlow::Continue(())
+    });
+    mounts
+}
+
 /// Parses the mount table, in its order. Malformed lines are skipped.
 pub fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(mount).collect()
 }
 
-fn mount(line: &[u8]) -> Option<Mount> {
+/// Parses one line of the mount table.
+pub fn mount(line: &[u8]) -> Option<Mount> {
     let mut words = line.split(|&byte| byte == b' ');
     let root = path(words.nth(3)?);
     let point = path(words.next()?);
@@ -108,6 +141,8 @@ nonsense
         assert!(mounts[2].has_controller("cpuacct") && mounts[2].has_controller("cpu"));
         assert!(mounts[3].is_v2());
         assert_eq!(mounts[3].point, Path::new("/sys/fs/cgroup/uni fied"));
+        let known: Vec<_> = TABLE.split(|&byte| byte == b'\n').map(id_and_device).collect();
+        assert_eq!((known[1], known[4]), (Some((31, (0, 27))), None));
     }
 
     #[test]

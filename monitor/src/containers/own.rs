@@ -6,14 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::hierarchies::{cgroup_mounts, controllers};
-use super::mounts::Mount;
+use super::mounts::{self, Mount};
 use super::roots::Roots;
-use super::runtime_path;
+use super::runtime_path::{self, PathHint};
+use crate::foreign;
 use crate::snapshot::{CgroupId, Identity, Scope};
+
+/// Longest `/proc/self/cgroup`: a path in each hierarchy.
+const LONGEST: usize = 1 << 20;
 
 /// Stands for a cgroup without a visible directory.
 const NOWHERE: CgroupId = CgroupId(0);
@@ -39,8 +44,7 @@ pub fn scope(roots: &Roots) -> Scope {
 
 /// Finds the agent's own container. Unknown parts stay empty: the metrics that depend on them are absent with a cause.
 pub fn find(roots: &Roots, name: &str) -> Own {
-    let cgroups = fs::read(roots.proc.join("self/cgroup")).unwrap_or_default();
-    let table = fs::read(roots.proc.join("self/mountinfo")).unwrap_or_default();
+    let cgroups = foreign::read(&roots.proc.join("self/cgroup"), LONGEST).unwrap_or_default();
     let mounts = cgroup_mounts(roots);
     let own = parse(&cgroups);
     let v2 = own.v2.as_deref().and_then(|path| directory(mounts.iter().filter(|mount| mount.is_v2()), path));
@@ -55,7 +59,7 @@ pub fn find(roots: &Roots, name: &str) -> Own {
     // In a cgroup namespace the own path is `/`; the runtime's bind mounts still name the container.
     let hint = runtime_path::innermost(&path)
         .or_else(|| mounts.iter().find_map(|mount| runtime_path::innermost(mount.root.to_str()?)))
-        .or_else(|| runtime_path::by_mounts(&String::from_utf8_lossy(&table)));
+        .or_else(|| by_mounts(&roots.proc.join("self/mountinfo")));
     let id = v2
         .iter()
         .map(|found| &found.path)
@@ -78,6 +82,16 @@ pub fn find(roots: &Roots, name: &str) -> Own {
             ..Identity::default()
         },
     }
+}
+
+/// Returns what the first of the runtime's bind mounts reveals.
+fn by_mounts(table: &Path) -> Option<PathHint> {
+    let mut hint = None;
+    mounts::lines(table, |line| {
+        hint = runtime_path::by_mounts(&String::from_utf8_lossy(line));
+        if hint.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    hint
 }
 
 /// `/proc/self/cgroup`: the path in the v2 hierarchy and, by controller, in the v1 hierarchies.

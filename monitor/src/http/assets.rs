@@ -101,7 +101,7 @@ mod tests {
             let path = if name == "index.html" { "" } else { &name };
             let asset = ASSETS.iter().find(|asset| asset.path == path);
             let asset = asset.unwrap_or_else(|| panic!("{name} is missing in ASSETS"));
-            let written = std::fs::read(format!("{dir}/{name}")).unwrap();
+            let written = crate::foreign::read(format!("{dir}/{name}").as_ref(), 1 << 20).unwrap();
             assert_eq!(decompress_to_vec(asset.content).unwrap(), written, "{name}");
         }
     }

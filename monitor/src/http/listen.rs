@@ -283,7 +283,7 @@ mod tests {
         let address = Address::Unix(path.clone());
         std::fs::write(&path, "precious").unwrap();
         assert!(Listener::bind(&address).await.is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        assert_eq!(crate::foreign::read(&path, 99).unwrap(), b"precious");
         std::fs::remove_file(&path).unwrap();
         let first = Listener::bind(&address).await.unwrap();
         assert!(Listener::bind(&address).await.is_err(), "somebody listens");

@@ -38,7 +38,7 @@ pub enum Origin {
     /// The machine, for the root cgroup alone: its files do not exist in v2, and mean something else in v1.
     Root(fn(&MachineMemory) -> Read),
     /// The filesystem under the container's root.
-    Filesystem(fn(&Filesystem) -> u64),
+    Filesystem(fn(&Filesystem) -> Read),
     /// A walk of the container's root filesystem.
     Disk(fn(&Disk) -> Read),
 }

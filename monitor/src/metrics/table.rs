@@ -252,7 +252,7 @@ metrics!(
     )
     .read(&[Disk(|d| d.used_bytes.clone())]),
     DiskTotal = gauge("disk_total_bytes", Bytes, "Size of the filesystem that the container's root lies on.")
-        .read(&[Filesystem(|f| f.total_bytes)]),
+        .read(&[Filesystem(|f| f.total_bytes.clone())]),
     DiskPercent = gauge("disk_percent", Percent, "Disk usage in percent of that size.").computed(disk_percent),
     ProcessCount = gauge("process_count", Count, "Processes; threads are not counted.")
         .read(&[TaskIterator(|t| t.processes.clone()), Tasks(|t| t.processes.clone())]),
@@ -442,9 +442,9 @@ metrics!(
     DiskWritable = gauge("disk.writable_bytes", Bytes, "Bytes that the container wrote over its image.")
         .read(&[Disk(|d| d.writable_bytes.clone())]),
     InodesUsed = gauge("disk.inodes_used", Count, "Inodes in use on the filesystem of the container's root.")
-        .read(&[Filesystem(|f| f.inodes_used)]),
+        .read(&[Filesystem(|f| f.inodes_used.clone())]),
     InodesTotal = gauge("disk.inodes_total", Count, "Inodes that this filesystem can hold.")
-        .read(&[Filesystem(|f| f.inodes_total)]),
+        .read(&[Filesystem(|f| f.inodes_total.clone())]),
     CpuUsage = counter("cpu.usage", Nanoseconds, "CPU time used.").internal().read(&[
         CpuIterator(|c| c.total),
         v2("cpu.stat", Flat("usage_usec")).times(1_000),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
-use crate::containers::{Roots, mounts};
+use crate::containers::Roots;
+use crate::containers::mounts::{self, Mount};
+use crate::foreign;
 
 /// The inode of the first user namespace (`PROC_USER_INIT_INO` in `include/linux/proc_ns.h`).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
@@ -48,19 +50,23 @@ pub struct HostFacts {
 /// eBPF objects.
 pub fn probe(roots: &Roots, has_objects: bool) -> HostFacts {
     let proc = |path: &str| roots.proc.join(path);
-    let text = |path: &str| fs::read_to_string(proc(path)).unwrap_or_default();
-    let trees = mounts::parse(&fs::read(proc("self/mountinfo")).unwrap_or_default());
+    let text = |path: &str| String::from_utf8(foreign::read(&proc(path), 4096).unwrap_or_default()).unwrap_or_default();
+    let is_fact = |mount: &Mount| {
+        let is_resolvers = RESOLVER_FILES.iter().any(|file| mount.point == Path::new(file));
+        is_resolvers || mount.kind == "bpf" || mount.kind.starts_with("cgroup")
+    };
+    let trees = mounts::read(&proc("self/mountinfo"), is_fact);
     let points = |is: &dyn Fn(&str) -> bool| -> Vec<PathBuf> {
         trees.iter().filter(|mount| is(&mount.kind)).map(|mount| mount.point.clone()).collect()
     };
     let types = roots.sys.join("kernel/btf/vmlinux");
-    let open = fs::File::open(&types).map(drop).map_err(|error| format!("{}: {error}", types.display()));
+    let open = foreign::open(&types).map(drop).map_err(|error| format!("{}: {error}", types.display()));
     HostFacts {
         kernel: version(&text("sys/kernel/osrelease")),
         capabilities: rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective),
         in_first_user_namespace: fs::metadata(proc("self/ns/user")).is_ok_and(|it| it.ino() == FIRST_USER_NAMESPACE),
         types: open,
-        has_v2: roots.cgroup.is_some() || trees.iter().any(mounts::Mount::is_v2),
+        has_v2: roots.cgroup.is_some() || trees.iter().any(Mount::is_v2),
         descriptors: getrlimit(Resource::Nofile)
             .current
             .map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tokio::sync::Notify;
 
+use super::bpf;
 use super::source::{Source, SourceError};
 use crate::containers::change::ChangeFeed;
 use crate::containers::follow;
@@ -42,7 +43,7 @@ impl HostContainers {
     ) -> std::io::Result<Self> {
         let registry = Registry::new(hierarchies, rules, &hostname(&paths.proc));
         let registry = Arc::new(Mutex::new(registry));
-        let ask = NameResolver::start(paths, Arc::clone(&registry), clock)?;
+        let ask = NameResolver::start(paths, Arc::clone(&registry), clock, bpf::leave_descriptors)?;
         Ok(Self { registry, ask, followed: None })
     }
 

@@ -1,6 +1,7 @@
 //! Resolves names without the C library's name service, which a static binary in an image without glibc does not have.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -8,7 +9,10 @@ use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
 use super::fault::Fault;
+use crate::foreign;
 
+/// Longest `/etc/hosts`.
+const LONGEST: usize = 4 << 20;
 /// Timeout of one question to one server.
 const TIMEOUT: Duration = Duration::from_millis(700);
 /// Timeout of all questions: shorter than that of the connection, so that the message names the one that failed.
@@ -35,7 +39,8 @@ pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, Fault> {
     }
     // The file comes first, for both kinds of addresses at once. No server is asked for the kind that the file lacks:
     // the server may be out of reach of a container whose names are all in the file.
-    let known = in_hosts(&std::fs::read_to_string("/etc/hosts").unwrap_or_default(), host);
+    let hosts = foreign::read(Path::new("/etc/hosts"), LONGEST).unwrap_or_default();
+    let known = in_hosts(&String::from_utf8_lossy(&hosts), host);
     if !known.is_empty() {
         return Ok(known);
     }

@@ -13,8 +13,11 @@ use tokio_rustls::client::TlsStream;
 
 use super::fault::Fault;
 use super::options::TlsOptions;
+use crate::foreign;
 use crate::secrets;
 
+/// Longest file of certificates.
+const LONGEST: usize = 4 << 20;
 /// What rustls says of a certificate of X.509 version 1, which OpenSSL makes if it is asked for no extension.
 const VERSION_1: &str = "UnsupportedCertVersion";
 /// How to make one of version 3.
@@ -64,7 +67,7 @@ fn authorities(ca: Option<&Path>) -> Result<RootCertStore, Fault> {
 
 /// The certificates in a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let pem = std::fs::read(path).map_err(|error| Fault::new(format!("{}: {error}", path.display())))?;
+    let pem = foreign::read(path, LONGEST).map_err(|error| Fault::new(format!("{}: {error}", path.display())))?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
     if found.is_empty() {
         return Err(Fault::new(format!("{} holds no certificate in PEM form", path.display())));

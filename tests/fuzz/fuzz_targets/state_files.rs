@@ -31,6 +31,6 @@ fuzz_target!(|text: &[u8]| {
         fs::create_dir_all(path.parent().expect("it has a parent")).expect("a directory");
         fs::write(&path, text).expect("a file");
         let hint = PathHint { runtime, id: Some(ID.to_owned()), name: None };
-        let _total = Files::new(&ROOT.join(runtime)).look_up(&hint);
+        let _total = Files::new(&ROOT.join(runtime)).look_up(&hint, None, false);
     }
 });

@@ -1,5 +1,5 @@
 //! One agent for every container of a machine.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 #[macro_use]
 mod world;

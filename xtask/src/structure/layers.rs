@@ -35,6 +35,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "refusal",
             "settings",
             "secrets",
+            "foreign",
             "wire",
             "readings",
             "proc_text",

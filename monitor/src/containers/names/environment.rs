@@ -1,13 +1,19 @@
 //! Name in the environment of a container's first process.
 
-use std::fs;
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::containers::info::{NAME_VARIABLE, is_chosen_freely};
+use crate::foreign::{self, text};
 use crate::proc_text;
 
 /// A variable in the environment of runc's own init process.
 const RUNC: &str = "_LIBCONTAINER_INITPIPE=";
+/// Bytes of an environment that are searched; a process can say that its own has gibibytes (`PR_SET_MM` of `prctl(2)`).
+const LONGEST: u64 = 2 << 20;
+/// Bytes of a list of processes: the most that can exist.
+const PROCESSES: u64 = 32 << 20;
 
 /// The first process of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +29,11 @@ impl FirstProcess {
     pub(super) const UNREAD: Self = Self { may_exist: true, name: None };
 
     /// Reads the first process of a cgroup: the one with the lowest pid, which in a young container is the init process.
+    /// The pages of its environment can be those of a file that is never read: this may not return.
     pub(super) fn read(proc: &Path, dirs: &[PathBuf]) -> Self {
-        let lists: Vec<String> =
-            dirs.iter().filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok()).collect();
-        let pids =
-            |text: &String| text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid > 0).min();
-        let first = lists.iter().find_map(pids);
+        let lists: Vec<Option<u32>> =
+            dirs.iter().filter_map(|dir| lowest_pid(&dir.join("cgroup.procs")).ok()).collect();
+        let first = lists.iter().find_map(|lowest| *lowest);
         let may_exist = first.is_some() || lists.is_empty();
         Self { may_exist, name: first.and_then(|pid| name(&proc.join(pid.to_string()))) }
     }
@@ -37,17 +42,36 @@ impl FirstProcess {
 /// Reads `CONTAINER_NAME` from the environment of a process; `None` while it is the runtime's own, whose environment is
 /// not the container's.
 fn name(process: &Path) -> Option<String> {
-    if !proc_text::stat(&fs::read(process.join("stat")).ok()?)?.has_executed {
+    if !proc_text::stat(&foreign::read(&process.join("stat"), 4096).ok()?)?.has_executed {
         return None;
     }
-    let text = fs::read(process.join("environ")).ok()?;
-    let value = |name: &str| text.split(|&byte| byte == 0).find_map(|pair| pair.strip_prefix(name.as_bytes()));
-    let name = String::from_utf8_lossy(value(NAME_VARIABLE)?);
-    (is_chosen_freely(&name) && value(RUNC).is_none()).then(|| name.into_owned())
+    let (mut name, mut is_runc) = (None, false);
+    // What stands within the bound counts.
+    _ = foreign::records(&process.join("environ"), 0, LONGEST, |variable| {
+        is_runc |= variable.starts_with(RUNC.as_bytes());
+        if let (None, Some(value)) = (&name, variable.strip_prefix(NAME_VARIABLE.as_bytes())) {
+            let value = String::from_utf8_lossy(&value[..value.len().min(text::NAME + 3)]);
+            name = Some(text::cut(&value, text::NAME).to_owned());
+        }
+        if is_runc { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    name.filter(|name| is_chosen_freely(name) && !is_runc)
+}
+
+fn lowest_pid(list: &Path) -> io::Result<Option<u32>> {
+    let mut lowest: Option<u32> = None;
+    foreign::records(list, b'\n', PROCESSES, |line| {
+        let pid = std::str::from_utf8(line).ok().and_then(|line| line.parse().ok());
+        lowest = lowest.into_iter().chain(pid.filter(|pid| *pid > 0)).min();
+        ControlFlow::Continue(())
+    })?;
+    Ok(lowest)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn named(environment: &str, flags: u64) -> Option<String> {
@@ -76,6 +100,14 @@ mod tests {
         assert_eq!(named("PATH=/bin CONTAINER_NAME=api HOME=/", 0x40_0000).as_deref(), Some("api"));
         assert_eq!(named("PATH=/bin CONTAINER_NAME= HOME=/", 0), None);
         assert_eq!(named("CONTAINER_NAME=prod/pod-1/app", 0), None, "the form of Kubernetes' names");
+    }
+
+    #[test]
+    fn an_endless_environment_is_searched_up_to_its_bound_and_a_long_name_is_cut() {
+        let huge = "x".repeat(3 << 20);
+        assert_eq!(named(&format!("CONTAINER_NAME=api {huge}"), 0).as_deref(), Some("api"));
+        assert_eq!(named(&format!("{huge} CONTAINER_NAME=api"), 0), None);
+        assert_eq!(named(&format!("CONTAINER_NAME={}", "é".repeat(70_000)), 0).map(|name| name.len()), Some(252));
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! State files in which runtimes describe their containers.
+//!
+//! Root's files may describe every container, the files of another user only those in that user's own slice.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::containers::info::{ContainerInfo, FileVersion};
+use super::parts::{Element, FirstText, Labels, Listed, OwnName};
+use crate::containers::info::{ContainerInfo, StateFile};
 use crate::containers::runtime_path::{OCI, PathHint};
+use crate::foreign::{Directory, FileVersion};
 
 /// Longest state file that is read.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: usize = 4 << 20;
+/// Most names of a directory that are looked at.
+const MOST_NAMES: usize = 10_000;
+/// Most containers that are remembered out of all lists.
+const MOST_LISTED: usize = 20_000;
+/// The storage drivers of Podman and CRI-O, after which the directories of their containers are named.
+const DRIVERS: [&str; 6] = ["overlay", "vfs", "btrfs", "zfs", "aufs", "devicemapper"];
 
 /// The namespace of containerd in which Kubernetes' containers are.
 const KUBERNETES: &str = "k8s.io";
@@ -21,13 +30,13 @@ const KUBERNETES: &str = "k8s.io";
 #[serde(default)]
 struct Specification {
     process: Process,
-    annotations: BTreeMap<String, String>,
+    annotations: Labels,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Process {
-    env: Vec<String>,
+    env: OwnName,
 }
 
 /// A container as the Docker engine describes it, in its file and in its API.
@@ -42,32 +51,56 @@ pub(super) struct Docker {
 #[serde(rename_all = "PascalCase")]
 struct DockerConfig {
     image: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    env: Option<Vec<String>>,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default)]
+    env: OwnName,
 }
 
 impl Docker {
     /// The facts. Labels name the container only in a pod.
     pub(super) fn into_info(self, is_in_pod: bool) -> ContainerInfo {
-        let known = ContainerInfo {
-            image: self.config.image,
-            labels: self.config.labels.unwrap_or_default(),
-            ..ContainerInfo::default()
-        };
+        let (image, labels) = (self.config.image, self.config.labels.0);
+        let known = ContainerInfo { image, labels, ..ContainerInfo::default() };
         let known = known.named(self.name.trim_start_matches('/').to_owned());
-        known
-            .with_kubernetes(is_in_pod)
-            .with_environment(self.config.env.unwrap_or_default().iter().map(String::as_str))
+        known.with_kubernetes(is_in_pod).with_own_name(self.config.env.0)
     }
 }
 
 /// A container in the list that Podman and CRI-O keep with their images.
 #[derive(Clone, Debug, Deserialize)]
-struct Listed {
+#[serde(from = "Entry")]
+struct Named {
     id: String,
-    names: Option<Vec<String>>,
+    name: Option<String>,
+    image: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    #[serde(default)]
+    names: FirstText,
     /// A string that contains JSON.
     metadata: Option<String>,
+}
+
+impl From<Entry> for Named {
+    fn from(Entry { id, names, metadata }: Entry) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "kebab-case")]
+        struct Metadata {
+            image_name: Option<String>,
+        }
+        let metadata: Metadata = metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Self { id, name: names.0, image: metadata.image_name.filter(|image| !image.is_empty()) }
+    }
+}
+
+impl Element for Named {
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 /// The state files, below the machine's root.
@@ -77,7 +110,7 @@ pub struct Files {
     /// Root directories of Docker and Podman outside the default paths.
     roots: Vec<PathBuf>,
     /// Cached lists: one list names many containers.
-    lists: HashMap<PathBuf, (FileVersion, HashMap<String, Listed>)>,
+    lists: HashMap<PathBuf, (FileVersion, HashMap<String, Named>)>,
 }
 
 impl Files {
@@ -96,9 +129,12 @@ impl Files {
         is_new
     }
 
-    /// Looks up a container. In a pod, Kubernetes' labels name it.
-    pub fn look_up(&mut self, hint: &PathHint, is_in_pod: bool) -> Option<ContainerInfo> {
+    /// Looks up a container, which is in the slice of `user` or of nobody. In a pod, Kubernetes' labels name it.
+    pub fn look_up(&mut self, hint: &PathHint, user: Option<u32>, is_in_pod: bool) -> Option<ContainerInfo> {
         let id = hint.id.as_deref()?;
+        // Root, and whom this process runs as.
+        let own = [0, rustix::process::geteuid().as_raw()];
+        let owners: Vec<u32> = own.into_iter().chain(user).collect();
         let runtimes: &[&str] = match hint.runtime {
             "containerd" => &["containerd", "docker"],
             OCI => &["docker", "containerd", "podman"],
@@ -106,9 +142,9 @@ impl Files {
         };
         let known = runtimes.iter().find_map(|runtime| {
             let known = match *runtime {
-                "docker" => self.docker(id, is_in_pod),
-                "containerd" => self.containerd(id),
-                "cri-o" | "podman" => self.stored(id, *runtime == "cri-o"),
+                "docker" => self.docker(id, &owners, is_in_pod),
+                "containerd" => self.containerd(id, &owners),
+                "cri-o" | "podman" => self.stored(id, &owners, user, *runtime == "cri-o"),
                 _ => None,
             };
             Some(ContainerInfo { runtime: Some(runtime), ..known? })
@@ -117,89 +153,96 @@ impl Files {
     }
 
     /// Reads `config.v2.json` of the Docker engine.
-    fn docker(&self, id: &str, is_in_pod: bool) -> Option<ContainerInfo> {
+    fn docker(&self, id: &str, owners: &[u32], is_in_pod: bool) -> Option<ContainerInfo> {
         let roots = std::iter::once(self.host.join("var/lib/docker")).chain(self.roots.iter().cloned());
-        let mut paths = roots.map(|root| root.join("containers").join(id).join("config.v2.json"));
-        let (path, version) = paths.find_map(|path| Some((path.clone(), FileVersion::of(&path)?)))?;
-        let known = json::<Docker>(&path)?.into_info(is_in_pod);
-        Some(ContainerInfo { source: Some((path, version)), ..known })
+        let below = Path::new("containers").join(id).join("config.v2.json");
+        roots.map(|anchor| StateFile { anchor, below: below.clone() }).find_map(|file| {
+            let (found, version) = json::<Docker>(&file, owners)?;
+            Some(ContainerInfo { source: Some((file, version)), ..found.into_info(is_in_pod) })
+        })
     }
 
     /// Reads the bundle that containerd gives its OCI runtime, in any of its namespaces, and the name that nerdctl
     /// stores.
-    fn containerd(&self, id: &str) -> Option<ContainerInfo> {
-        let namespaces = entries(&self.host.join("run/containerd/io.containerd.runtime.v2.task"));
-        let bundle = namespaces.into_iter().map(|namespace| namespace.join(id)).find(|bundle| bundle.is_dir())?;
-        let specification: Specification = json(&bundle.join("config.json"))?;
-        let namespace = bundle.parent()?.file_name()?;
+    fn containerd(&self, id: &str, owners: &[u32]) -> Option<ContainerInfo> {
+        let anchor = self.host.join("run/containerd/io.containerd.runtime.v2.task");
+        let (namespace, specification) = names(&anchor).into_iter().find_map(|namespace| {
+            let below = Path::new(&namespace).join(id).join("config.json");
+            let (found, _) = json::<Specification>(&StateFile { anchor: anchor.clone(), below }, owners)?;
+            Some((namespace, found))
+        })?;
         let known = described(specification, None, namespace == KUBERNETES);
         if known.name.is_some() {
             return Some(known);
         }
-        let names =
-            entries(&self.host.join("var/lib/nerdctl")).into_iter().map(|store| store.join("names").join(namespace));
-        let source = names
-            .flat_map(|names| entries(&names))
-            .find(|path| fs::read(path).is_ok_and(|owner| owner == id.as_bytes()));
-        let name = source.as_ref().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        let source = source.and_then(|path| Some((path.clone(), FileVersion::of(&path)?)));
+        let anchor = self.host.join("var/lib/nerdctl");
+        let stores = names(&anchor).into_iter().map(|store| Path::new(&store).join("names").join(&namespace));
+        let all = stores.flat_map(|below| names(&anchor.join(&below)).into_iter().map(move |name| below.join(name)));
+        let source = all.map(|below| StateFile { anchor: anchor.clone(), below }).find_map(|file| {
+            let found = file.read(owners, id.len())?;
+            (found.bytes == id.as_bytes()).then_some((file, found.version))
+        });
+        let name = source.as_ref().and_then(|(file, _)| Some(file.below.file_name()?.to_str()?.to_owned()));
         Some(ContainerInfo { source, ..known.named(name.unwrap_or_default()) })
     }
 
-    /// Reads the files that Podman and CRI-O keep with their images, for root and each user: the list of containers,
-    /// and the bundle.
-    fn stored(&mut self, id: &str, is_in_pod: bool) -> Option<ContainerInfo> {
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "kebab-case")]
-        struct Metadata {
-            image_name: Option<String>,
-        }
-        let stores = self.stores();
-        let bundle =
-            stores.iter().find_map(|store| json::<Specification>(&store.join(id).join("userdata/config.json")));
-        let listed = stores.into_iter().map(|store| store.join("containers.json")).find_map(|path| {
-            let (version, all) = self.list(&path)?;
-            Some(((path, *version), all.get(id)?.clone()))
+    /// Reads the files that Podman and CRI-O keep with their images, for root and the container's user: the list of
+    /// containers, and the bundle.
+    fn stored(&mut self, id: &str, owners: &[u32], user: Option<u32>, is_in_pod: bool) -> Option<ContainerInfo> {
+        let stores = self.stores(user);
+        let below = Path::new(id).join("userdata/config.json");
+        let bundle = stores.iter().find_map(|store| json::<Specification>(&store.file(&below), owners));
+        let listed = stores.iter().map(|store| store.file(Path::new("containers.json"))).find_map(|file| {
+            let (version, named) = self.listed(&file, id, owners)?;
+            Some(((file, version), named))
         });
         if bundle.is_none() && listed.is_none() {
             return None;
         }
-        let (source, listed) = listed.unzip();
-        let (names, metadata) = listed.map(|listed| (listed.names, listed.metadata)).unwrap_or_default();
-        let metadata: Metadata = metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let name = names.and_then(|names| names.into_iter().next());
-        let known = described(bundle.unwrap_or_default(), name, is_in_pod);
-        let image = known.image.clone().or(metadata.image_name).filter(|image| !image.is_empty());
+        let (source, named) = listed.unzip();
+        let (name, listed_image) = named.map(|named| (named.name, named.image)).unwrap_or_default();
+        let known = described(bundle.map(|(found, _)| found).unwrap_or_default(), name, is_in_pod);
+        let image = known.image.clone().filter(|image| !image.is_empty()).or(listed_image);
         Some(ContainerInfo { image, source, ..known })
     }
 
-    /// Returns the directories of the containers of root and of each user, named after the storage driver:
-    /// `overlay-containers`.
-    fn stores(&self) -> Vec<PathBuf> {
-        let users = entries(&self.host.join("home")).into_iter().chain([self.host.join("root")]);
-        let stores = ["var/lib/containers", "run/containers"].into_iter().map(|store| self.host.join(store));
-        let stores = stores.chain(users.map(|user| user.join(".local/share/containers")));
-        let stores = stores.map(|store| store.join("storage")).chain(self.roots.iter().cloned());
-        let is_one = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with("-containers"));
-        stores.flat_map(|store| entries(&store)).filter(is_one).collect()
+    /// Returns the directories of the containers of root and of one user.
+    fn stores(&self, user: Option<u32>) -> Vec<StateFile> {
+        const STORAGE: &str = ".local/share/containers/storage";
+        let host = &self.host;
+        let home = host.join("home");
+        let own = ["var/lib/containers/storage", "run/containers/storage"].map(|path| host.join(path));
+        let own = own.into_iter().chain([host.join("root").join(STORAGE)]).chain(self.roots.iter().cloned());
+        let own = own.map(|anchor| StateFile { anchor, below: PathBuf::new() });
+        let homes = user.map(|user| homes(&home, user)).unwrap_or_default();
+        let homes = homes.into_iter().map(|name| StateFile { anchor: home.clone(), below: name.join(STORAGE) });
+        let stores = own.chain(homes).filter(|store| {
+            Directory::open(&store.anchor).is_ok_and(|directory| directory.enter(&store.below).is_ok())
+        });
+        let drivers = |store: StateFile| DRIVERS.map(|driver| store.file(Path::new(&format!("{driver}-containers"))));
+        stores.flat_map(drivers).collect()
     }
 
-    /// Returns the containers of a list, reread when it has changed.
-    fn list(&mut self, path: &Path) -> Option<&(FileVersion, HashMap<String, Listed>)> {
-        let version = FileVersion::of(path)?;
-        if self.lists.get(path).is_none_or(|(known, _)| *known != version) {
-            let all = json::<Vec<Listed>>(path).unwrap_or_default();
-            let all = all.into_iter().map(|listed| (listed.id.clone(), listed)).collect();
-            self.lists.insert(path.to_owned(), (version, all));
+    /// Returns a container of a list, which is read again when it has changed.
+    fn listed(&mut self, file: &StateFile, id: &str, owners: &[u32]) -> Option<(FileVersion, Named)> {
+        let (path, version) = (file.anchor.join(&file.below), file.version()?);
+        if self.lists.get(&path).is_none_or(|(known, _)| *known != version) {
+            self.lists.remove(&path);
+            let (Listed(all), version) = json::<Listed<Named>>(file, owners)?;
+            if self.lists.values().map(|(_, all)| all.len()).sum::<usize>() + all.len() > MOST_LISTED {
+                self.lists.clear();
+            }
+            self.lists.insert(path.clone(), (version, all));
         }
-        self.lists.get(path)
+        let (version, all) = self.lists.get(&path)?;
+        Some((*version, all.get(id)?.clone()))
     }
 
     /// Finds the log link that the kubelet creates for each container: `POD_NAMESPACE_CONTAINER-ID.log`.
     fn kubelet(&self, id: &str) -> Option<ContainerInfo> {
         let suffix = format!("-{id}.log");
-        entries(&self.host.join("var/log/containers")).into_iter().find_map(|path| {
-            let mut parts = path.file_name()?.to_str()?.strip_suffix(&suffix)?.splitn(3, '_');
+        names(&self.host.join("var/log/containers")).into_iter().find_map(|name| {
+            let mut parts = name.strip_suffix(&suffix)?.splitn(3, '_');
             let (pod, namespace, container) = (parts.next()?, parts.next()?, parts.next()?);
             let labels = [
                 ("io.kubernetes.pod.name", pod),
@@ -212,9 +255,15 @@ impl Files {
     }
 }
 
+impl StateFile {
+    fn file(&self, name: &Path) -> Self {
+        Self { anchor: self.anchor.clone(), below: self.below.join(name) }
+    }
+}
+
 /// Reads a bundle, whose annotations contain Kubernetes' names and the image.
 fn described(specification: Specification, name: Option<String>, is_in_pod: bool) -> ContainerInfo {
-    let Specification { process, annotations } = specification;
+    let Specification { process, annotations: Labels(annotations) } = specification;
     let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
         .iter()
         .find_map(|key| annotations.get(*key))
@@ -223,121 +272,26 @@ fn described(specification: Specification, name: Option<String>, is_in_pod: bool
     let is_label = |key: &str| key.starts_with("io.kubernetes.") && !key.starts_with("io.kubernetes.cri-o.");
     let labels = annotations.into_iter().filter(|(key, _)| is_label(key)).collect();
     let known = ContainerInfo { image, labels, ..ContainerInfo::default() }.named(name.unwrap_or_default());
-    known.with_kubernetes(is_in_pod).with_environment(process.env.iter().map(String::as_str))
+    known.with_kubernetes(is_in_pod).with_own_name(process.env.0)
 }
 
-fn json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    let found = fs::metadata(path).ok()?;
-    let text = (found.is_file() && found.len() <= LONGEST).then(|| fs::read(path).ok()).flatten()?;
-    serde_json::from_slice(&text).ok()
+fn json<T: DeserializeOwned>(file: &StateFile, owners: &[u32]) -> Option<(T, FileVersion)> {
+    let found = file.read(owners, LONGEST)?;
+    Some((serde_json::from_slice(&found.bytes).ok()?, found.version))
 }
 
 /// Lists a directory; empty if it does not exist.
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    entries
+fn names(dir: &Path) -> Vec<String> {
+    let names = Directory::open(dir).and_then(|dir| dir.names(MOST_NAMES)).unwrap_or_default();
+    names.into_iter().filter_map(|name| name.into_string().ok()).collect()
+}
+
+/// Returns the directories in `/home` that belong to a user. One that is a mount is not looked into.
+fn homes(home: &Path, user: u32) -> Vec<PathBuf> {
+    let Ok(all) = Directory::open(home) else { return Vec::new() };
+    let names = all.names(MOST_NAMES).unwrap_or_default().into_iter().map(PathBuf::from);
+    names.filter(|name| all.enter(name).and_then(|found| found.owner()).is_ok_and(|owner| owner == user)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    fn known(runtime: &'static str, files: &[(&str, &str)]) -> Option<ContainerInfo> {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = dir.path().join(path.replace("ID", ID));
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content.replace("ID", ID)).unwrap();
-        }
-        Files::new(dir.path()).look_up(&PathHint { runtime, id: Some(ID.to_owned()), name: None }, false)
-    }
-
-    fn name(runtime: &'static str, files: &[(&str, &str)]) -> Option<String> {
-        known(runtime, files)?.name
-    }
-
-    const DOCKER: &str = "var/lib/docker/containers/ID/config.v2.json";
-    const CRIO: &str = "run/containers/storage/overlay-containers/ID/userdata/config.json";
-
-    #[test]
-    fn dockers_name_image_and_labels_are_found_and_the_containers_own_name_comes_first() {
-        let text =
-            r#"{"Name":"/web","Config":{"Image":"nginx:1","Labels":{"tier":"front"},"Env":["PATH=/"]},"State":{}}"#;
-        let web = known("docker", &[(DOCKER, text)]).unwrap();
-        assert_eq!((web.name.as_deref(), web.image.as_deref(), web.is_final), (Some("web"), Some("nginx:1"), true));
-        assert_eq!(web.labels["tier"], "front");
-        assert!(web.source.unwrap().0.ends_with("config.v2.json"));
-        let text = text.replace("PATH=/", "CONTAINER_NAME=sirius-api");
-        assert_eq!(name("docker", &[(DOCKER, &text)]).as_deref(), Some("sirius-api"));
-    }
-
-    #[test]
-    fn podmans_names_are_found_for_root_and_for_users() {
-        let list = r#"[{"id":"other","names":["x"]},{"id":"ID","names":["db"],"metadata":"{\"image-name\":\"postgres:16\"}"}]"#;
-        for store in ["var/lib/containers", "home/me/.local/share/containers", "root/.local/share/containers"] {
-            let known =
-                known("podman", &[(&format!("{store}/storage/overlay-containers/containers.json"), list)]).unwrap();
-            assert_eq!((known.name.as_deref(), known.image.as_deref()), (Some("db"), Some("postgres:16")), "{store}");
-        }
-    }
-
-    #[test]
-    fn pods_are_named_by_namespace_pod_and_container() {
-        let containerd = "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json";
-        let text = r#"{"process":{"env":["A=b"]},"annotations":{"io.kubernetes.cri.container-name":"app","io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"prod","io.kubernetes.cri.sandbox-uid":"u-1","io.kubernetes.cri.image-name":"app:2"}}"#;
-        let app = known("containerd", &[(containerd, text)]).unwrap();
-        assert_eq!((app.name.as_deref(), app.image.as_deref()), (Some("prod/pod-1/app"), Some("app:2")));
-        for (label, value) in
-            [("container.name", "app"), ("pod.name", "pod-1"), ("pod.namespace", "prod"), ("pod.uid", "u-1")]
-        {
-            assert_eq!(app.labels[&format!("io.kubernetes.{label}")], value);
-        }
-        let sandbox = text.replace(r#""io.kubernetes.cri.container-name":"app","#, "");
-        assert_eq!(name("containerd", &[(containerd, &sandbox)]).as_deref(), Some("prod/pod-1"));
-        let crio = r#"{"annotations":{"io.kubernetes.container.name":"app","io.kubernetes.pod.name":"pod-1","io.kubernetes.pod.namespace":"prod","io.kubernetes.cri-o.ImageName":"app:2","io.kubernetes.cri-o.Volumes":"[]"}}"#;
-        let app = known("cri-o", &[(CRIO, crio)]).unwrap();
-        assert_eq!((app.name.as_deref(), app.image.as_deref()), (Some("prod/pod-1/app"), Some("app:2")));
-        assert_eq!(app.labels.len(), 3);
-        let log = known("containerd", &[("var/log/containers/pod-1_prod_app-ID.log", "")]).unwrap();
-        assert_eq!((log.name.as_deref(), log.is_final), (Some("prod/pod-1/app"), false));
-        assert_eq!(log.labels["io.kubernetes.pod.namespace"], "prod");
-    }
-
-    #[test]
-    fn labels_that_anybody_can_set_are_no_names() {
-        let labels = r#"{"io.kubernetes.pod.name":"pod-1","io.kubernetes.pod.namespace":"prod"}"#;
-        let docker = format!(r#"{{"Name":"/mallory","Config":{{"Labels":{labels}}}}}"#);
-        let mallory = known("docker", &[(DOCKER, &docker)]).unwrap();
-        assert_eq!((mallory.name.as_deref(), mallory.labels.len()), (Some("mallory"), 0));
-        let bundle = format!(r#"{{"annotations":{labels}}}"#);
-        let nerdctl = "run/containerd/io.containerd.runtime.v2.task/default/ID/config.json";
-        assert_eq!(name("containerd", &[(nerdctl, &bundle)]), None);
-        assert_eq!(name("podman", &[(CRIO, &bundle)]), None);
-        assert_eq!(name("cri-o", &[(CRIO, &bundle)]).as_deref(), Some("prod/pod-1"));
-        let taken = r#"{"Name":"/web","Config":{"Env":["CONTAINER_NAME=prod/pod-1/app"]}}"#;
-        assert_eq!(name("docker", &[(DOCKER, taken)]).as_deref(), Some("web"));
-    }
-
-    #[test]
-    fn nerdctls_names_are_found() {
-        let bundle = ("run/containerd/io.containerd.runtime.v2.task/default/ID/config.json", "{}");
-        let names = [
-            bundle,
-            ("var/lib/nerdctl/1935db59/names/default/web", "ID"),
-            ("var/lib/nerdctl/1935db59/names/default/x", "y"),
-        ];
-        assert_eq!(name("containerd", &names).as_deref(), Some("web"));
-    }
-
-    #[test]
-    fn what_is_damaged_or_not_there_is_no_name() {
-        for runtime in ["docker", "containerd", "cri-o", "podman", "lxc"] {
-            assert_eq!(known(runtime, &[]), None, "{runtime}");
-            assert_eq!(name(runtime, &[(DOCKER, "{nonsense"), (CRIO, "[]")]), None, "{runtime}");
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 mod environment;
 mod files;
+mod parts;
 mod resolver;
 mod socket;
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::environment::FirstProcess;
 use super::files::Files;
 use super::socket::Socket;
-use crate::containers::info::{ContainerInfo, FileVersion, NameRequest};
+use crate::containers::info::{ContainerInfo, NameRequest, StateFile};
 use crate::containers::registry::Registry;
 use crate::containers::runtime_path::OCI;
+use crate::foreign::{FileVersion, Worker};
 use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Stamp};
 
@@ -28,6 +29,11 @@ const AGAIN: [Duration; 8] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
 ];
+
+/// Longest wait for the environment of a process: its pages can be those of a file that is never read.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Environments of one container that may remain unanswered; none is asked for afterwards.
+const MOST_SILENT: u8 = 2;
 
 /// Interval at which known names are checked for changes.
 const FOLLOW: Duration = Duration::from_secs(5);
@@ -48,6 +54,9 @@ pub struct RuntimePaths {
 pub struct NameResolver {
     files: Files,
     proc: PathBuf,
+    environments: Worker,
+    /// Containers whose environments did not answer, and how often.
+    silent: BTreeMap<CgroupId, u8>,
     sockets: Vec<Socket>,
     registry: Arc<Mutex<Registry>>,
     clock: fn() -> Stamp,
@@ -62,12 +71,13 @@ pub struct NameResolver {
 /// The source of a name, which changes with it.
 #[derive(Debug)]
 enum Origin {
-    File(PathBuf, FileVersion),
+    File(StateFile, FileVersion),
     Socket,
 }
 
 impl NameResolver {
-    /// Starts the thread, which reports to `registry` and ends when no sender is left.
+    /// Starts the thread, which reports to `registry` and ends when no sender is left. `prepare` runs first in the threads
+    /// that read what may never answer.
     ///
     /// # Errors
     /// If the thread or its async runtime cannot start.
@@ -75,12 +85,15 @@ impl NameResolver {
         paths: &RuntimePaths,
         registry: Arc<Mutex<Registry>>,
         clock: fn() -> Stamp,
+        prepare: fn(),
     ) -> std::io::Result<Sender<NameRequest>> {
         let (ask, requests) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let resolver = Self {
             files: Files::new(&paths.host),
             proc: paths.proc.clone(),
+            environments: Worker::new("environments", prepare),
+            silent: BTreeMap::new(),
             sockets: paths.sockets.iter().cloned().map(Socket::new).collect(),
             registry,
             clock,
@@ -110,7 +123,7 @@ impl NameResolver {
     /// slow API is called. Containers with processes come first, since anybody may create thousands of empty cgroups.
     fn enqueue(&mut self, request: NameRequest, requests: &Receiver<NameRequest>) {
         for request in std::iter::once(request).chain(requests.try_iter()) {
-            let first = FirstProcess::read(&self.proc, &request.dirs);
+            let first = self.first_process(&request);
             let queue = usize::from(!had_process(&request, &first));
             self.young[queue].push_back((request, first));
         }
@@ -124,12 +137,29 @@ impl NameResolver {
         if let Some((request, first)) = self.young.iter_mut().find_map(VecDeque::pop_front) {
             self.answer(request, 0, first).await;
         } else if let Some((_, looks, request)) = due.and_then(|id| self.waiting.remove(&id)) {
-            let first = FirstProcess::read(&self.proc, &request.dirs);
+            let first = self.first_process(&request);
             self.answer(request, looks, first).await;
         } else if now.mono >= self.follow_due {
             self.follow_due = now.mono + FOLLOW;
             self.follow(now).await;
         }
+    }
+
+    /// Reads the first process of a container.
+    fn first_process(&mut self, request: &NameRequest) -> FirstProcess {
+        if self.silent.get(&request.id).is_some_and(|times| *times >= MOST_SILENT) {
+            return FirstProcess::UNREAD;
+        }
+        let (proc, dirs) = (self.proc.clone(), request.dirs.clone());
+        let asked = self.environments.ask(PATIENCE, move |_| FirstProcess::read(&proc, &dirs));
+        asked.unwrap_or_else(|error| {
+            if error.kind() == std::io::ErrorKind::TimedOut {
+                *self.silent.entry(request.id).or_default() += 1;
+            }
+            let directory = request.dirs.first().map(|dir| dir.display().to_string()).unwrap_or_default();
+            tracing::warn!(%directory, %error, "The environment of a container's first process cannot be read");
+            FirstProcess::UNREAD
+        })
     }
 
     /// Resolves a name, as attempt number `looks`. `first` is the first process, read before.
@@ -167,9 +197,9 @@ impl NameResolver {
     }
 
     async fn look_up(&mut self, request: &NameRequest, first: FirstProcess) -> (ContainerInfo, Option<Origin>) {
-        let NameRequest { id, hint, dirs, .. } = request;
+        let NameRequest { id, hint, user, .. } = request;
         let is_in_pod = request.is_in_pod();
-        let mut known = self.files.look_up(hint, is_in_pod);
+        let mut known = self.files.look_up(hint, *user, is_in_pod);
         let unnamed = |known: &Option<ContainerInfo>| known.as_ref().is_none_or(|known| known.name.is_none());
         let has_interface = has_interface(request) && had_process(request, &first);
         if first.name.is_some() && has_interface && unnamed(&known) {
@@ -178,10 +208,10 @@ impl NameResolver {
             lock(&self.registry).named(*id, &so_far);
         }
         if has_interface && unnamed(&known) && self.learn_roots().await {
-            known = self.files.look_up(hint, is_in_pod);
+            known = self.files.look_up(hint, *user, is_in_pod);
         }
         let source = known.as_ref().and_then(|known| known.source.clone());
-        let mut origin = source.map(|(path, version)| Origin::File(path, version));
+        let mut origin = source.map(|(file, version)| Origin::File(file, version));
         if let (Some(id), true) = (&hint.id, has_interface && unnamed(&known))
             && let Some(told) = self.ask_runtimes(id, is_in_pod).await
         {
@@ -193,7 +223,8 @@ impl NameResolver {
             known.labels = self.ask_runtimes(id, is_in_pod).await.unwrap_or_default().labels;
         }
         if known.name.is_none() {
-            known = known.with_process_name(first.name.or_else(|| FirstProcess::read(&self.proc, dirs).name));
+            let own = first.name.or_else(|| self.first_process(request).name);
+            known = known.with_process_name(own);
         }
         (known, origin)
     }
@@ -224,6 +255,7 @@ impl NameResolver {
             let registry = lock(&self.registry);
             self.followed.retain(|id, _| registry.is_there(*id));
             self.waiting.retain(|id, _| registry.is_known(*id));
+            self.silent.retain(|id, _| registry.is_known(*id));
         }
         let mut renamed: Vec<String> = Vec::new();
         if self.followed.values().any(|(_, origin)| matches!(origin, Origin::Socket)) {
@@ -232,7 +264,7 @@ impl NameResolver {
             }
         }
         let changed = |(request, origin): &(NameRequest, Origin)| match origin {
-            Origin::File(path, version) => FileVersion::of(path).is_some_and(|now| now != *version),
+            Origin::File(file, version) => file.version().is_some_and(|now| now != *version),
             Origin::Socket => request.hint.id.as_ref().is_some_and(|id| renamed.contains(id)),
         };
         let changed: Vec<NameRequest> =

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use self::name_table::{NameTable, Renamed};
 use crate::containers::hierarchies::Hierarchies;
-use crate::containers::info::{ContainerInfo, NameOrigin, NameRequest};
+use crate::containers::info::{ContainerInfo, NameOrigin, NameRequest, slice_user};
 use crate::containers::rules::Rules;
 use crate::containers::runtime_path::PathHint;
 use crate::containers::walk::Directory;
+use crate::foreign::text;
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapshot, Status};
 
 /// Full samples for which the place of a removed cgroup is kept, since its last tasks may be counted late.
@@ -185,7 +186,8 @@ impl Registry {
             return;
         };
         let dirs = identity.v2.iter().chain(identity.v1.values()).cloned().collect();
-        self.requests.push(NameRequest { id, hint: hint.clone(), dirs, had_process });
+        let user = slice_user(&identity.path);
+        self.requests.push(NameRequest { id, hint: hint.clone(), dirs, had_process, user });
     }
 
     /// Takes the requests for names since the last call.
@@ -340,11 +342,12 @@ impl Registry {
 
 /// Copies the known facts of a container into its identity.
 fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
-    identity.name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
+    let name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
+    identity.name = text::cut(&name, text::NAME).to_owned();
     identity.container_id.clone_from(&hint.id);
     identity.runtime = Some(known.runtime.unwrap_or(hint.runtime).to_owned());
-    identity.image.clone_from(&known.image);
-    identity.labels.clone_from(&known.labels);
+    identity.image = known.image.as_deref().map(|image| text::cut(image, text::IMAGE).to_owned());
+    identity.labels = text::bound_labels(&known.labels);
 }
 
 /// Returns the text that tells a container from another of the same name.

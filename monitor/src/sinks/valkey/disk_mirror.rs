@@ -227,7 +227,7 @@ mod tests {
         follow(&mut mirror, &backlog(40)).await;
         drop(mirror);
         let path = dir.path().join("backlog.redb");
-        let good = fs::read(&path).unwrap();
+        let good = crate::foreign::read(&path, 64 << 20).unwrap();
         let mut moved = 0;
         let torn: Vec<Vec<u8>> = [0, 1, 100, 4096, good.len() / 2, good.len() - 1]
             .map(|end| good[..end].to_vec())

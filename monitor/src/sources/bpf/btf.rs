@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn this_kernels_description_has_the_fields_that_the_programs_need() {
-        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+        let Ok(bytes) = crate::foreign::read("/sys/kernel/btf/vmlinux".as_ref(), 64 << 20) else {
             eprintln!("SKIPPED: /sys/kernel/btf/vmlinux cannot be read here");
             return;
         };

@@ -1,6 +1,5 @@
 //! Loads and attaches each program on its own, so that one refusal does not affect the others.
 
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -22,9 +21,12 @@ use super::objects::{OBJECTS, Object};
 use super::pins::PinnedObject;
 use super::sys;
 use crate::containers::Roots;
+use crate::foreign;
 use crate::programs::Hook;
 use crate::refusal::{Decision, KNOWN_KERNELS, Refusal, Step, explain};
 
+/// Longest description of the kernel's types.
+const LONGEST_TYPES: usize = 64 << 20;
 /// The fields that the programs load: constant for the offset, structure, field.
 const OFFSETS: &[(&str, &str, &str)] = &[
     ("TASK_SIGNAL", "task_struct", "signal"),
@@ -104,7 +106,7 @@ impl Types {
                 "run a kernel with CONFIG_DEBUG_INFO_BTF=y and keep /sys readable for the agent",
             )
         };
-        let bytes = fs::read(&path).map_err(|error| refusal(error.to_string()))?;
+        let bytes = foreign::read(&path, LONGEST_TYPES).map_err(|error| refusal(error.to_string()))?;
         let btf = Btf::parse(&bytes, Endianness::default()).map_err(|error| refusal(error.to_string()))?;
         let layouts = Layouts::parse(bytes).ok_or_else(|| refusal("is of an unknown form".to_owned()))?;
         let counting = OBJECTS.iter().flat_map(|object| object.constants).copied();
@@ -249,7 +251,7 @@ impl Attaching<'_> {
                 Err(error) => return Err(told(Step::Exchange, &error)),
             }
         }
-        let directory = File::open(cgroup)
+        let directory = foreign::open(cgroup)
             .map_err(|error| Refusal { cause: format!("{}: {error}", cgroup.display()), remedy: None })?;
         // Links coexist with others; the mode is only for kernels without links.
         let id = program.attach(directory, kind, CgroupAttachMode::Single);

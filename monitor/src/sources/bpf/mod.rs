@@ -26,4 +26,5 @@ pub use self::elf::objects;
 pub use self::open::open;
 pub use self::part::Part;
 pub use self::source::Bpf;
+pub(crate) use self::sys::leave_descriptors;
 pub use self::sys::share_memory;

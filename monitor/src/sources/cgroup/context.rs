@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::plan::{FilePlan, directory};
+use crate::foreign;
 use crate::snapshot::Identity;
 
 /// The buffer and the descriptor budget that all files share.
@@ -65,7 +66,7 @@ impl ReadRequest<'_> {
             Location::In(dir) => dir,
         };
         let open =
-            |name| Handle::open(dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+            |name| foreign::open(&dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
         match (open(name), self.plan.file.older) {
             (Err(Errno::NOENT), Some(older)) => open(older),
             (opened, _) => opened,

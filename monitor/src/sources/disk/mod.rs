@@ -1,33 +1,34 @@
 //! Bytes used in the container's root filesystem, and the size of the underlying filesystem.
 //!
-//! The size is one `statfs(2)` every ten seconds. The used bytes take a walk, which runs on a thread of its own at the
-//! lowest priority, in short steps with long pauses, so that it slows down neither the tick nor the container's main
-//! process.
+//! The size is one `statfs(2)` every ten seconds. The used bytes take a walk, which runs at the lowest priority, in short
+//! steps with long pauses, so that it slows down neither the tick nor the container's main process. Both run on workers
+//! that can be given up (`measure.rs`): a filesystem may never answer.
 
+mod beneath;
+mod exclusion;
+mod measure;
+mod target;
 mod walk;
-mod walker;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use self::walker::{Layer, WalkTarget, Walks, run_walks};
+use self::measure::{Shared, State, run_sizes, run_walks};
+use self::target::{Layer, MountTables, Target};
 use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::{Roots, host_root};
 use crate::metrics::{Metric, Origin, Rows};
-use crate::mutex::lock;
 use crate::readings::{Disk as Walked, Filesystem, Read};
-use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot, Stamp, Status};
+use crate::snapshot::{Cgroup, Coverage, Scope, Snapshot, Stamp, Status};
 
-/// Minimum age of a size before it is read again: sizes change rarely, and reading one costs as much as ten files.
-const SIZES: Duration = Duration::from_secs(10);
 /// Cause while no walk is complete.
 const UNDER_WAY: &str = "the first walk of the root filesystem is under way";
+/// Longest wait of a reading for the sizes of new containers.
+const NEW_SIZES: Duration = Duration::from_millis(100);
 
 /// The settings of the walks.
 #[derive(Clone, Debug)]
@@ -40,39 +41,40 @@ pub struct DiskPlan {
     pub machine: bool,
 }
 
-/// Reads the sizes of filesystems, and the results of the latest walks.
+/// Reports the latest sizes of filesystems and results of walks.
 #[derive(Debug)]
 pub struct Disk {
     roots: Roots,
     host: PathBuf,
     without: Cause,
     unseen: Cause,
-    /// The size of each filesystem, and the time of its read.
-    sizes: HashMap<CgroupId, (Duration, Result<Filesystem, Cause>)>,
+    unanswered: Cause,
     walked_rows: Rows<fn(&Walked) -> Read>,
-    size_rows: Rows<fn(&Filesystem) -> u64>,
-    shared: Arc<Mutex<Walks>>,
-    /// Senders whose drop ends the walks.
-    _stops: Vec<Sender<()>>,
+    size_rows: Rows<fn(&Filesystem) -> Read>,
+    /// Its drop ends the threads.
+    shared: Arc<Shared>,
 }
 
 impl Disk {
-    /// Starts the walks.
+    /// Starts the threads that measure.
     pub fn new(plan: DiskPlan, roots: &Roots, clock: fn() -> Stamp) -> Self {
-        let shared = Arc::<Mutex<Walks>>::default();
+        let shared = Arc::<Shared>::default();
         let mut without = match plan.interval {
             Some(_) => Cause::new(CauseKind::Pending, UNDER_WAY),
             None => Cause::new(CauseKind::Disabled, "switched off by --disk-interval 0s"),
         };
-        let mut stops = Vec::new();
+        let mut unanswered = Cause::new(CauseKind::Pending, "the size of the root filesystem is being read");
+        let cannot = |error| Cause::new(CauseKind::Failed, format!("a thread cannot start: {error}"));
+        let sizes = Arc::downgrade(&shared);
+        if let Err(error) = thread::Builder::new().name("disk-sizes".into()).spawn(move || run_sizes(&sizes, clock)) {
+            unanswered = cannot(error);
+        }
         for is_machine in [false, true] {
             let Some(interval) = plan.interval.filter(|_| plan.machine || !is_machine) else { continue };
-            let (walked, plan) = (Arc::clone(&shared), plan.clone());
-            let (stop, stopped) = mpsc::channel();
-            stops.push(stop);
-            let walks = move || run_walks(&plan.exclude, is_machine, interval, clock, &stopped, &walked);
-            if let Err(error) = thread::Builder::new().name("disk-walk".into()).spawn(walks) {
-                without = Cause::new(CauseKind::Failed, format!("the disk walk thread cannot start: {error}"));
+            let (shared, exclude) = (Arc::downgrade(&shared), plan.exclude.clone());
+            let walks = move || run_walks(&shared, &exclude, is_machine, interval, clock);
+            if let Err(error) = thread::Builder::new().name("disk-walks".into()).spawn(walks) {
+                without = cannot(error);
             }
         }
         let walked_rows = Metric::fed_by(|origin| match origin {
@@ -83,13 +85,13 @@ impl Disk {
             Origin::Filesystem(pick) => Some(*pick),
             _ => None,
         });
-        let (roots, host, sizes) = (roots.clone(), host_root(roots), HashMap::new());
+        let (roots, host) = (roots.clone(), host_root(roots));
         let unseen = Cause::new(CauseKind::Denied, "no process of the container can be seen");
-        Self { roots, host, without, unseen, sizes, walked_rows, size_rows, shared, _stops: stops }
+        Self { roots, host, without, unseen, unanswered, walked_rows, size_rows, shared }
     }
 
     /// Returns the paths at which a container's filesystems are visible.
-    fn wanted(&self, cgroup: &Cgroup, scope: Scope) -> Option<WalkTarget> {
+    fn wanted(&self, cgroup: &Cgroup, scope: Scope) -> Option<Target> {
         let (root, layer) = match (scope, cgroup.identity.is_root) {
             (Scope::SelfContainer, _) => {
                 let why = "the container's own layer can be told from its image only on the host";
@@ -99,13 +101,42 @@ impl Disk {
             (Scope::Host, true) => (self.host.clone(), Layer::Unseen("a machine has no layer over an image")),
             (Scope::Host, false) => {
                 let process = self.roots.proc.join(cgroup.first_process?.to_string());
-                let layer = Layer::Named { mounts: process.join("mountinfo"), host: self.host.clone() };
-                // The trailing dot follows the link to the directory.
-                (process.join("root/."), layer)
+                let tables = MountTables {
+                    own: process.join("mountinfo"),
+                    machine: self.roots.proc.join("1/mountinfo"),
+                    host: self.host.clone(),
+                };
+                (process.join("root"), Layer::Named(tables))
             }
         };
         let process = cgroup.first_process;
-        Some(WalkTarget { process, root, layer, is_machine: scope == Scope::Host && cgroup.identity.is_root })
+        Some(Target { process, root, layer, is_machine: scope == Scope::Host && cgroup.identity.is_root })
+    }
+
+    /// Updates the targets to the current containers and their processes; true if one is new.
+    fn look(&self, now: &Snapshot, state: &mut State) -> bool {
+        let State { wanted, sizes, walks, silent } = state;
+        wanted.retain(|id, _| now.cgroups.contains_key(id));
+        let mut has_new = false;
+        for (id, cgroup) in &now.cgroups {
+            let is_known = |known: &Target| known.process == cgroup.first_process;
+            if cgroup.status != Status::Exited && wanted.get(id).is_some_and(is_known) {
+                continue;
+            }
+            sizes.remove(id);
+            silent.remove(id);
+            match self.wanted(cgroup, now.scope) {
+                Some(new) => {
+                    has_new = true;
+                    wanted.insert(*id, new);
+                }
+                None => _ = wanted.remove(id),
+            }
+        }
+        sizes.retain(|id, _| wanted.contains_key(id));
+        walks.retain(|id, _| wanted.contains_key(id));
+        silent.retain(|id| wanted.contains_key(id));
+        has_new
     }
 }
 
@@ -115,75 +146,34 @@ impl Source for Disk {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
-        let shared = Arc::clone(&self.shared);
-        let mut shared = lock(&shared);
-        if into.coverage == Coverage::All {
-            self.look(into, &mut shared.wanted);
-        }
-        let Walks { wanted, found } = &mut *shared;
-        found.retain(|id, _| wanted.contains_key(id));
+        let has_new = into.coverage == Coverage::All && self.look(into, &mut self.shared.lock());
+        let state = match has_new {
+            true => {
+                self.shared.notify();
+                self.shared.await_sizes(NEW_SIZES)
+            }
+            false => self.shared.lock(),
+        };
         for (id, cgroup) in &mut into.cgroups {
-            let seen = wanted.get(id);
-            let size = match seen {
-                Some(wanted) => size(&mut self.sizes, *id, wanted, into.taken.mono),
-                None => &Err(self.unseen.clone()),
+            let seen = state.wanted.get(id);
+            let size = match (seen, state.sizes.get(id)) {
+                (None, _) => Err(&self.unseen),
+                (_, None) => Err(&self.unanswered),
+                (_, Some(size)) => size.value.as_ref(),
             };
-            cgroup.values.fill(&self.size_rows, |pick| size.as_ref().map(pick).map_err(Cause::clone));
+            cgroup.values.fill(&self.size_rows, |pick| size.map_err(Cause::clone).and_then(pick));
             let none = || Walked {
                 used_bytes: Err(self.without.clone()),
                 writable_bytes: Err(match seen {
-                    Some(WalkTarget { layer: Layer::Unseen(why), .. }) => Cause::new(CauseKind::NotApplicable, *why),
+                    Some(Target { layer: Layer::Unseen(why), .. }) => Cause::new(CauseKind::NotApplicable, *why),
                     _ => self.without.clone(),
                 }),
             };
-            let walked = found.get(id).map_or_else(|| Cow::Owned(none()), |found| Cow::Borrowed(&found.walked));
+            let walked = state.walks.get(id).map_or_else(|| Cow::Owned(none()), |walk| Cow::Borrowed(&walk.value));
             cgroup.values.fill(&self.walked_rows, |pick| pick(&walked));
         }
         Ok(())
     }
-}
-
-impl Disk {
-    /// Updates the walk targets to the current containers and their processes.
-    fn look(&mut self, now: &Snapshot, wanted: &mut BTreeMap<CgroupId, WalkTarget>) {
-        wanted.retain(|id, _| now.cgroups.contains_key(id));
-        self.sizes.retain(|id, _| now.cgroups.contains_key(id));
-        for (id, cgroup) in &now.cgroups {
-            let is_known = |known: &WalkTarget| known.process == cgroup.first_process;
-            if cgroup.status != Status::Exited && wanted.get(id).is_some_and(is_known) {
-                continue;
-            }
-            self.sizes.remove(id);
-            match self.wanted(cgroup, now.scope) {
-                Some(new) => _ = wanted.insert(*id, new),
-                None => _ = wanted.remove(id),
-            }
-        }
-    }
-}
-
-/// Returns the result of `statfs(2)`, cached for [`SIZES`].
-fn size<'a>(
-    sizes: &'a mut HashMap<CgroupId, (Duration, Result<Filesystem, Cause>)>,
-    id: CgroupId,
-    wanted: &WalkTarget,
-    now: Duration,
-) -> &'a Result<Filesystem, Cause> {
-    let known = sizes.entry(id).or_insert_with(|| (now, filesystem(&wanted.root)));
-    if now.abs_diff(known.0) >= SIZES {
-        *known = (now, filesystem(&wanted.root));
-    }
-    &known.1
-}
-
-fn filesystem(root: &Path) -> Result<Filesystem, Cause> {
-    let found = rustix::fs::statvfs(root)
-        .map_err(|error| Cause::io(format_args!("statfs {}", root.display()), &error.into()))?;
-    Ok(Filesystem {
-        total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
-        inodes_used: found.f_files.saturating_sub(found.f_ffree),
-        inodes_total: found.f_files,
-    })
 }
 
 #[cfg(test)]

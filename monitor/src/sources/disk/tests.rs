@@ -1,9 +1,10 @@
 use std::fs;
+use std::path::Path;
 use std::time::SystemTime;
 
-use super::walk::{WalkError, walk};
-use super::walker::FinishedWalk;
+use super::measure::Measured;
 use super::*;
+use crate::snapshot::CgroupId;
 
 #[expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 fn clock() -> Stamp {
@@ -11,55 +12,10 @@ fn clock() -> Stamp {
     Stamp { mono: wall.duration_since(SystemTime::UNIX_EPOCH).unwrap(), wall }
 }
 
-fn walked(root: &Path, exclude: &[&str]) -> Result<u64, WalkError> {
-    let exclude: Vec<_> = exclude.iter().map(|path| root.join(path)).collect();
-    walk(root, &exclude, clock, |_| true)
-}
-
-fn du(root: &Path, exclude: &[&str]) -> u64 {
-    let mut command = std::process::Command::new("du");
-    command.args(["-s", "-x", "-B1"]).arg(root);
-    for path in exclude {
-        command.arg(format!("--exclude={}", root.join(path).display()));
-    }
-    let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
+fn du(root: &Path) -> u64 {
+    let output = std::process::Command::new("du").args(["-s", "-x", "-B1"]).arg(root).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
     out.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-#[test]
-fn it_counts_what_du_counts_with_hard_links_holes_and_exclusions() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path();
-    fs::create_dir_all(root.join("a/b")).unwrap();
-    fs::create_dir(root.join("data")).unwrap();
-    fs::write(root.join("a/file"), vec![7; 300_000]).unwrap();
-    fs::write(root.join("data/big"), vec![7; 900_000]).unwrap();
-    fs::write(root.join("data-too"), vec![7; 50_000]).unwrap();
-    fs::hard_link(root.join("a/file"), root.join("a/b/again")).unwrap();
-    std::os::unix::fs::symlink("/usr", root.join("link")).unwrap();
-    fs::File::create(root.join("sparse")).unwrap().set_len(1 << 30).unwrap();
-    assert_eq!(walked(root, &[]), Ok(du(root, &[])));
-    let without = walked(root, &["data"]);
-    assert_eq!(without, Ok(du(root, &["data"])), "data-too is another directory");
-}
-
-#[test]
-fn what_cannot_be_walked_is_named_with_its_cure() {
-    let Err(WalkError::Cause(cause)) = walked(Path::new("/nonexistent"), &[]) else { panic!() };
-    let text = cause.as_str();
-    assert!(text.starts_with("/nonexistent: ") && text.contains("--disk-exclude"), "{text}");
-}
-
-#[test]
-fn a_walk_can_be_stopped() {
-    fn slow() -> Stamp {
-        static CALLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let calls = CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Stamp { mono: Duration::from_millis(calls * 10), wall: SystemTime::UNIX_EPOCH }
-    }
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("file"), "x").unwrap();
-    assert_eq!(walk(dir.path(), &[], slow, |_| false), Err(WalkError::Stopped));
 }
 
 #[test]
@@ -73,8 +29,11 @@ fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_num
     };
     write("7/root/data/file", &[7; 100_000]);
     write("1/root/layers/own/file", &[7; 20_000]);
-    let table = "1 2 0:3 / / rw - ext4 /dev/vda rw\n3 1 0:4 / / rw - overlay overlay rw,lowerdir=/layers/image,upperdir=/layers/own\n";
-    write("7/mountinfo", table.as_bytes());
+    let device = rustix::fs::stat(dir.path()).unwrap().st_dev;
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let table =
+        format!("1 2 0:3 / / rw - proc proc rw\n3 1 {device} / /m rw - overlay overlay rw,upperdir=/layers/own\n");
+    write("1/mountinfo", table.as_bytes());
     let roots = Roots { proc: dir.path().to_owned(), ..Roots::default() };
     let plan = DiskPlan { exclude: Vec::new(), interval: Some(Duration::from_secs(60)), machine: false };
     let mut disk = Disk::new(plan, &roots, clock);
@@ -92,37 +51,31 @@ fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_num
         assert!(cause.contains("under way") && clock().mono < deadline, "{cause}");
         thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(read(Metric::DiskUsage), Ok(du(&dir.path().join("7/root"), &[])));
-    assert_eq!(read(Metric::DiskWritable), Ok(du(&dir.path().join("1/root/layers/own"), &[])));
+    assert_eq!(read(Metric::DiskUsage), Ok(du(&dir.path().join("7/root"))));
+    assert_eq!(read(Metric::DiskWritable), Ok(du(&dir.path().join("1/root/layers/own"))));
 }
 
 #[test]
-fn where_no_layer_lies_over_an_image_the_cause_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let mounts = dir.path().join("mountinfo");
-    fs::write(&mounts, "1 2 0:3 / / rw - ext4 /dev/vda rw\n").unwrap();
-    let named = Layer::Named { mounts, host: "/".into() };
-    assert!(named.directory().unwrap_err().as_str().contains("no overlay"));
-    assert_eq!(Layer::Unseen("why").directory().unwrap_err().as_str(), "why");
-}
-
-#[test]
-fn what_was_never_walked_comes_first_and_nothing_before_it_is_due() {
-    let found = |due| FinishedWalk {
-        walked: Walked { used_bytes: Ok(1), writable_bytes: Ok(1) },
-        due: Duration::from_secs(due),
+fn what_was_never_measured_comes_first_nothing_before_it_is_due_and_nothing_that_does_not_answer() {
+    let mut state = State::default();
+    let next = |state: &State, is_machine, now| {
+        let due = |state: &State, id: &CgroupId| state.walks.get(id).map(|walk| walk.due);
+        let next = state.next(Duration::from_secs(now), due, |target| target.is_machine == is_machine);
+        next.map(|(id, _)| id.0)
     };
-    let mut shared = Walks::default();
-    assert!(shared.next(false, Duration::from_secs(9)).is_none());
+    assert_eq!(next(&state, false, 9), None);
     for id in 1..=3 {
-        let wanted =
-            WalkTarget { process: None, root: format!("/{id}").into(), layer: Layer::Unseen(""), is_machine: id == 2 };
-        shared.wanted.insert(CgroupId(id), wanted);
+        let root = format!("/{id}").into();
+        let target = Target { process: None, root, layer: Layer::Unseen(""), is_machine: id == 2 };
+        state.wanted.insert(CgroupId(id), target);
     }
-    shared.found = [(CgroupId(1), found(5)), (CgroupId(3), found(4))].into();
-    let next = |shared: &Walks, now| shared.next(false, Duration::from_secs(now)).map(|(id, _)| id.0);
-    assert_eq!((next(&shared, 9), next(&shared, 4), next(&shared, 3)), (Some(3), Some(3), None));
-    shared.found.remove(&CgroupId(1));
-    assert_eq!(next(&shared, 9), Some(1));
-    assert_eq!(shared.next(true, Duration::ZERO).map(|(id, _)| id.0), Some(2), "the machine has its own walker");
+    let walk =
+        |due| Measured { value: Walked { used_bytes: Ok(1), writable_bytes: Ok(1) }, due: Duration::from_secs(due) };
+    state.walks = [(CgroupId(1), walk(5)), (CgroupId(3), walk(4))].into();
+    assert_eq!([9, 4, 3].map(|now| next(&state, false, now)), [Some(3), Some(3), None]);
+    state.walks.remove(&CgroupId(1));
+    assert_eq!(next(&state, false, 9), Some(1));
+    assert_eq!(next(&state, true, 0), Some(2), "the machine has its own walker");
+    state.silent.insert(CgroupId(1));
+    assert_eq!(next(&state, false, 9), Some(3));
 }

@@ -1,17 +1,20 @@
 //! The machine: its memory, load and CPUs.
 
-use std::fs;
 use std::path::PathBuf;
 
 use crate::cause::{Cause, CauseKind};
 use crate::containers::Roots;
+use crate::foreign;
 use crate::metrics::Format;
 use crate::proc_text;
 use crate::readings::{Machine, MachineMemory, Read};
 use crate::sources::parse;
 
+/// Longest file: a list of CPUs, or `/proc/vmstat`.
+const LONGEST: usize = 1 << 20;
+
 fn text(path: PathBuf) -> Result<Vec<u8>, Cause> {
-    fs::read(&path).map_err(|error| Cause::io(path.display(), &error))
+    foreign::read(&path, LONGEST).map_err(|error| Cause::io(path.display(), &error))
 }
 
 fn line(text: &Result<Vec<u8>, Cause>, key: &str) -> Read {

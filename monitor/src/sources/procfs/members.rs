@@ -3,13 +3,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::foreign;
 use crate::proc_text;
 use crate::snapshot::Identity;
+
+/// Longest list of processes: the most that can exist.
+const PROCESSES: u64 = 32 << 20;
+/// Longest `/proc/PID/status`: the list of groups can have 65,536 entries.
+const LONGEST: usize = 1 << 20;
 
 /// The members of a cgroup and of its descendants.
 #[derive(Debug, Default)]
@@ -33,8 +40,8 @@ impl Members {
     }
 
     fn list(&mut self, dir: &Path) -> io::Result<()> {
-        match fs::read_to_string(dir.join("cgroup.procs")) {
-            Ok(text) => self.add(&text, Some),
+        match self.add(&dir.join("cgroup.procs"), Some) {
+            Ok(()) => {}
             Err(error) if has_vanished(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -60,19 +67,19 @@ impl Members {
     }
 
     fn threads(&mut self, dir: &Path, proc: &Path) -> io::Result<()> {
-        let text = fs::read_to_string(dir.join("cgroup.threads"))?;
-        let process = |thread: u32| proc_text::process(&fs::read(proc.join(thread.to_string()).join("status")).ok()?);
-        self.add(&text, process);
-        Ok(())
+        let status = |thread: u32| foreign::read(&proc.join(thread.to_string()).join("status"), LONGEST).ok();
+        self.add(&dir.join("cgroup.threads"), |thread| proc_text::process(&status(thread)?))
     }
 
-    fn add(&mut self, text: &str, process: impl Fn(u32) -> Option<u32>) {
-        for id in text.lines().filter_map(|line| line.parse::<u32>().ok()) {
-            match id {
-                0 => self.has_foreign = true,
-                id => self.pids.extend(process(id)),
+    fn add(&mut self, list: &Path, process: impl Fn(u32) -> Option<u32>) -> io::Result<()> {
+        foreign::records(list, b'\n', PROCESSES, |line| {
+            match std::str::from_utf8(line).ok().and_then(|line| line.parse::<u32>().ok()) {
+                Some(0) => self.has_foreign = true,
+                Some(id) => self.pids.extend(process(id)),
+                None => {}
             }
-        }
+            ControlFlow::Continue(())
+        })
     }
 }
 

@@ -16,8 +16,9 @@ use self::network::Traffic;
 use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
 use crate::containers::Roots;
-use crate::containers::mounts;
+use crate::containers::mounts::{self, Mount};
 use crate::containers::own::FIRST_PID_NAMESPACE;
+use crate::foreign;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::proc_text::{self, Stat};
 use crate::readings::{Interfaces, Machine, MachineMemory, Read, Tasks};
@@ -26,6 +27,8 @@ use crate::sources::processes::{Process, Processes};
 
 /// Samples after which a process' limit of descriptors is read again.
 const LIMITS: u64 = 12;
+/// Longest text of `/proc`: a network namespace may have thousands of interfaces.
+const LONGEST: usize = 4 << 20;
 
 /// Reads `/proc`.
 #[derive(Debug)]
@@ -137,7 +140,7 @@ impl Procfs {
         let mut unseen = Vec::new();
         for pid in pids {
             let dir = self.roots.proc.join(pid.to_string());
-            match fs::read(dir.join("stat")).map(|text| proc_text::stat(&text)) {
+            match foreign::read(&dir.join("stat"), LONGEST).map(|text| proc_text::stat(&text)) {
                 Ok(Some(stat)) if stat.living_threads() > 0 => self.process(pid, &dir, stat, &mut sum),
                 Ok(_) => {}
                 Err(_) => unseen.push(pid),
@@ -155,7 +158,7 @@ impl Procfs {
         let Some(list) = list else {
             // Of a machine whose first process is hidden others are too.
             let first = self.roots.proc.join("1");
-            let is_hidden = self.hidepid().is_some() && fs::read(first.join("stat")).is_err();
+            let is_hidden = self.hidepid().is_some() && foreign::read(&first.join("stat"), LONGEST).is_err();
             return is_hidden.then_some(1);
         };
         let still = (!unseen.is_empty()).then(|| Members::of(list, &self.roots.proc).ok()).flatten()?;
@@ -175,9 +178,8 @@ impl Procfs {
 
     /// Returns the option of `/proc` that hides processes of other users, if it is set.
     fn hidepid(&self) -> Option<String> {
-        let table = fs::read(self.roots.proc.join("self/mountinfo")).ok()?;
-        let mounts = mounts::parse(&table);
-        let mount = mounts.into_iter().rev().find(|mount| mount.kind == "proc" && mount.point == self.roots.proc)?;
+        let is_proc = |mount: &Mount| mount.kind == "proc" && mount.point == self.roots.proc;
+        let mount = mounts::read(&self.roots.proc.join("self/mountinfo"), is_proc).pop()?;
         mount.options.into_iter().find(|option| option.starts_with("hidepid=") && !option.ends_with(['0', 'f']))
     }
 
@@ -236,7 +238,7 @@ impl Procfs {
         {
             return Some(*limit);
         }
-        let limit = proc_text::descriptor_limit(&fs::read(dir.join("limits")).ok()?)?;
+        let limit = proc_text::descriptor_limit(&foreign::read(&dir.join("limits"), LONGEST).ok()?)?;
         self.limits.insert((pid, started), (limit, now));
         Some(limit)
     }
@@ -296,7 +298,7 @@ fn no_tasks(cause: &Cause) -> Tasks {
 /// Returns the directory of a thread that has the descriptors of the process.
 fn files(dir: &Path, stat: Stat) -> PathBuf {
     let lives = |dir: &PathBuf| {
-        let stat = fs::read(dir.join("stat")).ok().and_then(|text| proc_text::stat(&text));
+        let stat = foreign::read(&dir.join("stat"), LONGEST).ok().and_then(|text| proc_text::stat(&text));
         stat.is_some_and(|stat| !stat.has_lost_first_thread())
     };
     let threads = || fs::read_dir(dir.join("task")).into_iter().flatten().flatten().map(|entry| entry.path());

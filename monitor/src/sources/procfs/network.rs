@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cause::{Cause, CauseKind};
+use crate::foreign;
 use crate::proc_text;
 use crate::readings::Interfaces;
 use crate::snapshot::CgroupId;
@@ -19,6 +20,8 @@ const FIRST_NAMESPACE: &str = "sys/net/core/netdev_max_backlog";
 
 /// The part that is the whole namespace. No interface has a slash in its name.
 const NAMESPACE: &str = "/";
+/// Longest table: a namespace may have thousands of interfaces.
+const LONGEST: usize = 4 << 20;
 
 /// Counters of the traffic of one namespace, by their parts.
 type Parts = BTreeMap<String, Interfaces>;
@@ -69,7 +72,7 @@ impl Sum {
 
 fn parts(net: &Path) -> Result<Parts, Cause> {
     let path = net.join("dev");
-    let devices = fs::read(&path).map_err(|error| Cause::io(path.display(), &error))?;
+    let devices = foreign::read(&path, LONGEST).map_err(|error| Cause::io(path.display(), &error))?;
     let invalid = || Cause::new(CauseKind::Invalid, format!("{} is not a table of interfaces", path.display()));
     let devices = proc_text::interfaces(&devices).ok_or_else(invalid)?;
     let loopback = devices.iter().find(|(name, _)| name == "lo").map(|(_, counters)| *counters).unwrap_or_default();
@@ -81,7 +84,7 @@ fn parts(net: &Path) -> Result<Parts, Cause> {
 
 /// Returns all IP traffic of a namespace, loopback included; `None` if the kernel does not count it.
 fn protocols(net: &Path) -> Option<Interfaces> {
-    let read = |name: &str| fs::read(net.join(name)).ok();
+    let read = |name: &str| foreign::read(&net.join(name), LONGEST).ok();
     let (bytes, packets) = (read("netstat")?, read("snmp")?);
     let bytes = |key| proc_text::snmp(&bytes, "IpExt", key);
     let packets = |key| proc_text::snmp(&packets, "Ip", key);

@@ -49,6 +49,8 @@ fn resolver(dir: &Path, registry: &Arc<Mutex<Registry>>, sockets: Vec<Socket>) -
     NameResolver {
         files: Files::new(&dir.join("host")),
         proc: dir.join("proc"),
+        environments: Worker::new("environments", || {}),
+        silent: BTreeMap::new(),
         sockets,
         registry: Arc::clone(registry),
         clock,

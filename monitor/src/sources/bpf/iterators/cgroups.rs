@@ -1,6 +1,5 @@
 //! Iterator runs over the cgroups of one or several trees; each run fills a table in the order of the tree.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use monitor_common::Pass;
 use super::load::{bind, load};
 use super::objects::IteratorObject;
 use crate::containers::{Roots, walk};
+use crate::foreign;
 use crate::refusal::Refusal;
 use crate::snapshot::Scope;
 use crate::sources::bpf::load::Host;
@@ -143,7 +143,7 @@ impl<V: Pod> Bound<V> {
 
 fn bound(ebpf: &Ebpf, object: &IteratorObject, top: &Path, scope: Scope, host: &Host) -> Result<Iterator, Refusal> {
     let directory =
-        File::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), remedy: None })?;
+        foreign::open(top).map_err(|error| Refusal { cause: format!("{}: {error}", top.display()), remedy: None })?;
     let over = match scope {
         Scope::SelfContainer => Over::Cgroup(directory.as_fd()),
         Scope::Host => Over::CgroupAndBelow(directory.as_fd()),

@@ -13,6 +13,7 @@ use super::load::{bind, load};
 use super::objects::TASKS;
 use crate::containers::Roots;
 use crate::containers::own::FIRST_PID_NAMESPACE;
+use crate::foreign;
 use crate::metrics::{Metric, Origin, Rows};
 use crate::proc_text::boot_offset;
 use crate::readings::{self, Read as Reading};
@@ -47,7 +48,8 @@ impl Tasks {
             Origin::TaskIterator(pick) => Some(*pick),
             _ => None,
         });
-        let shift = fs::read(roots.proc.join("self/timens_offsets")).ok().and_then(|text| boot_offset(&text));
+        let shift =
+            foreign::read(&roots.proc.join("self/timens_offsets"), 4096).ok().and_then(|text| boot_offset(&text));
         Ok(Self { _ebpf: ebpf, iterator, records: Vec::new(), shift: shift.unwrap_or(0), rows })
     }
 

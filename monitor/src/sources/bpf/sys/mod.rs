@@ -123,6 +123,17 @@ pub fn share_memory() {
     }
 }
 
+/// Gives this thread a table of descriptors of its own, without those that the process has opened: a thread that the
+/// kernel cannot end then holds none of them, the lock on the pins least of all. The thread must not use a descriptor that
+/// was opened elsewhere. Before Linux 5.9 nothing happens.
+pub(crate) fn leave_descriptors() {
+    const AFTER_STDERR: libc::c_uint = 3;
+    const LAST: libc::c_uint = libc::c_uint::MAX;
+    // SAFETY: the call takes no pointers. It closes descriptors in the copy of the table that it makes for this thread
+    // alone; owners in other threads keep theirs.
+    unsafe { libc::syscall(libc::SYS_close_range, AFTER_STDERR, LAST, libc::CLOSE_RANGE_UNSHARE) };
+}
+
 /// Returns freed memory to the system: parsing the kernel's BTF takes some megabytes once, which the allocator would
 /// keep otherwise.
 pub(super) fn release_memory() {

@@ -1,0 +1,158 @@
+//! What is measured of a container, and what may be asked for it.
+
+use std::fmt::Display;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::beneath::statx;
+use crate::cause::{Cause, CauseKind};
+use crate::containers::mounts::{self, Mount};
+use crate::foreign::{MountId, mount_id};
+use crate::readings::{Filesystem, Read};
+
+/// The root filesystem of a container.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The process through which it is visible.
+    pub(super) process: Option<u32>,
+    /// The path at which its root filesystem is visible.
+    pub(super) root: PathBuf,
+    pub(super) layer: Layer,
+    pub(super) is_machine: bool,
+}
+
+/// The location of the overlay's upper layer, which holds the container's own writes.
+#[derive(Clone, Debug)]
+pub(super) enum Layer {
+    /// Not visible, for this reason.
+    Unseen(&'static str),
+    /// A directory of the machine.
+    Named(MountTables),
+}
+
+/// The mount tables in which the root of a container may be found.
+#[derive(Clone, Debug)]
+pub(super) struct MountTables {
+    /// That of its first process. It tells what is not asked, and is trusted in nothing else.
+    pub(super) own: PathBuf,
+    /// The machine's.
+    pub(super) machine: PathBuf,
+    /// The root directory of the machine.
+    pub(super) host: PathBuf,
+}
+
+/// An open root, which may be asked.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) handle: OwnedFd,
+    /// The overlay that it lies on, as the machine's own table knows it.
+    overlay: Result<Mount, Cause>,
+}
+
+impl Target {
+    /// Opens the root without asking its filesystem, unless that is one which a process of the container may serve: if
+    /// that does not answer, the kernel cannot even end the thread.
+    ///
+    /// # Errors
+    /// The cause of absence.
+    pub(super) fn open(&self) -> Result<Root, Cause> {
+        let failed = |error: io::Error| Cause::io(self.root.display(), &error);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(CWD, &self.root, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let overlay = match &self.layer {
+            Layer::Unseen(why) => Err(Cause::new(CauseKind::NotApplicable, *why)),
+            Layer::Named(tables) => tables.overlay(&handle, failed)?,
+        };
+        Ok(Root { handle, overlay })
+    }
+}
+
+impl MountTables {
+    /// Finds the mount of a root: the machine's overlay, or why there is none.
+    fn overlay(&self, root: &OwnedFd, failed: impl Fn(io::Error) -> Cause) -> Result<Result<Mount, Cause>, Cause> {
+        let found = statx(root, c"").map_err(|errno| failed(errno.into()))?;
+        let device = (found.stx_dev_major, found.stx_dev_minor);
+        let id = mount_id(root).map_err(&failed)?;
+        let on_machine = find(&self.machine, |_, known| known == device);
+        let own = find(&self.own, |known, _| MountId(known) == id);
+        let kind = own.as_ref().or(on_machine.as_ref()).map(|mount| mount.kind.clone());
+        // Block devices have a major number; what has none may be served by anybody.
+        let is_safe = match kind.as_deref() {
+            Some(kind) => kind != "fuse" && !kind.starts_with("fuse."),
+            None => device.0 != 0,
+        };
+        if !is_safe {
+            let text = "not asked: its root filesystem is served by a process (FUSE), and one that does not answer cannot be given up";
+            return Err(Cause::new(CauseKind::NotApplicable, text));
+        }
+        let is_overlay = kind.as_deref() == Some("overlay");
+        Ok(on_machine.filter(|mount| mount.kind == "overlay").ok_or_else(|| match is_overlay {
+            true => Cause::new(CauseKind::Missing, "its overlay is not among the machine's mounts"),
+            false => {
+                Cause::new(CauseKind::NotApplicable, "the container's root filesystem is no overlay over an image")
+            }
+        }))
+    }
+}
+
+/// Returns the last mount of a table that `is` accepts by its number and device. A later mount hides an earlier one.
+fn find(table: &Path, is: impl Fn(u64, (u32, u32)) -> bool) -> Option<Mount> {
+    let mut found = None;
+    mounts::lines(table, |line| {
+        if mounts::id_and_device(line).is_some_and(|(id, device)| is(id, device)) {
+            found = mounts::mount(line);
+        }
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+impl Root {
+    /// Returns the directory of the upper layer (`Documentation/filesystems/overlayfs.rst`, "upperdir"), by its name in
+    /// the machine's own mount table: a container can write any name into its own.
+    ///
+    /// # Errors
+    /// The cause of absence.
+    pub(super) fn upper(&self, layer: &Layer) -> Result<OwnedFd, Cause> {
+        let (overlay, host) = match layer {
+            Layer::Unseen(why) => return Err(Cause::new(CauseKind::NotApplicable, *why)),
+            Layer::Named(tables) => (self.overlay.as_ref().map_err(Cause::clone)?, &tables.host),
+        };
+        let without = || Cause::new(CauseKind::NotApplicable, "the container's overlay has no writable layer");
+        let upper = overlay.upper().ok_or_else(without)?;
+        let path = host.join(upper.strip_prefix("/").unwrap_or(&upper));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| Cause::io(path.display(), &errno.into()))
+    }
+
+    /// Returns the size of the filesystem.
+    ///
+    /// # Errors
+    /// The cause of absence.
+    pub(super) fn filesystem(&self, name: impl Display) -> Result<Filesystem, Cause> {
+        let found = rustix::fs::fstatvfs(&self.handle)
+            .map_err(|errno| Cause::io(format_args!("statfs {name}"), &errno.into()))?;
+        Ok(size(found.f_blocks.saturating_mul(found.f_frsize), found.f_files, found.f_ffree))
+    }
+}
+
+/// A filesystem without a bound, or without a fixed number of inodes, says zero.
+fn size(bytes: u64, inodes: u64, free: u64) -> Filesystem {
+    let bounded = |total: u64, value: u64, what| -> Read {
+        (total > 0).then_some(value).ok_or_else(|| Cause::new(CauseKind::Unsupported, what))
+    };
+    const NO_SIZE: &str = "the filesystem tells no size";
+    const NO_INODES: &str = "the filesystem tells no number of inodes";
+    Filesystem {
+        total_bytes: bounded(bytes, bytes, NO_SIZE),
+        inodes_used: bounded(inodes, inodes.saturating_sub(free), NO_INODES),
+        inodes_total: bounded(inodes, inodes, NO_INODES),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use std::fs;
+
+use super::*;
+
+/// A machine of files: the root of process 7, and the mount tables of that process and of the machine.
+struct Machine {
+    dir: tempfile::TempDir,
+    target: Target,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("7/root")).unwrap();
+        fs::create_dir_all(dir.path().join("1")).unwrap();
+        let (root, host) = (dir.path().join("7/root"), dir.path().join("1/root"));
+        let tables = MountTables { own: dir.path().join("7/mountinfo"), machine: dir.path().join("1/mountinfo"), host };
+        let target = Target { process: Some(7), root, layer: Layer::Named(tables), is_machine: false };
+        Self { dir, target }
+    }
+
+    /// Writes a line about the root's mount into a table. `{id}` and `{device}` stand for its real ones.
+    fn table(&self, process: u32, line: &str) {
+        let root = rustix::fs::open(&self.target.root, OFlags::PATH, Mode::empty()).unwrap();
+        let found = statx(&root, c"").unwrap();
+        let line = line.replace("{id}", &mount_id(&root).unwrap().0.to_string());
+        let line = line.replace("{device}", &format!("{}:{}", found.stx_dev_major, found.stx_dev_minor));
+        fs::write(self.dir.path().join(format!("{process}/mountinfo")), line + "\n").unwrap();
+    }
+
+    fn upper(&self) -> Result<OwnedFd, String> {
+        let root = self.target.open().map_err(|cause| cause.to_string())?;
+        root.upper(&self.target.layer).map_err(|cause| cause.to_string())
+    }
+}
+
+#[test]
+fn the_upper_layer_is_the_one_of_the_machines_own_table() {
+    let machine = Machine::new();
+    fs::create_dir_all(machine.dir.path().join("1/root/layers/own")).unwrap();
+    fs::create_dir_all(machine.dir.path().join("1/root/secret")).unwrap();
+    machine.table(7, "{id} 1 {device} / / rw - overlay overlay rw,lowerdir=/l,upperdir=/secret");
+    assert!(machine.upper().unwrap_err().contains("not among the machine's mounts"));
+    machine.table(1, "3 1 {device} / /merged rw - overlay overlay rw,lowerdir=/l,upperdir=/layers/own");
+    let upper = rustix::fs::fstat(machine.upper().unwrap()).unwrap();
+    let own = fs::metadata(machine.dir.path().join("1/root/layers/own")).unwrap();
+    assert_eq!(upper.st_ino, std::os::unix::fs::MetadataExt::ino(&own));
+}
+
+#[test]
+fn where_no_layer_lies_over_an_image_the_cause_says_so() {
+    let machine = Machine::new();
+    machine.table(7, "{id} 1 {device} / / rw - ext4 /dev/vda rw");
+    assert!(machine.upper().unwrap_err().contains("no overlay over an image"));
+    let target = Target { layer: Layer::Unseen("why"), ..machine.target };
+    assert_eq!(target.open().unwrap().upper(&target.layer).unwrap_err().as_str(), "why");
+}
+
+#[test]
+fn a_filesystem_that_a_process_serves_is_not_asked() {
+    let machine = Machine::new();
+    for kind in ["fuse", "fuse.sshfs"] {
+        machine.table(7, &format!("{{id}} 1 {{device}} / / rw - {kind} x rw"));
+        assert!(machine.target.open().unwrap_err().as_str().contains("FUSE"));
+    }
+    // A table that hides the root's mount among others, or says what it is in the machine's words.
+    machine.table(7, "{id}9 1 {device} / / rw - fuse x rw");
+    machine.table(1, "3 1 {device} / / rw - fuse.x x rw");
+    assert!(machine.target.open().unwrap_err().as_str().contains("FUSE"));
+    machine.table(1, "3 1 {device} / / rw - ext4 x rw");
+    assert!(machine.target.open().is_ok());
+}
+
+#[test]
+fn zero_inodes_and_zero_blocks_are_unknown() {
+    let known = size(4096, 10, 4);
+    assert_eq!((known.total_bytes, known.inodes_used, known.inodes_total), (Ok(4096), Ok(6), Ok(10)));
+    let unknown = size(0, 0, 0);
+    assert!(unknown.total_bytes.is_err() && unknown.inodes_used.is_err() && unknown.inodes_total.is_err());
+}
+
+#[test]
+fn a_root_that_is_gone_is_a_cause() {
+    let machine = Machine::new();
+    fs::remove_dir(&machine.target.root).unwrap();
+    assert!(machine.target.open().unwrap_err().as_str().contains("7/root"));
+}
