@@ -54,6 +54,23 @@ fn any_other_malformed_value_is_an_error_that_names_the_remedy() {
 }
 
 #[test]
+fn a_password_is_taken_from_the_variable_and_not_from_the_flag() {
+    let url = "valkey://:hunter2@h";
+    assert!(config(&[("VALKEY_URL", url.as_bytes())]).is_ok());
+    let flags = clap::Command::new("test").args(Settings::flags()).no_binary_name(true);
+    let flags = flags.try_get_matches_from(["--valkey-url", url]).unwrap();
+    let settings = Settings::collect(&flags, |_| None, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+    let error = Config::new(&settings, |_| Scope::Host).unwrap_err().to_string();
+    assert!(error.contains("--valkey-password-file") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn an_empty_list_of_paths_is_empty() {
+    assert_eq!(paths(""), Ok(Vec::new()));
+    assert_eq!(paths("/a, /b").unwrap().len(), 2);
+}
+
+#[test]
 fn strangers_need_a_token_or_a_word_that_they_may_read() {
     let listen = |more: &[(&str, &str)]| {
         let mut env = vec![("MONITOR_LISTEN", more[0].0.as_bytes())];

@@ -72,6 +72,12 @@ fn target(settings: &Settings, warnings: &mut Vec<String>) -> Result<Target, Set
     let tls = settings.required(SettingName::ValkeyTls, boolean)?;
     let url =
         settings.optional(SettingName::ValkeyUrl, |text| Target::parse(text).map_err(|error| error.to_string()))?;
+    // Every user of the machine can read the arguments of every process.
+    if settings.is_flag(SettingName::ValkeyUrl) && url.as_ref().is_some_and(|url| url.password.is_some()) {
+        let problem = "has a password, which every user of this machine can read in the list of processes; put it into \
+                       a file for --valkey-password-file, or the URL into the variable VALKEY_URL";
+        return Err(settings.error(SettingName::ValkeyUrl, problem));
+    }
     Ok(url.unwrap_or_else(|| {
         let host = text_or_default(settings, SettingName::ValkeyHost, warnings);
         let port = text_or_default(settings, SettingName::ValkeyPort, warnings);

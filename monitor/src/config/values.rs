@@ -57,6 +57,9 @@ pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Stri
 }
 
 pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
     text.split(',').map(|path| directory(path.trim())).collect()
 }
 

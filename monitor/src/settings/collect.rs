@@ -97,6 +97,11 @@ impl Settings {
         self.values.get(&name).is_some_and(|(_, by)| *by != SetBy::Default)
     }
 
+    /// Returns whether the value was set by a flag.
+    pub fn is_flag(&self, name: SettingName) -> bool {
+        self.values.get(&name).is_some_and(|(_, by)| matches!(by, SetBy::Flag(_)))
+    }
+
     /// The value with its type, if there is one.
     ///
     /// # Errors
@@ -156,11 +161,15 @@ fn file(
 ) -> Result<BTreeMap<String, (OsString, SetBy)>, SettingError> {
     let shown = path.display().to_string();
     let text = read(path).map_err(|error| SettingError::new(&shown, format!("cannot be read: {error}")))?;
+    // Some editors begin a file with a byte order mark.
     let table: toml::Table = text
+        .trim_start_matches('\u{feff}')
         .parse()
         .map_err(|error: toml::de::Error| SettingError::new(&shown, format!("is not TOML: {}", error.message())))?;
+    // An empty text counts as unset, as an empty variable does; an empty list is a list without entries.
     table
         .into_iter()
+        .filter(|(_, value)| !value.as_str().is_some_and(str::is_empty))
         .map(|(key, value)| {
             let known = SettingName::ALL.iter().any(|name| name.setting().flag == Some(&key));
             let text = if known { plain(value) } else { None };

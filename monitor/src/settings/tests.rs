@@ -76,6 +76,15 @@ fn an_unknown_key_in_the_file_is_an_error_that_names_it() {
 }
 
 #[test]
+fn an_empty_text_in_the_file_is_unset_and_an_empty_list_is_a_list() {
+    let text = "\u{feff}interval = ''\ndisk-exclude = []\nruntime-sockets = ['/a', '/b']";
+    let settings = collect(&["--config", "f"], &[], Some(text)).unwrap();
+    assert_eq!(settings.raw(SettingName::Interval).unwrap(), "5s");
+    assert_eq!(settings.raw(SettingName::DiskExclude).unwrap(), "");
+    assert_eq!(settings.raw(SettingName::RuntimeSockets).unwrap(), "/a,/b");
+}
+
+#[test]
 fn no_two_settings_share_a_flag_or_a_variable() {
     let names = |pick: fn(&Setting) -> Option<&'static str>| {
         let all: Vec<_> = SettingName::ALL.iter().filter_map(|name| pick(name.setting())).collect();

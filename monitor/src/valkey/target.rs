@@ -95,6 +95,9 @@ pub enum TargetError {
     /// The query is not supported.
     #[error("asks for something else than cluster=true or sentinel=NAME, or for both")]
     Topology,
+    /// A word of the query is not known.
+    #[error("has a word behind the question mark that is none of cluster, sentinel and db")]
+    Word,
 }
 
 impl Target {
@@ -124,6 +127,11 @@ impl Target {
                 text.parse().ok().filter(|db| *db >= 0).map(Some).ok_or(TargetError::Db)
             }
         };
+        if url.query_pairs().any(|(word, _)| !["cluster", "sentinel", "db"].contains(&&*word)) {
+            return Err(TargetError::Word);
+        }
+        let asked = url.query_pairs().find(|(word, _)| word == "db").map(|(_, db)| db.into_owned());
+        let asked = db_of(&asked.unwrap_or_default())?;
         let (address, db) = match url.scheme() {
             "valkey" | "redis" | "valkeys" | "rediss" => {
                 let topology = topology(&url)?;
@@ -134,16 +142,18 @@ impl Target {
                     hosts.push(host(&other, port)?);
                 }
                 let tls = url.scheme().ends_with("ys") || url.scheme().ends_with("ss");
-                (Address::Tcp { hosts, tls, topology }, db_of(url.path().trim_start_matches('/'))?)
+                let db = db_of(url.path().trim_start_matches('/'))?;
+                if db.is_some() && asked.is_some() && db != asked {
+                    return Err(TargetError::Db);
+                }
+                (Address::Tcp { hosts, tls, topology }, db.or(asked))
             }
             "unix" | "valkey+unix" | "redis+unix" => {
                 let path = percent(url.path());
                 if path.is_empty() {
                     return Err(TargetError::NoHost);
                 }
-                let db =
-                    url.query_pairs().find(|(key, _)| key == "db").map(|(_, db)| db.into_owned()).unwrap_or_default();
-                (Address::Unix(path.into()), db_of(&db)?)
+                (Address::Unix(path.into()), asked)
             }
             _ => return Err(TargetError::Scheme),
         };
@@ -285,7 +295,9 @@ mod tests {
             (all.username.as_deref(), all.password.as_ref().map(Secret::reveal), all.db),
             (Some("me"), Some("p@ss"), Some(3))
         );
-        assert_eq!(Target::parse("unix:///s?db=4").unwrap().db, Some(4));
+        for (text, db) in [("unix:///s?db=4", 4), ("valkey://h?db=3", 3), ("valkey://h/3?db=3", 3)] {
+            assert_eq!(Target::parse(text).unwrap().db, Some(db), "{text}");
+        }
     }
 
     #[test]
@@ -316,6 +328,10 @@ mod tests {
             ("valkey://a/?sentinel=", TargetError::Topology),
             ("valkey://a/?sentinel=m&cluster=true", TargetError::Topology),
             ("valkey://a,/", TargetError::NoHost),
+            ("valkey://h?db=x", TargetError::Db),
+            ("valkey://h/1?db=2", TargetError::Db),
+            ("valkey://h?protocol=resp3", TargetError::Word),
+            ("unix:///s?d=4", TargetError::Word),
         ] {
             assert_eq!(Target::parse(text), Err(error), "{text}");
         }
