@@ -26,7 +26,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::output::{Log, Outcome, complain};
+use self::output::{Log, Outcome, PlainLines, complain};
 
 /// Something failed.
 const FAILED: u8 = 1;
@@ -176,6 +176,7 @@ fn is_hangup_ignored() -> bool {
 }
 
 fn log_to(config: &Config, out: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, color: bool) {
+    let out = PlainLines { out, has_color: color };
     // A full disk or a closed pipe behind stderr must not become a panic.
     let layer = tracing_subscriber::fmt::layer().with_writer(out).with_target(false).log_internal_errors(false);
     let layer = match config.log_format {

@@ -7,9 +7,11 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use monitor::foreign::text;
 use monitor::views::once::Look;
 use monitor::views::theme::Theme;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// The bytes of the log that wait for a reader.
 const WAITING: usize = 64 << 10;
@@ -67,6 +69,43 @@ fn is_writable(out: &impl AsFd, patience: Option<Duration>) -> bool {
     let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
     let mut wait = [PollFd::new(out, PollFlags::OUT)];
     poll(&mut wait, patience.as_ref()).is_ok_and(|ready| ready > 0)
+}
+
+/// Writers of log lines in which control characters are escaped: a container chooses its name, and could begin a line of
+/// its own or steer a terminal.
+pub(crate) struct PlainLines<M> {
+    /// Where the lines go.
+    pub(crate) out: M,
+    /// True if ESC stays, which colours are made of; in values it is escaped before.
+    pub(crate) has_color: bool,
+}
+
+/// One line.
+pub(crate) struct PlainLine<W> {
+    out: W,
+    has_color: bool,
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for PlainLines<M> {
+    type Writer = PlainLine<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        PlainLine { out: self.out.make_writer(), has_color: self.has_color }
+    }
+}
+
+impl<W: Write> Write for PlainLine<W> {
+    /// Takes a line in one piece, as the subscriber writes it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut plain = text::escape_controls(text.strip_suffix('\n').unwrap_or(&text), self.has_color);
+        plain.push('\n');
+        self.out.write_all(plain.as_bytes()).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Writes an error for a person to stderr.
@@ -208,5 +247,12 @@ mod tests {
             "{}",
             &read[read.len() - 90..]
         );
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_the_names_in_it() {
+        let mut line = PlainLine { out: Vec::new(), has_color: false };
+        line.write_all(b"WARN name=a\nWARN forged\x1b[2J\n").unwrap();
+        assert_eq!(line.out, b"WARN name=a\\nWARN forged\\u{1b}[2J\n");
     }
 }
