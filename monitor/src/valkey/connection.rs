@@ -16,7 +16,7 @@ use super::socket::Socket;
 pub(super) struct Connection {
     library: MultiplexedConnection,
     meter: Arc<Meter>,
-    _driver: Arc<Driver>,
+    driver: Arc<Driver>,
 }
 
 /// The task that moves the bytes.
@@ -39,7 +39,7 @@ impl Connection {
         // The greeting is sent by `dial`, which sees the server's own words.
         let silent = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
         let (library, driver) = MultiplexedConnection::new_with_config(&silent, bounded, config).await?;
-        Ok(Self { library, meter, _driver: Arc::new(Driver(tokio::spawn(driver))) })
+        Ok(Self { library, meter, driver: Arc::new(Driver(tokio::spawn(driver))) })
     }
 
     /// Sends commands, and waits for their answers. An error of one is its answer.
@@ -52,8 +52,31 @@ impl Connection {
         })
     }
 
+    /// Returns whether the server has not closed the connection, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        !self.driver.0.is_finished()
+    }
+
     /// The latest error that the server has sent, asked or not.
     pub(super) fn last_words(&self) -> Option<String> {
         self.meter.last_words()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_closes_is_noticed_before_anything_is_sent() {
+        let (server, client) = tokio::io::duplex(64);
+        let connection = Connection::new(Box::new(client), Limits::WRITER).await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(connection.is_open());
+        drop(server);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!connection.is_open());
     }
 }

@@ -56,6 +56,11 @@ impl Link {
         }
     }
 
+    /// Returns whether the server has closed the connection. A cluster connects to its nodes by itself.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(&self.way, Way::One(Some(connection)) if !connection.is_open())
+    }
+
     /// Returns whether all keys are on one server.
     pub(crate) fn is_one(&self) -> bool {
         matches!(self.way, Way::One(_))

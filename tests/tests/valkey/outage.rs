@@ -47,6 +47,28 @@ fn a_server_that_is_killed_and_comes_back_empty_is_written_to_again() {
 }
 
 #[test]
+fn a_server_that_closes_idle_connections_is_written_to_without_a_warning() {
+    let valkey = valkey!();
+    let arguments = ["--interval", "2s", "--history", "1h", "--disk-interval", "0s"];
+    let agent = Agent::start(valkey.port, &arguments, &[WEB]);
+    let written = || valkey.query::<usize>(&["XLEN", "system:history:web"]);
+    for _ in 0..3 {
+        let before = written();
+        eventually(TIMEOUT, || (written() > before).then_some(())).expect("no report");
+        // Between two reports: the first second of a connection that does nothing.
+        let is_idle = || {
+            let clients: String = valkey.query(&["CLIENT", "LIST", "TYPE", "normal"]);
+            clients.lines().any(|client| client.contains(" idle=1 ")).then_some(())
+        };
+        eventually(TIMEOUT, is_idle).expect("no idle connection");
+        let _: i64 = valkey.query(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    }
+    let before = written();
+    eventually(TIMEOUT, || (written() > before).then_some(())).expect("no report");
+    assert!(!agent.said().contains("WARN"), "{}", agent.said());
+}
+
+#[test]
 fn a_frozen_server_neither_ends_the_agent_nor_delays_its_end() {
     let valkey = valkey!();
     let agent = Agent::start(valkey.port, FAST, &[WEB]);

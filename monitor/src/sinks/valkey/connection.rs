@@ -38,6 +38,8 @@ pub(super) struct Sent {
 pub(super) struct Connection {
     connector: Option<Connector>,
     link: Option<Link>,
+    /// True once a batch was answered on the link.
+    is_proved: bool,
     /// The size of the next batch, and its timeout.
     pub(super) limits: BatchLimits,
     backoff: Backoff,
@@ -53,6 +55,7 @@ impl Connection {
         Self {
             connector: Some(Connector::new(options)),
             link: None,
+            is_proved: false,
             limits: BatchLimits::default(),
             backoff: Backoff::default(),
             retry_at: None,
@@ -63,6 +66,17 @@ impl Connection {
     /// Returns whether there is a connection that no attempt uses.
     pub(super) fn is_idle(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// Forgets a link that the server has closed while nothing was under way, as servers do with idle clients (`timeout`).
+    /// One that has never been of use is kept: its failure must be told, and followed by a pause. Returns whether there was
+    /// one.
+    pub(super) fn forget_closed(&mut self) -> bool {
+        let is_closed = self.is_proved && self.link.as_ref().is_some_and(Link::is_closed);
+        if is_closed {
+            self.link = None;
+        }
+        is_closed
     }
 
     /// Returns whether nothing may be tried yet, after a failure.
@@ -108,6 +122,7 @@ impl Connection {
     pub(super) fn connected(&mut self, connector: Connector, result: Result<Link, Fault>) -> Result<(), Fault> {
         self.connector = Some(connector);
         self.link = Some(result?);
+        self.is_proved = false;
         Ok(())
     }
 
@@ -124,6 +139,7 @@ impl Connection {
         let is_good = sent.link.is_good() && failed.is_none_or(|fault| !fault.is_stale());
         if is_good {
             self.link = Some(sent.link);
+            self.is_proved = true;
         } else if let Some(connector) = &mut self.connector {
             connector.next();
         }

@@ -114,6 +114,9 @@ impl Valkey {
         if self.in_flight.is_some() || self.connection.is_backing_off(now) {
             return;
         }
+        if self.connection.forget_closed() {
+            self.status.disconnected();
+        }
         if !self.connection.is_idle() {
             self.in_flight = self.connection.connect();
             return;
