@@ -11,10 +11,10 @@ pub fn long(value: f64, unit: Unit) -> String {
         Unit::BytesPerSecond => bytes(value) + "/s",
         Unit::Percent => format!("{value:.1} %"),
         Unit::PerSecond => format!("{value:.1} /s"),
-        Unit::Seconds => time(value, 2),
+        Unit::Seconds | Unit::Nanoseconds => time(value, 2),
         Unit::Cores => format!("{value:.3}"),
         Unit::Load => format!("{value:.2}"),
-        Unit::Count | Unit::Nanoseconds => grouped(value),
+        Unit::Count => grouped(value),
     }
 }
 
@@ -22,7 +22,7 @@ pub fn long(value: f64, unit: Unit) -> String {
 pub fn short(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Percent => format!("{value:.0}%"),
-        Unit::Seconds => time(value, 1),
+        Unit::Seconds | Unit::Nanoseconds => time(value, 1),
         Unit::Bytes | Unit::BytesPerSecond => compact(value, 1024.0),
         Unit::Cores | Unit::Load if value < 100.0 => format!("{value:.2}"),
         _ => compact(value, 1000.0),

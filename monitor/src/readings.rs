@@ -105,6 +105,30 @@ impl Interfaces {
     }
 }
 
+/// An interface of a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Received since the interface was created.
+    pub received: InterfaceCounters,
+    /// Sent since then.
+    pub sent: InterfaceCounters,
+}
+
+/// The counters of one direction of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCounters {
+    /// Bytes, with the headers of the link.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Packets with errors.
+    pub errors: u64,
+    /// Packets dropped.
+    pub dropped: u64,
+}
+
 /// The machine, from `/proc/meminfo`, `/proc/loadavg` and `/sys/devices/system/cpu/online`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
@@ -129,6 +153,12 @@ pub struct MachineMemory {
     pub swap: Read,
     /// Processes that the kernel has killed for want of memory since the start (`oom_kill` of `/proc/vmstat`).
     pub oom_kills: Read,
+    /// `Mapped`, bytes.
+    pub mapped: Read,
+    /// Page faults since the start (`pgfault` of `/proc/vmstat`).
+    pub faults: Read,
+    /// Those that had to wait for a disk (`pgmajfault`).
+    pub major_faults: Read,
 }
 
 /// The filesystem under the container's root, from `statfs(2)`. Of one without a bound it says zero: that is unknown.

@@ -11,7 +11,7 @@ use monitor::agent::Agent;
 use monitor::agent::publish::{self, Reports};
 use monitor::containers::Roots;
 use monitor::containers::own::find;
-use monitor::metrics::{Format, Metric, Origin};
+use monitor::metrics::{Format, Metric, Origin, Unit};
 use monitor::report::{Container, Number, Report};
 use monitor::snapshot::{Snapshot, Stamp};
 use monitor::sources::cgroup::CgroupFiles;
@@ -45,9 +45,13 @@ fn read(root: &Path) -> Container {
     Report::new(None, &snapshot, Duration::ZERO).containers.remove(0)
 }
 
+/// A number as it was read; one in nanoseconds is shown in seconds.
 fn whole(container: &Container, metric: Metric) -> u64 {
     match container.get(metric) {
         Ok(Number::Whole(value)) => value,
+        Ok(Number::Real(seconds)) if metric.spec().unit == Unit::Nanoseconds => {
+            u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap()
+        }
         other => panic!("{metric:?}: {other:?}"),
     }
 }
@@ -304,7 +308,7 @@ async fn rates_are_right_and_a_counter_that_goes_back_has_none() {
     paused.write("cpu.stat", &cpu_stat(7));
     let third = paused.next().await;
     let cause = third.containers[0].get(Metric::CpuPercent).unwrap_err().to_string();
-    assert_eq!(cause, "the counter cpu.usage went back");
+    assert_eq!(cause, "the counter cpu.usage_seconds went back");
     paused.write("cpu.stat", &cpu_stat(7));
     assert_eq!(paused.next().await.containers[0].real(Metric::CpuPercent), Some(0.0));
 }

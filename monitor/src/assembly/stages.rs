@@ -22,6 +22,7 @@ use crate::sources::bpf::pins::Pins;
 use crate::sources::bpf::{self, Bpf};
 use crate::sources::cgroup::CgroupFiles;
 use crate::sources::disk::{Disk, DiskPlan};
+use crate::sources::interfaces::Interfaces;
 use crate::sources::procfs::Procfs;
 use crate::sources::start_times::StartTimes;
 use crate::sources::{SamplerThread, Source};
@@ -122,7 +123,7 @@ impl<'a> Attached<'a> {
             interval: config.disk.interval,
             machine: config.scope == Scope::Host,
         };
-        let sources: Vec<Box<dyn Source>> = vec![
+        let mut sources: Vec<Box<dyn Source>> = vec![
             first,
             Box::new(bpf),
             Box::new(CgroupFiles::new(file_budget(facts.descriptors, taken))),
@@ -130,6 +131,10 @@ impl<'a> Attached<'a> {
             Box::new(Disk::new(disk, &config.roots, clock)),
             Box::<StartTimes>::default(),
         ];
+        // Only these outputs tell interfaces apart.
+        if config.listen.is_some() || config.otlp.is_some() {
+            sources.push(Box::new(Interfaces::new(config.roots.proc.clone())));
+        }
         Ok(OpenedSources { sources, programs, plan, ended })
     }
 

@@ -13,11 +13,14 @@ pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
 
 /// The annotations in which containerd's bundles have what the labels of other runtimes have under Kubernetes' own keys.
 const KUBERNETES: [(&str, &str); 4] = [
-    ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
+    ("io.kubernetes.cri.container-name", KUBERNETES_CONTAINER),
     ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
     ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
     ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
 ];
+
+/// The label that a pod's containers have, and its sandbox has not.
+pub(crate) const KUBERNETES_CONTAINER: &str = "io.kubernetes.container.name";
 
 /// A request for the name of a container.
 #[derive(Clone, Debug)]
@@ -97,7 +100,7 @@ impl ContainerInfo {
         let label = |name: &str| self.labels.get(name).filter(|value| !value.is_empty());
         let pod = label("io.kubernetes.pod.name");
         let namespace = label("io.kubernetes.pod.namespace");
-        let container = label("io.kubernetes.container.name");
+        let container = label(KUBERNETES_CONTAINER);
         if let (Some(pod), Some(namespace)) = (pod, namespace) {
             // A pod's sandbox container has no name of its own.
             let own = container.map(|container| format!("/{container}")).unwrap_or_default();

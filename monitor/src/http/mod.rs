@@ -22,6 +22,7 @@ mod address;
 mod assets;
 mod budget;
 mod chart;
+mod ended_kills;
 mod exposition;
 mod feed;
 mod fleet;

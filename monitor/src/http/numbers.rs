@@ -10,8 +10,8 @@ pub(super) fn field(name: &str) -> Option<Metric> {
 /// The factor that makes a metric's values integers without losing a digit of the report.
 pub(super) fn scale(metric: Metric) -> f64 {
     match metric.spec().unit {
-        Unit::Count | Unit::Bytes | Unit::Seconds | Unit::Nanoseconds => 1.0,
-        Unit::Cores => 1e6,
+        Unit::Count | Unit::Bytes | Unit::Seconds => 1.0,
+        Unit::Cores | Unit::Nanoseconds => 1e6,
         Unit::Percent | Unit::Load | Unit::PerSecond | Unit::BytesPerSecond => 1e3,
     }
 }

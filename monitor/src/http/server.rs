@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use super::about::{About, AgentState, ProgramStatus};
 use super::budget::Budget;
 use super::chart::Columns;
+use super::ended_kills::EndedKills;
 use super::exposition;
 use super::frame::Frame;
 use super::guard::Guard;
@@ -60,6 +61,7 @@ pub(super) struct Server {
     entries: broadcast::Sender<Bytes>,
     memory: Mutex<Memory>,
     judge: Arc<Mutex<Judge>>,
+    ended_kills: Mutex<EndedKills>,
     past: Option<Past>,
     health: Mutex<Health>,
     streams: Arc<Semaphore>,
@@ -80,6 +82,7 @@ impl Server {
             entries: broadcast::Sender::new(WAITING),
             memory: Mutex::new(Memory::new(BOUND)),
             judge: Arc::new(Mutex::new(judge)),
+            ended_kills: Mutex::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }
     }
@@ -88,6 +91,10 @@ impl Server {
     pub(super) fn show(&self, frame: Frame, trouble: Option<String>) {
         self.memory().record(&frame);
         lock(&self.judge).observe(&frame);
+        let mut kills = lock(&self.ended_kills);
+        kills.observe(&frame, exposition::own_labels);
+        kills.forget(&frame, exposition::own_labels);
+        drop(kills);
         *lock(&self.health) = Health { beat: self.now().mono, trouble };
         self.latest.send_replace(Some(Arc::new(frame)));
     }
@@ -96,6 +103,7 @@ impl Server {
     pub(super) fn remember(&self, frame: &Frame) {
         self.memory().add(frame);
         lock(&self.judge).observe_exited(frame);
+        lock(&self.ended_kills).observe(frame, exposition::own_labels);
     }
 
     /// Sends log entries to the clients, and records them.
@@ -153,7 +161,8 @@ impl Server {
         let unavailable = |reason| Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason);
         self.alive().map_err(unavailable)?;
         let frame = self.latest().ok_or_else(|| unavailable(NOTHING.to_owned()))?;
-        let encode = || self.budget.hold(exposition::encode(Arc::clone(&frame), self.about(), format));
+        let ended = || lock(&self.ended_kills).clone();
+        let encode = || self.budget.hold(exposition::encode(Arc::clone(&frame), self.about(), ended(), format));
         frame.text(format).get_or_make(encode)
     }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Error, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::cause::{Cause, CauseKind};
 use crate::metrics::Metric;
+use crate::readings::Interface;
 use crate::report::{Container, Report};
 use crate::snapshot::{Scope, Status};
 use crate::valkey::store::Stored;
@@ -144,6 +146,23 @@ impl ContainerView {
                 Duration::try_from_secs_f64(stored.document().get("interval_seconds")?.as_f64()?).ok()
             }
         }
+    }
+
+    /// The interfaces of its network namespace, if they are known and belong to it.
+    pub(super) fn interfaces(&self) -> &[Interface] {
+        match self {
+            Self::Reported(report, index) => &Self::reported(report, *index).interfaces,
+            Self::Stored(..) => &[],
+        }
+    }
+
+    /// A limit, 0 if none is set.
+    pub(super) fn limit(&self, metric: Metric) -> Option<f64> {
+        let kind = match self {
+            Self::Reported(report, index) => Self::reported(report, *index).get(metric).err().map(Cause::kind),
+            Self::Stored(stored, _) => stored.cause(metric).map(|text| Cause::written(text).kind()),
+        };
+        if kind == Some(CauseKind::NoLimit) { Some(0.0) } else { self.real(metric) }
     }
 
     /// The value of a metric as a real number.

@@ -348,6 +348,27 @@ metrics!(
         "Time in which all tasks waited for memory, percent of the last ten seconds."
     )
     .read(&[ControllerIterator(|c| c.pressure), pressure("memory.pressure", "full")]),
+    MemoryMapped = gauge("memory.mapped_file_bytes", Bytes, "Page cache that is mapped by processes.").read(&[
+        memory_stat_v2("file_mapped").costs_read(),
+        memory_stat_v1("total_mapped_file").costs_read(), Root(|m| m.mapped.clone()),
+    ]),
+    MemoryFaults = counter("memory.page_faults", Count, "Page faults, minor and major.")
+        .read(&[memory_stat_v2("pgfault").costs_read(), memory_stat_v1("total_pgfault").costs_read(), Root(|m| m.faults.clone())]),
+    MemoryMajorFaults = counter("memory.major_faults", Count, "Page faults that had to wait for a disk.")
+        .read(&[memory_stat_v2("pgmajfault").costs_read(), memory_stat_v1("total_pgmajfault").costs_read(), Root(|m| m.major_faults.clone())]),
+    MemoryLimitHits = counter("memory.limit_hits", Count, "Times that memory use was about to exceed the limit.").read(&[
+        v2("memory.events", Flat("max")).unchanged_with(ChangeToken::Memory).costs_read(),
+        v1("memory", "memory.failcnt", Single).unchanged_with(ChangeToken::Memory).costs_read(),
+    ]),
+    MemorySwapLimit = gauge(
+        "memory.swap_limit_bytes",
+        Bytes,
+        "The container's own limit of swap; on cgroup v1 of memory and swap together."
+    )
+    .read(&[
+        v2("memory.swap.max", Single).valid_for(LIMITS).costs_read(),
+        v1("memory", "memory.memsw.limit_in_bytes", Single).valid_for(LIMITS).costs_read(),
+    ]),
     NetworkRxPackets =
         counter("network.rx_packets", Count, "Packets received; a datagram that arrives in fragments counts as one.")
             .read(&[Network(INGRESS, |n| n.rx_packets), Interfaces(|i| i.rx_packets)]),
@@ -445,24 +466,24 @@ metrics!(
         .read(&[Filesystem(|f| f.inodes_used.clone())]),
     InodesTotal = gauge("disk.inodes_total", Count, "Inodes that this filesystem can hold.")
         .read(&[Filesystem(|f| f.inodes_total.clone())]),
-    CpuUsage = counter("cpu.usage", Nanoseconds, "CPU time used.").internal().read(&[
+    CpuUsage = counter("cpu.usage_seconds", Nanoseconds, "CPU time used.").read(&[
         CpuIterator(|c| c.total),
         v2("cpu.stat", Flat("usage_usec")).times(1_000),
         v1("cpuacct", "cpuacct.usage", Single),
     ]),
-    CpuUser = counter("cpu.user", Nanoseconds, "CPU time used in user mode.").internal().read(&[
+    CpuUser = counter("cpu.user_seconds", Nanoseconds, "CPU time used in user mode.").read(&[
         CpuIterator(|c| c.user),
         v2("cpu.stat", Flat("user_usec")).times(1_000),
         v1("cpuacct", "cpuacct.usage_user", Single),
         v1("cpuacct", "cpuacct.stat", Flat("user")).times(10_000_000),
     ]),
-    CpuSystem = counter("cpu.system", Nanoseconds, "CPU time used in the kernel.").internal().read(&[
+    CpuSystem = counter("cpu.system_seconds", Nanoseconds, "CPU time used in the kernel.").read(&[
         CpuIterator(|c| c.system),
         v2("cpu.stat", Flat("system_usec")).times(1_000),
         v1("cpuacct", "cpuacct.usage_sys", Single),
         v1("cpuacct", "cpuacct.stat", Flat("system")).times(10_000_000),
     ]),
-    CpuPeriods = counter("cpu.periods", Count, "Enforcement periods that had runnable tasks.").internal().read(&[
+    CpuPeriods = counter("cpu.periods", Count, "Enforcement periods that had runnable tasks.").read(&[
         ControllerIterator(|c| c.periods),
         v2("cpu.stat", Flat("nr_periods")),
         v1("cpu", "cpu.stat", Flat("nr_periods")),

@@ -25,5 +25,17 @@ fn few_files_are_read_where_every_program_runs() {
             _ => None,
         })
         .collect();
-    assert_eq!(Vec::from_iter(files), ["cpu.max", "cpuset.cpus.effective", "io.stat", "memory.max", "pids.max"]);
+    assert_eq!(
+        Vec::from_iter(files),
+        [
+            "cpu.max",
+            "cpuset.cpus.effective",
+            "io.stat",
+            "memory.events",
+            "memory.max",
+            "memory.stat",
+            "memory.swap.max",
+            "pids.max"
+        ]
+    );
 }

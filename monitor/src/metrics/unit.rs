@@ -16,7 +16,7 @@ pub enum Unit {
     Count,
     /// Bytes.
     Bytes,
-    /// Nanoseconds.
+    /// Seconds; raw values are nanoseconds.
     Nanoseconds,
     /// Whole seconds.
     Seconds,
@@ -38,6 +38,7 @@ impl Unit {
         match self {
             Self::Percent | Self::Load => Some(100.0),
             Self::Cores => Some(1e6),
+            Self::Nanoseconds => Some(1e9),
             _ => None,
         }
     }
@@ -47,8 +48,7 @@ impl Unit {
         match self {
             Self::Count => "count",
             Self::Bytes => "bytes",
-            Self::Nanoseconds => "nanoseconds",
-            Self::Seconds => "seconds",
+            Self::Nanoseconds | Self::Seconds => "seconds",
             Self::Percent => "percent",
             Self::Cores => "cores",
             Self::Load => "load",

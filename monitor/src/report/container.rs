@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::view::CgroupView;
 use crate::cause::{Cause, CauseKind};
 use crate::metrics::{How, Metric, NO_LIMIT, View};
+use crate::readings::Interface;
 use crate::snapshot::{Cgroup, CgroupId, Identity, Origins, Status};
 
 /// A number as shown.
@@ -28,6 +29,8 @@ pub struct Container {
     pub status: Status,
     /// The time at which its first process started, as far as it is known.
     pub started: Option<SystemTime>,
+    /// The interfaces of its network namespace, if they belong to it.
+    pub interfaces: Arc<[Interface]>,
     /// The origins of its numbers.
     pub origins: Origins,
     /// The numbers of all containers of the report, in one allocation, which is made and freed at each tick.
@@ -77,6 +80,7 @@ pub(super) fn container(
         identity: Arc::clone(&cgroup.identity),
         status: if frozen && cgroup.status == Status::Running { Status::Paused } else { cgroup.status },
         started: cgroup.started,
+        interfaces: Arc::clone(&cgroup.interfaces),
         origins: cgroup.values.origins(),
         numbers,
         first,

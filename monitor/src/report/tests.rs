@@ -101,7 +101,7 @@ fn a_counter_that_went_back_has_no_rate_and_says_so() {
     let (before, now) = (snapshot(1, &[(Metric::CpuUsage, 9)]), snapshot(2, &[(Metric::CpuUsage, 3)]));
     assert_eq!(
         report(Some(&before), &now).get(Metric::CpuUsageCores).unwrap_err().as_str(),
-        "the counter cpu.usage went back"
+        "the counter cpu.usage_seconds went back"
     );
 }
 

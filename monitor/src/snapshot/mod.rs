@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::readings::Interface;
+
 pub use self::status::{Coverage, Scope, Status};
 pub use self::values::{ChangeTokens, Origins, Values};
 
@@ -79,6 +81,8 @@ pub struct Cgroup {
     pub awaits_name: bool,
     /// Its numbers.
     pub values: Values,
+    /// The interfaces of its network namespace, if they are read and belong to it: see `sources/interfaces.rs`.
+    pub interfaces: Arc<[Interface]>,
     /// Tokens that stay the same as long as its files do.
     pub tokens: ChangeTokens,
 }

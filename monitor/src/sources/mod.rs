@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod disk;
 mod fd_budget;
 pub mod host_containers;
+pub mod interfaces;
 pub mod own_container;
 pub mod parse;
 mod processes;

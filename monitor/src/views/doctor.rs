@@ -240,7 +240,10 @@ mod tests {
 
     #[test]
     fn a_program_knows_its_numbers_from_the_table() {
-        assert_eq!(fed_by("ingress"), ["network_rx_bytes", "network.rx_packets"]);
+        assert_eq!(
+            fed_by("ingress"),
+            ["network_rx_bytes", "network.rx_packets", "network.loopback_rx_bytes", "network.loopback_rx_packets"]
+        );
         assert_eq!(fed_by("sched_process_exec"), ["processes.execs"]);
         assert!(fed_by("no such program").is_empty());
     }

@@ -16,7 +16,9 @@ pub(crate) fn number(container: &Container, metric: Metric) -> Option<Shape> {
             reason = "finite, not negative, and saturating is meant"
         )]
         Number::Real(value) if unit == Unit::Bytes => Some(Shape::Whole((value as u64).min(i64::MAX as u64))),
-        Number::Real(value) => Some(Shape::Real(rounded(value, if unit == Unit::Cores { 1e6 } else { 1e3 }))),
+        Number::Real(value) => {
+            Some(Shape::Real(rounded(value, if matches!(unit, Unit::Cores | Unit::Nanoseconds) { 1e6 } else { 1e3 })))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::http::view::ContainerView;
 use crate::metrics::{Kind, Metric, Shown, Unit};
+use crate::readings::Interface;
 use crate::unix_time::since_epoch;
 use crate::wire::Shape;
 
@@ -34,9 +35,9 @@ pub(super) type Compute = fn(&ContainerView, SystemTime) -> Option<f64>;
 
 /// cAdvisor's names of our metrics, with the factor between our unit and theirs.
 pub(super) const NAMES: &[(&str, Metric, f64)] = &[
-    ("container_cpu_usage_seconds", Metric::CpuUsage, 1e9),
-    ("container_cpu_user_seconds", Metric::CpuUser, 1e9),
-    ("container_cpu_system_seconds", Metric::CpuSystem, 1e9),
+    ("container_cpu_usage_seconds", Metric::CpuUsage, 1.0),
+    ("container_cpu_user_seconds", Metric::CpuUser, 1.0),
+    ("container_cpu_system_seconds", Metric::CpuSystem, 1.0),
     ("container_cpu_cfs_periods", Metric::CpuPeriods, 1.0),
     ("container_cpu_cfs_throttled_periods", Metric::CpuThrottled, 1.0),
     ("container_memory_usage_bytes", Metric::MemoryUsage, 1.0),
@@ -45,22 +46,16 @@ pub(super) const NAMES: &[(&str, Metric, f64)] = &[
     ("container_memory_cache", Metric::MemoryFile, 1.0),
     ("container_memory_swap", Metric::MemorySwap, 1.0),
     ("container_memory_max_usage_bytes", Metric::MemoryPeak, 1.0),
-    ("container_spec_memory_limit_bytes", Metric::MemoryLimit, 1.0),
-    ("container_oom_events", Metric::OomKills, 1.0),
-    ("container_network_receive_bytes", Metric::NetworkRxBytes, 1.0),
-    ("container_network_receive_packets", Metric::NetworkRxPackets, 1.0),
-    ("container_network_transmit_bytes", Metric::NetworkTxBytes, 1.0),
-    ("container_network_transmit_packets", Metric::NetworkTxPackets, 1.0),
+    ("container_memory_mapped_file", Metric::MemoryMapped, 1.0),
     ("container_fs_reads_bytes", Metric::DiskReadBytes, 1.0),
     ("container_fs_writes_bytes", Metric::DiskWriteBytes, 1.0),
     ("container_fs_reads", Metric::IoReads, 1.0),
     ("container_fs_writes", Metric::IoWrites, 1.0),
-    ("container_fs_usage_bytes", Metric::DiskUsage, 1.0),
+    ("container_fs_usage_bytes", Metric::DiskWritable, 1.0),
     ("container_fs_limit_bytes", Metric::DiskTotal, 1.0),
     ("container_fs_inodes_total", Metric::InodesTotal, 1.0),
     ("container_processes", Metric::ProcessCount, 1.0),
     ("container_threads", Metric::Threads, 1.0),
-    ("container_threads_max", Metric::PidsLimit, 1.0),
     ("container_file_descriptors", Metric::FileDescriptors, 1.0),
 ];
 
@@ -80,12 +75,52 @@ const COMPUTED: &[(&str, &str, Compute)] = &[
     ("container_fs_inodes_free", "Inodes that are left on the filesystem of the container's root.", |view, _| {
         Some((real(view.number(Metric::InodesTotal)?) - real(view.number(Metric::InodesUsed)?)).max(0.0))
     }),
+    (
+        "container_spec_memory_limit_bytes",
+        "The smallest memory limit on the way to the root; 0 if there is none.",
+        |view, _| view.limit(Metric::MemoryLimit),
+    ),
+    (
+        "container_spec_memory_swap_limit_bytes",
+        "The limit of swap, on cgroup v1 of memory and swap together; 0 if there is none.",
+        |view, _| view.limit(Metric::MemorySwapLimit),
+    ),
+    ("container_threads_max", "The smallest limit of tasks on the way to the root; 0 if there is none.", |view, _| {
+        view.limit(Metric::PidsLimit)
+    }),
+    // No counter here, since those end with `_total`.
+    ("container_memory_failcnt", "Times that memory use was about to exceed the limit.", |view, _| {
+        Some(real(view.number(Metric::MemoryLimitHits)?))
+    }),
     ("container_start_time_seconds", "When the container's first process started, seconds since 1970.", |view, _| {
         Some(seconds(view.started()?))
     }),
     ("container_last_seen", "When the container was read, seconds since 1970.", |_, taken| {
         Some(seconds(taken).floor())
     }),
+];
+
+/// A counter of interfaces.
+pub(super) struct NetworkFamily {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) value: fn(&Interface) -> u64,
+}
+
+const fn network(name: &'static str, help: &'static str, value: fn(&Interface) -> u64) -> NetworkFamily {
+    NetworkFamily { name, help, value }
+}
+
+/// cAdvisor's counters of the interfaces of network namespaces.
+pub(super) const NETWORK: &[NetworkFamily] = &[
+    network("container_network_receive_bytes", "Bytes received by an interface.", |i| i.received.bytes),
+    network("container_network_receive_packets", "Packets received by an interface.", |i| i.received.packets),
+    network("container_network_receive_errors", "Errors while receiving.", |i| i.received.errors),
+    network("container_network_receive_packets_dropped", "Received packets that were dropped.", |i| i.received.dropped),
+    network("container_network_transmit_bytes", "Bytes sent by an interface.", |i| i.sent.bytes),
+    network("container_network_transmit_packets", "Packets sent by an interface.", |i| i.sent.packets),
+    network("container_network_transmit_errors", "Errors while sending.", |i| i.sent.errors),
+    network("container_network_transmit_packets_dropped", "Packets dropped while sending.", |i| i.sent.dropped),
 ];
 
 /// The metrics of the machine, which all its containers share, under cAdvisor's names where it has one.
@@ -104,7 +139,8 @@ pub(super) fn machine() -> impl Iterator<Item = (String, Metric)> {
 pub(super) fn families() -> Vec<Family> {
     let theirs: BTreeMap<Metric, (&str, f64)> =
         NAMES.iter().map(|(name, metric, divisor)| (*metric, (*name, *divisor))).collect();
-    let rows = Metric::ALL.iter().filter(|metric| !metric.is_shared()).filter_map(|&metric| {
+    let is_here = |metric: &&Metric| !metric.is_shared() && **metric != Metric::OomKills;
+    let rows = Metric::ALL.iter().filter(is_here).filter_map(|&metric| {
         let spec = metric.spec();
         let (name, divisor) = match theirs.get(&metric) {
             Some((name, divisor)) => ((*name).to_owned(), *divisor),

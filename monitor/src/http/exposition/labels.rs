@@ -4,6 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
+use crate::http::ended_kills::OwnLabels;
 use crate::http::view::ContainerView;
 
 /// The host label of a machine's samples, where there are several machines.
@@ -30,8 +31,9 @@ const KUBERNETES: &[(&str, &str)] = &[
     ("namespace", "io.kubernetes.pod.namespace"),
 ];
 
-impl EncodeLabelSet for Labels<'_> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+impl Labels<'_> {
+    /// The labels that have a value: in Prometheus an empty label equals a missing one.
+    fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let view = self.view;
         let own = [
             ("id", view.cgroup()),
@@ -42,12 +44,28 @@ impl EncodeLabelSet for Labels<'_> {
         ];
         let kubernetes = KUBERNETES.iter().map(|(label, key)| (*label, view.label(key)));
         let more = self.more.iter().map(|(label, value)| (*label, Some(*value)));
-        for (label, value) in own.into_iter().chain(kubernetes).chain(more) {
-            // In Prometheus an empty label equals a missing one.
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                (label, value).encode(encoder.encode_label())?;
-            }
-        }
-        Ok(())
+        let all = own.into_iter().chain(kubernetes).chain(more);
+        all.filter_map(|(label, value)| Some((label, value.filter(|value| !value.is_empty())?)))
+    }
+}
+
+/// The labels of a container alone.
+pub(in crate::http) fn own_labels(view: &ContainerView) -> OwnLabels {
+    Labels { view, more: &[] }.all().map(|(label, value)| (label, value.to_owned())).collect()
+}
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.all().try_for_each(|label| label.encode(encoder.encode_label()))
+    }
+}
+
+/// The labels of a container that has ended.
+#[derive(Debug)]
+pub(super) struct Kept(pub(super) OwnLabels);
+
+impl EncodeLabelSet for Kept {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(label, value)| (*label, value.as_str()).encode(encoder.encode_label()))
     }
 }

@@ -19,19 +19,22 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use self::families::{Family, PREFIX, Value, families, machine, real, seconds};
-use self::labels::{HostLabel, Labels};
+use self::families::{Family, NETWORK, NetworkFamily, PREFIX, Value, families, machine, real, seconds};
+use self::labels::{HostLabel, Kept, Labels};
 use super::about::AgentState;
+use super::ended_kills::EndedKills;
 use super::frame::Frame;
 use super::text_format::TextFormat;
 use super::view::{ContainerView, UNKNOWN};
 use crate::metrics::{Kind, Metric};
 use crate::snapshot::Status;
 
-/// Encodes a frame.
-pub(super) fn encode(frame: Arc<Frame>, agent: AgentState, format: TextFormat) -> Bytes {
+pub(super) use self::labels::own_labels;
+
+/// Encodes a frame, and the OOM kills of the containers that have ended.
+pub(super) fn encode(frame: Arc<Frame>, agent: AgentState, ended: EndedKills, format: TextFormat) -> Bytes {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition { frame, agent }));
+    registry.register_collector(Box::new(Exposition { frame, agent, ended }));
     let mut text = String::new();
     // Writing to a text cannot fail.
     _ = match format {
@@ -46,12 +49,18 @@ pub(super) fn encode(frame: Arc<Frame>, agent: AgentState, format: TextFormat) -
 struct Exposition {
     frame: Arc<Frame>,
     agent: AgentState,
+    ended: EndedKills,
 }
 
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for family in families() {
             self.family(&family, &mut encoder)?;
+        }
+        self.oom_kills(&mut encoder)?;
+        self.faults(&mut encoder)?;
+        for family in NETWORK {
+            self.network(family, &mut encoder)?;
         }
         self.identities(&mut encoder)?;
         for (name, metric) in machine() {
@@ -78,6 +87,52 @@ impl Exposition {
             if let Some(value) = value {
                 let labels = Labels { view, more: family.label.as_slice() };
                 sample(encoder.encode_family(&labels)?, family.kind, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the OOM kills of each container, with those of its earlier lives, and of those that have ended.
+    fn oom_kills(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let spec = Metric::OomKills.spec();
+        let mut encoder = encoder.encode_descriptor("container_oom_events", spec.help, None, MetricType::Counter)?;
+        let mut ended = self.ended.clone();
+        for view in self.present() {
+            let earlier = if ended.is_empty() { 0.0 } else { ended.take(&own_labels(view)) };
+            if let Some(kills) = view.number(Metric::OomKills) {
+                sample(encoder.encode_family(&Labels { view, more: &[] })?, Kind::Counter, real(kills) + earlier)?;
+            }
+        }
+        for (labels, kills) in ended.rest() {
+            sample(encoder.encode_family(&Kept(labels))?, Kind::Counter, kills)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes page faults as cAdvisor has them.
+    fn faults(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Page faults, by kind: pgfault are all of them, pgmajfault those that had to wait for a disk.";
+        let mut encoder = encoder.encode_descriptor("container_memory_failures", help, None, MetricType::Counter)?;
+        for view in self.present() {
+            for (kind, metric) in [("pgfault", Metric::MemoryFaults), ("pgmajfault", Metric::MemoryMajorFaults)] {
+                if let Some(faults) = view.number(metric) {
+                    let more = [("failure_type", kind), ("scope", "hierarchy")];
+                    sample(encoder.encode_family(&Labels { view, more: &more })?, Kind::Counter, real(faults))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes a counter of the interfaces of each network namespace.
+    fn network(&self, family: &NetworkFamily, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut encoder = encoder.encode_descriptor(family.name, family.help, None, MetricType::Counter)?;
+        for view in self.present() {
+            for interface in view.interfaces() {
+                let more = [("interface", interface.name.as_str())];
+                #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+                let value = (family.value)(interface) as f64;
+                sample(encoder.encode_family(&Labels { view, more: &more })?, Kind::Counter, value)?;
             }
         }
         Ok(())

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::families::NAMES;
 use super::*;
+use crate::metrics::NO_LIMIT;
+use crate::readings::{Interface, InterfaceCounters};
 use crate::report::Report;
 use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
 
@@ -31,9 +33,14 @@ fn text(name: &str, format: TextFormat) -> String {
     {
         cgroup.values.put(metric, 0, value);
     }
+    let counters = |first| InterfaceCounters { bytes: first, packets: 7, errors: 8, dropped: 9 };
+    cgroup.interfaces = [Interface { name: "eth0".to_owned(), received: counters(5), sent: counters(6) }].into();
+    cgroup.values.put(Metric::MemoryLimit, 0, NO_LIMIT);
+    cgroup.values.put(Metric::MemoryMajorFaults, 0, 3);
+    cgroup.values.put(Metric::NetworkRxBytes, 0, 4);
     cgroup.started = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100));
     let frame = Arc::new(Frame::reported(&Arc::new(Report::new(None, &now, Duration::from_millis(2)))));
-    String::from_utf8(encode(frame, AgentState::default(), format).to_vec()).unwrap()
+    String::from_utf8(encode(frame, AgentState::default(), EndedKills::default(), format).to_vec()).unwrap()
 }
 
 #[test]
@@ -47,6 +54,11 @@ fn numbers_have_cadvisors_names_labels_and_units() {
         format!("container_start_time_seconds{{{labels}}} 100.0"),
         format!("system_monitor_cpu_pressure_some_avg10_ratio{{{labels}}} 0.5"),
         format!("system_monitor_container_status{{{labels},status=\"running\"}} 1"),
+        format!("container_network_receive_bytes_total{{{labels},interface=\"eth0\"}} 5.0"),
+        format!("container_network_transmit_packets_dropped_total{{{labels},interface=\"eth0\"}} 9.0"),
+        format!("system_monitor_network_rx_bytes_total{{{labels}}} 4.0"),
+        format!("container_spec_memory_limit_bytes{{{labels}}} 0.0"),
+        format!("container_memory_failures_total{{{labels},failure_type=\"pgmajfault\",scope=\"hierarchy\"}} 3.0"),
         "machine_cpu_cores 4.0".to_owned(),
         "system_monitor_reading_seconds 0.002".to_owned(),
         "# TYPE container_cpu_usage_seconds_total counter".to_owned(),

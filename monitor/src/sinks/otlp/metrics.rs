@@ -33,7 +33,7 @@ const fn direction(metric: Metric, name: &'static str, key: &'static str, direct
 
 const CONVENTIONS: &[Convention] = &[
     convention(Metric::Uptime, "container.uptime", "s"),
-    Convention { divisor: 1e9, ..convention(Metric::CpuUsage, "container.cpu.time", "s") },
+    convention(Metric::CpuUsage, "container.cpu.time", "s"),
     convention(Metric::CpuUsageCores, "container.cpu.usage", "{cpu}"),
     convention(Metric::MemoryUsage, "container.memory.usage", "By"),
     convention(Metric::MemoryWorkingSet, "container.memory.working_set", "By"),
@@ -131,8 +131,7 @@ fn named(metric: Metric) -> Option<Named> {
     let unit = match spec.unit {
         Unit::PerSecond | Unit::BytesPerSecond => return None,
         Unit::Bytes => "By",
-        Unit::Seconds => "s",
-        Unit::Nanoseconds => "ns",
+        Unit::Seconds | Unit::Nanoseconds => "s",
         Unit::Percent => "%",
         Unit::Cores => "{cpu}",
         // Without braces it would be a ratio.

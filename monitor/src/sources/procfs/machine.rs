@@ -46,6 +46,11 @@ pub(super) fn read(roots: &Roots) -> Machine {
 pub(super) fn memory(roots: &Roots) -> MachineMemory {
     let info = text(roots.proc.join("meminfo"));
     let line = |key| line(&info, key);
+    let events = text(roots.proc.join("vmstat"));
+    let event = |key| {
+        parse::number(Format::Flat(key), events.as_ref().map_err(Cause::clone)?)
+            .map_err(|error| Cause::new(CauseKind::Missing, format!("/proc/vmstat {error}")))
+    };
     MachineMemory {
         used: line("MemTotal").and_then(|total| Ok(total.saturating_sub(line("MemAvailable")?))),
         anon: line("AnonPages"),
@@ -53,9 +58,9 @@ pub(super) fn memory(roots: &Roots) -> MachineMemory {
             .into_iter()
             .try_fold(0u64, |sum, key| Ok(sum.saturating_add(line(key)?))),
         swap: line("SwapTotal").and_then(|total| Ok(total.saturating_sub(line("SwapFree")?))),
-        oom_kills: text(roots.proc.join("vmstat")).and_then(|text| {
-            parse::number(Format::Flat("oom_kill"), &text)
-                .map_err(|error| Cause::new(CauseKind::Missing, format!("/proc/vmstat {error}")))
-        }),
+        oom_kills: event("oom_kill"),
+        mapped: line("Mapped"),
+        faults: event("pgfault"),
+        major_faults: event("pgmajfault"),
     }
 }
