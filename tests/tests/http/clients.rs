@@ -75,14 +75,27 @@ fn slow_and_greedy_clients_cost_nobody_else_anything() {
 }
 
 #[test]
-fn there_are_only_so_many_event_streams_and_places_for_the_rest() {
+fn one_address_has_half_of_the_places_and_probes_need_none() {
     let (_agent, port) = listening(OsStr::new("web"), &[]);
-    let mut streams: Vec<Events> = (0..256).map(|_| Events::open(port)).collect();
+    let mut streams: Vec<Events> = (0..144).map(|_| Events::open(port)).collect();
     assert!(streams.iter().all(|stream| stream.status == 200));
-    let more = get(port, "/api/v1/stream");
-    assert!(more.status == 503 && more.is_problem(), "{more:?}");
-    assert_eq!(get(port, "/metrics").status, 200);
+    for path in ["/api/v1/stream", "/metrics"] {
+        let more = get(port, path);
+        assert!(more.status == 503 && more.is_problem(), "{more:?}");
+    }
+    for probe in ["/healthz", "/readyz"] {
+        assert_eq!(get(port, probe).status, 200, "{probe}");
+    }
     assert!(streams.iter_mut().all(|stream| stream.event().is_some_and(|event| event.name == "tick")));
     drop(streams);
     eventually(TIMEOUT, || (Events::open(port).status == 200).then_some(())).expect("a stream's place stays taken");
+}
+
+#[test]
+fn idle_connections_give_way_to_a_new_one() {
+    let (_agent, port) = listening(OsStr::new("web"), &[]);
+    let idle: Vec<TcpStream> = (0..400).map(|_| connect(port)).collect();
+    assert_eq!(get(port, "/healthz").status, 200);
+    assert_eq!(get(port, "/metrics").status, 200);
+    drop(idle);
 }
