@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 use super::source::{Source, SourceError};
 use crate::containers::info::KUBERNETES_CONTAINER;
+use crate::foreign;
 use crate::readings::{Interface, InterfaceCounters};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot};
+
+/// The most bytes of a table that are read: a container may make thousands of interfaces.
+const LONGEST: usize = 1 << 20;
 
 /// Reads the interfaces of each network namespace once. They belong to the machine if it is the machine's, to the sandbox of a
 /// pod if there is one, else to the first of the containers in it. So a sum over all containers counts nothing twice.
@@ -41,7 +45,8 @@ impl Interfaces {
     }
 
     fn read(&self, process: &str) -> Option<Arc<[Interface]>> {
-        table(&fs::read_to_string(self.proc.join(process).join("net/dev")).ok()?).map(Into::into)
+        let text = foreign::read(&self.proc.join(process).join("net/dev"), LONGEST).ok()?;
+        table(std::str::from_utf8(&text).ok()?).map(Into::into)
     }
 }
 
