@@ -21,10 +21,14 @@ impl Layout {
         let mut layout = Self::default();
         for (metric, field) in Metric::fields() {
             layout.fields.push((metric, field));
-            match (field.split_once('.'), layout.groups.last_mut()) {
-                (None, _) => layout.contract.push((metric, field)),
-                (Some((group, field)), Some((last, fields))) if *last == group => fields.push((metric, field)),
-                (Some((group, field)), _) => layout.groups.push((group, vec![(metric, field)])),
+            let Some((group, field)) = field.split_once('.') else {
+                layout.contract.push((metric, field));
+                continue;
+            };
+            // The rows of a group need not be adjacent; an object that is written twice would lose its first part.
+            match layout.groups.iter_mut().find(|(known, _)| *known == group) {
+                Some((_, fields)) => fields.push((metric, field)),
+                None => layout.groups.push((group, vec![(metric, field)])),
             }
         }
         layout

@@ -80,6 +80,14 @@ fn what_is_absent_is_null_and_says_why() {
 }
 
 #[test]
+fn no_object_is_written_twice() {
+    let text = document("web", &[]);
+    for group in ["cpu", "memory", "network", "io", "processes", "descriptors", "disk"] {
+        assert_eq!(text.matches(&format!("\"{group}\":{{")).count(), 1, "{group} in {text}");
+    }
+}
+
+#[test]
 fn the_agent_says_how_its_reports_get_out() {
     let now = Snapshot {
         cgroups: [(CgroupId(3), Default::default())].into(),
