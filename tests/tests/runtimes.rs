@@ -48,8 +48,24 @@ fn reported(fixture: &Path, paths: &[&str]) -> BTreeMap<String, String> {
     containers.map(|cgroup| (cgroup.identity.path.clone(), cgroup.identity.name.clone())).collect()
 }
 
+/// A copy of a fixture, in which the files below `/home` belong to the user 1000.
+fn with_homes(fixture: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+        assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
+    };
+    run("cp", &["-R".as_ref(), fixture.join(".").as_os_str(), copy.path().as_os_str()]);
+    for home in fs::read_dir(copy.path().join("root/home")).into_iter().flatten().flatten() {
+        run("chown", &["-R".as_ref(), "1000".as_ref(), home.path().as_os_str()]);
+    }
+    copy
+}
+
 #[test]
 fn every_runtimes_containers_are_found_and_named_and_nothing_else_is() {
+    if !tests::is_root() {
+        skip!("only root gives files to another user");
+    }
     let mut seen = 0;
     for entry in fs::read_dir(fixtures()).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
         let text = fs::read_to_string(entry.path().join("cgroups")).unwrap();
@@ -59,7 +75,8 @@ fn every_runtimes_containers_are_found_and_named_and_nothing_else_is() {
         let expected: BTreeMap<String, String> =
             lines.iter().filter_map(|(path, name)| Some((format!("/{path}"), (*name)?.to_owned()))).collect();
         let paths: Vec<&str> = lines.iter().map(|(path, _)| *path).collect();
-        assert_eq!(reported(&entry.path(), &paths), expected, "{}", entry.path().display());
+        let fixture = with_homes(&entry.path());
+        assert_eq!(reported(fixture.path(), &paths), expected, "{}", entry.path().display());
         seen += expected.len();
     }
     assert!(seen >= 15, "{seen} containers");
@@ -127,7 +144,10 @@ fn a_runtime_that_hangs_costs_nothing_but_the_name_until_it_answers() {
     // The reports of one reading are written one after the other.
     let as_far = || Some(told(&valkey, machine.trim())).filter(|told| told.last() >= Some(last));
     let mut of_machine = eventually(TIMEOUT, as_far).unwrap_or_else(|| panic!("{}", agent.said()));
-    assert!(of_machine.iter().filter(|time| *time < first).count() <= 1, "{of_machine:?}: it begins with {first}");
+    // The answer to the first lookup is awaited for two seconds, so that no name changes hands at the start.
+    let milliseconds = |id: &String| id.split('-').next().unwrap().parse::<u64>().unwrap();
+    let waited = milliseconds(first) - milliseconds(&of_machine[0]);
+    assert!(waited <= 2_000 + 200, "{of_machine:?}: it begins with {first}");
     of_machine.retain(|time| (first..=last).contains(&time));
     assert_eq!(of_container, of_machine, "at each reading of the machine there is one of the container");
     // Once it answers, the container has the name that it gives.
