@@ -138,9 +138,15 @@ impl ContainerInfo {
     }
 }
 
-/// True for a name that a container may choose for itself. Those with a slash are Kubernetes': `namespace/pod/container`.
+/// True for a name that a container may choose for itself: not in the form of Kubernetes' names, `namespace/pod` and
+/// `namespace/pod/container`, whose parts are DNS names (RFC 1123).
 pub(super) fn is_chosen_freely(name: &str) -> bool {
-    !name.is_empty() && !name.contains('/')
+    let is_dns = |part: &str| {
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        !part.is_empty() && part.bytes().all(is_allowed)
+    };
+    let is_kubernetes = matches!(name.split('/').count(), 2 | 3) && name.split('/').all(is_dns);
+    !name.is_empty() && !is_kubernetes
 }
 
 /// A state file: a directory that only root can replace, and the path below it, of which others may write each part.

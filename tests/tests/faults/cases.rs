@@ -173,7 +173,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::tls("TLS: a certificate of another authority", "UnknownIssuer", |stage| stage.show("foreign")),
     Case::new(
         "as many clients as the server takes",
-        "too many clients",
+        "max number of clients reached",
         |stage| {
             let port = stage.valkey.port;
             stage.run(&["CONFIG", "SET", "maxclients", "20"]);

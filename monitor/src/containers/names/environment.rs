@@ -100,6 +100,8 @@ mod tests {
         assert_eq!(named("PATH=/bin CONTAINER_NAME=api HOME=/", 0x40_0000).as_deref(), Some("api"));
         assert_eq!(named("PATH=/bin CONTAINER_NAME= HOME=/", 0), None);
         assert_eq!(named("CONTAINER_NAME=prod/pod-1/app", 0), None, "the form of Kubernetes' names");
+        assert_eq!(named("CONTAINER_NAME=prod/pod-1", 0), None, "that of a pod");
+        assert_eq!(named("CONTAINER_NAME=Team/web", 0).as_deref(), Some("Team/web"));
     }
 
     #[test]
