@@ -4,7 +4,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use monitor_ebpf::add;
 
-use crate::{charge, wire};
+use crate::{charge, own_place, wire};
 
 /// Counts one outgoing packet.
 #[cgroup_skb(egress)]
@@ -15,8 +15,8 @@ fn egress(ctx: SkBuffContext) -> i32 {
         // SAFETY: the pointer is into a map value.
         unsafe {
             if is_loopback {
-                add(&raw mut (*network).loopback_tx_bytes, bytes);
-                add(&raw mut (*network).loopback_tx_packets, packets);
+                add(own_place(&raw mut (*network).loopback_tx_bytes), bytes);
+                add(own_place(&raw mut (*network).loopback_tx_packets), packets);
             } else {
                 add(&raw mut (*network).tx_bytes, bytes);
                 add(&raw mut (*network).tx_packets, packets);
