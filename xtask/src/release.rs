@@ -12,7 +12,7 @@ use crate::shell::{cargo, command, output, path_with_tool, run, target, tool};
 use crate::{ebpf, packages};
 
 /// The largest size of the binary with the eBPF objects inside.
-const LARGEST: usize = 8 << 20;
+const LARGEST: usize = 10 << 20;
 /// The tool that embeds the list of dependencies in the binary, for `cargo audit bin`.
 const AUDITABLE: &str = "0.7.7";
 

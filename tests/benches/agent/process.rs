@@ -18,7 +18,7 @@ const STARTS: usize = 5;
 /// The size of the binary.
 pub fn size() -> Row {
     let size = mib(fs::metadata(binary()).unwrap().len());
-    Row::new("release binary, eBPF objects inside", format!("{size:.1} MiB"), Some(("8 MiB", size < 8.0)))
+    Row::new("release binary, eBPF objects inside", format!("{size:.1} MiB"), Some(("10 MiB", size < 10.0)))
 }
 
 /// The time from the start of the process to the first report in Valkey.
