@@ -9,6 +9,9 @@ use rustix::io::Errno;
 /// The words of [`CauseKind::NoLimit`], under which readers of the JSON know it.
 const NO_LIMIT_SET: &str = "no limit is set";
 
+/// The words for a limit that may be set above what is visible.
+const NOT_VISIBLE_HERE: &str = "no limit is set here; those of the levels above are not visible from here";
+
 /// Kinds of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CauseKind {
@@ -73,9 +76,15 @@ impl Cause {
         Self::new(CauseKind::NoLimit, NO_LIMIT_SET)
     }
 
+    /// A limit that is not set as far as can be seen: an agent in a cgroup namespace sees no level above its own.
+    pub fn not_visible() -> Self {
+        Self::new(CauseKind::NoLimit, NOT_VISIBLE_HERE)
+    }
+
     /// A cause read back from a report, which holds the words alone.
     pub fn written(text: &str) -> Self {
-        Self::new(if text == NO_LIMIT_SET { CauseKind::NoLimit } else { CauseKind::Unknown }, text)
+        let is_limit = [NO_LIMIT_SET, NOT_VISIBLE_HERE].contains(&text);
+        Self::new(if is_limit { CauseKind::NoLimit } else { CauseKind::Unknown }, text)
     }
 
     /// Its kind.

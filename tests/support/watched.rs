@@ -252,14 +252,18 @@ impl Outside {
     pub fn files(group: &Group) -> Self {
         let own = group.own();
         let mut outside = Self::ebpf(group, EbpfMode::Off);
-        outside.sources = vec![entry(own), Box::new(CgroupFiles::new(1000)), Box::new(Procfs::new(&Roots::default()))];
+        outside.sources = vec![
+            entry(own),
+            Box::new(CgroupFiles::new(1000, Path::new("/sys"))),
+            Box::new(Procfs::new(&Roots::default())),
+        ];
         outside
     }
 
     /// Watches the group's files as an agent does that leaves to eBPF the numbers that the programs provide.
     pub fn agent(group: &Group) -> Self {
         let mut outside = Self::ebpf(group, EbpfMode::Auto);
-        outside.sources.push(Box::new(CgroupFiles::new(1000)));
+        outside.sources.push(Box::new(CgroupFiles::new(1000, Path::new("/sys"))));
         outside
     }
 

@@ -33,7 +33,7 @@ fn roots(root: &Path) -> Roots {
 fn sources(root: &Path) -> Vec<Box<dyn Source>> {
     let roots = roots(root);
     let own = OwnContainer::new(find(&roots, "web"), &roots);
-    vec![Box::new(own), Box::new(CgroupFiles::new(1000)), Box::new(Procfs::new(&roots))]
+    vec![Box::new(own), Box::new(CgroupFiles::new(1000, &roots.sys)), Box::new(Procfs::new(&roots))]
 }
 
 /// One reading, a hundred seconds after the machine's start.

@@ -126,7 +126,7 @@ impl<'a> Attached<'a> {
         let mut sources: Vec<Box<dyn Source>> = vec![
             first,
             Box::new(bpf),
-            Box::new(CgroupFiles::new(file_budget(facts.descriptors, taken))),
+            Box::new(CgroupFiles::new(file_budget(facts.descriptors, taken), &config.roots.sys)),
             Box::new(Procfs::new(&config.roots)),
             Box::new(Disk::new(disk, &config.roots, clock)),
             Box::<StartTimes>::default(),

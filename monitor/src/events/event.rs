@@ -20,7 +20,7 @@ pub struct Bound {
 
 /// The bounds whose crossing is an event.
 pub(super) const BOUNDS: &[Bound] = &[
-    Bound { kind: FindingKind::Throttled, below: 5.0, name: "CPU throttled, percent of the periods" },
+    Bound { kind: FindingKind::Throttled, below: 5.0, name: "CPU throttled, percent of the time" },
     Bound { kind: FindingKind::Memory, below: 85.0, name: "memory in use, percent of the limit" },
 ];
 

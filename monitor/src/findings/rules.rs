@@ -36,7 +36,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         kind: FindingKind::Memory,
         warn: 90.0,
         error: 97.0,
-        measures: "working set of the memory limit; `memory_percent` where either is absent",
+        measures: "`memory.limit_used_percent`; without a limit the working set of the machine's memory",
         measure: memory,
         text: |numbers, value| {
             let cache = numbers(Metric::MemoryPercent).is_some_and(|usage| usage - value > 2.0);
@@ -48,8 +48,10 @@ pub const THRESHOLDS: &[Threshold] = &[
         kind: FindingKind::Tasks,
         warn: 90.0,
         error: 99.0,
-        measures: "`processes.threads` of `processes.limit`",
-        measure: |numbers| share(numbers, Metric::Threads, Metric::PidsLimit),
+        measures: "`processes.limit_used_percent`",
+        measure: |numbers| {
+            numbers(Metric::PidsLimitUsed).or_else(|| share(numbers, Metric::Threads, Metric::PidsLimit))
+        },
         text: |numbers, value| {
             let of = limit(numbers, Metric::PidsLimit, "its");
             format!("{} of {of} tasks: no more can be started beyond", percent(value))
@@ -112,8 +114,10 @@ pub const THRESHOLDS: &[Threshold] = &[
         kind: FindingKind::Cpu,
         warn: 95.0,
         error: NEVER,
-        measures: "`cpu_percent`, unless it is throttled",
-        measure: |numbers| unless_throttled(numbers, Metric::CpuPercent),
+        measures: "`cpu.limit_used_percent`, without a limit `cpu_percent`, unless it is throttled",
+        measure: |numbers| {
+            unless_throttled(numbers, Metric::CpuLimitUsed).or_else(|| unless_throttled(numbers, Metric::CpuPercent))
+        },
         text: |numbers, value| {
             let of = numbers(Metric::CpuUsageCores).map(|used| format!(" of {}", cores(used / value * 100.0)));
             format!("CPU at {}{}", percent(value), of.unwrap_or_default())
@@ -181,7 +185,12 @@ impl Threshold {
 
 /// Page cache gives way when memory is short, so the working set counts.
 fn memory(numbers: Numbers<'_>) -> Option<f64> {
-    share(numbers, Metric::MemoryWorkingSet, Metric::MemoryLimit).or_else(|| numbers(Metric::MemoryPercent))
+    let used =
+        numbers(Metric::MemoryLimitUsed).or_else(|| share(numbers, Metric::MemoryWorkingSet, Metric::MemoryLimit));
+    used.or_else(|| {
+        let needed = share(numbers, Metric::MemoryWorkingSet, Metric::MemoryUsage).unwrap_or(100.0);
+        Some(numbers(Metric::MemoryPercent)? * needed / 100.0)
+    })
 }
 
 fn share(numbers: Numbers<'_>, part: Metric, whole: Metric) -> Option<f64> {

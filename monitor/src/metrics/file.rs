@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The value of a limit that is not set (`max` in a cgroup file).
 pub const NO_LIMIT: u64 = u64::MAX;
 
+/// The value of a limit that is not set as far as can be seen: levels of the tree above are not visible.
+pub const NOT_VISIBLE: u64 = u64::MAX - 1;
+
 /// Limits change rarely: an interval shorter than the usual one reads them no more often than this.
 pub(super) const LIMITS: Duration = Duration::from_secs(4);
 
@@ -47,6 +50,17 @@ pub enum ChangeToken {
     Quota,
 }
 
+/// The level of the tree whose value of a file counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upwards {
+    /// The cgroup's own.
+    Own,
+    /// The smallest one on the way to the root: each level limits those below.
+    Smallest,
+    /// The first one on the way to the root: a level without the file has what is above it.
+    Nearest,
+}
+
 /// A file in a cgroup's directory, and the place of a number in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct File {
@@ -58,8 +72,10 @@ pub struct File {
     pub format: Format,
     /// The factor that brings the number into the row's unit.
     pub scale: u64,
-    /// True if the smallest value on the way to the root counts.
-    pub smallest_upwards: bool,
+    /// The level of the tree whose value counts.
+    pub upwards: Upwards,
+    /// True if the values of all groups below are added: the kernel counts each group alone.
+    pub sums_downwards: bool,
     /// Its name in older kernels, which have it under that name alone.
     pub older: Option<&'static str>,
     /// The time for which a value that was read is still valid.
@@ -77,7 +93,8 @@ impl File {
             companion: None,
             format,
             scale: 1,
-            smallest_upwards: false,
+            upwards: Upwards::Own,
+            sums_downwards: false,
             older: None,
             holds: Duration::ZERO,
             token: None,

@@ -9,7 +9,7 @@ mod origin;
 mod table;
 mod unit;
 
-pub use self::file::{ChangeToken, File, Format, NO_LIMIT};
+pub use self::file::{ChangeToken, File, Format, NO_LIMIT, NOT_VISIBLE, Upwards};
 pub use self::lookup::{GROUPS, Rows};
 pub use self::origin::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Origin, TASK_ITERATOR};
 pub use self::table::{Derived, How, Metric, Shown, Spec, View};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use monitor_common::{Memory, Network, Processes};
 
-use super::file::{AVERAGES, ChangeToken, File, Format, LIMITS};
+use super::file::{AVERAGES, ChangeToken, File, Format, LIMITS, Upwards};
 use crate::readings::{Controllers, CpuTime, Disk, Filesystem, Interfaces, Machine, MachineMemory, Read, Tasks};
 
 /// An origin of a number.
@@ -33,6 +33,8 @@ pub enum Origin {
     Interfaces(fn(&Interfaces) -> u64),
     /// The network namespaces of all containers, compared.
     Namespace,
+    /// The level of the tree whose limit binds, with all that it holds.
+    BindingLevel,
     /// The machine; shared by all cgroups.
     Machine(fn(&Machine) -> Read),
     /// The machine, for the root cgroup alone: its files do not exist in v2, and mean something else in v1.
@@ -68,7 +70,7 @@ impl Origin {
     /// The name of its backend, as readers see it in `sources`.
     pub fn backend(&self) -> &'static str {
         match self {
-            Self::V2(_) => "cgroup2",
+            Self::V2(_) | Self::BindingLevel => "cgroup2",
             Self::V1(..) => "cgroup1",
             Self::Network(..)
             | Self::Processes(..)
@@ -103,6 +105,7 @@ impl fmt::Display for Origin {
             Self::Tasks(_) => f.write_str("/proc/PID"),
             Self::Interfaces(_) => f.write_str("/proc/PID/net"),
             Self::Namespace => f.write_str("/proc/PID/ns/net"),
+            Self::BindingLevel => f.write_str("the level that binds"),
             Self::Machine(_) => f.write_str("/proc"),
             Self::Root(_) => f.write_str("/proc/meminfo and vmstat (machine)"),
             Self::Filesystem(_) => f.write_str("statfs"),
@@ -192,7 +195,17 @@ impl Origin {
     /// A limit: the smallest value on the way to the root counts.
     pub(super) const fn limit(self, token: ChangeToken) -> Self {
         let limit = self.valid_for(LIMITS).unchanged_with(token).costs_read();
-        limit.with(File { smallest_upwards: true, ..limit.of_file() })
+        limit.with(File { upwards: Upwards::Smallest, ..limit.of_file() })
+    }
+
+    /// The first level on the way to the root that has the file counts.
+    pub(super) const fn nearest(self) -> Self {
+        self.with(File { upwards: Upwards::Nearest, ..self.of_file() })
+    }
+
+    /// The values of all groups below are added.
+    pub(super) const fn summed_downwards(self) -> Self {
+        self.with(File { sums_downwards: true, ..self.of_file() })
     }
 
     /// The text of this file is appended before parsing.

@@ -6,8 +6,8 @@ use super::file::ChangeToken;
 use super::file::Format::{Flat, List, Quota, Single, Word};
 use super::file::LIMITS;
 use super::origin::Origin::{
-    ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Namespace, Network,
-    Processes, Root, TaskIterator, Tasks,
+    BindingLevel, ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Namespace,
+    Network, Processes, Root, TaskIterator, Tasks,
 };
 use super::origin::{Origin, blkio, io_stat, memory_stat_v1, memory_stat_v2, pressure, v1, v2};
 use super::unit::Kind;
@@ -54,6 +54,18 @@ pub trait View {
     /// # Errors
     /// When none of them can be read, or a quota may exist and cannot be read.
     fn cpu_allowance(&self) -> Derived;
+
+    /// A limit that is set and not 0.
+    ///
+    /// # Errors
+    /// When none is set, or it cannot be read.
+    fn limit(&self, metric: Metric) -> Derived;
+
+    /// CPUs that a quota or a cpuset smaller than the machine allows.
+    ///
+    /// # Errors
+    /// When neither limits the container, or one of them cannot be read.
+    fn cpu_limit(&self) -> Derived;
 
     /// Bytes that the container may use: the smallest limit, else the machine's memory.
     ///
@@ -198,6 +210,54 @@ const EGRESS: &[&str] = &["egress"];
 static NO_PEAK: LazyLock<Cause> =
     LazyLock::new(|| Cause::new(CauseKind::NotApplicable, "the kernel keeps no peak of the whole machine's memory"));
 
+/// The use of the level that binds: the container's own, or that of a level above with all that it holds.
+fn at_level(
+    view: &dyn View,
+    level: Metric,
+    own: impl Fn(&dyn View) -> Derived,
+    above: impl Fn(&dyn View) -> Derived,
+) -> Derived {
+    match view.raw(level)? {
+        0 => own(view),
+        _ => above(view),
+    }
+}
+
+/// CPUs in use at the level that binds.
+fn cpu_level_usage(view: &dyn View) -> Derived {
+    let above = |view: &dyn View| Ok(view.rate(Metric::CpuLevelUsage)? / 1e9);
+    at_level(view, Metric::CpuLevel, |view| view.real(Metric::CpuUsageCores), above)
+}
+
+fn cpu_limit_used(view: &dyn View) -> Derived {
+    let limit = view.cpu_limit()?;
+    Ok((cpu_level_usage(view)? / limit * 100.0).min(100.0))
+}
+
+fn memory_limit_used(view: &dyn View) -> Derived {
+    let limit = view.limit(Metric::MemoryLimit)?;
+    let (own, above) = (Metric::MemoryWorkingSet, Metric::MemoryLevelUsage);
+    Ok(at_level(view, Metric::MemoryLimitLevel, |view| view.real(own), |view| view.real(above))? / limit * 100.0)
+}
+
+fn tasks_limit_used(view: &dyn View) -> Derived {
+    let limit = view.limit(Metric::PidsLimit)?;
+    let (own, above) = (Metric::Threads, Metric::PidsLevelUsage);
+    Ok(at_level(view, Metric::PidsLimitLevel, |view| view.real(own), |view| view.real(above))? / limit * 100.0)
+}
+
+/// The kernel adds up the time on each CPU. Tasks that want several CPUs at once lose it on all of them together, so the sum
+/// is divided by the CPUs that they wanted while the quota was enforced.
+fn throttled(view: &dyn View) -> Derived {
+    let lost = view.rate(Metric::CpuThrottledTime)? / 1e9;
+    if lost == 0.0 {
+        return Ok(0.0);
+    }
+    let enforced = (view.rate(Metric::CpuPeriods)? * view.nonzero(Metric::CpuPeriod)? / 1e9).min(1.0);
+    let wanted = (lost + cpu_level_usage(view)?) / enforced;
+    Ok((lost / wanted.max(1.0) * 100.0).min(100.0))
+}
+
 fn disk_percent(view: &dyn View) -> Derived {
     Ok((view.real(Metric::DiskUsage)? / view.nonzero(Metric::DiskTotal)? * 100.0).min(100.0))
 }
@@ -272,6 +332,13 @@ metrics!(
         v2("cpu.max", Quota).limit(ChangeToken::Quota),
         v1("cpu", "cpu.cfs_quota_us", Quota).followed_by("cpu.cfs_period_us").limit(ChangeToken::Quota),
     ]),
+    CpuLimitUsed = gauge(
+        "cpu.limit_used_percent",
+        Percent,
+        "CPU in use at the level of the tree that limits the container, its siblings there included, in percent of what that \
+         level may use."
+    )
+    .computed(cpu_limit_used),
     CpuUserPercent = gauge("cpu.user_percent", Percent, "CPU time in user mode, 100 being one CPU.")
         .computed(|v| Ok(v.rate(Metric::CpuUser)? / 1e7)),
     CpuSystemPercent = gauge("cpu.system_percent", Percent, "CPU time in the kernel, 100 being one CPU.")
@@ -279,13 +346,30 @@ metrics!(
     CpuThrottledPercent = gauge(
         "cpu.throttled_percent",
         Percent,
-        "Enforcement periods in which the quota ran out, in percent of those in the interval."
+        "Time for which the quota kept tasks from running, in percent of the interval; at the level whose quota binds."
     )
-    .computed(|v| v.share(Metric::CpuThrottled, Metric::CpuPeriods)),
-    CpuThrottled = counter("cpu.throttled_periods", Count, "Enforcement periods in which the quota ran out.").read(&[
+    .computed(throttled),
+    CpuThrottled = counter(
+        "cpu.throttled_periods",
+        Count,
+        "Enforcement periods in which the quota ran out, at the level whose quota binds."
+    )
+    .read(&[
+        BindingLevel,
         ControllerIterator(|c| c.throttled),
         v2("cpu.stat", Flat("nr_throttled")),
         v1("cpu", "cpu.stat", Flat("nr_throttled")),
+    ]),
+    CpuThrottledTime = counter(
+        "cpu.throttled_seconds",
+        Nanoseconds,
+        "Time for which the quota kept tasks from running, summed over the CPUs, at the level whose quota binds."
+    )
+    .read(&[
+        BindingLevel,
+        ControllerIterator(|c| c.throttled_time),
+        v2("cpu.stat", Flat("throttled_usec")).times(1_000),
+        v1("cpu", "cpu.stat", Flat("throttled_time")),
     ]),
     CpuPressure = gauge(
         "cpu.pressure_some_avg10",
@@ -303,6 +387,13 @@ metrics!(
         v2("memory.max", Single).limit(ChangeToken::MemoryLimit),
         v1("memory", "memory.limit_in_bytes", Single).limit(ChangeToken::MemoryLimit),
     ]),
+    MemoryLimitUsed = gauge(
+        "memory.limit_used_percent",
+        Percent,
+        "Working set of the level of the tree that limits the container, its siblings there included, in percent of that \
+         limit."
+    )
+    .computed(memory_limit_used),
     MemoryAnon = gauge("memory.anon_bytes", Bytes, "Anonymous memory.").read(&[
         MemoryIterator(|m| m.anon),
         memory_stat_v2("anon"),
@@ -332,7 +423,7 @@ metrics!(
             MemoryIterator(|m| m.oom_kills),
             ControllerIterator(|c| c.oom_kills),
             v2("memory.events", Flat("oom_kill")),
-            v1("memory", "memory.oom_control", Flat("oom_kill")),
+            v1("memory", "memory.oom_control", Flat("oom_kill")).summed_downwards(),
             Root(|m| m.oom_kills.clone()),
             Processes(&["sched_process_exit"], |p| p.oom_kills),
         ]),
@@ -426,6 +517,12 @@ metrics!(
         v2("pids.max", Single).limit(ChangeToken::TasksLimit),
         v1("pids", "pids.max", Single).limit(ChangeToken::TasksLimit),
     ]),
+    PidsLimitUsed = gauge(
+        "processes.limit_used_percent",
+        Percent,
+        "Tasks of the level of the tree that limits the container, its siblings there included, in percent of that limit."
+    )
+    .computed(tasks_limit_used),
     Forks = counter("processes.forks", Count, "Processes created, since counting began.")
         .read(&[Processes(&["task_newtask"], |p| p.forks)]),
     ThreadStarts = counter("processes.thread_starts", Count, "Threads created, since counting began.")
@@ -484,14 +581,15 @@ metrics!(
         v1("cpuacct", "cpuacct.stat", Flat("system")).times(10_000_000),
     ]),
     CpuPeriods = counter("cpu.periods", Count, "Enforcement periods that had runnable tasks.").read(&[
+        BindingLevel,
         ControllerIterator(|c| c.periods),
         v2("cpu.stat", Flat("nr_periods")),
         v1("cpu", "cpu.stat", Flat("nr_periods")),
     ]),
     CpusetCount = gauge("cpu.cpuset", Count, "CPUs that the cpuset allows.").internal().read(&[
-        v2("cpuset.cpus.effective", List).valid_for(LIMITS).costs_read(),
-        v1("cpuset", "cpuset.effective_cpus", List).valid_for(LIMITS).costs_read(),
-        v1("cpuset", "cpuset.cpus", List).valid_for(LIMITS).costs_read(),
+        v2("cpuset.cpus.effective", List).valid_for(LIMITS).costs_read().nearest(),
+        v1("cpuset", "cpuset.effective_cpus", List).valid_for(LIMITS).costs_read().nearest(),
+        v1("cpuset", "cpuset.cpus", List).valid_for(LIMITS).costs_read().nearest(),
     ]),
     MemoryInactiveFile =
         gauge("memory.inactive_file", Bytes, "Page cache that was not used recently.").internal().read(&[
@@ -501,6 +599,33 @@ metrics!(
             // What is available has been taken off the machine's usage already.
             Root(|_| Ok(0)),
         ]),
+    CpuPeriod = gauge("cpu.period", Nanoseconds, "The length of the quota's enforcement period.")
+        .internal()
+        .read(&[BindingLevel]),
+    CpuLevel = gauge("cpu.level", Count, "Levels between the container and the one with the tightest quota or cpuset.")
+        .internal()
+        .read(&[BindingLevel]),
+    CpuLimitLevel = gauge("cpu.limit_level", Count, "The same where it limits: not where it is the whole machine.")
+        .internal()
+        .computed(|v| v.cpu_limit().and_then(|_| v.real(Metric::CpuLevel))),
+    CpuLevelUsage = counter("cpu.level_usage", Nanoseconds, "CPU time used at a level above that binds.")
+        .internal()
+        .read(&[BindingLevel]),
+    MemoryHierarchicalLimit = gauge("memory.hierarchical_limit", Bytes, "The smallest limit on the way to the root, in v1.")
+        .internal()
+        .read(&[memory_stat_v1("hierarchical_memory_limit").costs_read()]),
+    MemoryLimitLevel = gauge("memory.limit_level", Count, "Levels between the container and the one whose limit binds.")
+        .internal()
+        .read(&[BindingLevel]),
+    MemoryLevelUsage = gauge("memory.level_usage", Bytes, "Working set of a level above that binds.")
+        .internal()
+        .read(&[BindingLevel]),
+    PidsLimitLevel = gauge("processes.limit_level", Count, "Levels between the container and the one whose limit binds.")
+        .internal()
+        .read(&[BindingLevel]),
+    PidsLevelUsage = gauge("processes.level_usage", Count, "Tasks of a level above that binds.")
+        .internal()
+        .read(&[BindingLevel]),
     Frozen = gauge("frozen", Count, "1 if the container is frozen by its v2 cgroup.")
         .internal()
         .read(&[ControllerIterator(|c| c.frozen), v2("cgroup.events", Flat("frozen"))]),

@@ -16,7 +16,7 @@ pub enum Unit {
     Count,
     /// Bytes.
     Bytes,
-    /// Seconds; raw values are nanoseconds.
+    /// Seconds with fractions; raw values are nanoseconds.
     Nanoseconds,
     /// Whole seconds.
     Seconds,

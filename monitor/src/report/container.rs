@@ -5,9 +5,13 @@ use std::time::SystemTime;
 
 use super::view::CgroupView;
 use crate::cause::{Cause, CauseKind};
-use crate::metrics::{How, Metric, NO_LIMIT, View};
+use crate::metrics::{How, Metric, NO_LIMIT, NOT_VISIBLE, View};
 use crate::readings::Interface;
 use crate::snapshot::{Cgroup, CgroupId, Identity, Origins, Status};
+
+/// The limits whose level a report names, with the number of levels above the container.
+pub const LIMITS: [(&str, Metric); 3] =
+    [("cpu", Metric::CpuLimitLevel), ("memory", Metric::MemoryLimitLevel), ("processes", Metric::PidsLimitLevel)];
 
 /// A number as shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +60,18 @@ impl Container {
         Self { origins, started, ..self }
     }
 
+    /// The path of the level of the tree whose limit binds, by its row in [`LIMITS`]; `None` without a limit.
+    pub fn limiting(&self, level: Metric) -> Option<&str> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of levels, and saturating"
+        )]
+        let above = self.real(level)? as usize;
+        let levels = std::iter::successors(Some(self.identity.path.as_str()), |path| Some(path.rsplit_once('/')?.0));
+        Some(levels.take(above.saturating_add(1)).last().filter(|path| !path.is_empty()).unwrap_or("/"))
+    }
+
     /// A row's number as a real, where it has one.
     pub fn real(&self, metric: Metric) -> Option<f64> {
         self.get(metric).ok().map(|number| match number {
@@ -94,6 +110,7 @@ pub(super) fn number(metric: Metric, view: &CgroupView<'_>) -> Result<Number, Ca
         How::Derived(f) => real(f(view)?),
         How::Read(_) => match (view.raw(metric)?, spec.unit.divisor()) {
             (NO_LIMIT, _) => Err(view.causes.no_limit()),
+            (NOT_VISIBLE, _) => Err(view.causes.not_visible()),
             (value, None) => Ok(Number::Whole(value)),
             #[expect(clippy::cast_precision_loss, reason = "the unit is a real number")]
             (value, Some(divisor)) => real(value as f64 / divisor),

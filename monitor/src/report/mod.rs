@@ -6,7 +6,7 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use self::container::{Container, Number};
+pub use self::container::{Container, LIMITS, Number};
 use self::container::{container, known, number};
 use self::view::{CgroupView, SharedCauses};
 use crate::metrics::Metric;

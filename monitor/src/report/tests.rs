@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cause::{Cause, CauseKind};
-use crate::metrics::{How, NO_LIMIT};
-use crate::snapshot::CgroupId;
+use crate::metrics::{How, NO_LIMIT, NOT_VISIBLE};
+use crate::snapshot::{CgroupId, Identity};
 
 fn snapshot(seconds: u64, values: &[(Metric, u64)]) -> Snapshot {
     let mut now = Snapshot::new(Stamp { mono: Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH });
@@ -120,12 +120,80 @@ fn what_no_source_reads_is_absent_and_names_what_would_have_it() {
     assert!(cause.contains("memory.current (cgroup v2)"), "{cause}");
 }
 
+/// Percent of the time that was lost in one second: CPU time used and lost, and enforced periods of a tenth of a second.
+fn throttled(used: u64, lost: u64, periods: u64) -> Option<f64> {
+    let milliseconds = 1_000_000;
+    let before = [Metric::CpuUsage, Metric::CpuThrottledTime, Metric::CpuPeriods].map(|metric| (metric, 0));
+    let now = [
+        (Metric::CpuUsage, used * milliseconds),
+        (Metric::CpuThrottledTime, lost * milliseconds),
+        (Metric::CpuPeriods, periods),
+        (Metric::CpuPeriod, 100 * milliseconds),
+        (Metric::CpuLevel, 0),
+    ];
+    report(Some(&snapshot(1, &before)), &snapshot(2, &now)).real(Metric::CpuThrottledPercent).map(f64::round)
+}
+
 #[test]
-fn throttling_is_the_share_of_the_intervals_periods() {
-    let before = snapshot(1, &[(Metric::CpuPeriods, 100), (Metric::CpuThrottled, 100)]);
-    let now = snapshot(2, &[(Metric::CpuPeriods, 110), (Metric::CpuThrottled, 105)]);
-    assert_eq!(report(Some(&before), &now).real(Metric::CpuThrottledPercent), Some(50.0));
-    assert_eq!(report(Some(&now), &now).get(Metric::CpuThrottledPercent), Ok(Number::Real(0.0)));
+fn throttling_is_the_time_that_was_lost_and_not_the_periods() {
+    assert_eq!(throttled(200, 800, 10), Some(80.0), "one busy task with a fifth of a CPU");
+    assert_eq!(throttled(1_000, 19_000, 10), Some(95.0), "twenty tasks with one CPU");
+    assert_eq!(throttled(19_000, 1_000, 10), Some(5.0), "twenty tasks with nineteen CPUs, throttled in each period");
+    assert_eq!(throttled(20, 90, 2), Some(9.0), "one request a second that waits once");
+    assert_eq!(throttled(500, 0, 0), Some(0.0));
+}
+
+#[test]
+fn a_limit_that_siblings_share_is_judged_by_what_all_of_them_use() {
+    let machine = [(Metric::MachineCpus, 8), (Metric::MachineMemory, 10_000)];
+    let own = [
+        (Metric::CpuUsage, 500_000_000),
+        (Metric::CpuLimit, 2_000_000),
+        (Metric::MemoryUsage, 300),
+        (Metric::MemoryInactiveFile, 100),
+        (Metric::MemoryLimit, 1_000),
+        (Metric::Threads, 10),
+        (Metric::PidsLimit, 100),
+    ];
+    let level = |level: u64| {
+        let levels = [Metric::CpuLevel, Metric::MemoryLimitLevel, Metric::PidsLimitLevel].map(|metric| (metric, level));
+        let above =
+            [(Metric::CpuLevelUsage, 1_800_000_000), (Metric::MemoryLevelUsage, 900), (Metric::PidsLevelUsage, 95)];
+        let before = snapshot(1, &[(Metric::CpuUsage, 0), (Metric::CpuLevelUsage, 0)]);
+        let mut now = snapshot(2, &[&machine[..], &own, &levels, &above].concat());
+        let path = "/pod/web".to_owned();
+        now.cgroups.get_mut(&CgroupId(7)).unwrap().identity = Identity { path, ..Identity::default() }.into();
+        let container = report(Some(&before), &now);
+        let used = [Metric::CpuLimitUsed, Metric::MemoryLimitUsed, Metric::PidsLimitUsed];
+        let names = LIMITS.map(|(_, level)| container.limiting(level).map(str::to_owned));
+        (used.map(|metric| container.real(metric).map(f64::round)), names)
+    };
+    let named = |path: &str| [(); 3].map(|()| Some(path.to_owned()));
+    assert_eq!(level(0), ([Some(25.0), Some(20.0), Some(10.0)], named("/pod/web")));
+    assert_eq!(level(1), ([Some(90.0), Some(90.0), Some(95.0)], named("/pod")));
+    assert_eq!(level(2).1, named("/"));
+}
+
+#[test]
+fn a_cpuset_limits_only_where_it_is_smaller_than_the_machine() {
+    let used = |cpus| {
+        let before = snapshot(1, &[(Metric::CpuUsage, 0)]);
+        let now = [(Metric::CpuUsage, 1_000_000_000), (Metric::CpuLimit, NO_LIMIT), (Metric::MachineCpus, 4)];
+        let now = snapshot(2, &[&now[..], &[(Metric::CpusetCount, cpus), (Metric::CpuLevel, 0)]].concat());
+        let container = report(Some(&before), &now);
+        (container.real(Metric::CpuLimitUsed), container.limiting(Metric::CpuLimitLevel).is_some())
+    };
+    assert_eq!([used(2), used(4)], [(Some(50.0), true), (None, false)]);
+}
+
+#[test]
+fn a_limit_that_is_not_visible_is_not_said_to_be_unset() {
+    let machine = (Metric::MachineMemory, 1000);
+    let now = snapshot(1, &[(Metric::MemoryUsage, 100), (Metric::MemoryLimit, NOT_VISIBLE), machine]);
+    let cause = report(None, &now).get(Metric::MemoryLimit).unwrap_err().clone();
+    assert!(cause.as_str().contains("not visible from here") && cause.kind() == CauseKind::NoLimit, "{cause}");
+    assert_eq!(Cause::written(cause.as_str()), cause);
+    assert_eq!(report(None, &now).real(Metric::MemoryPercent), Some(10.0));
 }
 
 #[test]

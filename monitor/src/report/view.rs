@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use crate::cause::{Cause, CauseKind};
-use crate::metrics::{Derived, How, Metric, NO_LIMIT, View};
+use crate::metrics::{Derived, How, Metric, NO_LIMIT, NOT_VISIBLE, View};
 use crate::snapshot::{HostValues, Values};
 
 /// Causes that the containers of one report share.
@@ -12,6 +12,7 @@ use crate::snapshot::{HostValues, Values};
 pub(super) struct SharedCauses {
     first_reading: Cause,
     no_limit: Cause,
+    not_visible: Cause,
     unread: [OnceCell<Cause>; Metric::COUNT],
 }
 
@@ -20,6 +21,7 @@ impl SharedCauses {
         Self {
             first_reading: Cause::new(CauseKind::FirstReading, "first reading"),
             no_limit: Cause::no_limit(),
+            not_visible: Cause::not_visible(),
             unread: [const { OnceCell::new() }; Metric::COUNT],
         }
     }
@@ -27,6 +29,11 @@ impl SharedCauses {
     /// The cause of a limit that is not set.
     pub(super) fn no_limit(&self) -> Cause {
         self.no_limit.clone()
+    }
+
+    /// The cause of a limit that may be set at a level which cannot be seen.
+    pub(super) fn not_visible(&self) -> Cause {
+        self.not_visible.clone()
     }
 
     fn first_reading(&self) -> Cause {
@@ -90,7 +97,7 @@ impl View for CgroupView<'_> {
     fn cpu_allowance(&self) -> Derived {
         let cpus = self.nonzero(Metric::CpusetCount).or_else(|_| self.nonzero(Metric::MachineCpus));
         match self.raw(Metric::CpuLimit) {
-            Ok(NO_LIMIT) => cpus,
+            Ok(NO_LIMIT | NOT_VISIBLE) => cpus,
             Ok(0) => Err(Cause::new(CauseKind::Invalid, "the CPU quota is 0")),
             #[expect(clippy::cast_precision_loss, reason = "millionths of a CPU")]
             Ok(limit) => Ok(cpus.map_or(limit as f64 / 1e6, |cpus| cpus.min(limit as f64 / 1e6))),
@@ -98,9 +105,29 @@ impl View for CgroupView<'_> {
         }
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
+    fn limit(&self, metric: Metric) -> Derived {
+        match self.raw(metric)? {
+            NO_LIMIT => Err(Cause::no_limit()),
+            NOT_VISIBLE => Err(Cause::not_visible()),
+            0 => Err(Cause::new(CauseKind::Invalid, format!("{} is 0", metric.spec().name()))),
+            limit => Ok(limit as f64),
+        }
+    }
+
+    fn cpu_limit(&self) -> Derived {
+        let quota = self.limit(Metric::CpuLimit).map(|millionths| millionths / 1e6);
+        let cpus = self.nonzero(Metric::CpusetCount).and_then(|cpus| Ok((cpus, self.nonzero(Metric::MachineCpus)?)));
+        match (quota, cpus) {
+            (Ok(quota), Ok((cpus, _))) => Ok(quota.min(cpus)),
+            (Err(none), Ok((cpus, all))) if none.kind() == CauseKind::NoLimit && cpus < all => Ok(cpus),
+            (quota, _) => quota,
+        }
+    }
+
     fn memory_allowance(&self) -> Derived {
         match self.raw(Metric::MemoryLimit) {
-            Ok(NO_LIMIT) => self.nonzero(Metric::MachineMemory),
+            Ok(NO_LIMIT | NOT_VISIBLE) => self.nonzero(Metric::MachineMemory),
             #[expect(clippy::cast_precision_loss, reason = "a ratio needs 53 bits")]
             Ok(limit) if limit > 0 => {
                 Ok(self.nonzero(Metric::MachineMemory).map_or(limit as f64, |all| all.min(limit as f64)))

@@ -136,6 +136,11 @@ fn operation_sum(text: &[u8], operation: &'static str) -> Result<u64, ParseError
     if all == 0 { Err(ParseError::Uncounted) } else { Ok(sum) }
 }
 
+/// Returns the period behind a quota, in microseconds.
+pub fn period(text: &[u8]) -> Option<u64> {
+    digits(words(text).nth(1)?).ok()
+}
+
 /// Converts to millionths of a CPU.
 fn quota(text: &[u8]) -> Result<u64, ParseError> {
     let mut words = words(text);

@@ -109,7 +109,7 @@ impl Column {
             Self::Host => spec!("HOST", 12, 'H', 3, "machine"),
             Self::Cpu => spec!("CPU", BAR + 5, 'c', 0, "CPU, percent of the allowance"),
             Self::Cores => spec!("CORES", 5, 'C', 1, "CPUs in use"),
-            Self::Throttled => spec!("THROT", 5, 'T', 1, "throttled, percent of the periods"),
+            Self::Throttled => spec!("THROT", 5, 'T', 1, "throttled, percent of the time"),
             Self::Memory => spec!("MEMORY", BAR + 5, 'm', 0, "memory, percent of the limit"),
             Self::Used => spec!("USED/LIMIT", 11, 'M', 5, "memory in bytes"),
             Self::Receive => spec!("NET IN", 6, 'i', 4, "network, bytes received per second"),

@@ -6,7 +6,7 @@ use super::number::{number, seconds};
 use super::object::Object;
 use super::time::{micros, timestamp};
 use crate::metrics::{GROUPS, Metric, Origin};
-use crate::report::{Container, Report};
+use crate::report::{Container, LIMITS, Report};
 
 /// Version of the report's shape.
 const SCHEMA: u32 = 2;
@@ -68,6 +68,11 @@ impl<'a> Writer<'a> {
         for (group, fields) in &self.layout.groups {
             self.group(container, group, fields, document.object(group))?;
         }
+        let mut limits = document.object("limits");
+        for (field, level) in LIMITS {
+            limits.put(field, &container.limiting(level))?;
+        }
+        limits.end();
         document.end();
         Ok(())
     }

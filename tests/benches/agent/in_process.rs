@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use monitor::containers::Roots;
@@ -25,7 +26,7 @@ const SAMPLES: u32 = 200;
 pub fn files() -> Row {
     let roots = Roots::default();
     let mut container = OwnContainer::new(find(&roots, "bench"), &roots);
-    let mut source = CgroupFiles::new(1000);
+    let mut source = CgroupFiles::new(1000, Path::new("/sys"));
     let mut sample = || {
         let mut snapshot = Snapshot::new(stamp());
         container.sample(&mut snapshot).unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ impl Floor {
         for (id, cgroup) in snapshot.cgroups.iter().take(descriptors() / 2 / MOST_FILES) {
             empty.cgroups.entry(*id).or_default().identity = Arc::clone(&cgroup.identity);
         }
-        let source = CgroupFiles::new(descriptors() / 2);
+        let source = CgroupFiles::new(descriptors() / 2, Path::new("/sys"));
         let mut floor = Self { snapshot: empty, source, kept: Vec::new(), buffer: vec![0; 16_384] };
         let known: Vec<PathBuf> = open_files().into_iter().map(|(path, _)| path).collect();
         let before = known.len();

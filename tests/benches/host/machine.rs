@@ -1,5 +1,6 @@
 //! The sources of an agent of the machine, in this process.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use monitor::assembly;
@@ -55,7 +56,7 @@ impl Machine {
         let sources: Vec<Box<dyn Source>> = vec![
             Box::new(containers),
             Box::new(bpf),
-            Box::new(CgroupFiles::new(descriptors)),
+            Box::new(CgroupFiles::new(descriptors, Path::new("/sys"))),
             Box::new(Procfs::new(&Roots::default())),
         ];
         Self { sources, _ended: ended }

@@ -40,6 +40,7 @@ pub(super) const NAMES: &[(&str, Metric, f64)] = &[
     ("container_cpu_system_seconds", Metric::CpuSystem, 1.0),
     ("container_cpu_cfs_periods", Metric::CpuPeriods, 1.0),
     ("container_cpu_cfs_throttled_periods", Metric::CpuThrottled, 1.0),
+    ("container_cpu_cfs_throttled_seconds", Metric::CpuThrottledTime, 1.0),
     ("container_memory_usage_bytes", Metric::MemoryUsage, 1.0),
     ("container_memory_working_set_bytes", Metric::MemoryWorkingSet, 1.0),
     ("container_memory_rss", Metric::MemoryAnon, 1.0),

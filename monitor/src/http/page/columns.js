@@ -41,7 +41,7 @@ export const COLUMNS = [
   },
   meter('cpu', 'CPU', 'percent of its allowance', 'cpu_percent'),
   plainColumn('cores', 'Cores', 'CPUs in use', 'cpu.usage_cores', (value) => number(value, 'cores')),
-  plainColumn('throttled', 'Throttled', 'periods in which the CPU quota ran out', 'cpu.throttled_percent', percent),
+  plainColumn('throttled', 'Throttled', 'time for which the CPU quota kept tasks from running', 'cpu.throttled_percent', percent),
   meter('memory', 'Memory', 'percent of its limit, page cache included', 'memory_percent'),
   plainColumn('working', 'Working set', 'memory without the cache that can be taken back', 'memory.working_set_bytes', bytes),
   plainColumn('rx', 'Net in', 'bytes received per second', 'network.rx_bytes_per_second', rate),

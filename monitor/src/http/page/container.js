@@ -18,7 +18,7 @@ const limit = (field, label) => line(field, label, 'ink', { limit: true });
 
 /** The charts, in the order of the report's groups. */
 const CHARTS = [
-  { title: 'CPU of its allowance', unit: 'percent', top: 100, lines: [line('cpu_percent', 'in use', 'blue', { fill: true }), line('cpu.throttled_percent', 'periods throttled', 'red')] },
+  { title: 'CPU of its allowance', unit: 'percent', top: 100, lines: [line('cpu_percent', 'in use', 'blue', { fill: true }), line('cpu.throttled_percent', 'time throttled', 'red')] },
   { title: 'CPU cores', unit: 'cores', lines: [line('cpu.usage_cores', 'in use', 'blue', { fill: true }), limit('cpu.limit_cores', 'limit')] },
   { title: 'Memory', unit: 'bytes', lines: [line('memory_usage_bytes', 'usage', 'blue', { fill: true }), line('memory.working_set_bytes', 'working set', 'orange'), line('memory.anon_bytes', 'anonymous', 'teal'), line('memory.file_bytes', 'page cache', 'violet'), line('memory.swap_bytes', 'swap', 'red', { rare: true }), limit('memory.limit_bytes', 'limit')] },
   { title: 'Waiting (pressure)', unit: 'percent', lines: [line('cpu.pressure_some_avg10', 'for a CPU', 'blue'), line('memory.pressure_some_avg10', 'for memory', 'orange'), line('memory.pressure_full_avg10', 'all for memory', 'red', { rare: true }), line('io.pressure_some_avg10', 'for disks', 'teal')] },

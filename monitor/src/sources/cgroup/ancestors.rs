@@ -9,8 +9,9 @@ use rustix::io::Errno;
 
 use super::context::{Location, ReadContext, ReadRequest};
 use super::error::FileError;
-use super::file::Level;
-use super::plan::FilePlan;
+use super::file::{Level, Limit};
+use super::plan::{FilePlan, TreeKind};
+use crate::metrics::{NO_LIMIT, NOT_VISIBLE, Upwards};
 use crate::mutex::lock;
 
 /// The files of the ancestors of containers, each read once per sample, whatever the number of containers below.
@@ -46,15 +47,15 @@ impl AncestorFiles {
 pub(super) struct SharedFile {
     dir: PathBuf,
     level: Level,
-    found: Option<(u64, Result<u64, FileError>)>,
+    found: Option<(u64, Result<Limit, FileError>)>,
 }
 
 impl SharedFile {
-    pub(super) fn number(&mut self, request: ReadRequest<'_>, context: &mut ReadContext) -> Result<u64, FileError> {
+    pub(super) fn limit(&mut self, request: ReadRequest<'_>, context: &mut ReadContext) -> Result<Limit, FileError> {
         match self.found {
             Some((turn, found)) if turn == context.turn => found,
             _ => {
-                let found = self.level.number(ReadRequest { location: Location::In(&self.dir), ..request }, context);
+                let found = self.level.limit(ReadRequest { location: Location::In(&self.dir), ..request }, context);
                 self.found = Some((context.turn, found));
                 found
             }
@@ -62,30 +63,40 @@ impl SharedFile {
     }
 }
 
+/// The value that counts for a cgroup, and the level that it is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) limit: Limit,
+    /// The number of levels above the cgroup.
+    pub(super) level: usize,
+}
+
 /// The files of the ancestors of one cgroup.
 #[derive(Debug)]
 pub(super) struct AncestorLimits {
     pub(super) above: Vec<Arc<Mutex<SharedFile>>>,
-    /// The value of the cgroup's own file, and the token that shows it unchanged.
-    pub(super) own: Option<(u64, u64)>,
-    /// The smallest value of all, and the time of its computation.
-    pub(super) smallest: Option<(Duration, Result<Option<u64>, FileError>)>,
+    /// True if the last of them is the root of the tree.
+    pub(super) is_whole: bool,
+    /// The token of the cgroup's own file, and its value.
+    pub(super) own: Option<(u64, Limit)>,
+    /// The time of the latest look, and what it found.
+    pub(super) bound: Option<(Duration, Result<Option<Bound>, FileError>)>,
 }
 
 impl AncestorLimits {
-    /// Returns the smallest value of a cgroup's own file and of its ancestors', which may be cached; `None` if no file
-    /// exists.
-    pub(super) fn smallest(
+    /// Returns the value that counts, out of the cgroup's own file and its ancestors', which may be cached; `None` if no
+    /// file exists.
+    pub(super) fn bound(
         &mut self,
         own: &mut Level,
         request: ReadRequest<'_>,
         context: &mut ReadContext,
-    ) -> Result<Option<u64>, FileError> {
-        match self.smallest {
+    ) -> Result<Option<Bound>, FileError> {
+        match self.bound {
             Some((at, found)) if request.is_fresh(at, context.now) => found,
             _ => {
                 let found = self.look(own, request, context);
-                self.smallest = Some((context.now, found));
+                self.bound = Some((context.now, found));
                 found
             }
         }
@@ -96,24 +107,51 @@ impl AncestorLimits {
         own: &mut Level,
         request: ReadRequest<'_>,
         context: &mut ReadContext,
-    ) -> Result<Option<u64>, FileError> {
-        let (mut smallest, mut missing) = (None, None);
+    ) -> Result<Option<Bound>, FileError> {
+        let (mut bound, mut missing) = (None, None);
         let own = match self.own {
-            Some((token, number)) if request.is_same(token) => Ok(number),
-            _ => own.number(request, context),
+            Some((token, limit)) if request.is_same(token) => Ok(limit),
+            _ => own.limit(request, context),
         };
         self.own = request.token.zip(own.ok());
         // A shared file stays open, whichever container reads it first.
         let keep = std::mem::replace(&mut context.keep, true);
-        let above = self.above.iter().map(|shared| lock(shared).number(request, context));
-        for found in std::iter::once(own).chain(above) {
+        let above = self.above.iter().map(|shared| lock(shared).limit(request, context));
+        for (level, found) in std::iter::once(own).chain(above).enumerate() {
             match found {
-                Ok(value) => smallest = Some(smallest.map_or(value, |smallest: u64| smallest.min(value))),
+                Ok(limit) => bound = Some(choose(request.plan.file.upwards, bound, Bound { limit, level })),
                 Err(FileError::Os(Errno::NOENT)) => {}
                 Err(error) => missing = Some(error),
             }
         }
         context.keep = keep;
-        missing.map_or(Ok(smallest), Err)
+        missing.map_or(Ok(bound.map(|bound| self.seen(bound))), Err)
+    }
+
+    /// Where levels above are not visible, no limit is known to be unset.
+    fn seen(&self, mut bound: Bound) -> Bound {
+        if bound.limit.value == NO_LIMIT && !self.is_whole {
+            bound.limit.value = NOT_VISIBLE;
+        }
+        bound
+    }
+}
+
+/// Chooses between a level and the next one above it.
+fn choose(upwards: Upwards, below: Option<Bound>, above: Bound) -> Bound {
+    match (upwards, below) {
+        (_, None) => above,
+        (Upwards::Smallest, Some(below)) if above.limit.value < below.limit.value => above,
+        // The same value was passed down from above.
+        (Upwards::Nearest, Some(below)) if above.level == below.level + 1 && above.limit == below.limit => above,
+        (_, Some(below)) => below,
+    }
+}
+
+/// True if a directory is the root of its tree, which has or lacks some files (`kernel/cgroup`).
+pub(super) fn is_root(dir: &Path, tree: TreeKind) -> bool {
+    match tree {
+        TreeKind::V2 => !dir.join("cgroup.events").exists(),
+        TreeKind::V1(_) => dir.join("cgroup.sane_behavior").exists() || dir.join("release_agent").exists(),
     }
 }

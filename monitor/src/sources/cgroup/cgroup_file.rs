@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::ancestors::{AncestorFiles, AncestorLimits};
+use super::ancestors::{AncestorFiles, AncestorLimits, Bound, is_root};
+use super::below::GroupsBelow;
 use super::context::{ReadContext, ReadRequest};
 use super::error::FileError;
 use super::file::Level;
 use super::plan::{FilePlan, directory};
 use crate::cause::Cause;
-use crate::metrics::{File, Metric, NO_LIMIT};
+use crate::metrics::{File, Metric, NO_LIMIT, NOT_VISIBLE, Upwards};
 use crate::snapshot::{Identity, Values};
 use crate::sources::parse::{self, ParseError};
 
@@ -19,6 +20,8 @@ pub(super) struct CgroupFile {
     own: Level,
     /// The ancestors' files, for a limit that they can lower.
     upwards: Option<Box<AncestorLimits>>,
+    /// The values of the groups below, for a number that the kernel counts by group.
+    below: Option<Box<GroupsBelow>>,
     lacks: Option<Box<MissingRows>>,
     /// The last read, for a file that is not read in each sample.
     held: Option<Box<LastRead>>,
@@ -46,12 +49,14 @@ impl LastRead {
 impl CgroupFile {
     pub(super) fn find(at: usize, plan: &FilePlan, above: &mut AncestorFiles, identity: &Identity) -> Self {
         let is_cgroup = |dir: &&Path| dir.join("cgroup.procs").exists();
-        let dir = directory(plan.tree, identity).filter(|_| plan.file.smallest_upwards);
+        let dir = directory(plan.tree, identity).filter(|_| plan.file.upwards != Upwards::Own);
         let upwards = dir.map(|dir| {
+            let is_whole = dir.ancestors().take_while(is_cgroup).last().is_some_and(|top| is_root(top, plan.tree));
             let above = dir.ancestors().skip(1).take_while(is_cgroup).map(|dir| above.share(at, plan, dir)).collect();
-            Box::new(AncestorLimits { above, own: None, smallest: None })
+            Box::new(AncestorLimits { above, is_whole, own: None, bound: None })
         });
-        Self { own: Level::new(plan), upwards, lacks: None, held: None }
+        let below = plan.file.sums_downwards.then(Box::default);
+        Self { own: Level::new(plan), upwards, below, lacks: None, held: None }
     }
 
     /// Returns the number of open files.
@@ -62,6 +67,16 @@ impl CgroupFile {
     /// Returns the number of files to keep open.
     pub(super) fn count_found(&self) -> usize {
         self.own.files().filter(|file| file.is_used && file.missing.is_none()).count()
+    }
+
+    /// True if every level up to the root of the tree is visible.
+    pub(super) fn sees_all(&self) -> bool {
+        self.upwards.as_ref().is_none_or(|upwards| upwards.is_whole)
+    }
+
+    /// Returns the level whose value counts, as it was found last.
+    pub(super) fn bound(&self) -> Option<Bound> {
+        self.upwards.as_ref()?.bound?.1.ok()?
     }
 
     pub(super) fn close(&mut self) {
@@ -90,10 +105,10 @@ impl CgroupFile {
     pub(super) fn read(&mut self, request: ReadRequest<'_>, context: &mut ReadContext, values: &mut Values) {
         let plan = request.plan;
         if let Some(upwards) = &mut self.upwards {
-            match upwards.smallest(&mut self.own, request, context) {
-                Ok(Some(value)) => {
+            match upwards.bound(&mut self.own, request, context) {
+                Ok(Some(Bound { limit, .. })) => {
                     let rows = plan.rows.iter();
-                    rows.for_each(|(metric, rank, file)| values.put(*metric, *rank, scaled(value, file.scale)));
+                    rows.for_each(|(metric, rank, file)| values.put(*metric, *rank, scaled(limit.value, file.scale)));
                 }
                 Ok(None) => {}
                 Err(error) => miss(plan, error, values),
@@ -105,8 +120,12 @@ impl CgroupFile {
             return;
         }
         self.held = None;
+        if let (Some(below), Some(dir)) = (&mut self.below, request.directory()) {
+            below.read(dir, plan);
+        }
         match self.own.text(request, context) {
             Ok(length) => {
+                let length = context.devices.count_once(plan, &mut context.buffer, length);
                 let is_held = request.token.is_some() || plan.file.holds > Duration::ZERO;
                 let mut numbers = Vec::with_capacity(if is_held { plan.rows.len() } else { 0 });
                 for (at, row) in plan.rows.iter().enumerate() {
@@ -127,6 +146,7 @@ impl CgroupFile {
         let (_, _, file) = &plan.rows[at];
         match parse::number(file.format, text) {
             Ok(value) => {
+                let value = self.below.as_ref().map_or(value, |below| below.sum().saturating_add(value));
                 self.lacks.as_mut().and_then(|lacks| lacks.0.get_mut(at)).map(Option::take);
                 Ok(scaled(value, file.scale))
             }
@@ -159,5 +179,5 @@ fn note((metric, rank, _): &(Metric, u8, File), number: &Result<u64, Cause>, val
 }
 
 fn scaled(value: u64, scale: u64) -> u64 {
-    if value == NO_LIMIT { NO_LIMIT } else { value.saturating_mul(scale) }
+    if [NO_LIMIT, NOT_VISIBLE].contains(&value) { value } else { value.saturating_mul(scale) }
 }

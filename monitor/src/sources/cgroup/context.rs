@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::devices::BlockDevices;
 use super::plan::{FilePlan, directory};
 use crate::foreign;
 use crate::snapshot::Identity;
@@ -24,11 +25,14 @@ pub(super) struct ReadContext {
     pub(super) turn: u64,
     /// The start of this sample.
     pub(super) now: Duration,
+    /// The block devices that lie on others.
+    pub(super) devices: BlockDevices,
 }
 
 impl ReadContext {
-    pub(super) fn new(room: usize) -> Self {
-        Self { buffer: vec![0; 8192], room, keep: true, lacked_room: false, turn: 0, now: Duration::ZERO }
+    pub(super) fn new(room: usize, sys: &Path) -> Self {
+        let (now, devices) = (Duration::ZERO, BlockDevices::new(sys));
+        Self { buffer: vec![0; 8192], room, keep: true, lacked_room: false, turn: 0, now, devices }
     }
 }
 /// The file to read.
@@ -60,11 +64,16 @@ impl ReadRequest<'_> {
         !self.retry && self.token == Some(token)
     }
 
+    /// Returns the directory of the file.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match self.location {
+            Location::Of(identity) => directory(self.plan.tree, identity),
+            Location::In(dir) => Some(dir),
+        }
+    }
+
     pub(super) fn open(&self, name: &str) -> Result<Handle, Errno> {
-        let dir = match self.location {
-            Location::Of(identity) => directory(self.plan.tree, identity).ok_or(Errno::NOENT)?,
-            Location::In(dir) => dir,
-        };
+        let dir = self.directory().ok_or(Errno::NOENT)?;
         let open =
             |name| foreign::open(&dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
         match (open(name), self.plan.file.older) {

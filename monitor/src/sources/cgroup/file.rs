@@ -7,11 +7,19 @@ use rustix::io::Errno;
 use super::context::{ReadContext, ReadRequest};
 use super::error::FileError;
 use super::plan::FilePlan;
-use crate::metrics::File;
+use crate::metrics::{File, Format};
 use crate::sources::parse;
 
 /// Longest file of a cgroup; a longer one is truncated.
 pub(super) const LONGEST: usize = 1 << 20;
+
+/// A limit of one level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub(super) value: u64,
+    /// The period of a quota, in microseconds.
+    pub(super) period: Option<u64>,
+}
 
 /// A file of one cgroup, with its companion if it needs one.
 #[derive(Debug)]
@@ -37,9 +45,13 @@ impl Level {
         self.companion.iter_mut().chain([&mut self.file]).for_each(|file| file.handle = None);
     }
 
-    pub(super) fn number(&mut self, request: ReadRequest<'_>, context: &mut ReadContext) -> Result<u64, FileError> {
+    /// Reads the value, and the period of a quota.
+    pub(super) fn limit(&mut self, request: ReadRequest<'_>, context: &mut ReadContext) -> Result<Limit, FileError> {
         let length = self.text(request, context)?;
-        parse::number(request.plan.file.format, &context.buffer[..length]).map_err(FileError::Parse)
+        let (format, text) = (request.plan.file.format, &context.buffer[..length]);
+        let value = parse::number(format, text).map_err(FileError::Parse)?;
+        let period = (format == Format::Quota).then(|| parse::period(text)).flatten();
+        Ok(Limit { value, period })
     }
 
     /// Reads the file, and its companion behind a space; returns their length in `buffer`.

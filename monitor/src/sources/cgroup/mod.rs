@@ -6,16 +6,21 @@
 //! as in the last sample.
 
 mod ancestors;
+mod below;
+mod binding;
 mod cgroup_file;
 mod context;
+mod devices;
 mod error;
 mod file;
 mod open_files;
 mod plan;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use self::ancestors::AncestorFiles;
+use self::binding::BindingLevels;
 use self::cgroup_file::CgroupFile;
 use self::context::{Location, ReadContext, ReadRequest};
 use self::open_files::OpenFiles;
@@ -23,7 +28,7 @@ use self::plan::{FilePlan, plans};
 use super::fd_budget::choose;
 use super::source::{Source, SourceError};
 use crate::cause::{Cause, CauseKind};
-use crate::metrics::{Metric, NO_LIMIT};
+use crate::metrics::{Metric, NO_LIMIT, NOT_VISIBLE, Upwards};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Snapshot, Status, Values};
 
 /// Samples after which a missing file is looked for again, since a controller may have been enabled.
@@ -38,17 +43,19 @@ pub struct CgroupFiles {
     plans: Vec<FilePlan>,
     open: HashMap<CgroupId, OpenFiles>,
     above: AncestorFiles,
+    binding: BindingLevels,
     context: ReadContext,
     readings: u64,
     ended: Cause,
 }
 
 impl CgroupFiles {
-    /// Keeps at most `room` files open.
-    pub fn new(room: usize) -> Self {
-        let (above, context) = (AncestorFiles::default(), ReadContext::new(room));
+    /// Keeps at most `room` files open. `sys` is where sysfs is mounted.
+    pub fn new(room: usize, sys: &Path) -> Self {
+        let (above, context) = (AncestorFiles::default(), ReadContext::new(room, sys));
         let ended = Cause::new(CauseKind::Exited, "the container has ended");
-        Self { plans: plans(), open: HashMap::new(), above, context, readings: 0, ended }
+        let binding = BindingLevels::default();
+        Self { plans: plans(), open: HashMap::new(), above, binding, context, readings: 0, ended }
     }
 }
 
@@ -60,6 +67,10 @@ impl Source for CgroupFiles {
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let whole = into.coverage == Coverage::All;
         self.context.turn += 1;
+        self.binding.clear();
+        if self.readings.is_multiple_of(RETRY) {
+            self.context.devices.forget();
+        }
         self.context.now = into.taken.mono;
         let known = self.open.len();
         self.open.retain(|id, open| {
@@ -104,7 +115,8 @@ impl Source for CgroupFiles {
                     }
                 }
             }
-            unlimited(&self.plans, &open.found, values);
+            unlimited(&self.plans, open, values);
+            self.binding.fill(&open.limits(&self.plans), identity, &mut open.bounds, values);
             if let Some(Ok(used)) = values.get(Metric::CpuUsage) {
                 open.activity.note(used);
             }
@@ -134,19 +146,23 @@ impl CgroupFiles {
 }
 
 /// Without a file for a limit in any tree, at any level, no limit can have been set: the cgroup is the root, or the
-/// controller is off. A file that exists but cannot be read has left its cause instead.
-fn unlimited(plans: &[FilePlan], found: &[u8], values: &mut Values) {
-    for (metric, rank, _) in found
-        .iter()
-        .map(|at| &plans[usize::from(*at)])
-        .filter(|plan| plan.file.smallest_upwards)
-        .flat_map(|plan| &plan.rows)
-    {
-        if values.get(*metric).is_none() {
-            values.put(*metric, *rank, NO_LIMIT);
+/// controller is off. Where levels above are not visible, one may be set there. A file that exists but cannot be read has
+/// left its cause instead.
+fn unlimited(plans: &[FilePlan], open: &OpenFiles, values: &mut Values) {
+    for at in open.found.iter().copied().map(usize::from) {
+        if plans[at].file.upwards != Upwards::Smallest {
+            continue;
+        }
+        let is_whole = open.files[at].as_ref().is_none_or(|file| file.sees_all());
+        for (metric, rank, _) in &plans[at].rows {
+            if values.get(*metric).is_none() || values.get(*metric) == Some(Ok(NO_LIMIT)) && !is_whole {
+                values.put(*metric, *rank, if is_whole { NO_LIMIT } else { NOT_VISIBLE });
+            }
         }
     }
 }
 
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::binding::{Before, Found, Limits};
 use super::cgroup_file::CgroupFile;
 use super::plan::{FilePlan, directory};
+use crate::metrics::Metric;
 use crate::snapshot::Identity;
 use crate::sources::fd_budget::Activity;
 
@@ -18,6 +20,8 @@ pub(super) struct OpenFiles {
     pub(super) activity: Activity,
     /// True if its files may stay open.
     pub(super) stays_open: bool,
+    /// The levels whose limits bound it at the last sample.
+    pub(super) bounds: Before,
 }
 
 impl OpenFiles {
@@ -25,7 +29,14 @@ impl OpenFiles {
         let files = plans.iter().map(|_| None).collect();
         let is_there = |(at, plan): (usize, &FilePlan)| directory(plan.tree, identity).map(|_| at);
         let found = plans.iter().enumerate().filter_map(is_there).filter_map(|at| u8::try_from(at).ok()).collect();
-        Self { identity: Arc::clone(identity), files, found, activity: Activity::default(), stays_open: true }
+        Self {
+            identity: Arc::clone(identity),
+            files,
+            found,
+            activity: Activity::default(),
+            stays_open: true,
+            bounds: None,
+        }
     }
 
     /// True if these are the files of that identity. Adopts the newer one, whose name or labels may have changed.
@@ -37,6 +48,23 @@ impl OpenFiles {
             self.identity = Arc::clone(identity);
         }
         true
+    }
+
+    /// Returns its limits, each from the first tree that has the controller.
+    pub(super) fn limits(&self, plans: &[FilePlan]) -> Limits {
+        let mut limits = Limits::default();
+        for (plan, file) in plans.iter().zip(&self.files) {
+            let Some(bound) = file.as_ref().and_then(|file| file.bound()) else { continue };
+            let limit = match plan.rows.first().map(|(metric, ..)| *metric) {
+                Some(Metric::CpuLimit) => &mut limits.quota,
+                Some(Metric::CpusetCount) => &mut limits.cpuset,
+                Some(Metric::MemoryLimit) => &mut limits.memory,
+                Some(Metric::PidsLimit) => &mut limits.tasks,
+                _ => continue,
+            };
+            limit.get_or_insert(Found { tree: plan.tree, bound });
+        }
+        limits
     }
 
     pub(super) fn count(&self) -> usize {

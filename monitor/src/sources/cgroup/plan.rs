@@ -53,7 +53,7 @@ pub(super) fn plans() -> Vec<FilePlan> {
     }
     let has_root = |metric: Metric| metric.spec().origins().iter().any(|origin| matches!(origin, Origin::Root(_)));
     for plan in &mut plans {
-        plan.is_of_machine = plan.rows.iter().all(|(metric, ..)| has_root(*metric));
+        plan.is_of_machine = plan.rows.iter().any(|(metric, ..)| has_root(*metric));
     }
     plans
 }

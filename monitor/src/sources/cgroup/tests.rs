@@ -6,14 +6,14 @@ use crate::metrics::ChangeToken;
 use crate::snapshot::Identity;
 use crate::snapshot::Stamp;
 
-struct Fake {
-    dir: tempfile::TempDir,
+pub(super) struct Fake {
+    pub(super) dir: tempfile::TempDir,
     identity: Arc<Identity>,
-    source: CgroupFiles,
+    pub(super) source: CgroupFiles,
 }
 
 /// A v2 tree `top/own`, or v1 trees `memory/top/own`, …, made of plain files.
-fn fake(trees: &[&str], files: &[(&str, &str)]) -> Fake {
+pub(super) fn fake(trees: &[&str], files: &[(&str, &str)]) -> Fake {
     let dir = tempfile::tempdir().unwrap();
     let own = |tree: &str| {
         let own = dir.path().join(tree).join("top/own");
@@ -29,11 +29,11 @@ fn fake(trees: &[&str], files: &[(&str, &str)]) -> Fake {
         std::fs::write(dir.path().join(path), text).unwrap();
     }
     let identity = Arc::new(Identity { v2, v1, ..Identity::default() });
-    Fake { dir, identity, source: CgroupFiles::new(usize::MAX / 2) }
+    Fake { dir, identity, source: CgroupFiles::new(usize::MAX / 2, Path::new("/nonexistent")) }
 }
 
 impl Fake {
-    fn sample(&mut self) -> Values {
+    pub(super) fn sample(&mut self) -> Values {
         self.sample_at(Duration::ZERO)
     }
 
@@ -51,7 +51,7 @@ impl Fake {
     }
 }
 
-fn cause(values: &Values, metric: Metric) -> String {
+pub(super) fn cause(values: &Values, metric: Metric) -> String {
     values.get(metric).unwrap().unwrap_err().to_string()
 }
 
@@ -108,7 +108,7 @@ fn what_older_kernels_call_otherwise_is_found() {
 #[test]
 fn without_room_for_descriptors_files_are_read_all_the_same_and_none_stays_open() {
     let mut fake = fake(&["v2"], &[("v2/top/own/memory.current", "7\n"), ("v2/top/own/pids.current", "3\n")]);
-    fake.source = CgroupFiles::new(1);
+    fake.source = CgroupFiles::new(1, Path::new("/nonexistent"));
     for _ in 0..3 {
         let values = fake.sample();
         assert_eq!((values.get(Metric::MemoryUsage), values.get(Metric::Threads)), (Some(Ok(7)), Some(Ok(3))));
@@ -129,7 +129,7 @@ fn where_descriptors_are_scarce_those_of_the_most_active_stay_open() {
         std::fs::write(dir.join("cpu.stat"), format!("usage_usec {used}\n")).unwrap();
         Arc::new(Identity { v2: Some(dir), ..Identity::default() })
     };
-    fake.source = CgroupFiles::new(2);
+    fake.source = CgroupFiles::new(2, Path::new("/nonexistent"));
     for reading in 0..=2 * CHOOSE {
         let mut into = Snapshot::new(Stamp { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH });
         for (id, identity) in [(1, identity("a", 7)), (2, identity("b", 7)), (3, identity("c", reading * 1000))] {

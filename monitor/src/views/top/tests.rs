@@ -168,7 +168,7 @@ fn a_hostile_name_is_drawn_harmless() {
 fn the_worst_comes_first_and_says_why() {
     let model = model();
     assert_eq!(names(&model)[..2], ["web", "db"]);
-    assert_eq!(model.current().unwrap().worst().unwrap().text, "throttled 100 % at 0.25 cores");
+    assert_eq!(model.current().unwrap().worst().unwrap().text, "throttled 75 % at 0.25 cores");
 }
 
 #[test]
