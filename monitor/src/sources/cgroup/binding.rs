@@ -1,12 +1,13 @@
 //! Levels of the tree above a container whose limits bind: what all that they hold uses, and the throttling there.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ancestors::Bound;
+use super::file::LONGEST;
 use super::plan::TreeKind;
 use crate::cause::{Cause, CauseKind};
+use crate::foreign;
 use crate::metrics::Format::{Flat, Single};
 use crate::metrics::{Format, Metric, NO_LIMIT, NOT_VISIBLE, Origin};
 use crate::snapshot::{Identity, Values};
@@ -129,7 +130,7 @@ impl BindingLevels {
     }
 
     fn number(&mut self, dir: &Path, name: &'static str, format: Format) -> Option<u64> {
-        let text = self.0.entry((dir.to_owned(), name)).or_insert_with(|| fs::read(dir.join(name)).ok());
+        let text = self.0.entry((dir.to_owned(), name)).or_insert_with(|| foreign::read(&dir.join(name), LONGEST).ok());
         parse::number(format, text.as_deref()?).ok()
     }
 }
