@@ -20,13 +20,15 @@ const PROCESSES: u64 = 32 << 20;
 pub(super) struct FirstProcess {
     /// False if the cgroup is there and has no process.
     pub(super) may_exist: bool,
+    /// True while it is the runtime's own, which has not yet become the container's.
+    pub(super) is_runtimes: bool,
     /// `CONTAINER_NAME` in its environment.
     pub(super) name: Option<String>,
 }
 
 impl FirstProcess {
     /// That of a container which is known to have, or have had, processes.
-    pub(super) const UNREAD: Self = Self { may_exist: true, name: None };
+    pub(super) const UNREAD: Self = Self { may_exist: true, is_runtimes: false, name: None };
 
     /// Reads the first process of a cgroup: the one with the lowest pid, which in a young container is the init process.
     /// The pages of its environment can be those of a file that is never read: this may not return.
@@ -35,15 +37,19 @@ impl FirstProcess {
             dirs.iter().filter_map(|dir| lowest_pid(&dir.join("cgroup.procs")).ok()).collect();
         let first = lists.iter().find_map(|lowest| *lowest);
         let may_exist = first.is_some() || lists.is_empty();
-        Self { may_exist, name: first.and_then(|pid| name(&proc.join(pid.to_string()))) }
+        let (is_runtimes, name) = first.map_or((false, None), |pid| name(&proc.join(pid.to_string())));
+        Self { may_exist, is_runtimes, name }
     }
 }
 
-/// Reads `CONTAINER_NAME` from the environment of a process; `None` while it is the runtime's own, whose environment is
-/// not the container's.
-fn name(process: &Path) -> Option<String> {
-    if !proc_text::stat(&foreign::read(&process.join("stat"), 4096).ok()?)?.has_executed {
-        return None;
+/// Returns whether a process is still the runtime's own, whose environment is not the container's, and else
+/// `CONTAINER_NAME` in its environment.
+fn name(process: &Path) -> (bool, Option<String>) {
+    let stat = foreign::read(&process.join("stat"), 4096).ok().and_then(|stat| proc_text::stat(&stat));
+    match stat {
+        None => return (false, None),
+        Some(stat) if !stat.has_executed => return (true, None),
+        Some(_) => {}
     }
     let (mut name, mut is_runc) = (None, false);
     // What stands within the bound counts.
@@ -55,7 +61,7 @@ fn name(process: &Path) -> Option<String> {
         }
         if is_runc { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    name.filter(|name| is_chosen_freely(name) && !is_runc)
+    (is_runc, name.filter(|name| is_chosen_freely(name) && !is_runc))
 }
 
 fn lowest_pid(list: &Path) -> io::Result<Option<u32>> {

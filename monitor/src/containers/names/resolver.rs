@@ -17,8 +17,7 @@ use crate::foreign::{FileVersion, Worker};
 use crate::mutex::lock;
 use crate::snapshot::{CgroupId, Stamp};
 
-/// Retry delays while neither the runtime nor the first process has given a name: at first that process is still the
-/// runtime's own. A container may exit half a second after its own process has started.
+/// Retry delays while neither the runtime nor the first process has given a name.
 const AGAIN: [Duration; 8] = [
     Duration::from_millis(20),
     Duration::from_millis(50),
@@ -30,8 +29,14 @@ const AGAIN: [Duration; 8] = [
     Duration::from_secs(5),
 ];
 
+/// Retries while the first process is still the runtime's own; the later ones are `SLOWEST_START` apart, which makes half
+/// a minute. On a busy machine a runtime takes seconds to start a container, which may exit half a second later.
+const MOST_STARTING: usize = 150;
+/// The greatest delay of such a retry.
+const SLOWEST_START: Duration = Duration::from_millis(200);
+
 /// Longest wait for the environment of a process: its pages can be those of a file that is never read.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Environments of one container that may remain unanswered; none is asked for afterwards.
 const MOST_SILENT: u8 = 2;
 
@@ -62,10 +67,33 @@ pub struct NameResolver {
     clock: fn() -> Stamp,
     /// New requests: of containers that may have had a process, and of others.
     young: [VecDeque<(NameRequest, FirstProcess)>; 2],
-    /// Requests to repeat: the time, the number of attempts, and the request.
-    waiting: BTreeMap<CgroupId, (Duration, usize, NameRequest)>,
+    /// Requests to repeat: the time, the attempts, and the request.
+    waiting: BTreeMap<CgroupId, (Duration, Attempts, NameRequest)>,
     followed: BTreeMap<CgroupId, (NameRequest, Origin)>,
     follow_due: Duration,
+}
+
+/// The number of lookups of one name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    /// While the first process was the runtime's own.
+    starting: usize,
+    /// Otherwise.
+    started: usize,
+}
+
+impl Attempts {
+    /// Those of a name that is looked up because it has changed: no retry follows.
+    const OVER: Self = Self { starting: MOST_STARTING, started: AGAIN.len() };
+
+    /// Counts an attempt, and returns the delay before the next.
+    fn pause(&mut self, is_starting: bool) -> Option<Duration> {
+        let is_starting = is_starting && self.starting < MOST_STARTING;
+        let attempts = if is_starting { &mut self.starting } else { &mut self.started };
+        let pause = AGAIN.get(*attempts).copied();
+        *attempts += 1;
+        if is_starting { Some(pause.map_or(SLOWEST_START, |pause| pause.min(SLOWEST_START))) } else { pause }
+    }
 }
 
 /// The source of a name, which changes with it.
@@ -135,10 +163,10 @@ impl NameResolver {
         let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);
         let due = due.min_by_key(|(_, (due, ..))| *due).map(|(id, _)| *id);
         if let Some((request, first)) = self.young.iter_mut().find_map(VecDeque::pop_front) {
-            self.answer(request, 0, first).await;
-        } else if let Some((_, looks, request)) = due.and_then(|id| self.waiting.remove(&id)) {
+            self.answer(request, Attempts::default(), first).await;
+        } else if let Some((_, attempts, request)) = due.and_then(|id| self.waiting.remove(&id)) {
             let first = self.first_process(&request);
-            self.answer(request, looks, first).await;
+            self.answer(request, attempts, first).await;
         } else if now.mono >= self.follow_due {
             self.follow_due = now.mono + FOLLOW;
             self.follow(now).await;
@@ -151,7 +179,7 @@ impl NameResolver {
             return FirstProcess::UNREAD;
         }
         let (proc, dirs) = (self.proc.clone(), request.dirs.clone());
-        let asked = self.environments.ask(PATIENCE, move |_| FirstProcess::read(&proc, &dirs));
+        let asked = self.environments.ask(TIMEOUT, move |_| FirstProcess::read(&proc, &dirs));
         asked.unwrap_or_else(|error| {
             if error.kind() == std::io::ErrorKind::TimedOut {
                 *self.silent.entry(request.id).or_default() += 1;
@@ -162,18 +190,20 @@ impl NameResolver {
         })
     }
 
-    /// Resolves a name, as attempt number `looks`. `first` is the first process, read before.
-    async fn answer(&mut self, request: NameRequest, looks: usize, first: FirstProcess) {
+    /// Resolves a name, after these attempts. `first` is the first process, read before.
+    async fn answer(&mut self, request: NameRequest, mut attempts: Attempts, first: FirstProcess) {
         let id = request.id;
         if !lock(&self.registry).is_known(id) {
             return;
         }
         // It is looked up again as soon as it has a process.
         let is_empty = !had_process(&request, &first);
+        let is_starting = first.is_runtimes;
         let (mut known, origin) = self.look_up(&request, first).await;
-        let due = if known.is_final || is_empty { None } else { self.due(looks, &request, &known) };
+        let is_over = known.is_final || is_empty;
+        let due = if is_over { None } else { self.due(attempts.pause(is_starting), &request, &known) };
         match due {
-            Some(due) => _ = self.waiting.insert(id, (due, looks + 1, request.clone())),
+            Some(due) => _ = self.waiting.insert(id, (due, attempts, request.clone())),
             None => {
                 self.waiting.remove(&id);
                 known.is_final |= !is_empty;
@@ -185,15 +215,15 @@ impl NameResolver {
         }
     }
 
-    /// Returns the time of the next attempt after attempt `looks`, or the end of a runtime's cooldown if it may know
-    /// the name.
-    fn due(&self, looks: usize, request: &NameRequest, known: &ContainerInfo) -> Option<Duration> {
+    /// Returns the time of the next attempt: after the pause, or at the end of a runtime's cooldown if it may know the
+    /// name.
+    fn due(&self, pause: Option<Duration>, request: &NameRequest, known: &ContainerInfo) -> Option<Duration> {
         let now = (self.clock)().mono;
         let rested = || {
             let may_know = has_interface(request) && known.name.is_none();
             self.sockets.iter().filter_map(|socket| socket.rests_until(now)).min().filter(|_| may_know)
         };
-        AGAIN.get(looks).map(|pause| now + *pause).or_else(rested)
+        pause.map(|pause| now + pause).or_else(rested)
     }
 
     async fn look_up(&mut self, request: &NameRequest, first: FirstProcess) -> (ContainerInfo, Option<Origin>) {
@@ -270,7 +300,7 @@ impl NameResolver {
         let changed: Vec<NameRequest> =
             self.followed.values().filter(|followed| changed(followed)).map(|(request, _)| request.clone()).collect();
         for request in changed {
-            self.answer(request, AGAIN.len(), FirstProcess::UNREAD).await;
+            self.answer(request, Attempts::OVER, FirstProcess::UNREAD).await;
         }
     }
 }

@@ -121,3 +121,41 @@ fn processes_that_end_while_a_runtime_is_asked_have_named_their_containers() {
     assert!(asked.join().unwrap().contains(&name_of_first), "the name is not held back while the runtime is asked");
     assert_eq!(names(&registry), ["machine", "one", "two"]);
 }
+
+#[test]
+fn a_container_that_starts_for_seconds_is_named_soon_after_its_own_process_has_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let stat = |flags: u64| {
+        let stat = format!("7 (a) S 1 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0");
+        fs::write(dir.path().join("proc/7/stat"), stat).unwrap();
+    };
+    let mut registry = machine(dir.path());
+    let is_first = |request: &NameRequest| request.hint.id == Some(format!("{:064x}", 7));
+    let mut request = registry.requests().into_iter().find(is_first).unwrap();
+    let registry = Arc::new(Mutex::new(registry));
+    let mut resolver = resolver(dir.path(), &registry, Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut answer = |request: NameRequest, attempts| {
+        let first = resolver.first_process(&request);
+        runtime.block_on(resolver.answer(request.clone(), attempts, first));
+        resolver.waiting.remove(&request.id)
+    };
+    stat(0x40);
+    let mut attempts = Attempts::default();
+    for _ in 0..100 {
+        let due;
+        (due, attempts, request) = answer(request, attempts).expect("it is asked again");
+        assert!(due <= SLOWEST_START, "{due:?}");
+    }
+    stat(0);
+    answer(request, attempts);
+    assert!(names(&registry).contains(&"one".to_owned()));
+}
+
+#[test]
+fn lookups_of_a_process_that_never_becomes_the_containers_own_come_to_an_end() {
+    let mut attempts = Attempts::default();
+    let starting = std::iter::from_fn(|| attempts.pause(true)).count();
+    assert_eq!(starting, MOST_STARTING + AGAIN.len());
+    assert_eq!(Attempts::OVER.clone().pause(true), None);
+}
