@@ -64,11 +64,11 @@ fn flush(out: &mut (impl Write + AsFd)) -> io::Result<()> {
     }
 }
 
-/// Waits until something can be written, for at most `patience`. Returns whether it can.
-fn is_writable(out: &impl AsFd, patience: Option<Duration>) -> bool {
-    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+/// Waits until something can be written, for at most `timeout`. Returns whether it can.
+fn is_writable(out: &impl AsFd, timeout: Option<Duration>) -> bool {
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     let mut wait = [PollFd::new(out, PollFlags::OUT)];
-    poll(&mut wait, patience.as_ref()).is_ok_and(|ready| ready > 0)
+    poll(&mut wait, timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 /// Writers of log lines in which control characters are escaped: a container chooses its name, and could begin a line of
@@ -151,9 +151,9 @@ impl Waiting {
         self.lines.push_back(line.to_owned());
     }
 
-    /// Writes lines, as long as each can be written within `patience`.
-    fn drain(&mut self, out: &mut (impl Write + AsFd), patience: Duration) {
-        while !(self.lines.is_empty() && self.lost == 0) && is_writable(&*out, Some(patience)) {
+    /// Writes lines, as long as each can be written within `timeout`.
+    fn drain(&mut self, out: &mut (impl Write + AsFd), timeout: Duration) {
+        while !(self.lines.is_empty() && self.lost == 0) && is_writable(&*out, Some(timeout)) {
             if self.lines.is_empty() {
                 let lost = std::mem::take(&mut self.lost);
                 self.add(format!("system-monitor: {lost} lines of the log were lost: nobody read stderr\n").as_bytes());

@@ -46,14 +46,14 @@ impl Worker {
         Self { name, prepare, jobs: None, given_up: Arc::default() }
     }
 
-    /// Asks a question and waits until nothing was heard of it for `patience`.
+    /// Asks a question and waits until nothing was heard of it for `timeout`.
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] if it does not answer; [`io::ErrorKind::ResourceBusy`] if too many others do not; that
     /// of the thread, if none can start.
     pub fn ask<T: Send + 'static>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         question: impl FnOnce(&Pulse<T>) -> T + Send + 'static,
     ) -> io::Result<T> {
         let (tell, told) = mpsc::channel();
@@ -68,7 +68,7 @@ impl Worker {
             drop(mark);
         });
         self.thread()?.send(job).map_err(|_| io::Error::other("its thread has ended"))?;
-        let answer = await_answer(&told, patience);
+        let answer = await_answer(&told, timeout);
         if answer.is_err() {
             *lock(&given_up) = Some(Arc::clone(&self.given_up));
             self.jobs = None;
@@ -100,13 +100,13 @@ impl Worker {
     }
 }
 
-fn await_answer<T>(told: &Receiver<Option<T>>, patience: Duration) -> io::Result<T> {
+fn await_answer<T>(told: &Receiver<Option<T>>, timeout: Duration) -> io::Result<T> {
     loop {
-        match told.recv_timeout(patience) {
+        match told.recv_timeout(timeout) {
             Ok(Some(answer)) => return Ok(answer),
             Ok(None) => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                let text = format!("does not answer within {} s", patience.as_secs_f32());
+                let text = format!("does not answer within {} s", timeout.as_secs_f32());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(io::Error::other("a bug; please report it")),

@@ -28,9 +28,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Minimum age of a size before it is read again: sizes change rarely, and reading one costs as much as ten files.
 const SIZES: Duration = Duration::from_secs(10);
 /// Longest wait for a size.
-const SIZE_PATIENCE: Duration = Duration::from_secs(2);
+const SIZE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for a step of a walk, which is a few system calls on a disk that may be busy.
-const STEP_PATIENCE: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The state that the source and its threads share.
 #[derive(Debug, Default)]
@@ -143,7 +143,7 @@ pub(super) fn run_sizes(shared: &Weak<Shared>, clock: fn() -> Stamp) {
             continue;
         };
         let asked = target.clone();
-        let answer = worker.ask(SIZE_PATIENCE, move |_| asked.open()?.filesystem(asked.root.display()));
+        let answer = worker.ask(SIZE_TIMEOUT, move |_| asked.open()?.filesystem(asked.root.display()));
         let value = answer.unwrap_or_else(|error| Err(given_up.add(&shared, id, &error)));
         let mut state = shared.lock();
         if state.still_wants(id, &target) {
@@ -175,7 +175,7 @@ pub(super) fn run_walks(
         };
         drop(held);
         let (asked, exclude, source) = (target.clone(), exclude.to_vec(), Weak::clone(shared));
-        let answer = worker.ask(STEP_PATIENCE, move |pulse| measure(&asked, &exclude, clock, pulse, &source));
+        let answer = worker.ask(STEP_TIMEOUT, move |pulse| measure(&asked, &exclude, clock, pulse, &source));
         let Some(shared) = shared.upgrade() else { return };
         let (walked, worked) = match answer {
             Ok(Some(measured)) => measured,

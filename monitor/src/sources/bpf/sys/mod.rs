@@ -125,13 +125,21 @@ pub fn share_memory() {
 
 /// Gives this thread a table of descriptors of its own, without those that the process has opened: a thread that the
 /// kernel cannot end then holds none of them, the lock on the pins least of all. The thread must not use a descriptor that
-/// was opened elsewhere. Before Linux 5.9 nothing happens.
+/// was opened elsewhere. Before Linux 5.9 it keeps them.
+///
+/// The thread handles no signals from then on: their handlers write to a descriptor of the process, and a SIGTERM that the
+/// kernel gives to this thread would be lost.
 pub(crate) fn leave_descriptors() {
     const AFTER_STDERR: libc::c_uint = 3;
     const LAST: libc::c_uint = libc::c_uint::MAX;
-    // SAFETY: the call takes no pointers. It closes descriptors in the copy of the table that it makes for this thread
-    // alone; owners in other threads keep theirs.
-    unsafe { libc::syscall(libc::SYS_close_range, AFTER_STDERR, LAST, libc::CLOSE_RANGE_UNSHARE) };
+    // SAFETY: the set is initialized before it is used, and outlives the calls. `close_range` takes no pointers; it
+    // closes descriptors in the copy of the table that it makes for this thread alone: owners in other threads keep theirs.
+    unsafe {
+        let mut signals = std::mem::zeroed();
+        libc::sigfillset(&raw mut signals);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
+        libc::syscall(libc::SYS_close_range, AFTER_STDERR, LAST, libc::CLOSE_RANGE_UNSHARE);
+    }
 }
 
 /// Returns freed memory to the system: parsing the kernel's BTF takes some megabytes once, which the allocator would
@@ -141,5 +149,38 @@ pub(super) fn release_memory() {
     // SAFETY: the function takes no pointers and may be called at any time.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::thread;
+
+    use crate::foreign;
+
+    /// The numbers of signals that a thread blocks (`SigBlk` of `proc_pid_status(5)`: signal 1 is bit 0).
+    fn blocked() -> u64 {
+        let status = foreign::read(Path::new("/proc/thread-self/status"), 4096).unwrap();
+        let status = String::from_utf8(status).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn a_thread_without_descriptors_handles_no_signal() {
+        let before = blocked();
+        let thread = thread::spawn(|| {
+            super::leave_descriptors();
+            blocked()
+        });
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            assert_eq!(before >> (signal - 1) & 1, 0);
+        }
+        let after = thread.join().unwrap();
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            assert_eq!(after >> (signal - 1) & 1, 1, "{signal}");
+        }
+        assert_eq!(blocked(), before);
     }
 }
