@@ -88,6 +88,23 @@ fn where_ebpf_is_refused_the_file_system_tells() {
 }
 
 #[test]
+fn containers_go_on_when_the_agent_stops_and_the_log_of_the_machine_tells_it() {
+    let (valkey, agent) = world!();
+    let (group, id) = Group::docker().unwrap();
+    let mut load = Load::start_as(&group, &["exec", "1"], &id);
+    load.done();
+    a_moment(&agent);
+    agent.end(libc::SIGTERM);
+    let (_, report) = valkey.history(&id).pop().expect("the last report has the container");
+    assert_eq!(oracle::report(&id, report.as_bytes()).unwrap().status, "running");
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let log = |name: &str| valkey.query::<redis::Value>(&["XRANGE", &format!("system:logstream:{name}"), "-", "+"]);
+    let tells = |name: &str| format!("{:?}", log(name)).contains("the agent stops");
+    assert!(tells(machine.trim()) && !tells(&id), "{:?}", log(machine.trim()));
+    load.end();
+}
+
+#[test]
 fn a_kill_by_the_kernel_is_in_the_last_report_and_in_the_log() {
     let (valkey, agent) = world!();
     let (group, id) = Group::docker().unwrap();

@@ -214,9 +214,10 @@ fn the_package_is_installed_started_watched_upgraded_and_removed() {
     assert_eq!(machine.property("NRestarts"), "0");
     machine.ask(&format!("cp /tmp/config {CONFIG}; systemctl restart {SERVICE}"));
 
-    // A stop publishes the goodbye.
+    // A stop is told in the machine's log.
     machine.ask(&format!("systemctl stop {SERVICE}"));
-    world.report(|report| report.status == "exited");
+    let log: redis::Value = world.valkey.query(&["XREVRANGE", &format!("system:logstream:{}", world.name), "+", "-"]);
+    assert!(format!("{log:?}").contains("the agent stops"), "{log:?}");
     assert_eq!(machine.property("Result"), "success");
 
     machine.ask(&format!("systemctl start {SERVICE}; dpkg --remove system-monitor"));

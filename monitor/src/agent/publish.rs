@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
 use crate::report::{Delivery, Report};
-use crate::snapshot::Coverage;
+use crate::snapshot::{Coverage, Scope};
 
 /// Reports of [`Coverage::Exited`] that are queued for a slow receiver; then the oldest is dropped.
 const MOST_QUEUED: usize = 512;
@@ -60,12 +60,12 @@ impl Publisher {
         self.latest.borrow().clone()
     }
 
-    /// Sends a report to all receivers; its containers that have exited are sent as a report of their own. A report in which
-    /// all have exited is the agent's goodbye, and stays one report.
+    /// Sends a report to all receivers; its containers that have exited are sent as a report of their own. The last report of
+    /// the agent's own container stays one report.
     pub fn publish(&self, mut report: Report) {
         report.delivery = self.delivery.as_ref().map(|delivery| delivery.borrow().clone());
-        let goodbye = report.coverage == Coverage::All && report.is_goodbye();
-        if let Some(exited) = (!goodbye).then(|| report.take_exited()).flatten() {
+        let is_own = report.is_last && report.scope == Scope::SelfContainer;
+        if let Some(exited) = (!is_own).then(|| report.take_exited()).flatten() {
             let exited = Arc::new(exited);
             // An error means that there is no receiver.
             _ = self.every.send(Arc::clone(&exited));

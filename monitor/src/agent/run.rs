@@ -11,7 +11,7 @@ use super::final_readings::FinalReadings;
 use super::health::Health;
 use super::publish::Publisher;
 use crate::report::Report;
-use crate::snapshot::{Coverage, Snapshot, Status};
+use crate::snapshot::{Coverage, Snapshot};
 use crate::sources::{Sampled, SamplerThread};
 use crate::timer;
 
@@ -46,8 +46,7 @@ enum Turn {
 }
 
 impl Agent {
-    /// Reads and publishes until `shutdown` completes; then publishes a last report in which everything has
-    /// `exited`, and ends the reports.
+    /// Reads and publishes until `shutdown` completes; then publishes a last report, and ends the reports.
     ///
     /// Ticks lie on a grid of the interval. A sample that takes longer than an interval drops the ticks in between: it is
     /// reported late, and once. Between two ticks, containers that have exited are sampled and reported at once.
@@ -92,8 +91,8 @@ impl Agent {
         }
         let last = match tokio::time::timeout(LAST_SAMPLE, sampler.sample(Coverage::All)).await {
             Ok(Some(Sampled { snapshot: mut now, cost, .. })) => {
-                exit(&mut now);
-                Some(Report::new(prev.as_ref(), &now, cost))
+                final_readings.follow(&mut now);
+                Some(Report::after(reports.latest().as_deref(), prev.as_ref(), &now, cost))
             }
             _ => last_of(prev),
         };
@@ -130,23 +129,14 @@ fn next_on_grid(due: Instant, interval: Duration, now: Instant) -> Instant {
     }
 }
 
-/// The goodbye out of the sample before, when there is no time for another.
+/// The last report out of the sample before, when there is no time for another.
 fn last_of(prev: Option<Snapshot>) -> Option<Report> {
-    prev.map(|mut now| {
-        exit(&mut now);
-        Report::new(None, &now, Duration::ZERO)
-    })
+    prev.map(|now| Report::new(None, &now, Duration::ZERO))
 }
 
-fn exit(now: &mut Snapshot) {
-    for cgroup in now.cgroups.values_mut() {
-        cgroup.status = Status::Exited;
-    }
-}
-
-fn publish(reports: &Publisher, report: Option<Report>) {
-    if let Some(report) = report {
-        reports.publish(report);
+fn publish(reports: &Publisher, last: Option<Report>) {
+    if let Some(last) = last {
+        reports.publish(last.as_last());
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Report {
     pub taken: Stamp,
     /// The containers that it covers.
     pub coverage: Coverage,
+    /// True if the agent stops: no report follows.
+    pub is_last: bool,
     /// The measured time between the two samples behind the rates; `None` in a report without rates.
     pub interval: Option<Duration>,
     /// The time that the sample took.
@@ -94,6 +96,7 @@ impl Report {
         Self {
             taken: now.taken,
             coverage: now.coverage,
+            is_last: false,
             interval,
             cost,
             scope: now.scope,
@@ -112,9 +115,20 @@ impl Report {
         self.containers.get(at)
     }
 
-    /// True if everything has exited: the agent stops. The machine itself never exits.
-    pub fn is_goodbye(&self) -> bool {
-        self.containers.iter().all(|container| container.status == Status::Exited)
+    /// This report as the last one. The agent's own container exits with it, as readers have relied on from the first
+    /// version; the containers of a machine go on without it.
+    #[must_use]
+    pub fn as_last(mut self) -> Self {
+        self.is_last = true;
+        if self.scope == Scope::SelfContainer {
+            self.containers.iter_mut().for_each(|container| container.status = Status::Exited);
+        }
+        self
+    }
+
+    /// True if this report tells readers of `container` that the agent stops: in its own log, or in that of the machine.
+    pub fn tells_stop(&self, container: &Container) -> bool {
+        self.is_last && (self.scope == Scope::SelfContainer || container.identity.is_root)
     }
 
     /// Splits off the containers that have exited, as a report of its own if there are any. A sink may miss a report about all
@@ -126,6 +140,7 @@ impl Report {
         let exited: Vec<Container> = exited;
         (!exited.is_empty()).then(|| Self {
             coverage: Coverage::Exited,
+            is_last: false,
             containers: exited,
             host: self.host.clone(),
             delivery: self.delivery.clone(),

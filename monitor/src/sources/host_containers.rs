@@ -26,6 +26,7 @@ use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp};
 pub struct HostContainers {
     registry: Arc<Mutex<Registry>>,
     ask: mpsc::Sender<NameRequest>,
+    proc: PathBuf,
     /// Held by the thread that follows the tree.
     followed: Option<PipeWriter>,
 }
@@ -44,7 +45,7 @@ impl HostContainers {
         let registry = Registry::new(hierarchies, rules, &hostname(&paths.proc));
         let registry = Arc::new(Mutex::new(registry));
         let ask = NameResolver::start(paths, Arc::clone(&registry), clock, bpf::leave_descriptors)?;
-        Ok(Self { registry, ask, followed: None })
+        Ok(Self { registry, ask, proc: paths.proc.clone(), followed: None })
     }
 
     /// Returns the root directory of the v2 tree.
@@ -92,7 +93,10 @@ impl Source for HostContainers {
             (false, Coverage::All) => self.walk(),
             _ => Ok(()),
         };
-        lock(&self.registry).fill(into);
+        let hostname = hostname(&self.proc);
+        let mut registry = lock(&self.registry);
+        registry.call_machine(&hostname);
+        registry.fill(into);
         walked.map_err(|error| SourceError(error.to_string()))
     }
 }

@@ -1,5 +1,6 @@
 //! Container that the agent runs in, as the only cgroup of each snapshot.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::source::{Source, SourceError};
@@ -13,14 +14,14 @@ use crate::snapshot::{CgroupId, Identity, Snapshot};
 pub struct OwnContainer {
     id: CgroupId,
     identity: Arc<Identity>,
+    proc: PathBuf,
     host: String,
 }
 
 impl OwnContainer {
     /// Creates the source for `own`.
     pub fn new(own: Own, roots: &Roots) -> Self {
-        let host = hostname(&roots.proc);
-        Self { id: own.id, identity: Arc::new(own.identity), host }
+        Self { id: own.id, identity: Arc::new(own.identity), proc: roots.proc.clone(), host: String::new() }
     }
 }
 
@@ -30,6 +31,10 @@ impl Source for OwnContainer {
     }
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        let host = hostname(&self.proc);
+        if !host.is_empty() {
+            self.host = host;
+        }
         into.host.name.clone_from(&self.host);
         into.cgroups.entry(self.id).or_default().identity = Arc::clone(&self.identity);
         Ok(())

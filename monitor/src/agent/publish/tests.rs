@@ -71,9 +71,9 @@ async fn a_whole_report_from_before_an_end_is_not_given_behind_it() {
 }
 
 #[tokio::test]
-async fn the_goodbye_is_one_report() {
+async fn the_last_report_of_the_own_container_is_one_report() {
     let (publisher, reports) = channel();
-    publisher.publish(whole(1, &[(1, Status::Exited), (2, Status::Exited)]));
+    publisher.publish(whole(1, &[(1, Status::Running), (2, Status::Running)]).as_last());
     drop(publisher);
     assert_eq!(all(reports).await, [(1, vec![1, 2])]);
 }

@@ -6,11 +6,12 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::agent::publish::{self, Reports};
 use crate::metrics::Metric;
-use crate::snapshot::{CgroupId, Stamp};
+use crate::snapshot::{CgroupId, Identity, Scope, Stamp, Status};
 use crate::sources::{Source, SourceError};
 
-/// A container that uses one CPU, as the clock of the test sees it.
+/// A container that uses one CPU, as the clock of the test sees it, and in scope `host` the machine.
 struct Burner {
+    scope: Scope,
     readings: Arc<AtomicU64>,
     mishap: fn(u64) -> Result<(), SourceError>,
 }
@@ -22,6 +23,11 @@ impl Source for Burner {
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let nanos = u64::try_from(into.taken.mono.as_nanos()).unwrap();
+        into.scope = self.scope;
+        if self.scope == Scope::Host {
+            let machine = Identity { is_root: true, ..Identity::default() };
+            into.cgroups.entry(CgroupId(0)).or_default().identity = machine.into();
+        }
         into.cgroups.entry(CgroupId(1)).or_default().values.put(Metric::CpuUsage, 0, nanos);
         (self.mishap)(self.readings.fetch_add(1, Ordering::SeqCst))
     }
@@ -53,10 +59,14 @@ fn clock() -> Stamp {
 type Running = (Reports, oneshot::Sender<()>, tokio::task::JoinHandle<()>, Arc<AtomicU64>);
 
 fn start(interval: Duration, mishap: fn(u64) -> Result<(), SourceError>) -> Running {
+    start_in(Scope::SelfContainer, interval, mishap)
+}
+
+fn start_in(scope: Scope, interval: Duration, mishap: fn(u64) -> Result<(), SourceError>) -> Running {
     let (reports, receiver) = publish::channel();
     let (stop, stopped) = oneshot::channel();
     let readings = Arc::<AtomicU64>::default();
-    let sources: Vec<Box<dyn Source>> = vec![Box::new(Burner { readings: Arc::clone(&readings), mishap })];
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(Burner { scope, readings: Arc::clone(&readings), mishap })];
     let sampler = SamplerThread::start(sources, clock).unwrap();
     let agent = Agent { sampler, interval, exited: Arc::default(), reports };
     let task = tokio::spawn(agent.run(async move { _ = stopped.await }));
@@ -108,6 +118,19 @@ async fn the_last_report_says_exited_and_the_channel_closes() {
     stop.send(()).unwrap();
     task.await.unwrap();
     assert_eq!(next(&mut reports).await.containers[0].status, Status::Exited);
+    assert!(reports.next().await.is_none());
+}
+
+#[tokio::test]
+async fn containers_of_a_machine_go_on_when_the_agent_stops() {
+    let (mut reports, stop, task, _) = start_in(Scope::Host, Duration::from_millis(50), |_| Ok(()));
+    assert!(!next(&mut reports).await.is_last);
+    stop.send(()).unwrap();
+    task.await.unwrap();
+    let last = next(&mut reports).await;
+    let [machine, container] = &last.containers[..] else { panic!("{last:?}") };
+    assert_eq!((last.is_last, machine.status, container.status), (true, Status::Running, Status::Running));
+    assert!(last.tells_stop(machine) && !last.tells_stop(container), "the machine's log tells it");
     assert!(reports.next().await.is_none());
 }
 

@@ -169,6 +169,21 @@ impl Registry {
         self.ask(id, false);
     }
 
+    /// Records the machine's name, which is often set after services have started.
+    pub fn call_machine(&mut self, hostname: &str) {
+        // A name that cannot be read stays.
+        if hostname.is_empty() || hostname == self.hostname {
+            return;
+        }
+        hostname.clone_into(&mut self.hostname);
+        let machine = self.containers.iter_mut().find(|(_, container)| container.hint.is_none());
+        let Some((&id, container)) = machine else { return };
+        Arc::make_mut(&mut container.identity).name = hostname.to_owned();
+        let suffix = suffix(id, &container.identity);
+        let renamed = self.names.call(id, hostname, NameOrigin::Machine, &suffix);
+        self.rename(renamed);
+    }
+
     /// Reports containers under new names.
     fn rename(&mut self, renamed: Vec<Renamed>) {
         for (id, name) in renamed {

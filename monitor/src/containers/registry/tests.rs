@@ -211,6 +211,21 @@ fn units_and_paths_are_watched_when_asked_for() {
     assert_eq!(machine.names(Coverage::All), running(&["/jobs/7", "machine", "ssh.service"]));
 }
 
+#[test]
+fn the_machine_is_reported_under_the_name_that_it_has_now() {
+    let mut machine = Machine::new(Rules::default(), &["lxc.payload.web"]);
+    assert_eq!(machine.names(Coverage::All), running(&["machine", "web"]));
+    machine.registry.call_machine("web");
+    let names = machine.names(Coverage::All);
+    assert!(
+        names[0].0 == "web" && names[1].0.starts_with("web-"),
+        "the machine has its name before any container: {names:?}"
+    );
+    assert_eq!(machine.read(Coverage::All).cgroups[&machine.id("")].identity.name, "web");
+    machine.registry.call_machine("");
+    assert_eq!(machine.read(Coverage::All).host.name, "web");
+}
+
 proptest! {
     #[test]
     fn whatever_comes_and_goes_nothing_is_kept_of_it(steps in proptest::collection::vec((0usize..5, 0u8..3), 1..40)) {

@@ -87,7 +87,6 @@ impl Recorder {
         if report.coverage == Coverage::All {
             self.forget_ended(&report, backlog);
         }
-        let stopping = report.coverage == Coverage::All && report.is_goodbye();
         let documents = self.documents(&report).unwrap_or_else(|error| {
             self.encoding.warn(&format!("Error encoding a report, nothing is written: {error}"));
             Vec::new()
@@ -109,7 +108,7 @@ impl Recorder {
                 // It was renamed. Keys under the old name expire.
                 (watched.log, watched.heartbeat_due) = (new().log, Duration::ZERO);
             }
-            for event in watched.observe(container, mono, context, stopping, options.log_interval) {
+            for event in watched.observe(container, mono, context, report.tells_stop(container), options.log_interval) {
                 let (id, json) = watched.log.entry(wall, event.level(), &event.to_string());
                 backlog.push(Stream::log(name), id, json, mono);
             }
@@ -223,8 +222,10 @@ impl Watched {
     ) -> Vec<Event> {
         let mut events = context.events.clone();
         events.extend(self.watch.events(container));
-        if container.status == Status::Exited {
-            events.push(if stopping { Event::AgentStopped } else { Event::Exited });
+        if stopping {
+            events.push(Event::AgentStopped);
+        } else if container.status == Status::Exited {
+            events.push(Event::Exited);
         } else if mono >= self.heartbeat_due {
             self.heartbeat_due = mono + interval;
             events.push(Event::Alive(Box::new(Heartbeat::new(container, Some(context.connection.clone())))));
