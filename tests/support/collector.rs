@@ -18,6 +18,7 @@ pub struct Request {
 pub struct ResourceMetrics {
     pub resource: Resource,
     pub scope_metrics: Vec<ScopeMetrics>,
+    pub schema_url: String,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +30,7 @@ pub struct Resource {
 pub struct ScopeMetrics {
     pub scope: Scope,
     pub metrics: Vec<Metric>,
+    pub schema_url: String,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,12 @@ pub struct Attribute {
 #[derive(Debug, Default)]
 pub struct Text {
     pub string_value: String,
+    pub array_value: Texts,
+}
+
+#[derive(Debug, Default)]
+pub struct Texts {
+    pub values: Vec<Text>,
 }
 
 /// A field's encoded value.
@@ -167,11 +175,13 @@ message!(Request, self, value: 1 => self.resource_metrics.push(value.message()?)
 message!(ResourceMetrics, self, value:
     1 => self.resource = value.message()?,
     2 => self.scope_metrics.push(value.message()?),
+    3 => self.schema_url = value.text()?,
 );
 message!(Resource, self, value: 1 => self.attributes.push(value.message()?),);
 message!(ScopeMetrics, self, value:
     1 => self.scope = value.message()?,
     2 => self.metrics.push(value.message()?),
+    3 => self.schema_url = value.text()?,
 );
 message!(Scope, self, value:
     1 => self.name = value.text()?,
@@ -201,7 +211,11 @@ message!(Attribute, self, value:
     1 => self.key = value.text()?,
     2 => self.value = value.message()?,
 );
-message!(Text, self, value: 1 => self.string_value = value.text()?,);
+message!(Text, self, value:
+    1 => self.string_value = value.text()?,
+    5 => self.array_value = value.message()?,
+);
+message!(Texts, self, value: 1 => self.values.push(value.message()?),);
 
 impl ResourceMetrics {
     pub fn attribute(&self, key: &str) -> Option<&str> {

@@ -38,6 +38,8 @@ impl Backoff {
         let longest = match error.retry {
             Retry::Soon => (lasted / LONG_PAUSE.0).clamp(PAUSE.1, LONG_PAUSE.1),
             Retry::Slowly => SLOW_PAUSE,
+            // A little later, so that the agents of a fleet do not come back at the same moment.
+            Retry::After(least) => return Some(least.mul_f64(1.0 + chance / 10.0)),
         };
         let bound = PAUSE.0.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures += 1;
@@ -58,6 +60,9 @@ mod tests {
         assert_eq!(backoff.pause(failed(Retry::Slowly), 1.0), Some(Duration::from_millis(25_600)));
         assert_eq!(backoff.pause(failed(Retry::Slowly), 1.0), Some(SLOW_PAUSE));
         assert_eq!(backoff.pause(failed(Retry::Slowly), 0.0), Some(SLOW_PAUSE / 2));
+        let asked = Duration::from_secs(60);
+        assert_eq!(backoff.pause(failed(Retry::After(asked)), 0.0), Some(asked));
+        assert_eq!(backoff.pause(failed(Retry::After(asked)), 1.0), Some(asked + asked / 10));
         assert_eq!(backoff.pause(Ok(()), 1.0), None);
         assert_eq!(backoff.pause(failed(Retry::Soon), 1.0), Some(PAUSE.0));
     }

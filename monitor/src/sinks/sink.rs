@@ -3,6 +3,7 @@
 use std::future::{pending, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -74,4 +75,6 @@ pub enum Retry {
     Soon,
     /// The cause stays until an operator changes something: a password, a right.
     Slowly,
+    /// The other side asks for this pause.
+    After(Duration),
 }

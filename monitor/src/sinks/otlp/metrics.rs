@@ -1,11 +1,12 @@
-//! A report as OTLP metrics, with the semantic conventions' names for what they have
-//! (<https://opentelemetry.io/docs/specs/semconv/system/container-metrics/>). Pure.
+//! A report as OTLP metrics. Pure.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use super::conventions::{Convention, Instrument, NetworkConvention, Point, SCHEMA_URL, own_name};
 use super::protobuf::Message;
-use crate::metrics::{Kind, Metric, Origin, Shown, Unit};
+use super::resource::{Resource, text};
+use crate::metrics::{Metric, Origin};
 use crate::report::{Container, Report};
 use crate::unix_time::since_epoch;
 use crate::wire::{self, Shape};
@@ -13,135 +14,118 @@ use crate::wire::{self, Shape};
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u64 = 2;
 
-/// The semantic convention of a row: its name, the divisor of our unit, the unit, and the attribute that distinguishes
-/// it from other rows of the name.
-struct Convention {
-    metric: Metric,
-    name: &'static str,
-    divisor: f64,
-    unit: &'static str,
-    attribute: Option<(&'static str, &'static str)>,
+/// Encodes the request for some resources of a report.
+pub(super) fn request(report: &Report, resources: &[Resource<'_>]) -> Vec<u8> {
+    Message::default().messages(1, resources.iter().map(|resource| encode(report, *resource))).into_bytes()
 }
 
-const fn convention(metric: Metric, name: &'static str, unit: &'static str) -> Convention {
-    Convention { metric, name, divisor: 1.0, unit, attribute: None }
-}
-
-const fn direction(metric: Metric, name: &'static str, key: &'static str, direction: &'static str) -> Convention {
-    Convention { metric, name, divisor: 1.0, unit: "By", attribute: Some((key, direction)) }
-}
-
-const CONVENTIONS: &[Convention] = &[
-    convention(Metric::Uptime, "container.uptime", "s"),
-    convention(Metric::CpuUsage, "container.cpu.time", "s"),
-    convention(Metric::CpuUsageCores, "container.cpu.usage", "{cpu}"),
-    convention(Metric::MemoryUsage, "container.memory.usage", "By"),
-    convention(Metric::MemoryWorkingSet, "container.memory.working_set", "By"),
-    convention(Metric::MemoryAnon, "container.memory.rss", "By"),
-    direction(Metric::DiskReadBytes, "container.disk.io", "disk.io.direction", "read"),
-    direction(Metric::DiskWriteBytes, "container.disk.io", "disk.io.direction", "write"),
-    direction(Metric::NetworkRxBytes, "container.network.io", "network.io.direction", "receive"),
-    direction(Metric::NetworkTxBytes, "container.network.io", "network.io.direction", "transmit"),
-    convention(Metric::DiskUsage, "container.filesystem.usage", "By"),
-    convention(Metric::DiskTotal, "container.filesystem.capacity", "By"),
-];
-
-/// Encodes the request for some containers of a report.
-pub(super) fn request(report: &Report, containers: &[Container]) -> Vec<u8> {
-    Message::default().messages(1, containers.iter().map(|container| resource(report, container))).into_bytes()
-}
-
-fn resource(report: &Report, container: &Container) -> Message {
-    let resource = Message::default().messages(1, identity(report, container).into_iter().map(attribute));
+fn encode(report: &Report, resource: Resource<'_>) -> Message {
     let scope = Message::default().text(1, "system-monitor").text(2, env!("CARGO_PKG_VERSION"));
-    let metrics = Message::default().message(1, &scope).messages(2, metrics(report, container));
-    Message::default().message(1, &resource).message(2, &metrics)
+    let metrics = MetricSet { report, resource, all: BTreeMap::new() }.collect();
+    let metrics = Message::default().message(1, &scope).messages(2, metrics).text(3, SCHEMA_URL);
+    Message::default().message(1, &resource.attributes(report)).message(2, &metrics).text(3, SCHEMA_URL)
 }
 
-/// The identity of a container. Receivers that keep no other attributes identify it by its service and instance.
-fn identity<'a>(report: &'a Report, container: &'a Container) -> Vec<(&'a str, &'a str)> {
-    let identity = &container.identity;
-    let label = |key: &str| identity.labels.get(key).map(String::as_str);
-    let known = [
-        ("service.name", Some(identity.name.as_str())),
-        ("service.instance.id", Some(report.host.as_str())),
-        ("container.name", Some(identity.name.as_str())),
-        ("container.id", identity.container_id.as_deref()),
-        ("container.runtime.name", identity.runtime.as_deref()),
-        ("container.image.name", identity.image.as_deref()),
-        ("host.name", Some(report.host.as_str())),
-        ("k8s.container.name", label("io.kubernetes.container.name")),
-        ("k8s.pod.name", label("io.kubernetes.pod.name")),
-        ("k8s.namespace.name", label("io.kubernetes.pod.namespace")),
-    ];
-    known.into_iter().filter_map(|(key, value)| Some((key, value.filter(|value| !value.is_empty())?))).collect()
+/// The metrics of one resource by name: points of one name belong together.
+struct MetricSet<'a> {
+    report: &'a Report,
+    resource: Resource<'a>,
+    all: BTreeMap<String, Described>,
 }
 
-fn attribute((key, value): (&str, &str)) -> Message {
-    Message::default().text(1, key).message(2, &Message::default().text(1, value))
+/// A metric with its points.
+struct Described {
+    help: &'static str,
+    unit: &'static str,
+    instrument: Instrument,
+    points: Vec<Message>,
 }
 
-/// The metrics by name: points of one name belong together.
-fn metrics(report: &Report, container: &Container) -> Vec<Message> {
-    let mut all: BTreeMap<String, (Metric, &str, Message)> = BTreeMap::new();
-    for &metric in Metric::ALL {
-        let Some((name, divisor, unit, attribute)) = named(metric) else { continue };
-        let Some(value) = wire::number(container, metric) else { continue };
-        let point = point(report, container, metric, attribute, value, divisor);
-        let (.., points) = all.entry(name).or_insert_with(|| (metric, unit, Message::default()));
-        *points = std::mem::take(points).message(1, &point);
-    }
-    let described = |(name, (metric, unit, points)): (String, (Metric, &str, Message))| {
-        let described = Message::default().text(1, &name).text(2, metric.spec().help).text(3, unit);
-        match metric.spec().kind {
-            Kind::Gauge => described.message(5, &points),
-            Kind::Counter => described.message(7, &points.number(2, CUMULATIVE).number(3, 1)),
+impl MetricSet<'_> {
+    fn collect(mut self) -> Vec<Message> {
+        let names = self.resource.names();
+        names.conventions.iter().for_each(|convention| self.conventional(convention));
+        for &metric in Metric::ALL.iter().filter(|metric| !names.has(**metric)) {
+            let Some((name, unit, instrument)) = own_name(metric) else { continue };
+            let point = self.point(&Point { metric, divisor: 1.0, attributes: &[] }, instrument);
+            self.add(&name, metric.spec().help, unit, instrument, point);
         }
-    };
-    all.into_iter().map(described).collect()
-}
-
-/// Encodes a number with its time; a counter also has its start time.
-fn point(
-    report: &Report,
-    container: &Container,
-    metric: Metric,
-    attribute: Option<(&str, &str)>,
-    value: Shape,
-    divisor: f64,
-) -> Message {
-    let point = Message::default().messages(7, attribute.map(self::attribute)).fixed(3, nanos(report.taken.wall));
-    let is_counter = metric.spec().kind == Kind::Counter;
-    let point = match since(report, container, metric).filter(|_| is_counter) {
-        Some(since) => point.fixed(2, nanos(since)),
-        None => point,
-    };
-    value_of(point, value, divisor)
-}
-
-type Named = (String, f64, &'static str, Option<(&'static str, &'static str)>);
-
-/// Returns the name of a row in OTLP; `None` for rates, which receivers compute from the counters, and for ingredients.
-fn named(metric: Metric) -> Option<Named> {
-    if let Some(known) = CONVENTIONS.iter().find(|known| known.metric == metric) {
-        return Some((known.name.to_owned(), known.divisor, known.unit, known.attribute));
+        names.network.iter().for_each(|convention| self.network(convention));
+        self.all.into_iter().map(|(name, described)| described.encode(&name)).collect()
     }
-    let spec = metric.spec();
-    let Shown::Field(path) = spec.shown else { return None };
-    let unit = match spec.unit {
-        Unit::PerSecond | Unit::BytesPerSecond => return None,
-        Unit::Bytes => "By",
-        Unit::Seconds | Unit::Nanoseconds => "s",
-        Unit::Percent => "%",
-        Unit::Cores => "{cpu}",
-        // Without braces it would be a ratio.
-        Unit::Count => "{count}",
-        Unit::Load => "{thread}",
-    };
-    Some((format!("system_monitor.{path}"), 1.0, unit, None))
+
+    fn conventional(&mut self, convention: &Convention) {
+        let &Convention { name, unit, instrument, points, otherwise } = convention;
+        let encoded = |points: &[Point]| points.iter().map(|point| self.point(point, instrument)).collect::<Vec<_>>();
+        let mut found = encoded(points);
+        if !otherwise.is_empty() && found.iter().any(Option::is_none) {
+            found = encoded(otherwise);
+        }
+        let help = points.first().map_or("", |point| point.metric.spec().help);
+        self.add(name, help, unit, instrument, found.into_iter().flatten());
+    }
+
+    fn network(&mut self, convention: &NetworkConvention) {
+        let &NetworkConvention { name, unit, help, interface: key, .. } = convention;
+        let Some(container) = self.resource.own() else { return };
+        for interface in container.interfaces.iter() {
+            for (direction, value) in convention.values(interface) {
+                let attributes = [(key, interface.name.as_str()), ("network.io.direction", direction)];
+                let point = self.begin(&attributes, container.started);
+                let point = value_of(point, Shape::Whole(value.min(i64::MAX as u64)), 1.0);
+                self.add(name, help, unit, Instrument::Counter, [point]);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        unit: &'static str,
+        instrument: Instrument,
+        points: impl IntoIterator<Item = Message>,
+    ) {
+        let mut points = points.into_iter().peekable();
+        if points.peek().is_some() {
+            let empty = Described { help, unit, instrument, points: Vec::new() };
+            self.all.entry(name.to_owned()).or_insert(empty).points.extend(points);
+        }
+    }
+
+    /// Encodes a row's number, if this resource has it.
+    fn point(&self, point: &Point, instrument: Instrument) -> Option<Message> {
+        let metric = point.metric;
+        let container = if metric.is_shared() { self.resource.shared() } else { self.resource.own() }?;
+        let value = wire::number(container, metric)?;
+        let since = since(self.report, container, metric).filter(|_| instrument != Instrument::Gauge);
+        Some(value_of(self.begin(point.attributes, since), value, point.divisor))
+    }
+
+    /// Begins a point with its attributes and times.
+    fn begin(&self, attributes: &[(&str, &str)], since: Option<SystemTime>) -> Message {
+        let point = Message::default().messages(7, attributes.iter().copied().filter_map(text));
+        let point = point.fixed(3, nanos(self.report.taken.wall));
+        match since {
+            Some(since) => point.fixed(2, nanos(since)),
+            None => point,
+        }
+    }
 }
 
-/// Returns the start time of a counter: for files the start of the container, for eBPF the time of attachment if that is later.
+impl Described {
+    fn encode(self, name: &str) -> Message {
+        let described = Message::default().text(1, name).text(2, self.help).text(3, self.unit);
+        let points = Message::default().messages(1, self.points);
+        match self.instrument {
+            Instrument::Gauge => described.message(5, &points),
+            Instrument::UpDownCounter => described.message(7, &points.number(2, CUMULATIVE)),
+            Instrument::Counter => described.message(7, &points.number(2, CUMULATIVE).number(3, 1)),
+        }
+    }
+}
+
+/// Returns the start time of a number: for files the start of the container, for eBPF the time of attachment if that is later.
 fn since(report: &Report, container: &Container, metric: Metric) -> Option<SystemTime> {
     if matches!(container.origins.of(metric), Some(Origin::Network(..) | Origin::Processes(..))) {
         return report.counting_since.max(container.started);
@@ -164,3 +148,6 @@ fn value_of(point: Message, value: Shape, divisor: f64) -> Message {
 fn nanos(wall: SystemTime) -> [u8; 8] {
     (since_epoch(wall).as_nanos() as u64).to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests;

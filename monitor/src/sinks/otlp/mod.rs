@@ -5,15 +5,17 @@
 //! fields' numbers in opentelemetry-proto. Counters are cumulative: an outage of the collector costs resolution, and no
 //! counts.
 
+mod conventions;
 mod metrics;
 mod protobuf;
+mod resource;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -26,8 +28,10 @@ use crate::valkey::addresses;
 
 /// Timeout of one request, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// The number of containers in one request.
+/// The number of resources in one request.
 const BATCH: usize = 50;
+/// The longest pause that a collector is granted.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// The most bytes of an answer that are read.
 const ANSWER: usize = 64 << 10;
 /// The port of OTLP over HTTP.
@@ -88,8 +92,8 @@ impl Otlp {
     }
 
     async fn deliver(&mut self, report: &Report) -> Result<(), SinkError> {
-        for containers in report.containers.chunks(BATCH) {
-            let request = metrics::request(report, containers);
+        for resources in resource::resources(report).chunks(BATCH) {
+            let request = metrics::request(report, resources);
             let sent = tokio::time::timeout(TIMEOUT, self.send(request.into())).await;
             let sent = sent.unwrap_or_else(|_| Err(failed("no answer in time", Retry::Soon)));
             if let Err(error) = sent {
@@ -116,10 +120,10 @@ impl Otlp {
             .body(Body::from(body))
             .map_err(|error| failed(error, Retry::Slowly))?;
         let response = connection.send_request(request).await.map_err(lost)?;
-        let status = response.status();
+        let (status, after) = (response.status(), retry_after(response.headers()));
         let answer = to_bytes(Body::new(response.into_body()), ANSWER).await.unwrap_or_default();
         self.connection = Some(connection);
-        judge(status, &answer)
+        judge(status, after, &answer)
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, SinkError> {
@@ -146,8 +150,15 @@ fn failed(error: impl std::fmt::Display, retry: Retry) -> SinkError {
     SinkError { text: error.to_string(), retry }
 }
 
-/// Interprets an answer. Which statuses may be retried is specified in the protocol, "Failures".
-fn judge(status: StatusCode, answer: &[u8]) -> Result<(), SinkError> {
+/// Returns the time that a busy collector asks to be left alone (RFC 9110, 10.2.3), as far as it gives seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+/// Interprets an answer. Which statuses may be retried is specified in the protocol, "Failures", with the pause that the
+/// collector asks for.
+fn judge(status: StatusCode, after: Option<Duration>, answer: &[u8]) -> Result<(), SinkError> {
     if status.is_success() {
         // The error text of a partial success.
         let said = part(answer, 1).and_then(|partial| part(partial, 2)).filter(|said| !said.is_empty());
@@ -156,7 +167,8 @@ fn judge(status: StatusCode, answer: &[u8]) -> Result<(), SinkError> {
             Err(failed(format!("some were rejected: {said}"), Retry::Slowly))
         });
     }
-    let retry = if [429, 502, 503, 504].contains(&status.as_u16()) { Retry::Soon } else { Retry::Slowly };
+    let is_busy = [429, 502, 503, 504].contains(&status.as_u16());
+    let retry = if is_busy { after.map_or(Retry::Soon, Retry::After) } else { Retry::Slowly };
     Err(failed(format!("the collector answers {status}"), retry))
 }
 
@@ -185,7 +197,7 @@ mod tests {
     #[test]
     fn an_answer_says_whether_to_try_again() {
         let retry = |status: u16, answer: &str| {
-            judge(StatusCode::from_u16(status).unwrap(), answer.as_bytes()).map_err(|error| error.retry)
+            judge(StatusCode::from_u16(status).unwrap(), None, answer.as_bytes()).map_err(|error| error.retry)
         };
         assert_eq!(retry(200, ""), Ok(()));
         assert_eq!(retry(200, "{}"), Ok(()));
@@ -193,5 +205,18 @@ mod tests {
         assert_eq!(retry(200, "\x0a\x0b\x08\x03\x12\x07too old"), Err(Retry::Slowly));
         assert_eq!((retry(503, ""), retry(429, "")), (Err(Retry::Soon), Err(Retry::Soon)));
         assert_eq!((retry(400, ""), retry(404, "")), (Err(Retry::Slowly), Err(Retry::Slowly)));
+    }
+
+    #[test]
+    fn a_busy_collector_is_left_alone_for_as_long_as_it_asks() {
+        let retry = |status: u16, value: &str| {
+            let headers = [(RETRY_AFTER, value.parse().unwrap())].into_iter().collect();
+            judge(StatusCode::from_u16(status).unwrap(), retry_after(&headers), b"").unwrap_err().retry
+        };
+        assert_eq!(retry(429, "7"), Retry::After(Duration::from_secs(7)));
+        assert_eq!(retry(503, " 7 "), Retry::After(Duration::from_secs(7)));
+        assert_eq!(retry(503, "99999999999"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(retry(503, "Wed, 21 Oct 2026 07:28:00 GMT"), Retry::Soon);
+        assert_eq!(retry(400, "7"), Retry::Slowly);
     }
 }
