@@ -41,8 +41,26 @@ pub struct Procfs {
     /// Cached directories that list the processes of each cgroup; finding one takes a dozen lookups.
     lists: HashMap<CgroupId, PathBuf>,
     traffic: Traffic,
+    unshared: Unshared,
     readings: u64,
     rows: Feeds,
+}
+
+/// Causes of an unknown number of containers that share a network namespace.
+#[derive(Debug)]
+struct Unshared {
+    by_cgroup: Cause,
+    out_of_sight: Cause,
+}
+
+impl Default for Unshared {
+    fn default() -> Self {
+        let cause = |text| Cause::new(CauseKind::NotApplicable, text);
+        Self {
+            by_cgroup: cause("eBPF counts the container's own traffic, whoever shares its network namespace"),
+            out_of_sight: cause("only an agent of scope host sees which containers share a network namespace"),
+        }
+    }
 }
 
 /// The rows that `/proc` feeds.
@@ -82,6 +100,7 @@ impl Procfs {
             limits: HashMap::new(),
             lists: HashMap::new(),
             traffic: Traffic::default(),
+            unshared: Unshared::default(),
             readings: 0,
             rows: Feeds::default(),
         }
@@ -183,6 +202,17 @@ impl Procfs {
         mount.options.into_iter().find(|option| option.starts_with("hidepid=") && !option.ends_with(['0', 'f']))
     }
 
+    /// Reads the traffic that nothing else has counted. Returns the network namespace whose traffic it is.
+    fn fill_traffic(&mut self, id: CgroupId, cgroup: &mut Cgroup, scope: Scope) -> Result<u64, Cause> {
+        if !cgroup.values.want(&self.rows.interfaces) {
+            return Err(self.unshared.by_cgroup.clone());
+        }
+        let interfaces = self.interfaces(id, cgroup, scope);
+        let of = |pick: &fn(&Interfaces) -> u64| interfaces.as_ref().map(|(i, _)| pick(i)).map_err(Cause::clone);
+        cgroup.values.fill(&self.rows.interfaces, of);
+        interfaces?.1.ok_or_else(|| self.unshared.out_of_sight.clone())
+    }
+
     /// Returns the traffic of a container: of its own namespace, or of that of its first process, unless that is the
     /// machine's, which is shared. The namespace is returned too, if it is known.
     fn interfaces(&mut self, id: CgroupId, cgroup: &Cgroup, scope: Scope) -> Result<(Interfaces, Option<u64>), Cause> {
@@ -261,12 +291,9 @@ impl Source for Procfs {
                 let tasks = self.tasks(*id, cgroup, into.scope, now);
                 cgroup.values.fill(&self.rows.tasks, |pick| pick(&tasks));
             }
-            if cgroup.values.want(&self.rows.interfaces) {
-                let interfaces = self.interfaces(*id, cgroup, into.scope);
-                let of =
-                    |pick: &fn(&Interfaces) -> u64| interfaces.as_ref().map(|(i, _)| pick(i)).map_err(Cause::clone);
-                cgroup.values.fill(&self.rows.interfaces, of);
-                namespaces.extend(interfaces.ok().and_then(|(_, namespace)| Some((*id, namespace?))));
+            match self.fill_traffic(*id, cgroup, into.scope) {
+                Ok(namespace) => namespaces.push((*id, namespace)),
+                Err(cause) => cgroup.values.miss(Metric::NetworkSharers, 0, cause),
             }
             if cgroup.identity.is_root {
                 let memory = machine::memory(&self.roots);

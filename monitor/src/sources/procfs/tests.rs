@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::snapshot::{CgroupId, Stamp};
+use crate::snapshot::{CgroupId, Stamp, Values};
 
 fn proc(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
     let dir = tempfile::tempdir().unwrap();
@@ -198,6 +198,24 @@ fn the_machines_network_is_told_from_others_or_nothing_is_told() {
     let unknown = first(&[("42", "own"), ("43", "own")], false).0.unwrap_err();
     assert!(unknown.contains("/1/ns/net") && unknown.contains("CAP_SYS_PTRACE"), "{unknown}");
     assert_eq!(first(&[("self", "host"), ("42", "own")], true).0, Ok(10), "the agent is in the machine's namespace");
+}
+
+#[test]
+fn an_unknown_number_of_containers_in_a_network_namespace_has_a_cause() {
+    let (_dir, roots) = proc(&[("proc/self/net/dev", DEVICES)]);
+    let cause = |into: &Snapshot| {
+        let shared = into.cgroups[&CgroupId(1)].values.get(Metric::NetworkSharers);
+        shared.expect("it has been looked for").unwrap_err().to_string()
+    };
+    let mut into = sample(&roots, Identity::default());
+    assert!(cause(&into).contains("only an agent of scope host"), "{}", cause(&into));
+    let values = &mut into.cgroups.get_mut(&CgroupId(1)).unwrap().values;
+    *values = Values::default();
+    for metric in Metric::ALL.iter().copied().filter(|metric| metric.spec().origins().len() > 1) {
+        values.put(metric, 0, 0);
+    }
+    Procfs::new(&roots).sample(&mut into).unwrap();
+    assert!(cause(&into).contains("eBPF counts"), "{}", cause(&into));
 }
 
 #[test]
