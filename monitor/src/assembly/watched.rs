@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::context::Clock;
+
 use crate::config::Config;
 use crate::containers;
 use crate::containers::change::ChangeFeed;
 use crate::containers::hierarchies::Hierarchies;
 use crate::containers::names::RuntimePaths;
 use crate::containers::own::{self, Own};
+use crate::hostname::hostname;
 use crate::snapshot::Scope;
 use crate::sources::Source;
 use crate::sources::bpf::Part;
@@ -69,6 +71,10 @@ fn every_container(
     let host = containers::host_root(&config.roots);
     let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
     let paths = RuntimePaths { host, proc: config.roots.proc.clone(), sockets };
+    let machine = hostname(&config.roots.proc);
+    if !config.rules.reports_machine(&machine) {
+        tracing::info!(name = machine, "The machine itself is left out, as --containers says");
+    }
     let mut containers = HostContainers::new(hierarchies, config.rules.clone(), &paths, clock)?;
     if let Err(error) = containers.follow(feed, Arc::clone(ended)) {
         tracing::warn!(%error, "Changes of the cgroup tree cannot be followed: it is walked at each reading");

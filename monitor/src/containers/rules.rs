@@ -1,7 +1,12 @@
 //! Rules that choose the watched cgroups and the reported names.
 
+use std::collections::BTreeSet;
+
 use super::glob::Glob;
 use super::runtime_path::{self, PathHint};
+
+/// The machine, among names: the path of its cgroup, which is no container's name.
+const MACHINE: &str = "/";
 
 /// The rules that choose which cgroups count as containers, and which of them are reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub struct Rules {
     pub include: Vec<Glob>,
     /// Patterns of the names that are not reported.
     pub exclude: Vec<Glob>,
+    /// Names that are not reported even if the machine has one of them; [`MACHINE`] stands for its name.
+    excluded: BTreeSet<String>,
 }
 
 impl Rules {
@@ -42,7 +49,10 @@ impl Rules {
         for word in words(text) {
             match word.strip_prefix('!') {
                 Some("") => return Err("has a ! without a name behind it".to_owned()),
-                Some(name) => self.exclude.push(Glob::new(name)),
+                Some(name) => {
+                    self.exclude.push(Glob::new(name));
+                    self.excluded.insert(name.to_owned());
+                }
                 None => self.include.push(Glob::new(word)),
             }
         }
@@ -53,6 +63,12 @@ impl Rules {
     pub fn hint(&self, path: &str) -> Option<PathHint> {
         let other = || self.paths.iter().any(|glob| glob.matches(path)).then_some(PathHint::other());
         runtime_path::container(path).or_else(|| self.units.then(|| runtime_path::unit(path)).flatten()).or_else(other)
+    }
+
+    /// True if the machine itself is reported. It is whatever the patterns are, so that none takes it away by chance; only its
+    /// own name or [`MACHINE`] behind a `!` leaves it out.
+    pub fn reports_machine(&self, hostname: &str) -> bool {
+        !self.excluded.contains(MACHINE) && !self.excluded.contains(hostname)
     }
 
     /// True if a container with this name is reported.
@@ -80,6 +96,13 @@ mod tests {
         assert!(Rules::default().reports("anything"));
         let all_but = Rules::default().with_names("!x").unwrap();
         assert!(all_but.reports("y") && !all_but.reports("x"));
+    }
+
+    #[test]
+    fn the_machine_is_left_out_by_its_own_name_alone() {
+        let reports = |names: &str| Rules::default().with_names(names).unwrap().reports_machine("node-test");
+        assert!(reports("") && reports("web*") && reports("!*-test") && reports("!*") && reports("!other"));
+        assert!(!reports("!/") && !reports("web*,!node-test"));
     }
 
     #[test]

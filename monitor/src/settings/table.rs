@@ -119,9 +119,10 @@ settings!(
         ),
     ListenTokenFile = flag("listen-token-file", "MONITOR_LISTEN_TOKEN_FILE", "FILE")
         .meaning("File with the token that clients send as `Authorization: Bearer`; refused if every user can read it"),
-    ListenOpen = flag("listen-open", "MONITOR_LISTEN_OPEN", "BOOL")
-        .default("false")
-        .meaning("Serve clients without a token on any address: `true` or `false`"),
+    ListenOpen = flag("listen-open", "MONITOR_LISTEN_OPEN", "BOOL").default("false").meaning(
+        "Serve clients without a token on any address, and by any name on loopback, as behind a proxy that hands the \
+             browser's `Host` on; a token is still asked for where one is set: `true` or `false`"
+    ),
     Otlp = flag("otlp", "MONITOR_OTLP", "URL").meaning(
         "OpenTelemetry collector that also gets each report: `http://HOST[:4318][/v1/metrics]`, protocol \
          buffers over HTTP"
@@ -161,7 +162,8 @@ settings!(
         .meaning("Directories that the walk skips, separated by commas"),
     Containers = flag("containers", "MONITOR_CONTAINERS", "NAMES").described_default("all").meaning(
         "Scope `host`: patterns of container names to report, separated by commas; `!NAME` excludes; `*` does \
-         not match a slash, `**` does"
+         not match a slash, `**` does. The machine itself is reported too, unless `!/` or `!` and its name without \
+         wildcards leaves it out"
     ),
     Cgroups = flag("cgroups", "MONITOR_CGROUPS", "PATHS").meaning(
         "Scope `host`: other cgroups to report like containers: patterns of paths, separated by commas; \

@@ -325,7 +325,10 @@ impl Registry {
         let is_settled = matches!(self.first_lookups, FirstLookups::Over);
         let is_known = is_settled && (container.named || container.readings > 1);
         let awaits_name = container.hint.is_some() && !is_known;
-        let is_wanted = container.hint.is_none() || awaits_name || self.rules.reports(&container.identity.name);
+        let is_wanted = match container.hint {
+            None => self.rules.reports_machine(&self.hostname),
+            Some(_) => awaits_name || self.rules.reports(&container.identity.name),
+        };
         is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), awaits_name, ..Cgroup::default() })
     }
 

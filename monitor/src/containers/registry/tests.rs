@@ -96,6 +96,17 @@ fn the_machine_and_its_containers_are_found_and_each_cgroup_has_its_place() {
 }
 
 #[test]
+fn the_machine_is_left_out_by_name_and_its_containers_stay() {
+    for (names, reported) in
+        [("web", &["machine", "web"][..]), ("!machine", &["web"]), ("!/", &["web"]), ("!*", &["machine"])]
+    {
+        let mut machine = Machine::new(Rules::default().with_names(names).unwrap(), &["docker/{A}"]);
+        machine.call("docker/{A}", "web");
+        assert_eq!(machine.names(Coverage::All), running(reported), "{names}");
+    }
+}
+
+#[test]
 fn a_container_that_ends_is_told_of_once_and_at_once() {
     let mut machine = Machine::new(Rules::default(), &["docker/{A}"]);
     machine.names(Coverage::All);
