@@ -66,7 +66,8 @@ pub(crate) fn command() -> Command {
         )
         .subcommand(
             Command::new("healthcheck")
-                .about("Succeed while the agent of this container has written within three intervals"),
+                .about("Succeed while the agent of this container is alive: it answers at --listen, or has written to Valkey within \
+                 three intervals, or with neither it runs"),
         )
         .subcommand(Command::new("detach").about("Remove pinned eBPF maps and links: the kernel then stops counting"))
         .subcommand(
@@ -97,6 +98,9 @@ pub(crate) fn version(flags: &ArgMatches) -> Option<String> {
 
 /// Applies the flags and defaults that a command has for settings.
 pub(crate) fn refine(name: &str, flags: &ArgMatches, settings: &mut Settings) {
+    if name == "dashboard" {
+        settings.set_default(SettingName::Listen, "127.0.0.1:8080");
+    }
     if name != "top" {
         return;
     }

@@ -68,7 +68,7 @@ impl Outputs {
         let valkey = config.valkey.iter().map(|valkey| ("valkey", valkey.target.to_string()));
         let about = About { scope: Some(config.scope), interval: config.interval, programs, sinks: valkey.collect() };
         let history = config.valkey.clone().filter(|valkey| valkey.history.is_some());
-        let server = http::start(options.address.clone(), token, about, reports.clone(), history, context.clock);
+        let server = http::start(options, token, about, reports.clone(), history, context.clock);
         self.server = Some(server.context("the server cannot start")?);
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::output::Outcome;
 pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<Outcome> {
     let token = token(config)?;
     let options = config.valkey.clone().context("--valkey-url none: there is nothing to read a fleet from")?;
-    let address = config.listen.clone().map(|listen| listen.address).unwrap_or_default();
+    let listen = config.listen.clone().unwrap_or_default();
     let runtime = runtime()?;
     let shutdown = {
         let _in_runtime = runtime.enter();
@@ -22,7 +22,7 @@ pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<O
     let (stop, stopped) = oneshot::channel::<()>();
     // A message and a closed channel both mean the end.
     let stopped = async { _ = stopped.await };
-    let server = http::start_fleet(address, token, (options, config.interval), stopped, context.clock)
+    let server = http::start_fleet(&listen, token, (options, config.interval), stopped, context.clock)
         .context("the server cannot start")?;
     runtime.block_on(shutdown);
     drop(stop);

@@ -170,7 +170,7 @@ fn listen(settings: &Settings) -> Result<Option<ListenOptions>, SettingError> {
                        everybody may read";
         return Err(settings.error(SettingName::Listen, problem));
     }
-    Ok(Some(ListenOptions { address, token_file }))
+    Ok(Some(ListenOptions { address, token_file, open }))
 }
 
 #[cfg(test)]

@@ -14,12 +14,21 @@ pub enum Address {
 }
 
 /// Settings of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListenOptions {
     /// The address to listen on.
     pub address: Address,
     /// The file that holds the token clients must send, if one is required.
     pub token_file: Option<PathBuf>,
+    /// True if any name is answered, and no token is needed on any address.
+    pub open: bool,
+}
+
+impl ListenOptions {
+    /// The address if it is one of loopback, to which DNS rebinding can lead a browser, and not open.
+    pub(super) fn guarded(&self) -> Option<IpAddr> {
+        self.address.loopback().filter(|_| !self.open)
+    }
 }
 
 impl Address {
@@ -52,7 +61,7 @@ impl Address {
     }
 
     /// The address if it is one of loopback, to which DNS rebinding can lead a browser.
-    pub(super) fn loopback(&self) -> Option<IpAddr> {
+    fn loopback(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip()).filter(|ip| is_loopback(*ip)),
             Self::Unix(_) => None,

@@ -66,8 +66,8 @@ impl std::fmt::Debug for Token {
 /// Decides which requests are answered.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// The address on loopback, if that is where the server listens: a foreign page may lead a browser there by a name that
-    /// points to it (DNS rebinding).
+    /// The address on loopback, if that is where the server listens and it is not open: a foreign page may lead a browser
+    /// there by a name that points to it (DNS rebinding).
     pub(super) loopback: Option<IpAddr>,
     /// The token.
     pub(super) token: Option<Token>,
@@ -115,8 +115,9 @@ impl Guard {
             return Ok(());
         }
         let detail = format!(
-            "this server listens on loopback and answers only to localhost, 127.0.0.1, [::1] and {own}; a proxy must \
-             send one of them as Host, or the token"
+            "this server listens on loopback and answers only to localhost, 127.0.0.1, [::1] and {own}; behind a proxy \
+             that hands the name on, start it with --listen-open true (beside --listen-token-file, where the proxy asks \
+             for no login), or let the proxy send Host: localhost, or the token"
         );
         Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
     }
@@ -254,6 +255,8 @@ mod tests {
         assert_eq!(status(&guard, "/metrics", &[host, token]), 200);
         assert_eq!(status(&guard, "/metrics", &[host]), 421);
         assert_eq!(status(&guard, "/", &[host]), 421);
+        let open = self::guard(false, Some("0123456789abcdef"));
+        assert_eq!((status(&open, "/", &[host]), status(&open, "/metrics", &[host])), (200, 401), "--listen-open");
         assert_eq!(status(&guard, "/metrics", &[token, ("authorization", "Bearer wrong")]), 401, "two logins");
     }
 

@@ -11,7 +11,7 @@
 //!   stream.rs    server-sent events          chart.rs     columns for charts
 //!   exposition   /metrics (text_format.rs)   openapi.rs   the API's description
 //!   about.rs     the agent itself            judge.rs     the findings about all containers
-//!   problem.rs   errors
+//!   problem.rs   errors                      health.rs    a client of /healthz
 //! ```
 //!
 //! It runs on a thread of its own, with a runtime of its own: whatever clients do, the loop that reads the kernel is on
@@ -28,6 +28,7 @@ mod feed;
 mod fleet;
 mod frame;
 mod guard;
+mod health;
 mod judge;
 mod listen;
 mod log_entry;
@@ -48,5 +49,6 @@ mod view;
 pub use self::about::About;
 pub use self::address::{Address, ListenOptions};
 pub use self::guard::{Token, TokenError};
+pub use self::health::ask_health;
 pub(crate) use self::places::CONNECTIONS;
 pub use self::serve::{start, start_fleet};

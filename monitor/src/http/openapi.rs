@@ -15,6 +15,11 @@ pub fn document() -> String {
     if let Some(Value::Object(properties)) = document.pointer_mut("/components/schemas/Report/properties") {
         add_numbers(properties);
     }
+    let metric = |parameter: &&mut Value| parameter["name"] == "metric";
+    let history = document.pointer_mut("/paths/~1api~1v1~1history~1{name}/get/parameters");
+    if let Some(metric) = history.and_then(|all| all.as_array_mut()?.iter_mut().find(metric)) {
+        metric["schema"]["items"]["enum"] = Metric::fields().map(|(_, field)| field).collect();
+    }
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
 

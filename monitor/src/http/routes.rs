@@ -1,5 +1,6 @@
 //! The routes. Every answer is made from reports; nothing here reads the kernel.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use axum::routing::get;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY};
 use hyper::{StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::budget::in_parts;
@@ -72,7 +74,16 @@ fn named(name: Named) -> Result<String, Problem> {
     name.map(|Path(name)| name).map_err(|_| Problem::bad_request("the name in the path is not valid UTF-8"))
 }
 
-fn unknown(name: &str) -> Problem {
+/// The names that a path may mean: as it stands, and decoded once more. Browsers take `.` and `..` out of a path, also where
+/// they are encoded, and some proxies decode a slash; a name that is encoded twice gets through both.
+fn spellings(name: Named) -> Result<Vec<String>, Problem> {
+    let name = named(name)?;
+    let again = percent_decode_str(&name).decode_utf8().ok().filter(|again| **again != name).map(Cow::into_owned);
+    Ok([Some(name), again].into_iter().flatten().collect())
+}
+
+fn unknown(names: &[String]) -> Problem {
+    let name = names.last().map_or("", String::as_str);
     Problem::not_found(format!("no container {name:?} is known"))
 }
 
@@ -127,14 +138,15 @@ async fn containers(State(server): Shared) -> Answer {
 }
 
 async fn container(State(server): Shared, name: Named) -> Answer {
-    let name = named(name)?;
+    let names = spellings(name)?;
     let frame = server.latest();
-    let found = frame.as_ref().and_then(|frame| frame.find(&name)).ok_or_else(|| unknown(&name))?;
+    let find = |frame: &Frame| names.iter().find_map(|name| frame.find(name).cloned());
+    let found = &frame.as_deref().and_then(find).ok_or_else(|| unknown(&names))?;
     json(&server, found)
 }
 
 async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
-    let name = named(name)?;
+    let names = spellings(name)?;
     let now = server.now().wall;
     let (mut metrics, mut since) = (Vec::new(), now - Duration::from_secs(3600));
     for (key, value) in query(&uri) {
@@ -154,12 +166,16 @@ async fn history(State(server): Shared, name: Named, uri: Uri) -> Answer {
         metrics = numbers::contract().collect();
     }
     metrics.dedup();
-    let past = server.history(&name, &metrics, since).await?.ok_or_else(|| unknown(&name))?;
-    json(&server, &past)
+    for name in &names {
+        if let Some(past) = server.history(name, &metrics, since).await? {
+            return json(&server, &past);
+        }
+    }
+    Err(unknown(&names))
 }
 
 async fn logs(State(server): Shared, name: Named, uri: Uri) -> Answer {
-    let name = named(name)?;
+    let names = spellings(name)?;
     let mut limit = ENTRIES;
     for (key, value) in query(&uri) {
         match key.as_str() {
@@ -170,8 +186,12 @@ async fn logs(State(server): Shared, name: Named, uri: Uri) -> Answer {
             _ => return Err(no_parameter(&key)),
         }
     }
-    let entries = server.entries(&name, limit).await?.ok_or_else(|| unknown(&name))?;
-    json(&server, &entries)
+    for name in &names {
+        if let Some(entries) = server.entries(name, limit).await? {
+            return json(&server, &entries);
+        }
+    }
+    Err(unknown(&names))
 }
 
 async fn events(State(server): Shared) -> Answer {
@@ -231,4 +251,58 @@ fn moment(text: &str, now: SystemTime) -> Result<SystemTime, Problem> {
     then.ok_or_else(|| {
         Problem::bad_request("since is a duration of at most a year, as 15m or 24h, or a time as RFC 3339")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::string::string_regex;
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_encoded_twice_is_found_by_both_spellings() {
+        let names = |name: &str| spellings(Ok(Path(name.to_owned()))).ok().unwrap();
+        assert_eq!(names("web"), ["web"]);
+        assert_eq!(names("a/b"), ["a/b"]);
+        assert_eq!(names("%2E%2E"), ["%2E%2E", ".."]);
+        assert_eq!(names("a%2F..%2Fb"), ["a%2F..%2Fb", "a/../b"]);
+        assert_eq!(names("100%"), ["100%"]);
+        assert_eq!(names("%ff"), ["%ff"], "what is no text has one spelling");
+    }
+
+    /// The schema of a parameter of the history, by its name.
+    fn schema(name: &str) -> serde_json::Value {
+        let document: serde_json::Value = serde_json::from_str(&openapi::document()).unwrap();
+        let parameters = document["paths"]["/api/v1/history/{name}"]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().find(|parameter| parameter["name"] == name).unwrap()["schema"].clone()
+    }
+
+    #[test]
+    fn every_moment_that_the_description_allows_is_understood() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        let pattern = schema("since")["pattern"].as_str().unwrap().to_owned();
+        let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
+        let months = |text: &String| !["-31T", "-30T", "-29T"].iter().any(|day| text.contains(day));
+        let moments = string_regex(pattern).unwrap().prop_filter("not in every month", months);
+        TestRunner::deterministic()
+            .run(&moments, |text| {
+                prop_assert!(moment(&text, now).is_ok(), "{text}");
+                Ok(())
+            })
+            .unwrap();
+        for text in ["15m", "24h", "365d", "2026-02-28T12:00:00Z", "2026-12-31T23:59:59.5Z"] {
+            assert!(moment(text, now).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_number_that_the_description_names_is_known_and_no_other() {
+        let schema = schema("metric");
+        let names: Vec<&str> =
+            schema["items"]["enum"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+        assert!(names.iter().all(|name| numbers::field(name).is_some()));
+        assert_eq!(names.len(), Metric::fields().count());
+    }
 }

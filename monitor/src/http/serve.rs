@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::about::About;
-use super::address::Address;
+use super::address::{Address, ListenOptions};
 use super::guard::{Guard, Token};
 use super::past::Past;
 use super::server::Server;
@@ -19,16 +19,16 @@ use crate::valkey::ValkeyOptions;
 /// # Errors
 /// If the thread or its runtime cannot be started.
 pub fn start(
-    address: Address,
+    listen: &ListenOptions,
     token: Option<Token>,
     about: About,
     reports: Reports,
     history: Option<ValkeyOptions>,
     clock: fn() -> Stamp,
 ) -> std::io::Result<JoinHandle<()>> {
-    let guard = Guard { loopback: address.loopback(), token };
+    let guard = Guard { loopback: listen.guarded(), token };
     let server = Arc::new(Server::new(guard, about, history.map(Past::new), clock));
-    run(address, Arc::clone(&server), feed::run(server, reports))
+    run(listen.address.clone(), Arc::clone(&server), feed::run(server, reports))
 }
 
 /// Serves what a fleet of agents writes to Valkey, until `stop`.
@@ -36,7 +36,7 @@ pub fn start(
 /// # Errors
 /// As [`start`].
 pub fn start_fleet(
-    address: Address,
+    listen: &ListenOptions,
     token: Option<Token>,
     (options, interval): (ValkeyOptions, Duration),
     stop: impl Future<Output = ()> + Send + 'static,
@@ -44,10 +44,10 @@ pub fn start_fleet(
 ) -> std::io::Result<JoinHandle<()>> {
     let sinks = [("valkey", options.target.to_string())].into();
     let about = About { scope: None, interval, programs: Vec::new(), sinks };
-    let guard = Guard { loopback: address.loopback(), token };
+    let guard = Guard { loopback: listen.guarded(), token };
     let server = Arc::new(Server::new(guard, about, Some(Past::new(options.clone())), clock));
     let feed = fleet::run(Arc::clone(&server), options, interval);
-    run(address, server, async {
+    run(listen.address.clone(), server, async {
         tokio::select! {
             () = feed => {}
             () = stop => {}

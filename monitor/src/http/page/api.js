@@ -39,9 +39,14 @@ export async function get(path, signal) {
   return (await request(path, { signal })).json();
 }
 
-/** The path of a container's part of the API. */
+/**
+ * The path of a container's part of the API. Browsers take `.` and `..` out of a path, and some proxies decode a slash: such a
+ * name is encoded twice.
+ */
 export function of(kind, name) {
-  return `${kind}/${encodeURIComponent(name)}`;
+  const encoded = encodeURIComponent(name);
+  const isPath = name === '.' || name === '..' || name.includes('/');
+  return `${kind}/${isPath ? encodeURIComponent(encoded.replaceAll('.', '%2E')) : encoded}`;
 }
 
 /**
