@@ -89,8 +89,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Returns whether escape sequences may be printed (<https://no-color.org>; a dumb terminal has none).
 fn may_color() -> bool {
-    let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
-    variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb
+    variable("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb()
+}
+
+/// True for a terminal without escape sequences.
+fn is_dumb() -> bool {
+    variable("TERM").is_some_and(|terminal| terminal == "dumb")
 }
 
 fn exit_code(outcome: Outcome) -> ExitCode {
@@ -123,6 +127,7 @@ fn context() -> ProcessContext {
         clock: now,
         shutdown,
         use_color: may_color(),
+        can_draw: !is_dumb(),
         certificates: ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(variable).map(PathBuf::from).collect(),
         service_manager: manager.map(|socket| ServiceManager { socket, watchdog: sd_notify::watchdog_enabled() }),
     }

@@ -24,6 +24,8 @@ pub struct ProcessContext {
     pub shutdown: fn() -> io::Result<Shutdown>,
     /// True if escape sequences may be printed to a terminal.
     pub use_color: bool,
+    /// True if a terminal can move its cursor: it is not `dumb`.
+    pub can_draw: bool,
     /// Files and directories that the environment names as certificate authorities.
     pub certificates: Vec<PathBuf>,
     /// The service manager that started the process, if one did.

@@ -10,6 +10,7 @@ mod man;
 mod metrics;
 mod once;
 mod probe;
+mod running;
 mod settings;
 mod top;
 
@@ -44,7 +45,7 @@ pub(crate) fn run(
         "top" => top::run(flags, config, context, notes),
         "dashboard" => dashboard::run(config, context),
         "doctor" => doctor::run(flags, config, context),
-        "healthcheck" => healthcheck::run(config, context),
+        "healthcheck" => healthcheck::run(flags, config, context),
         "detach" => detach::run(config, context),
         _ => agent::run(config, context),
     }

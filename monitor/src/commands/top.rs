@@ -31,6 +31,11 @@ pub(super) fn run(
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         bail!("top needs a terminal; `system-monitor once` prints one report anywhere");
     }
+    if !context.can_draw {
+        bail!(
+            "top needs a terminal that can move its cursor, and TERM is dumb; `system-monitor once` prints one report"
+        );
+    }
     let is_fleet = flags.contains_id("from");
     if is_fleet && config.valkey.is_none() {
         bail!("--from none: nothing is written there");

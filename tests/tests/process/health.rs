@@ -1,8 +1,8 @@
 //! `doctor` and `healthcheck`.
 
-use tests::agent::Agent;
+use tests::agent::{Agent, command};
 use tests::valkey::Valkey;
-use tests::{eventually, skip};
+use tests::{eventually, free_port, skip};
 
 use crate::start::{TIMEOUT, output, text};
 
@@ -43,4 +43,31 @@ fn the_health_check_tells_a_living_agent_from_a_dead_one() {
     assert!(matches!(check("1s"), (Some(1), text) if text.contains("has stopped")));
     valkey.kill();
     assert!(matches!(check("1s"), (Some(1), text) if text.contains("refused")));
+}
+
+#[test]
+fn the_health_check_takes_the_settings_of_the_running_agent() {
+    // Agents of other tests differ in this variable.
+    let mark = format!("/health-check-{}", std::process::id());
+    let environment = [("CONTAINER_NAME", "own"), ("MONITOR_DISK_EXCLUDE", mark.as_str())];
+    let check = || {
+        let output = output(&["healthcheck"], &environment);
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let start = |flags: &[&str]| {
+        let mut agent = command(flags, &environment);
+        agent.args(["--scope", "self", "--ebpf", "off"]);
+        Agent::spawn(agent)
+    };
+    let port = free_port();
+    let agent = start(&["--valkey-url", "none", "--listen", &format!("127.0.0.1:{port}")]);
+    let healthy = eventually(TIMEOUT, || Some(check()).filter(|(code, _)| *code == Some(0))).expect("never healthy");
+    assert!(healthy.1.contains(&format!("the agent answers at http://127.0.0.1:{port}/")), "{}", healthy.1);
+    agent.end(libc::SIGTERM);
+    let agent = start(&["--valkey-url", "none"]);
+    let healthy = eventually(TIMEOUT, || Some(check()).filter(|(code, _)| *code == Some(0))).expect("never healthy");
+    assert!(healthy.1.contains("no more can be checked"), "{}", healthy.1);
+    agent.end(libc::SIGTERM);
+    let output = output(&["healthcheck", "--valkey-url", "none"], &environment);
+    assert!(text(&output.stderr).contains("no agent runs here"), "{}", text(&output.stderr));
 }
