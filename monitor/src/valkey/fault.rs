@@ -125,6 +125,10 @@ fn hint(error: &RedisError, code: &str) -> &'static str {
         "WRONGPASS" => " (check VALKEY_USERNAME and the password)",
         "NOPERM" => " (the ACL user lacks a right; docs/valkey.md lists the rights)",
         "MOVED" | "CROSSSLOT" => " (the server is part of a cluster: add ?cluster=true to VALKEY_URL)",
+        _ if error.detail().is_some_and(|detail| detail.contains("unknown command")) => {
+            " (an older server, or rename-command in its configuration took the command away: give it back its name, or use \
+             ACL rules instead; docs/valkey.md lists the commands)"
+        }
         _ if error.kind() == ErrorKind::AuthenticationFailed => " (check VALKEY_USERNAME and the password)",
         // TLS 1.3 refuses a client when the connection already seems to be made.
         _ if error.to_string().contains("CertificateRequired") => {
@@ -176,6 +180,13 @@ mod tests {
             assert_eq!(fault.kind, kind, "{fault:?}");
             assert!(fault.text.starts_with(line.trim_end()), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_command_that_was_renamed_away_is_told_with_the_remedy() {
+        let told = answer("ERR unknown command 'XADD', with args beginning with: ").to_string();
+        assert!(told.starts_with("ERR unknown command 'XADD'") && told.contains("rename-command"), "{told}");
+        assert!(!answer("NOPERM User x has no permissions to run the 'xadd' command").to_string().contains("rename"));
     }
 
     #[test]
