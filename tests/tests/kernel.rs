@@ -271,8 +271,8 @@ fn of_a_group_that_is_removed_nothing_is_left_but_causes() {
     }
     // Numbers that are not read at each tick stay known for some seconds.
     let mut after = after;
-    let numbers =
-        |after: &Container| Metric::ALL.iter().filter(of_the_group).find_map(|metric| after.get(*metric).ok());
+    let number = |after: &Container, metric: Metric| Some((metric, after.get(metric).ok()?));
+    let numbers = |after: &Container| Metric::ALL.iter().filter(of_the_group).find_map(|metric| number(after, *metric));
     let gone = || {
         after = outside.look();
         numbers(&after).is_none().then_some(())

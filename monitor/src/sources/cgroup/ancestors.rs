@@ -120,6 +120,10 @@ impl AncestorLimits {
         for (level, found) in std::iter::once(own).chain(above).enumerate() {
             match found {
                 Ok(limit) => bound = Some(choose(request.plan.file.upwards, bound, Bound { limit, level })),
+                // Limits of levels above are no limits of a cgroup that was removed.
+                Err(FileError::Os(Errno::NOENT)) if level == 0 && request.is_removed() => {
+                    missing = Some(FileError::Os(Errno::NODEV));
+                }
                 Err(FileError::Os(Errno::NOENT)) => {}
                 Err(error) => missing = Some(error),
             }

@@ -72,6 +72,11 @@ impl ReadRequest<'_> {
         }
     }
 
+    /// True if the directory of the file was removed.
+    pub(super) fn is_removed(&self) -> bool {
+        self.directory().is_some_and(|dir| !dir.exists())
+    }
+
     pub(super) fn open(&self, name: &str) -> Result<Handle, Errno> {
         let dir = self.directory().ok_or(Errno::NOENT)?;
         let open =
