@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::context::{Clock, ProcessContext};
 use super::request::request;
-use super::watched::Watched;
+use super::watched::{Watched, WatchedSources};
 use crate::config::Config;
 use crate::containers::Roots;
 use crate::hardening;
@@ -115,7 +115,8 @@ impl<'a> Attached<'a> {
     pub fn open_sources(self) -> anyhow::Result<OpenedSources> {
         let Self { config, clock, facts, plan, watched, mut bpf, programs } = self;
         let ended = Arc::<Notify>::default();
-        let first = watched.into_source(config, bpf.take_change_feed(), clock, &ended).context(THREAD)?;
+        let WatchedSources { list, lives } =
+            watched.into_source(config, bpf.take_change_feed(), clock, &ended).context(THREAD)?;
         let for_clients = if config.listen.is_some() { http::CONNECTIONS } else { 0 };
         let taken = preflight::DESCRIPTORS + for_clients + count_open(&config.roots.proc);
         let disk = DiskPlan {
@@ -124,13 +125,14 @@ impl<'a> Attached<'a> {
             machine: config.scope == Scope::Host,
         };
         let mut sources: Vec<Box<dyn Source>> = vec![
-            first,
+            list,
             Box::new(bpf),
             Box::new(CgroupFiles::new(file_budget(facts.descriptors, taken), &config.roots.sys)),
             Box::new(Procfs::new(&config.roots)),
-            Box::new(Disk::new(disk, &config.roots, clock)),
-            Box::<StartTimes>::default(),
         ];
+        sources.extend(lives);
+        sources
+            .extend([Box::new(Disk::new(disk, &config.roots, clock)) as Box<dyn Source>, Box::<StartTimes>::default()]);
         // Only these outputs tell interfaces apart.
         if config.listen.is_some() || config.otlp.is_some() {
             sources.push(Box::new(Interfaces::new(config.roots.proc.clone())));

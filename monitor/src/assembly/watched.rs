@@ -28,6 +28,14 @@ pub(super) enum Watched {
     Machine(Hierarchies),
 }
 
+/// The sources of what is watched.
+pub(super) struct WatchedSources {
+    /// Lists the cgroups, before all others.
+    pub(super) list: Box<dyn Source>,
+    /// Tells which of them live, behind the sources that count processes.
+    pub(super) lives: Option<Box<dyn Source>>,
+}
+
 impl Watched {
     /// Finds it.
     pub(super) fn find(config: &Config) -> Self {
@@ -45,7 +53,7 @@ impl Watched {
         }
     }
 
-    /// Returns the source that lists the cgroups. Starts the threads that follow them; `ended` is notified when a
+    /// Returns its sources. Starts the threads that follow them; `ended` is notified when a
     /// container has exited or lost its last process.
     pub(super) fn into_source(
         self,
@@ -53,9 +61,9 @@ impl Watched {
         feed: Option<Box<dyn ChangeFeed>>,
         clock: Clock,
         ended: &Arc<Notify>,
-    ) -> io::Result<Box<dyn Source>> {
+    ) -> io::Result<WatchedSources> {
         match self {
-            Self::Own(own) => Ok(Box::new(OwnContainer::new(own, &config.roots))),
+            Self::Own(own) => Ok(WatchedSources { list: Box::new(OwnContainer::new(own, &config.roots)), lives: None }),
             Self::Machine(hierarchies) => every_container(config, hierarchies, feed, clock, ended),
         }
     }
@@ -67,7 +75,7 @@ fn every_container(
     feed: Option<Box<dyn ChangeFeed>>,
     clock: Clock,
     ended: &Arc<Notify>,
-) -> io::Result<Box<dyn Source>> {
+) -> io::Result<WatchedSources> {
     let host = containers::host_root(&config.roots);
     let sockets = config.runtime_sockets.iter().map(|path| host.join(path.strip_prefix("/").unwrap_or(path))).collect();
     let paths = RuntimePaths { host, proc: config.roots.proc.clone(), sockets };
@@ -79,5 +87,6 @@ fn every_container(
     if let Err(error) = containers.follow(feed, Arc::clone(ended)) {
         tracing::warn!(%error, "Changes of the cgroup tree cannot be followed: it is walked at each reading");
     }
-    Ok(Box::new(containers))
+    let lives = Box::new(containers.lives());
+    Ok(WatchedSources { list: Box::new(containers), lives: Some(lives) })
 }

@@ -1,6 +1,7 @@
 //! Mounted cgroup hierarchies, and the directories of a cgroup in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::mounts::{self, Mount};
@@ -47,11 +48,40 @@ impl Hierarchies {
     }
 }
 
-/// Finds the mounts of cgroup hierarchies.
+/// Finds the mounts of cgroup hierarchies that no other mount hides.
 pub(super) fn cgroup_mounts(roots: &Roots) -> Vec<Mount> {
     match &roots.cgroup {
         Some(root) => beneath(root),
-        None => mounts::read(&roots.proc.join("self/mountinfo"), |mount| mount.kind.starts_with("cgroup")),
+        None => visible(&roots.proc.join("self/mountinfo")),
+    }
+}
+
+fn visible(table: &Path) -> Vec<Mount> {
+    let mut found: Vec<Mount> = Vec::new();
+    mounts::lines(table, |line| {
+        if let Some((mount, (_, device))) = mounts::mount(line).zip(mounts::id_and_device(line)) {
+            // A later mount at the same place hides the earlier one; one at a directory above it shows another device.
+            found.retain(|other| other.point != mount.point);
+            if mount.kind.starts_with("cgroup") && device_of(&mount.point) == Some(device) {
+                found.push(mount);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+fn device_of(path: &Path) -> Option<(u32, u32)> {
+    let device = rustix::fs::stat(path).ok()?.st_dev;
+    Some((rustix::fs::major(device), rustix::fs::minor(device)))
+}
+
+/// True if a directory is the root of its tree, which has or lacks some files (`kernel/cgroup`).
+pub fn is_tree_root(dir: &Path, is_v2: bool) -> bool {
+    let is_cgroup = |dir: &Path| dir.join("cgroup.procs").exists();
+    match is_v2 {
+        true => is_cgroup(dir) && !dir.join("cgroup.events").exists() && !dir.parent().is_some_and(is_cgroup),
+        false => dir.join("cgroup.sane_behavior").exists() || dir.join("release_agent").exists(),
     }
 }
 

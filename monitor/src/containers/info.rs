@@ -63,6 +63,8 @@ pub enum NameOrigin {
     Path,
     /// The environment of the first process, which the container itself chooses.
     Process,
+    /// Any of these, of a container without processes.
+    Vacant,
 }
 
 /// The facts about a container that its path does not reveal.

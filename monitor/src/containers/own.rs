@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::hierarchies::{cgroup_mounts, controllers};
+use super::hierarchies::{cgroup_mounts, controllers, is_tree_root};
 use super::mounts::{self, Mount};
 use super::roots::Roots;
 use super::runtime_path::{self, PathHint};
@@ -35,6 +35,9 @@ pub struct Own {
 /// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`: the inode of the machine's first pid namespace.
 pub const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// `PROC_CGROUP_INIT_INO`, likewise: of the machine's first cgroup namespace.
+const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
+
 /// Returns the default scope: all containers in the machine's first namespaces, else the agent's own.
 pub fn scope(roots: &Roots) -> Scope {
     let first = fs::metadata(roots.proc.join("self/ns/pid")).is_ok_and(|ns| ns.ino() == FIRST_PID_NAMESPACE);
@@ -46,7 +49,7 @@ pub fn scope(roots: &Roots) -> Scope {
 pub fn find(roots: &Roots, name: &str) -> Own {
     let cgroups = foreign::read(&roots.proc.join("self/cgroup"), LONGEST).unwrap_or_default();
     let mounts = cgroup_mounts(roots);
-    let own = parse(&cgroups);
+    let own = parse(&cgroups).of_container(is_in_namespace(roots));
     let v2 = own.v2.as_deref().and_then(|path| directory(mounts.iter().filter(|mount| mount.is_v2()), path));
     let v1: BTreeMap<String, PathBuf> = controllers()
         .filter_map(|controller| {
@@ -60,12 +63,12 @@ pub fn find(roots: &Roots, name: &str) -> Own {
     let hint = runtime_path::innermost(&path)
         .or_else(|| mounts.iter().find_map(|mount| runtime_path::innermost(mount.root.to_str()?)))
         .or_else(|| by_mounts(&roots.proc.join("self/mountinfo")));
-    let id = v2
-        .iter()
-        .map(|found| &found.path)
-        .chain(v1.values())
-        .find_map(|dir| Some(CgroupId(fs::metadata(dir).ok()?.ino())))
-        .unwrap_or(NOWHERE);
+    let dirs = || v2.iter().map(|found| (&found.path, true)).chain(v1.values().map(|dir| (dir, false)));
+    let is_root = dirs().next().is_some() && dirs().all(|(dir, is_v2)| is_tree_root(dir, is_v2));
+    // A container can be at the root of one tree and have a directory in another.
+    let is_own = |(dir, is_v2): &(&PathBuf, bool)| is_root || !is_tree_root(dir, *is_v2);
+    let id = dirs().filter(is_own).find_map(|(dir, _)| Some(CgroupId(fs::metadata(dir).ok()?.ino())));
+    let id = id.unwrap_or(NOWHERE);
     Own {
         id,
         identity: Identity {
@@ -74,14 +77,17 @@ pub fn find(roots: &Roots, name: &str) -> Own {
             runtime: hint.map(|hint| hint.runtime.to_owned()),
             path,
             v2_level: v2.as_ref().map_or(0, |found| found.level),
-            is_root: v2.as_ref().is_some_and(|found| {
-                !found.path.join("cgroup.events").exists() && found.path.join("cgroup.procs").exists()
-            }),
+            is_root,
             v2: v2.map(|found| found.path),
             v1,
             ..Identity::default()
         },
     }
+}
+
+/// True if the agent is in a cgroup namespace of its own.
+fn is_in_namespace(roots: &Roots) -> bool {
+    fs::metadata(roots.proc.join("self/ns/cgroup")).is_ok_and(|ns| ns.ino() != FIRST_CGROUP_NAMESPACE)
 }
 
 /// Returns what the first of the runtime's bind mounts reveals.
@@ -102,6 +108,19 @@ struct Paths {
 }
 
 impl Paths {
+    /// Returns the paths of the container around these. The path names it; else it is the root of the cgroup namespace, if
+    /// that is not the machine's. The agent's own cgroup may lie below it: of a service of the container's own systemd, or
+    /// where an engine has moved all processes into a group.
+    fn of_container(self, is_in_namespace: bool) -> Self {
+        let around = |path: PathBuf| match runtime_path::innermost_path(&path.to_string_lossy()) {
+            Some(container) => container.into(),
+            None if is_in_namespace && !path.starts_with("/..") => "/".into(),
+            None => path,
+        };
+        let v1 = self.v1.into_iter().map(|(controller, path)| (controller, around(path))).collect();
+        Self { v2: self.v2.map(around), v1 }
+    }
+
     /// Returns the path with the most components: on a hybrid host the hierarchies may differ, and the root identifies
     /// no container.
     fn deepest(&self) -> String {
@@ -163,7 +182,10 @@ mod tests {
         let root = dir.path();
         fs::create_dir_all(root.join("proc/self")).unwrap();
         fs::write(root.join("proc/self/cgroup"), cgroup).unwrap();
-        fs::write(root.join("proc/self/mountinfo"), mountinfo.replace("@", root.to_str().unwrap())).unwrap();
+        let device = rustix::fs::stat(root).unwrap().st_dev;
+        let device = format!(" {}:{} ", rustix::fs::major(device), rustix::fs::minor(device));
+        let mountinfo = mountinfo.replace(" 0:3 ", &device).replace("@", root.to_str().unwrap());
+        fs::write(root.join("proc/self/mountinfo"), mountinfo).unwrap();
         for dir in dirs {
             fs::create_dir_all(root.join(dir)).unwrap();
             fs::write(root.join(dir).join("cgroup.procs"), "").unwrap();
@@ -196,7 +218,7 @@ mod tests {
     #[test]
     fn v1_hierarchies_are_found_by_controller_through_the_runtimes_bind_mounts() {
         let table = format!(
-            "1 2 0:3 /docker/{ID} @/memory ro - cgroup cgroup rw,memory\n3 4 0:5 /docker/{ID} @/cpu ro - cgroup cgroup rw,cpu,cpuacct\n"
+            "1 2 0:3 /docker/{ID} @/memory ro - cgroup cgroup rw,memory\n3 4 0:3 /docker/{ID} @/cpu ro - cgroup cgroup rw,cpu,cpuacct\n"
         );
         let (dir, roots) = host(
             &format!("5:memory:/docker/{ID}\n4:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/\n"),
@@ -211,8 +233,9 @@ mod tests {
 
     #[test]
     fn a_hybrid_host_has_both_and_the_id_is_the_v2_one() {
-        let table = "1 2 0:3 / @/unified rw - cgroup2 cgroup2 rw\n3 4 0:5 / @/memory rw - cgroup cgroup rw,memory\n";
+        let table = "1 2 0:3 / @/unified rw - cgroup2 cgroup2 rw\n3 4 0:3 / @/memory rw - cgroup cgroup rw,memory\n";
         let (dir, roots) = host("4:memory:/docker/a\n0::/docker/a\n", table, &["unified/docker/a", "memory/docker/a"]);
+        fs::write(dir.path().join("unified/docker/a/cgroup.events"), "").unwrap();
         let own = find(&roots, "web");
         assert_eq!(own.identity.v1["memory"], dir.path().join("memory/docker/a"));
         assert_eq!(own.id.0, fs::metadata(dir.path().join("unified/docker/a")).unwrap().ino());
@@ -238,5 +261,53 @@ mod tests {
         let own = find(&Roots { cgroup: Some(dir.path().join("given")), ..roots }, "web").identity;
         assert_eq!(own.v2, Some(dir.path().join("given/unified/a")));
         assert_eq!(own.v1["memory"], dir.path().join("given/memory/a"));
+    }
+
+    #[test]
+    fn in_a_cgroup_namespace_the_container_is_its_root_wherever_the_agent_is_below_it() {
+        let (dir, roots) = host("0::/init\n", "1 2 0:3 / @/cg ro - cgroup2 cgroup rw\n", &["cg", "cg/init"]);
+        assert_eq!(
+            find(&roots, "web").identity.v2,
+            Some(dir.path().join("cg/init")),
+            "of no namespace nothing is known"
+        );
+        fs::create_dir(dir.path().join("proc/self/ns")).unwrap();
+        fs::write(dir.path().join("proc/self/ns/cgroup"), "").unwrap();
+        let own = find(&roots, "web").identity;
+        assert_eq!((own.v2, own.path.as_str()), (Some(dir.path().join("cg")), "/"));
+    }
+
+    #[test]
+    fn in_the_machines_namespace_the_path_names_the_container_around_the_agent() {
+        let path = format!("docker/{ID}");
+        let (dir, roots) = host(
+            &format!("0::/{path}/system.slice/monitor.service\n"),
+            "1 2 0:3 / @/cg ro - cgroup2 cgroup rw\n",
+            &[&format!("cg/{path}/system.slice/monitor.service")],
+        );
+        let own = find(&roots, "web").identity;
+        assert_eq!((own.v2, own.path), (Some(dir.path().join("cg").join(&path)), format!("/{path}")));
+    }
+
+    #[test]
+    fn at_the_root_of_one_tree_the_container_is_what_the_others_say() {
+        let table = "1 2 0:3 / @/unified rw - cgroup2 cgroup2 rw\n3 4 0:3 / @/memory rw - cgroup cgroup rw,memory\n";
+        let (dir, roots) = host("4:memory:/docker/a\n0::/\n", table, &["unified", "memory/docker/a"]);
+        let own = find(&roots, "web");
+        assert!(!own.identity.is_root);
+        assert_eq!(own.id.0, fs::metadata(dir.path().join("memory/docker/a")).unwrap().ino());
+        fs::write(dir.path().join("memory/docker/a/release_agent"), "").unwrap();
+        assert!(find(&roots, "web").identity.is_root, "the root of every tree");
+    }
+
+    #[test]
+    fn a_mount_that_another_one_hides_is_not_looked_at() {
+        let table = "1 2 0:3 / @/cg rw - cgroup2 cgroup2 rw\n3 1 0:3 / @/cg rw - tmpfs tmpfs rw\n";
+        let (dir, roots) = host("0::/\n", table, &["cg", "new"]);
+        assert_eq!(find(&roots, "web").identity.v2, None);
+        // The directory above it shows another filesystem.
+        let table = format!("1 2 9:9 / {0}/cg rw - cgroup2 cgroup2 rw\n", dir.path().display());
+        fs::write(dir.path().join("proc/self/mountinfo"), table).unwrap();
+        assert_eq!(find(&roots, "web").identity.v2, None);
     }
 }

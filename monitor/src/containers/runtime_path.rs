@@ -48,13 +48,16 @@ pub fn unit(path: &str) -> Option<PathHint> {
 
 /// Finds the innermost container that contains a path: for an agent that knows only its own path.
 pub fn innermost(path: &str) -> Option<PathHint> {
+    container(innermost_path(path)?)
+}
+
+/// Returns the path of the innermost container that contains a path.
+pub fn innermost_path(path: &str) -> Option<&str> {
     let mut path = path.trim_end_matches('/');
-    loop {
-        if let Some(hint) = container(path) {
-            return Some(hint);
-        }
+    while container(path).is_none() {
         path = &path[..path.rfind('/')?];
     }
+    Some(path)
 }
 
 /// Finds the container whose files (`hostname`, `resolv.conf`) the runtime has mounted into this mount namespace: for

@@ -71,7 +71,7 @@ impl Report {
     /// there where this sample has none, since its files are gone.
     pub fn after(last: Option<&Self>, prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
         let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
-        let reported = || now.cgroups.iter().filter(|(_, cgroup)| !cgroup.awaits_name);
+        let reported = || now.cgroups.iter().filter(|(_, cgroup)| !cgroup.withheld);
         let last_of = |id, cgroup: &Cgroup| last.filter(|_| cgroup.status == Status::Exited)?.find(id);
         let causes = SharedCauses::new();
         let mut numbers = Vec::with_capacity(now.cgroups.len() * Metric::COUNT);

@@ -38,7 +38,7 @@ fn a_container_that_has_exited_keeps_the_numbers_that_it_had_and_takes_what_is_n
 #[test]
 fn a_container_that_awaits_its_name_is_not_reported_and_has_rates_once_it_is() {
     let mut before = snapshot(10, &[(Metric::CpuUsage, 0)]);
-    before.cgroups.get_mut(&CgroupId(7)).unwrap().awaits_name = true;
+    before.cgroups.get_mut(&CgroupId(7)).unwrap().withheld = true;
     assert!(Report::new(None, &before, Duration::ZERO).containers.is_empty());
     let now = snapshot(11, &[(Metric::CpuUsage, 500_000_000)]);
     assert_eq!(report(Some(&before), &now).real(Metric::CpuUsageCores), Some(0.5));

@@ -77,8 +77,8 @@ pub struct Cgroup {
     pub first_process: Option<u32>,
     /// The time at which its first process started. It does not change while the container lives.
     pub started: Option<SystemTime>,
-    /// True while its name is being resolved: it is read, so that its first report has rates, and not reported yet.
-    pub awaits_name: bool,
+    /// True while it is read, but not reported: its name is being resolved, or it has no process.
+    pub withheld: bool,
     /// Its numbers.
     pub values: Values,
     /// The interfaces of its network namespace, if they are read and belong to it: see `sources/interfaces.rs`.

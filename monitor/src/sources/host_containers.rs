@@ -75,6 +75,11 @@ impl HostContainers {
         Ok(())
     }
 
+    /// Returns the source that tells which containers live, to be read behind those that count processes.
+    pub fn lives(&self) -> Lives {
+        Lives(Arc::clone(&self.registry))
+    }
+
     fn walk(&self) -> std::io::Result<()> {
         let mut registry = lock(&self.registry);
         follow::walk(&mut registry)?;
@@ -98,5 +103,20 @@ impl Source for HostContainers {
         registry.call_machine(&hostname);
         registry.fill(into);
         walked.map_err(|error| SourceError(error.to_string()))
+    }
+}
+
+/// Source that tells which containers live: those that have processes.
+#[derive(Debug)]
+pub struct Lives(Arc<Mutex<Registry>>);
+
+impl Source for Lives {
+    fn name(&self) -> &'static str {
+        "lives of containers"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        lock(&self.0).judge(into);
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Registry of all cgroups of a machine as they come and go: containers, ancestors and names.
 
+mod container;
+mod lives;
 mod name_table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::container::{Container, describe, suffix};
+use self::lives::Life;
 use self::name_table::{NameTable, Renamed};
 use crate::containers::hierarchies::Hierarchies;
 use crate::containers::info::{ContainerInfo, NameOrigin, NameRequest, slice_user};
 use crate::containers::rules::Rules;
 use crate::containers::runtime_path::PathHint;
 use crate::containers::walk::Directory;
-use crate::foreign::text;
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapshot, Status};
 
 /// Full samples for which the place of a removed cgroup is kept, since its last tasks may be counted late.
@@ -63,21 +66,6 @@ struct Node {
     name: Box<OsStr>,
     parent: CgroupId,
     place: Place,
-}
-
-#[derive(Debug)]
-struct Container {
-    identity: Arc<Identity>,
-    /// The runtime and the id that its path reveals; `None` for the machine.
-    hint: Option<PathHint>,
-    /// True once its name was looked up.
-    named: bool,
-    /// The name that was found, and its origin.
-    found: Option<(String, NameOrigin)>,
-    /// True if no better name will come.
-    is_final: bool,
-    /// The number of full samples that contain it.
-    readings: u32,
 }
 
 impl Registry {
@@ -162,7 +150,8 @@ impl Registry {
         let origin = if is_root { NameOrigin::Machine } else { NameOrigin::Path };
         let suffix = suffix(id, &identity);
         let identity = identity.into();
-        let container = Container { identity, hint, named: is_root, found: None, is_final: is_root, readings: 0 };
+        let (found, life) = (None, Life::default());
+        let container = Container { identity, hint, named: is_root, found, is_final: is_root, readings: 0, life };
         self.containers.insert(id, container);
         let renamed = self.names.call(id, &name, origin, &suffix);
         self.rename(renamed);
@@ -234,7 +223,7 @@ impl Registry {
         // Hierarchies whose directory was created after the first lookup.
         identity.v1 = path.map_or(identity.v1, |path| self.hierarchies.identity(&path).v1);
         container.hint.iter().for_each(|hint| describe(&mut identity, hint, known));
-        let origin = found.as_ref().map_or(NameOrigin::Path, |(_, origin)| *origin);
+        let origin = container.origin();
         found.into_iter().for_each(|(name, _)| identity.name = name);
         let (name, suffix) = (identity.name.clone(), suffix(id, &identity));
         match self.names.reported(id) {
@@ -284,6 +273,28 @@ impl Registry {
         self.ask(id, true);
     }
 
+    /// Judges by a sample which containers live. One without processes is reported as exited at the second full sample that
+    /// finds it so, and then no more until it has a process again; one that never had a process is not reported. A living
+    /// container has precedence for its name.
+    pub fn judge(&mut self, now: &mut Snapshot) {
+        for (id, cgroup) in &mut now.cgroups {
+            let Some(container) = self.containers.get_mut(id).filter(|container| container.hint.is_some()) else {
+                continue;
+            };
+            if !container.judge(cgroup, now.coverage) {
+                continue;
+            }
+            let (origin, suffix) = (container.origin(), suffix(*id, &container.identity));
+            if let Some(name) = self.names.called(*id).map(str::to_owned) {
+                let renamed = self.names.call(*id, &name, origin, &suffix);
+                self.rename(renamed);
+            }
+        }
+        for (id, cgroup) in &mut now.cgroups {
+            self.containers.get(id).into_iter().for_each(|known| cgroup.identity = Arc::clone(&known.identity));
+        }
+    }
+
     /// True if a sample with [`Coverage::Exited`] would have something to report.
     pub fn has_ended(&self) -> bool {
         !self.ended.is_empty() || !self.emptied.is_empty()
@@ -305,7 +316,8 @@ impl Registry {
         }
         self.emptied.clear();
         for (id, container) in std::mem::take(&mut self.ended) {
-            if self.rules.reports(&container.identity.name) {
+            // One that was empty has been reported.
+            if container.life != Life::Over && self.rules.reports(&container.identity.name) {
                 let cgroup = into.cgroups.entry(id).or_default();
                 (cgroup.identity, cgroup.status) = (container.identity, Status::Exited);
             }
@@ -324,12 +336,12 @@ impl Registry {
     fn entry(&self, container: &Container) -> Option<Cgroup> {
         let is_settled = matches!(self.first_lookups, FirstLookups::Over);
         let is_known = is_settled && (container.named || container.readings > 1);
-        let awaits_name = container.hint.is_some() && !is_known;
+        let withheld = container.hint.is_some() && !is_known;
         let is_wanted = match container.hint {
             None => self.rules.reports_machine(&self.hostname),
-            Some(_) => awaits_name || self.rules.reports(&container.identity.name),
+            Some(_) => withheld || self.rules.reports(&container.identity.name),
         };
-        is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), awaits_name, ..Cgroup::default() })
+        is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), withheld, ..Cgroup::default() })
     }
 
     fn await_first_lookups(&mut self, now: Duration) {
@@ -356,31 +368,6 @@ impl Registry {
             }
         }
     }
-}
-
-/// Copies the known facts of a container into its identity.
-fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
-    let name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
-    identity.name = text::cut(&name, text::NAME).to_owned();
-    identity.container_id.clone_from(&hint.id);
-    identity.runtime = Some(known.runtime.unwrap_or(hint.runtime).to_owned());
-    identity.image = known.image.as_deref().map(|image| text::cut(image, text::IMAGE).to_owned());
-    identity.labels = text::bound_labels(&known.labels);
-}
-
-/// Returns the text that tells a container from another of the same name.
-fn suffix(id: CgroupId, identity: &Identity) -> String {
-    identity.container_id.as_deref().map_or_else(|| id.0.to_string(), short)
-}
-
-/// Returns the name of an unnamed container.
-fn fallback(hint: &PathHint, path: &str) -> String {
-    hint.name.clone().or_else(|| hint.id.as_deref().map(short)).unwrap_or_else(|| path.to_owned())
-}
-
-/// Returns the first twelve digits, as runtimes show their ids.
-fn short(id: &str) -> String {
-    id.chars().take(12).collect()
 }
 
 #[cfg(test)]

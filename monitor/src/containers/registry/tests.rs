@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::containers::{Roots, follow};
+use crate::metrics::Metric;
 use crate::snapshot::Stamp;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -66,7 +67,7 @@ impl Machine {
 
     fn names(&mut self, coverage: Coverage) -> Vec<(String, &'static str)> {
         let now = self.read(coverage);
-        let named = now.cgroups.values().filter(|cgroup| !cgroup.awaits_name);
+        let named = now.cgroups.values().filter(|cgroup| !cgroup.withheld);
         let mut names: Vec<_> = named.map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
         names.sort_unstable();
         names
@@ -235,6 +236,61 @@ fn the_machine_is_reported_under_the_name_that_it_has_now() {
     assert_eq!(machine.read(Coverage::All).cgroups[&machine.id("")].identity.name, "web");
     machine.registry.call_machine("");
     assert_eq!(machine.read(Coverage::All).host.name, "web");
+}
+
+/// A full sample in which containers have this many processes, and their names and states as they are reported.
+fn judged(machine: &mut Machine, coverage: Coverage, processes: &[(&str, u64)]) -> Vec<(String, &'static str)> {
+    let mut now = machine.read(coverage);
+    for (path, count) in processes {
+        let id = machine.id(path);
+        now.cgroups.entry(id).or_default().values.put(Metric::ProcessCount, 0, *count);
+    }
+    machine.registry.judge(&mut now);
+    let told = now.cgroups.values().filter(|cgroup| !cgroup.withheld);
+    let mut told: Vec<_> = told.map(|cgroup| (cgroup.identity.name.clone(), cgroup.status.as_str())).collect();
+    told.sort_unstable();
+    told
+}
+
+#[test]
+fn a_group_that_a_runtime_left_behind_exits_once_and_lives_again_with_a_process() {
+    let web = "lxc.payload.web";
+    let mut machine = Machine::new(Rules::default(), &[web]);
+    assert_eq!(judged(&mut machine, Coverage::All, &[(web, 0)]), running(&["machine"]), "never seen with a process");
+    assert_eq!(judged(&mut machine, Coverage::All, &[(web, 2)]), running(&["machine", "web"]));
+    // Its runtime is about to remove it.
+    assert_eq!(judged(&mut machine, Coverage::All, &[(web, 0)]), running(&["machine", "web"]));
+    assert_eq!(judged(&mut machine, Coverage::All, &[(web, 0)]), [running(&["machine"]), ended(&["web"])].concat());
+    assert_eq!(judged(&mut machine, Coverage::All, &[(web, 0)]), running(&["machine"]), "and no more");
+    assert_eq!(judged(&mut machine, Coverage::All, &[(web, 1)]), running(&["machine", "web"]));
+    assert_eq!(judged(&mut machine, Coverage::All, &[]), running(&["machine", "web"]), "unknown is not empty");
+    for _ in 0..3 {
+        judged(&mut machine, Coverage::All, &[(web, 0)]);
+    }
+    machine.remove(web);
+    assert_eq!(machine.names(Coverage::Exited), [], "its end was told");
+}
+
+#[test]
+fn a_group_that_was_left_behind_keeps_no_name_from_a_living_container() {
+    let (left, new) = ("docker/{A}", "docker/{B}");
+    let mut machine = Machine::new(Rules::default(), &[left, new]);
+    machine.call(left, "web");
+    machine.call(new, "web");
+    assert_eq!(judged(&mut machine, Coverage::All, &[(left, 0), (new, 1)]), running(&["machine", "web"]));
+    machine.call(left, "web");
+    assert_eq!(judged(&mut machine, Coverage::All, &[(left, 0), (new, 1)]), running(&["machine", "web"]));
+}
+
+#[test]
+fn processes_that_only_a_v1_tree_lists_live_too() {
+    let mut machine = Machine::new(Rules::default(), &[]);
+    let tree = machine.dir.path().join("memory/lxc.payload.web");
+    fs::create_dir_all(&tree).unwrap();
+    machine.registry.hierarchies.v1.insert("memory".into(), machine.dir.path().join("memory"));
+    machine.make("lxc.payload.web");
+    fs::write(tree.join("cgroup.procs"), "17\n").unwrap();
+    assert_eq!(judged(&mut machine, Coverage::All, &[("lxc.payload.web", 0)]), running(&["machine", "web"]));
 }
 
 proptest! {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::containers::hierarchies::is_tree_root;
 use crate::containers::own::Own;
-use crate::snapshot::{CgroupId, Scope};
+use crate::snapshot::{CgroupId, Identity, Scope};
 
 /// The part of the tree that is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +33,10 @@ impl Part {
 
     /// One container and its descendants.
     pub fn of(own: &Own) -> Self {
-        let id = Some(own.id).filter(|_| !own.identity.is_root);
-        let (top, v1) = (own.identity.v2.clone(), own.identity.v1.clone());
+        let Identity { v2, v1, is_root, .. } = &own.identity;
+        // At the root of the tree, the container's part of it is not known.
+        let top = v2.clone().filter(|dir| *is_root || !is_tree_root(dir, true));
+        let (id, v1) = (Some(own.id).filter(|_| !is_root && top.is_some()), v1.clone());
         Self { scope: Scope::SelfContainer, top, v1, id, cgroup_events: false, least: 1024 }
     }
 }

@@ -11,6 +11,7 @@ use super::context::{Location, ReadContext, ReadRequest};
 use super::error::FileError;
 use super::file::{Level, Limit};
 use super::plan::{FilePlan, TreeKind};
+use crate::containers::hierarchies::is_tree_root;
 use crate::metrics::{NO_LIMIT, NOT_VISIBLE, Upwards};
 use crate::mutex::lock;
 
@@ -152,10 +153,7 @@ fn choose(upwards: Upwards, below: Option<Bound>, above: Bound) -> Bound {
     }
 }
 
-/// True if a directory is the root of its tree, which has or lacks some files (`kernel/cgroup`).
+/// True if a directory is the root of its tree.
 pub(super) fn is_root(dir: &Path, tree: TreeKind) -> bool {
-    match tree {
-        TreeKind::V2 => !dir.join("cgroup.events").exists(),
-        TreeKind::V1(_) => dir.join("cgroup.sane_behavior").exists() || dir.join("release_agent").exists(),
-    }
+    is_tree_root(dir, tree == TreeKind::V2)
 }

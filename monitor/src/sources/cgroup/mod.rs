@@ -47,6 +47,7 @@ pub struct CgroupFiles {
     context: ReadContext,
     readings: u64,
     ended: Cause,
+    of_machine: Cause,
 }
 
 impl CgroupFiles {
@@ -54,8 +55,10 @@ impl CgroupFiles {
     pub fn new(room: usize, sys: &Path) -> Self {
         let (above, context) = (AncestorFiles::default(), ReadContext::new(room, sys));
         let ended = Cause::new(CauseKind::Exited, "the container has ended");
+        let text = "the container is at the root of this cgroup tree, whose numbers are the machine's";
+        let of_machine = Cause::new(CauseKind::NotApplicable, text);
         let binding = BindingLevels::default();
-        Self { plans: plans(), open: HashMap::new(), above, binding, context, readings: 0, ended }
+        Self { plans: plans(), open: HashMap::new(), above, binding, context, readings: 0, ended, of_machine }
     }
 }
 
@@ -99,6 +102,8 @@ impl Source for CgroupFiles {
             let open = self.open.entry(*id).or_insert_with(|| OpenFiles::find(&self.plans, identity));
             self.context.keep = open.stays_open;
             let retry = self.readings.is_multiple_of(RETRY);
+            let rows_of_machine = open.of_machine.iter().flat_map(|at| &self.plans[usize::from(*at)].rows);
+            rows_of_machine.for_each(|(metric, rank, _)| values.miss(*metric, *rank, self.of_machine.clone()));
             for at in open.found.iter().copied().map(usize::from) {
                 let (plan, kept) = (&self.plans[at], &mut open.files[at]);
                 if identity.is_root && plan.is_of_machine {

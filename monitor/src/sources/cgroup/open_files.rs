@@ -1,11 +1,13 @@
 //! The files of one cgroup.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use super::ancestors::is_root;
 use super::binding::{Before, Found, Limits};
 use super::cgroup_file::CgroupFile;
 use super::plan::{FilePlan, directory};
-use crate::metrics::Metric;
+use crate::metrics::{Metric, Upwards};
 use crate::snapshot::Identity;
 use crate::sources::fd_budget::Activity;
 
@@ -17,6 +19,8 @@ pub(super) struct OpenFiles {
     pub(super) files: Vec<Option<Box<CgroupFile>>>,
     /// The plans in whose trees it has a directory.
     pub(super) found: Box<[u8]>,
+    /// The plans whose files tell of the whole machine: the cgroup is at the root of their trees, and not of all.
+    pub(super) of_machine: Box<[u8]>,
     pub(super) activity: Activity,
     /// True if its files may stay open.
     pub(super) stays_open: bool,
@@ -27,12 +31,19 @@ pub(super) struct OpenFiles {
 impl OpenFiles {
     pub(super) fn find(plans: &[FilePlan], identity: &Arc<Identity>) -> Self {
         let files = plans.iter().map(|_| None).collect();
-        let is_there = |(at, plan): (usize, &FilePlan)| directory(plan.tree, identity).map(|_| at);
-        let found = plans.iter().enumerate().filter_map(is_there).filter_map(|at| u8::try_from(at).ok()).collect();
+        let is_of_machine = |plan: &FilePlan, dir: &Path| {
+            !identity.is_root && plan.file.upwards == Upwards::Own && is_root(dir, plan.tree)
+        };
+        let there =
+            (0..).zip(plans).filter_map(|(at, plan)| Some((at, is_of_machine(plan, directory(plan.tree, identity)?))));
+        let (of_machine, found): (Vec<_>, Vec<_>) = there.partition(|(_, is_of_machine)| *is_of_machine);
+        let numbers = |plans: Vec<(u8, bool)>| plans.into_iter().map(|(at, _)| at).collect();
+        let (found, of_machine) = (numbers(found), numbers(of_machine));
         Self {
             identity: Arc::clone(identity),
             files,
             found,
+            of_machine,
             activity: Activity::default(),
             stays_open: true,
             bounds: None,

@@ -307,3 +307,11 @@ fn the_root_of_a_v1_tree_is_not_asked_for_the_machines_memory() {
         assert_eq!(values.get(metric), None, "{metric:?}");
     }
 }
+
+#[test]
+fn at_the_root_of_a_tree_the_numbers_are_the_machines_and_not_the_containers() {
+    let usage = [("memory/top/own/memory.usage_in_bytes", "7\n"), ("memory/top/own/release_agent", "\n")];
+    let values = fake(&["memory"], &usage).sample();
+    assert!(cause(&values, Metric::MemoryUsage).contains("at the root of this cgroup tree"));
+    assert_eq!(fake(&["memory"], &usage[..1]).sample().get(Metric::MemoryUsage), Some(Ok(7)));
+}

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::beneath::statx;
 use crate::cause::{Cause, CauseKind};
 use crate::containers::mounts::{self, Mount};
-use crate::foreign::{MountId, mount_id};
+use crate::foreign::{self, MountId, mount_id};
 use crate::readings::{Filesystem, Read};
 
 /// The root filesystem of a container.
@@ -79,6 +79,10 @@ impl MountTables {
         let id = mount_id(root).map_err(&failed)?;
         let on_machine = find(&self.machine, |_, known| known == device);
         let own = find(&self.own, |known, _| MountId(known) == id);
+        if own.is_none() && is_readable(&self.own) {
+            let text = "its first process is in a chroot, from which the root of the container is not visible";
+            return Err(Cause::new(CauseKind::NotApplicable, text));
+        }
         let kind = own.as_ref().or(on_machine.as_ref()).map(|mount| mount.kind.clone());
         // Block devices have a major number; what has none may be served by anybody.
         let is_safe = match kind.as_deref() {
@@ -109,6 +113,12 @@ fn find(table: &Path, is: impl Fn(u64, (u32, u32)) -> bool) -> Option<Mount> {
         ControlFlow::Continue(())
     });
     found
+}
+
+/// True if a table can be read. It lists the mounts below the root of its process, which of a process in a chroot are some
+/// or none, and not the one that its root lies in (`Documentation/filesystems/proc.rst` section 3.5).
+fn is_readable(table: &Path) -> bool {
+    foreign::records(table, b'\n', 1, |_| ControlFlow::Break(())).is_ok()
 }
 
 impl Root {

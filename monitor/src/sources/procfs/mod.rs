@@ -1,5 +1,6 @@
 //! Source for `/proc` (`Documentation/filesystems/proc.rst`): processes of a cgroup, network interfaces, the machine.
 
+mod inside;
 mod machine;
 mod members;
 mod network;
@@ -11,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::inside::Insides;
 use self::members::Members;
 use self::network::Traffic;
 use super::source::{Source, SourceError};
@@ -42,6 +44,7 @@ pub struct Procfs {
     lists: HashMap<CgroupId, PathBuf>,
     traffic: Traffic,
     unshared: Unshared,
+    insides: Insides,
     readings: u64,
     rows: Feeds,
 }
@@ -101,6 +104,7 @@ impl Procfs {
             lists: HashMap::new(),
             traffic: Traffic::default(),
             unshared: Unshared::default(),
+            insides: Insides::default(),
             readings: 0,
             rows: Feeds::default(),
         }
@@ -284,12 +288,18 @@ impl Source for Procfs {
         let machine = machine::read(&self.roots);
         into.host.values.fill(&self.rows.machine, |pick| pick(&machine));
         self.lists.retain(|id, _| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
+        self.insides.retain(|id| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
         self.traffic.retain(|id| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
         let mut namespaces: Vec<(CgroupId, u64)> = Vec::new();
         for (id, cgroup) in &mut into.cgroups {
             if cgroup.values.want(&self.rows.tasks) {
                 let tasks = self.tasks(*id, cgroup, into.scope, now);
                 cgroup.values.fill(&self.rows.tasks, |pick| pick(&tasks));
+            }
+            if let Some(oldest) =
+                cgroup.first_process.filter(|_| into.scope == Scope::Host && is_isolated(&cgroup.identity))
+            {
+                cgroup.first_process = Some(self.insides.of(*id, cgroup, oldest, &self.roots.proc));
             }
             match self.fill_traffic(*id, cgroup, into.scope) {
                 Ok(namespace) => namespaces.push((*id, namespace)),
@@ -310,6 +320,11 @@ impl Source for Procfs {
         }
         Ok(())
     }
+}
+
+/// True for what a runtime has isolated: neither the machine, nor a unit or a cgroup of it.
+fn is_isolated(identity: &Identity) -> bool {
+    identity.runtime.as_deref().is_some_and(|runtime| !["systemd", "cgroup"].contains(&runtime))
 }
 
 /// Cause of values that only living containers have, in the last report.

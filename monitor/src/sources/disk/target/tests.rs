@@ -63,12 +63,23 @@ fn a_filesystem_that_a_process_serves_is_not_asked() {
         machine.table(7, &format!("{{id}} 1 {{device}} / / rw - {kind} x rw"));
         assert!(machine.target.open().unwrap_err().as_str().contains("FUSE"));
     }
-    // A table that hides the root's mount among others, or says what it is in the machine's words.
-    machine.table(7, "{id}9 1 {device} / / rw - fuse x rw");
+    // The table of a process that has ended, or that may not be read: the machine's words count.
+    fs::remove_file(machine.dir.path().join("7/mountinfo")).unwrap();
     machine.table(1, "3 1 {device} / / rw - fuse.x x rw");
     assert!(machine.target.open().unwrap_err().as_str().contains("FUSE"));
     machine.table(1, "3 1 {device} / / rw - ext4 x rw");
     assert!(machine.target.open().is_ok());
+}
+
+#[test]
+fn what_a_first_process_sees_in_a_chroot_is_not_the_root_of_the_container() {
+    let machine = Machine::new();
+    machine.table(1, "3 1 {device} / / rw - ext4 x rw");
+    // A chroot shows the mounts below it, which may be none.
+    machine.table(7, "{id}9 1 {device} / /dev rw - tmpfs x rw");
+    assert!(machine.target.open().unwrap_err().as_str().contains("in a chroot"));
+    fs::write(machine.dir.path().join("7/mountinfo"), "").unwrap();
+    assert!(machine.target.open().unwrap_err().as_str().contains("in a chroot"));
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! Lives of containers: a cgroup is running while it has processes.
+
+use crate::foreign;
+use crate::snapshot::{Cgroup, Coverage, Identity};
+
+/// Longest list of processes of which the beginning tells that there is one.
+const LONGEST: u64 = 4096;
+
+/// The life of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It has not been sampled.
+    #[default]
+    New,
+    /// It has not been seen with a process: its runtime has just created it, or has left it behind before the agent started.
+    NotBegun,
+    /// It has processes, or cannot be seen.
+    Running,
+    /// It was without a process in the last full sample, like one that is about to be removed.
+    Empty,
+    /// It was reported as exited, although its cgroup still exists.
+    Over,
+}
+
+impl Life {
+    /// The life after a sample.
+    pub(super) fn after(self, is_empty: bool, coverage: Coverage) -> Self {
+        match (self, is_empty, coverage) {
+            (_, false, _) | (Self::Running, true, Coverage::Exited) => Self::Running,
+            (Self::New | Self::NotBegun, true, Coverage::All) => Self::NotBegun,
+            // It has just lost its last process.
+            (Self::New | Self::NotBegun, true, Coverage::Exited) | (Self::Running, true, Coverage::All) => Self::Empty,
+            (Self::Empty, true, Coverage::All) | (Self::Over, true, _) => Self::Over,
+            (Self::Empty, true, Coverage::Exited) => Self::Empty,
+        }
+    }
+
+    /// True if no process goes by the container's name.
+    pub(super) fn is_vacant(self) -> bool {
+        matches!(self, Self::NotBegun | Self::Over)
+    }
+}
+
+/// True if a container is known to have no process in any tree.
+pub(super) fn is_empty(cgroup: &Cgroup) -> bool {
+    cgroup.values.is_empty_of_processes() && !is_inhabited(&cgroup.identity)
+}
+
+/// True if a v1 tree lists a process: some runtimes leave it outside of the v2 directory.
+fn is_inhabited(identity: &Identity) -> bool {
+    identity.v1.values().any(|dir| {
+        let mut has_process = false;
+        let first = |line: &[u8]| {
+            has_process |= !line.is_empty();
+            std::ops::ControlFlow::Break(())
+        };
+        _ = foreign::records(&dir.join("cgroup.procs"), b'\n', LONGEST, first);
+        has_process
+    })
+}
