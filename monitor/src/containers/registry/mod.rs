@@ -30,6 +30,9 @@ const FIRST_LOOKUPS: Duration = Duration::from_secs(2);
 /// other, hierarchy by hierarchy.
 const LOOKS: u32 = 3;
 
+/// Full samples after which they are looked up again: a controller may have been given to the container late.
+const LOOK_AGAIN: u32 = 12;
+
 /// The cgroups and containers that exist.
 #[derive(Debug)]
 pub struct Registry {
@@ -356,12 +359,12 @@ impl Registry {
     }
 
     fn look_again(&mut self) {
-        let young = self.containers.iter().filter(|(_, container)| container.readings < LOOKS);
-        let young: Vec<_> = young.map(|(id, _)| (*id, self.path(*id))).collect();
-        for (id, path) in young {
-            let Some(container) = self.containers.get_mut(&id) else { continue };
-            container.readings += 1;
-            let Some(path) = path else { continue };
+        let is_due = |readings: u32| readings < LOOKS || readings.is_multiple_of(LOOK_AGAIN);
+        let due = self.containers.iter().filter(|(_, container)| is_due(container.readings));
+        let due: Vec<_> = due.map(|(id, _)| (*id, self.path(*id))).collect();
+        self.containers.values_mut().for_each(|container| container.readings = container.readings.saturating_add(1));
+        for (id, path) in due {
+            let Some((container, path)) = self.containers.get_mut(&id).zip(path) else { continue };
             let found = self.hierarchies.identity(&path);
             if found.v1 != container.identity.v1 {
                 Arc::make_mut(&mut container.identity).v1 = found.v1;

@@ -293,6 +293,19 @@ fn processes_that_only_a_v1_tree_lists_live_too() {
     assert_eq!(judged(&mut machine, Coverage::All, &[("lxc.payload.web", 0)]), running(&["machine", "web"]));
 }
 
+#[test]
+fn a_v1_directory_that_is_made_late_is_found() {
+    let mut machine = Machine::new(Rules::default(), &["lxc.payload.web"]);
+    let id = machine.id("lxc.payload.web");
+    machine.registry.hierarchies.v1.insert("memory".into(), machine.dir.path().join("memory"));
+    for _ in 0..=LOOKS {
+        assert!(machine.read(Coverage::All).cgroups[&id].identity.v1.is_empty());
+    }
+    fs::create_dir_all(machine.dir.path().join("memory/lxc.payload.web")).unwrap();
+    let is_found = |machine: &mut Machine| machine.read(Coverage::All).cgroups[&id].identity.v1.contains_key("memory");
+    assert!((0..LOOK_AGAIN).any(|_| is_found(&mut machine)));
+}
+
 proptest! {
     #[test]
     fn whatever_comes_and_goes_nothing_is_kept_of_it(steps in proptest::collection::vec((0usize..5, 0u8..3), 1..40)) {

@@ -1,6 +1,7 @@
 //! Open file of a cgroup: kept open within the budget, read whole.
 
 use std::fs::File as Handle;
+use std::path::Path;
 
 use rustix::io::Errno;
 
@@ -72,6 +73,8 @@ pub(super) struct OpenFile {
     pub(super) is_used: bool,
     /// The error of the last attempt to open or read it.
     pub(super) missing: Option<Errno>,
+    /// True once it was read. If it is missing then, its controller was switched off, and may be switched on again at any time.
+    was_there: bool,
 }
 
 impl OpenFile {
@@ -83,22 +86,32 @@ impl OpenFile {
         context: &mut ReadContext,
         at: usize,
     ) -> Result<usize, Errno> {
+        let mut is_removed = false;
         if let Some(handle) = &self.handle {
-            return read_all(handle, &mut context.buffer, at).inspect_err(|errno| {
+            let read = read_all(handle, &mut context.buffer, at).inspect_err(|errno| {
                 self.missing = Some(*errno);
                 self.handle = None;
                 context.room += 1;
             });
+            is_removed = read == Err(Errno::NODEV);
+            if !is_removed {
+                return read;
+            }
         }
         self.is_used = true;
-        if let Some(errno) = self.missing.filter(|_| !request.retry) {
+        if let Some(errno) = self.missing.filter(|_| !request.retry && !self.was_there) {
             return Err(errno);
         }
         let handle = request.open(name);
+        // With its directory, the file has ended for good.
+        if is_removed && handle.is_err() && !request.directory().is_some_and(Path::exists) {
+            return Err(Errno::NODEV);
+        }
         // Running out of descriptors is not an error of the file.
         self.missing = handle.as_ref().err().copied().filter(|errno| ![Errno::MFILE, Errno::NFILE].contains(errno));
         let handle = handle?;
         let end = read_all(&handle, &mut context.buffer, at).inspect_err(|errno| self.missing = Some(*errno))?;
+        self.was_there = true;
         if context.keep && context.room > 0 {
             context.room -= 1;
             self.handle = Some(handle);

@@ -315,3 +315,16 @@ fn at_the_root_of_a_tree_the_numbers_are_the_machines_and_not_the_containers() {
     assert!(cause(&values, Metric::MemoryUsage).contains("at the root of this cgroup tree"));
     assert_eq!(fake(&["memory"], &usage[..1]).sample().get(Metric::MemoryUsage), Some(Ok(7)));
 }
+
+#[test]
+fn a_controller_that_is_switched_off_and_on_again_is_read_at_once() {
+    let mut fake = fake(&["v2"], &[("v2/top/own/pids.current", "7\n")]);
+    fake.source = CgroupFiles::new(0, Path::new("/nonexistent"));
+    let file = fake.dir.path().join("v2/top/own/pids.current");
+    let mut threads = || fake.sample().get(Metric::Threads).and_then(Result::ok);
+    assert_eq!(threads(), Some(7));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!([threads(), threads()], [None, None]);
+    std::fs::write(&file, "8\n").unwrap();
+    assert_eq!(threads(), Some(8));
+}
