@@ -6,6 +6,7 @@
     reason = "a tool for a person at a terminal"
 )]
 
+mod advisories;
 mod apt;
 mod architecture;
 mod bench;

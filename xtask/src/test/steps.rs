@@ -7,7 +7,7 @@ use super::{installation, suite};
 use crate::architecture::ARCHITECTURES;
 use crate::release;
 use crate::shell::{cargo, command, root, run, target, tool};
-use crate::{dist, docs, ebpf, forge, fuzz, structure, vm};
+use crate::{advisories, dist, docs, ebpf, forge, fuzz, structure, vm};
 
 const DENY: &str = "0.20.2";
 
@@ -77,10 +77,11 @@ fn documentation(_: &mut State) -> anyhow::Result<()> {
     run(doc.env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// Checks licences, sources and duplicates. Advisories need their database from the network, which CI may not have.
+/// Checks licences, sources, duplicates and known vulnerabilities.
 fn dependencies(_: &mut State) -> anyhow::Result<()> {
     let tool = tool("cargo-deny", DENY)?;
-    run(&mut command(&tool, &["--all-features", "check", "bans", "licenses", "sources"]))
+    run(&mut command(&tool, &["--all-features", "check", "bans", "licenses", "sources"]))?;
+    advisories::check(&tool)
 }
 
 /// Builds the binary and the Debian package around it, for the tests of both.
