@@ -192,6 +192,28 @@ fn of_containers_that_came_and_went_nothing_is_left() {
     assert!(eventually(TIMEOUT, settled).is_some(), "{before:?}, {:?}", Held::by(&agent));
 }
 
+#[test]
+fn a_group_that_its_runtime_left_behind_is_told_as_exited_once() {
+    if !tests::is_root() {
+        skip!("control groups take root");
+    }
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "200ms", "--disk-interval", "0s"], &[]);
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    valkey.report(machine.trim(), TIMEOUT).expect("no report of the machine");
+    let (group, id) = Group::docker().unwrap();
+    let mut load = Load::start_as(&group, &["exec", "1"], &id);
+    load.done();
+    assert!(valkey.report(&id, TIMEOUT).is_some(), "{}", agent.said());
+    load.end();
+    last(&valkey, &id);
+    let (told, readings) = (valkey.history(&id).len(), valkey.history(machine.trim()).len());
+    let goes_on = || (valkey.history(machine.trim()).len() > readings + 3).then_some(());
+    assert!(eventually(TIMEOUT, goes_on).is_some(), "{}", agent.said());
+    assert_eq!(valkey.history(&id).len(), told, "no report of an empty group");
+    drop(group);
+}
+
 /// The losses that `doctor` finds in this server after a change of the agent's report about the machine.
 fn losses(valkey: &Valkey, machine: &str, change: impl Fn(&mut serde_json::Value)) -> Vec<String> {
     let mut report = serde_json::from_slice(&valkey.report(machine, TIMEOUT).unwrap()).unwrap();
