@@ -50,6 +50,8 @@ pub enum FindingKind {
     CpuPressure,
     /// The container has restarted.
     Restarted,
+    /// The clock of its machine differs from the reader's.
+    Clock,
 }
 
 impl FindingKind {
@@ -71,13 +73,14 @@ impl FindingKind {
             Self::Cpu => "cpu",
             Self::CpuPressure => "cpu_pressure",
             Self::Restarted => "restarted",
+            Self::Clock => "clock",
         }
     }
 
     /// The metric that it is about; `None` for the container's status.
     pub fn metric(self) -> Option<Metric> {
         Some(match self {
-            Self::Silent | Self::Exited | Self::Frozen => return None,
+            Self::Silent | Self::Exited | Self::Frozen | Self::Clock => return None,
             Self::OomKill => Metric::OomKills,
             Self::Memory => Metric::MemoryPercent,
             Self::Tasks => Metric::PidsLimit,

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::clock::ClockOffset;
 use super::finding::{Finding, FindingKind, sort};
 use super::level::Level;
 use super::silence::Reporting;
@@ -139,6 +140,8 @@ pub struct Evidence<'a> {
     pub numbers: Numbers<'a>,
     /// The arrival of its reports.
     pub reporting: Reporting,
+    /// The offset of its machine's clock, if that is known and large.
+    pub clock: Option<ClockOffset>,
     /// Its past.
     pub timeline: &'a Timeline,
     /// The time of the judgement.
@@ -149,6 +152,7 @@ pub struct Evidence<'a> {
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = of_numbers(evidence.numbers);
     findings.extend(evidence.reporting.finding());
+    findings.extend(evidence.clock.map(ClockOffset::finding));
     findings.extend(evidence.timeline.findings(evidence.now));
     sort(&mut findings);
     findings

@@ -23,11 +23,17 @@ fn judged(numbers: &[(Metric, f64)]) -> Vec<(Level, String)> {
 }
 
 fn reported(reporting: Reporting) -> Vec<(Level, String)> {
-    texts(judge(&Evidence { numbers: &|_| None, reporting, timeline: &Timeline::default(), now: at(0) }))
+    texts(judge(&Evidence { numbers: &|_| None, reporting, clock: None, timeline: &Timeline::default(), now: at(0) }))
 }
 
 fn past(timeline: &Timeline, now: SystemTime) -> Vec<(Level, String)> {
-    texts(judge(&Evidence { numbers: &|_| None, reporting: Reporting::now(Status::Running), timeline, now }))
+    texts(judge(&Evidence {
+        numbers: &|_| None,
+        reporting: Reporting::now(Status::Running),
+        clock: None,
+        timeline,
+        now,
+    }))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A fleet: the reports that agents have written to Valkey, read once per interval.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,8 +9,9 @@ use super::log_entry::LogEntry;
 use super::server::Server;
 use crate::events::Topic;
 use crate::log_once::LogOnce;
-use crate::snapshot::Status;
+use crate::snapshot::{Stamp, Status};
 use crate::valkey::ValkeyOptions;
+use crate::valkey::arrivals::Arrivals;
 use crate::valkey::store::{Looked, Store, StoreError, Stored};
 
 /// Time for which a container is shown after its latest report, if that has expired and did not say `exited`.
@@ -23,8 +24,13 @@ const ENTRIES: usize = 20;
 /// Reads reports and shows them; never returns.
 pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: Duration) {
     let mut log = LogOnce::default();
-    let mut fleet =
-        Fleet { began: server.now().wall, told: BTreeMap::new(), known: BTreeMap::new(), log: LogOnce::default() };
+    let mut fleet = Fleet {
+        began: server.now().wall,
+        told: BTreeMap::new(),
+        known: BTreeMap::new(),
+        log: LogOnce::default(),
+        arrivals: Arrivals::default(),
+    };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;
         server.suffer(error.to_string());
@@ -42,6 +48,7 @@ struct Fleet {
     /// The latest report of each container.
     known: BTreeMap<String, Arc<Stored>>,
     log: LogOnce,
+    arrivals: Arrivals,
 }
 
 /// Reads reports until something fails.
@@ -58,7 +65,7 @@ async fn watch(
     loop {
         ticks.tick().await;
         let now = server.now();
-        server.show(Frame::stored(now, fleet.look(&mut store, now.wall).await?), None);
+        server.show(Frame::stored(now, fleet.look(&mut store, now).await?), None);
         // Log entries that cannot be read leave the reports alone.
         match fleet.happened(&mut store).await {
             Ok(happened) => server.tell(happened),
@@ -72,14 +79,19 @@ async fn watch(
 
 impl Fleet {
     /// Returns the latest report of every container, and true for each that has not expired.
-    async fn look(&mut self, store: &mut Store, now: SystemTime) -> Result<Vec<(Arc<Stored>, bool)>, StoreError> {
-        let looked = store.look(now - MISSED).await?;
+    async fn look(&mut self, store: &mut Store, now: Stamp) -> Result<Vec<(Arc<Stored>, bool)>, StoreError> {
+        let mut looked = store.look(now.wall - MISSED).await?;
+        self.arrivals.date(looked.iter_mut().filter_map(|looked| looked.report.as_mut().ok()?.as_mut()), now);
+        let listed: BTreeSet<&str> = looked.iter().map(|looked| looked.name.as_str()).collect();
+        self.arrivals.retain(|name| listed.contains(name));
         let mut before = std::mem::take(&mut self.known);
         let mut shown = Vec::new();
         for Looked { name, report, .. } in looked {
             // A value that is no report affects its own container alone.
             let report = report.ok().flatten().map(Arc::new);
             let missed = before.remove(&name).filter(|report| report.status != Status::Exited);
+            let is_recent = self.arrivals.last(&name, now).is_some_and(|last| last >= now.wall - MISSED);
+            let missed = missed.filter(|_| is_recent);
             let (report, is_there) = match (report, missed) {
                 (Some(report), _) => (report, true),
                 (None, Some(report)) => (report, false),

@@ -22,6 +22,8 @@ struct Watched {
     timeline: Timeline,
     /// The time of its latest report.
     reported: Option<SystemTime>,
+    /// The time at which that arrived, on our clock.
+    seen: Option<SystemTime>,
     /// Its last report, once it has exited between two frames.
     last: Option<ContainerView>,
 }
@@ -71,6 +73,7 @@ impl Judge {
         // A report out of Valkey may have been seen before.
         if watched.reported != Some(at) {
             watched.reported = Some(at);
+            watched.seen = Some(view.seen().unwrap_or(taken));
             watched.timeline.observe(at, view.real(Metric::OomKills), view.real(Metric::Uptime));
         }
         watched
@@ -122,13 +125,14 @@ impl Judge {
             return Vec::new();
         }
         let numbers = |metric| view.and_then(|view| view.real(metric));
-        findings::judge(&Evidence { numbers: &numbers, reporting, timeline: &watched.timeline, now })
+        let clock = view.and_then(ContainerView::clock);
+        findings::judge(&Evidence { numbers: &numbers, reporting, clock, timeline: &watched.timeline, now })
     }
 }
 
 impl Watched {
     fn age(&self, now: SystemTime) -> Duration {
-        self.reported.and_then(|reported| now.duration_since(reported).ok()).unwrap_or_default()
+        self.seen.and_then(|seen| now.duration_since(seen).ok()).unwrap_or_default()
     }
 }
 

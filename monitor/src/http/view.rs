@@ -7,6 +7,7 @@ use serde::ser::{Error, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::cause::{Cause, CauseKind};
+use crate::findings::ClockOffset;
 use crate::metrics::Metric;
 use crate::readings::Interface;
 use crate::report::{Container, Report};
@@ -73,6 +74,22 @@ impl ContainerView {
         match self {
             Self::Reported(..) => None,
             Self::Stored(stored, _) => Some(stored.taken),
+        }
+    }
+
+    /// The time at which its report arrived, on our clock, unless that is the time of the frame.
+    pub(super) fn seen(&self) -> Option<SystemTime> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(stored, _) => Some(stored.seen),
+        }
+    }
+
+    /// The offset of its machine's clock, if that is known and large.
+    pub(super) fn clock(&self) -> Option<ClockOffset> {
+        match self {
+            Self::Reported(..) => None,
+            Self::Stored(stored, _) => stored.clock,
         }
     }
 

@@ -17,6 +17,8 @@
 //! ```
 
 pub mod answers;
+pub mod arrivals;
+mod behind;
 mod bounded;
 mod cluster;
 mod connection;

@@ -4,12 +4,13 @@
 //! may write to the server too, so each entry is judged alone: what is no report, too long, or of another type, costs only
 //! itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use redis::Value;
 use tokio::time::Instant;
 
+use super::behind::Behind;
 use super::connector::connect;
 use super::entries::{bytes, entries, members};
 use super::fault::{Fault, FaultKind};
@@ -63,6 +64,7 @@ pub struct Store {
     link: Link,
     /// Keys whose values are far too long, and when they are asked for again.
     too_long: BTreeMap<String, Instant>,
+    behind: Behind,
 }
 
 impl Store {
@@ -71,7 +73,12 @@ impl Store {
     /// # Errors
     /// Why the server cannot be reached.
     pub async fn connect(options: &ValkeyOptions) -> Result<Self, StoreError> {
-        Ok(Self { link: connect(options).await?, options: options.clone(), too_long: BTreeMap::new() })
+        Ok(Self {
+            link: connect(options).await?,
+            options: options.clone(),
+            too_long: BTreeMap::new(),
+            behind: Behind::default(),
+        })
     }
 
     async fn ask(&mut self, command: &redis::Cmd) -> Result<Value, StoreError> {
@@ -83,9 +90,12 @@ impl Store {
     /// # Errors
     /// When the server does not answer.
     pub async fn containers(&mut self, since: SystemTime) -> Result<Vec<(String, SystemTime)>, StoreError> {
+        self.listed(&unix_millis(since).to_string(), "+inf", CONTAINERS_READ).await
+    }
+
+    async fn listed(&mut self, from: &str, to: &str, most: usize) -> Result<Vec<(String, SystemTime)>, StoreError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(CONTAINERS).arg(unix_millis(since)).arg("+inf").arg("WITHSCORES");
-        command.arg("LIMIT").arg(0).arg(CONTAINERS_READ);
+        command.arg(CONTAINERS).arg(from).arg(to).arg("WITHSCORES").arg("LIMIT").arg(0).arg(most);
         Ok(members(self.ask(&command).await?))
     }
 
@@ -161,15 +171,31 @@ impl Store {
     }
 
     /// The containers that have been reported since a time of day, by name, with the time of the latest report and the
-    /// report.
+    /// report; and those of before that have a report nevertheless.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn look(&mut self, since: SystemTime) -> Result<Vec<Looked>, StoreError> {
-        let known = self.containers(since).await?;
+        let mut known = self.containers(since).await?;
+        let recent = known.len();
+        let names: BTreeSet<String> = known.iter().map(|(name, _)| name.clone()).collect();
+        let behind = self.behind(since, CONTAINERS_READ - known.len()).await?;
+        known.extend(behind.into_iter().filter(|(name, _)| !names.contains(name)));
         let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
         let reports = self.reports(&names).await?;
+        known.iter().zip(&reports).skip(recent).for_each(|((name, _), report)| {
+            self.behind.judge(name, !matches!(report, Ok(None)));
+        });
         Ok(known.into_iter().zip(reports).map(|((name, last), report)| Looked { name, last, report }).collect())
+    }
+
+    /// The containers that were last reported before a time of day by their own clocks, and may be alive nevertheless.
+    async fn behind(&mut self, since: SystemTime, most: usize) -> Result<Vec<(String, SystemTime)>, StoreError> {
+        if self.behind.is_due() {
+            let older = self.listed("-inf", &format!("({}", unix_millis(since)), most).await?;
+            self.behind.list(older);
+        }
+        Ok(self.behind.watched())
     }
 
     /// The latest log entries of a container, oldest first. Entries that no agent wrote are left out.

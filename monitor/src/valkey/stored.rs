@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::fault::Fault;
 use crate::events::LogEntry;
-use crate::findings::Level;
+use crate::findings::{ClockOffset, Level};
 use crate::metrics::{Metric, Shown};
 use crate::snapshot::Status;
 
@@ -32,6 +32,10 @@ pub struct Stored {
     pub name: String,
     /// The time at which its reading began.
     pub taken: SystemTime,
+    /// The time at which it arrived, on the reader's clock.
+    pub seen: SystemTime,
+    /// The offset of the clock behind `taken`, if it is known and large.
+    pub clock: Option<ClockOffset>,
     /// Its status.
     pub status: Status,
     document: serde_json::Value,
@@ -47,7 +51,7 @@ impl Stored {
         let status = Status::parse(&text("status")?).ok_or_else(nonsense)?;
         text("container_name")?;
         document["container_name"] = name.into();
-        Ok(Self { name: name.to_owned(), taken, status, document })
+        Ok(Self { name: name.to_owned(), taken, seen: taken, clock: None, status, document })
     }
 
     /// A row's field as it was written.

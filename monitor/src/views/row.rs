@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::text::printable;
 use crate::cause::{Cause, CauseKind};
-use crate::findings::{self, Evidence, Finding, Level, Reporting, Timeline};
+use crate::findings::{self, ClockOffset, Evidence, Finding, Level, Reporting, Timeline};
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, Report};
 use crate::snapshot::{Scope, Status};
@@ -41,6 +41,9 @@ pub struct Row {
     pub findings: Vec<Finding>,
     /// The age before which its report is not late.
     grace: Duration,
+    /// The time at which its report arrived, on our clock.
+    seen: SystemTime,
+    clock: Option<ClockOffset>,
     numbers: Vec<Result<f64, Cause>>,
     origins: Vec<Option<&'static str>>,
 }
@@ -69,6 +72,8 @@ impl Row {
             sources: GROUPS.iter().filter_map(source).collect(),
             findings: Vec::new(),
             grace: Duration::ZERO,
+            seen: report.taken.wall,
+            clock: None,
             numbers: Metric::ALL.iter().map(number).collect(),
             origins: Metric::ALL.iter().map(|&metric| Some(backend(container, metric))).collect(),
         };
@@ -99,6 +104,8 @@ impl Row {
             sources: sources.map(|(group, backend)| (printable(group), printable(word(backend)))).collect(),
             findings: Vec::new(),
             grace: findings::GRACE,
+            seen: stored.seen,
+            clock: stored.clock,
             numbers: Metric::ALL.iter().map(number).collect(),
             origins: vec![None; Metric::COUNT],
         };
@@ -119,6 +126,8 @@ impl Row {
             sources: Vec::new(),
             findings: Vec::new(),
             grace: findings::GRACE,
+            seen: last,
+            clock: None,
             numbers: vec![Err(Cause::new(CauseKind::Exited, "its last report has expired")); Metric::COUNT],
             origins: vec![None; Metric::COUNT],
         };
@@ -132,13 +141,13 @@ impl Row {
 
     /// Sets its findings, as of a time and with what is known of its past.
     pub fn judge(&mut self, timeline: &Timeline, now: SystemTime) {
-        let age = now.duration_since(self.taken).unwrap_or_default();
+        let age = now.duration_since(self.seen).unwrap_or_default();
         let reporting = match self.status {
             Some(status) => Reporting::Present { status, age, interval: self.interval, grace: self.grace },
             None => Reporting::Expired(age),
         };
         let numbers = |metric| self.number(metric);
-        self.findings = findings::judge(&Evidence { numbers: &numbers, reporting, timeline, now });
+        self.findings = findings::judge(&Evidence { numbers: &numbers, reporting, clock: self.clock, timeline, now });
     }
 
     /// Its status as a word.

@@ -10,6 +10,7 @@ use super::notes::Notes;
 use crate::events::{LogEntry, Topic};
 use crate::snapshot::{Coverage, Stamp};
 use crate::valkey::ValkeyOptions;
+use crate::valkey::arrivals::Arrivals;
 use crate::valkey::store::{Looked, Store, StoreError};
 use crate::views::row::Row;
 
@@ -27,12 +28,20 @@ pub struct Fleet {
     ended: BTreeSet<(String, SystemTime)>,
     /// Containers that were found silent and had not exited, likewise.
     silent: BTreeSet<(String, SystemTime)>,
+    arrivals: Arrivals,
 }
 
 impl Fleet {
     /// Creates a reader of the server that the options name. Nothing is connected yet.
     pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> Self {
-        Self { options, clock, store: None, ended: BTreeSet::new(), silent: BTreeSet::new() }
+        Self {
+            options,
+            clock,
+            store: None,
+            ended: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            arrivals: Arrivals::default(),
+        }
     }
 
     /// Reads once per interval, until the view ends. The log is read for the wanted container alone.
@@ -69,23 +78,33 @@ impl Fleet {
 
     /// Reads once. A refusal that concerns one container affects that container alone.
     async fn look(&mut self, wanted: Option<&str>, refused: &mut Option<StoreError>) -> Result<Update, StoreError> {
-        let now = (self.clock)().wall;
+        let stamp = (self.clock)();
+        let now = stamp.wall;
         let mut store = match self.store.take() {
             Some(store) => store,
             None => Store::connect(&self.options).await?,
         };
-        let looked = store.look(now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH)).await?;
+        let since = now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut looked = store.look(since).await?;
+        self.arrivals.date(looked.iter_mut().filter_map(|looked| looked.report.as_mut().ok()?.as_mut()), stamp);
+        let listed: BTreeSet<&str> = looked.iter().map(|looked| looked.name.as_str()).collect();
+        self.arrivals.retain(|name| listed.contains(name));
         let (mut rows, mut silent) = (Vec::new(), BTreeSet::new());
         for Looked { name, last, report } in looked {
             match report {
                 Ok(Some(stored)) => rows.push(Row::stored(&stored, now)),
-                Ok(None) => _ = silent.insert((name, last)),
+                Ok(None) => {
+                    if self.arrivals.last(&name, stamp).unwrap_or(last) >= since {
+                        silent.insert((name, last));
+                    }
+                }
                 Err(error) => *refused = Some(error),
             }
         }
         self.judge(&mut store, &silent).await?;
         let silent = silent.into_iter().filter(|seen| !self.ended.contains(seen));
-        rows.extend(silent.map(|(name, last)| Row::silent(&name, last, now)));
+        let seen = |name: &str, last| self.arrivals.last(name, stamp).unwrap_or(last);
+        rows.extend(silent.map(|(name, last)| Row::silent(&name, seen(&name, last), now)));
         let mut entries = Vec::new();
         if let Some(name) = wanted {
             let read = log(&mut store, name, ENTRIES, refused).await;
