@@ -64,9 +64,12 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         .or_else(|| mounts.iter().find_map(|mount| runtime_path::innermost(mount.root.to_str()?)))
         .or_else(|| by_mounts(&roots.proc.join("self/mountinfo")));
     let dirs = || v2.iter().map(|found| (&found.path, true)).chain(v1.values().map(|dir| (dir, false)));
-    let is_root = dirs().next().is_some() && dirs().all(|(dir, is_v2)| is_tree_root(dir, is_v2));
-    // A container can be at the root of one tree and have a directory in another.
-    let is_own = |(dir, is_v2): &(&PathBuf, bool)| is_root || !is_tree_root(dir, *is_v2);
+    let is_at_root = |(dir, is_v2): (&PathBuf, bool)| is_tree_root(dir, is_v2);
+    // A container can be at the root of one tree and have a directory in another. Where nothing names a container, who is
+    // at the root of the v2 tree is on the machine.
+    let is_on_machine = hint.is_none() && v2.as_ref().is_some_and(|found| is_at_root((&found.path, true)));
+    let is_root = is_on_machine || dirs().next().is_some() && dirs().all(is_at_root);
+    let is_own = |dir: &(&PathBuf, bool)| is_root || !is_at_root(*dir);
     let id = dirs().filter(is_own).find_map(|(dir, _)| Some(CgroupId(fs::metadata(dir).ok()?.ino())));
     let id = id.unwrap_or(NOWHERE);
     Own {
@@ -292,12 +295,15 @@ mod tests {
     #[test]
     fn at_the_root_of_one_tree_the_container_is_what_the_others_say() {
         let table = "1 2 0:3 / @/unified rw - cgroup2 cgroup2 rw\n3 4 0:3 / @/memory rw - cgroup cgroup rw,memory\n";
-        let (dir, roots) = host("4:memory:/docker/a\n0::/\n", table, &["unified", "memory/docker/a"]);
+        let path = format!("docker/{ID}");
+        let (dir, roots) = host(&format!("4:memory:/{path}\n0::/\n"), table, &["unified", &format!("memory/{path}")]);
         let own = find(&roots, "web");
         assert!(!own.identity.is_root);
-        assert_eq!(own.id.0, fs::metadata(dir.path().join("memory/docker/a")).unwrap().ino());
-        fs::write(dir.path().join("memory/docker/a/release_agent"), "").unwrap();
+        assert_eq!(own.id.0, fs::metadata(dir.path().join("memory").join(&path)).unwrap().ino());
+        fs::write(dir.path().join("memory").join(&path).join("release_agent"), "").unwrap();
         assert!(find(&roots, "web").identity.is_root, "the root of every tree");
+        let (_dir, roots) = host("4:memory:/jobs/a\n0::/\n", table, &["unified", "memory/jobs/a"]);
+        assert!(find(&roots, "web").identity.is_root, "nothing names a container");
     }
 
     #[test]
