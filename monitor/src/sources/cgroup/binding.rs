@@ -16,6 +16,13 @@ use crate::sources::parse;
 /// `PAGE_COUNTER_MAX` in bytes, for any page size: no limit in v1.
 const V1_NO_LIMIT: u64 = 0x7FFF_FFFF_FFFF_0000;
 
+/// The rows that come from the level that binds, by the limit that tells it.
+const ROWS: &[(Metric, &[Metric])] = &[
+    (Metric::CpuLimit, &[Metric::CpuPeriod, Metric::CpuLevel, Metric::CpuLevelUsage]),
+    (Metric::MemoryLimit, &[Metric::MemoryLimitLevel, Metric::MemoryLevelUsage]),
+    (Metric::PidsLimit, &[Metric::PidsLimitLevel, Metric::PidsLevelUsage]),
+];
+
 /// A limit of a container, as its files gave it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
@@ -47,6 +54,7 @@ impl BindingLevels {
 
     /// Fills in the rows that come from the level that binds.
     pub(super) fn fill(&mut self, limits: &Limits, identity: &Identity, before: &mut Before, values: &mut Values) {
+        miss_with_limits(values);
         self.cpu(limits, identity, before, values);
         self.memory(limits.memory, identity, values);
         if let Some(found) = limits.tasks.filter(|found| is_set(found.bound)) {
@@ -132,6 +140,16 @@ impl BindingLevels {
     fn number(&mut self, dir: &Path, name: &'static str, format: Format) -> Option<u64> {
         let text = self.0.entry((dir.to_owned(), name)).or_insert_with(|| foreign::read(&dir.join(name), LONGEST).ok());
         parse::number(format, text.as_deref()?).ok()
+    }
+}
+
+/// Where a limit cannot be read, no level is known to bind.
+fn miss_with_limits(values: &mut Values) {
+    for (limit, rows) in ROWS {
+        if let Some(Err(cause)) = values.get(*limit) {
+            let cause = cause.clone();
+            rows.iter().for_each(|row| values.miss(*row, rank(*row), cause.clone()));
+        }
     }
 }
 
