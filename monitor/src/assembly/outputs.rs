@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::context::{ProcessContext, ServiceManager};
 use crate::agent::publish::{Publisher, Reports};
 use crate::config::Config;
+use crate::containers::owners::Owners;
 use crate::http::{self, About, Token};
 use crate::programs::ProgramState;
 use crate::sinks::otlp::Otlp;
@@ -40,13 +41,20 @@ impl Outputs {
         &mut self,
         config: &Config,
         context: &ProcessContext,
+        owners: Option<Owners>,
         publisher: &mut Publisher,
         reports: &Reports,
     ) {
         let manager = context.service_manager.as_ref();
         let sinks: [(&str, Option<Box<dyn Sink>>); 3] = [
             ("otlp", config.otlp.clone().map(|collector| Box::new(Otlp::new(collector)) as _)),
-            ("valkey", config.valkey.clone().map(|options| Box::new(Valkey::new(options, context.clock)) as _)),
+            (
+                "valkey",
+                config
+                    .valkey
+                    .clone()
+                    .map(|options| Box::new(Valkey::new(options, context.clock).with_owners(owners)) as _),
+            ),
             ("", manager.cloned().map(|it| service(it, config.interval))),
         ];
         for (name, sink) in sinks.into_iter().filter_map(|(name, sink)| Some((name, sink?))) {

@@ -69,7 +69,7 @@ impl Hardened<'_> {
     /// # Errors
     /// When the server cannot start.
     pub fn start(self, token: Option<Token>, context: &ProcessContext, signals: Signals) -> anyhow::Result<Running> {
-        let Self(Sampling { config, programs, sampler, ended, .. }) = self;
+        let Self(Sampling { config, programs, sampler, ended, owners, .. }) = self;
         let Signals { runtime, shutdown } = signals;
         let in_runtime = runtime.enter();
         let (mut publisher, reports) = publish::channel();
@@ -77,7 +77,7 @@ impl Hardened<'_> {
         let known = programs.len();
         let mut outputs = Outputs::default();
         outputs.start_server(config, context, token, programs, &reports)?;
-        outputs.start_sinks(config, context, &mut publisher, &reports);
+        outputs.start_sinks(config, context, owners, &mut publisher, &reports);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             scope = config.scope.as_str(),

@@ -12,6 +12,7 @@ use super::request::request;
 use super::watched::{Watched, WatchedSources};
 use crate::config::Config;
 use crate::containers::Roots;
+use crate::containers::owners::Owners;
 use crate::hardening;
 use crate::http;
 use crate::preflight::{self, EbpfMode, HostFacts, Plan};
@@ -60,6 +61,8 @@ pub struct Sampling<'a> {
     pub(super) programs: Vec<ProgramState>,
     pub(super) sampler: SamplerThread,
     pub(super) ended: Arc<Notify>,
+    /// The names that the registry asks for and the sink claims.
+    pub(super) owners: Option<Owners>,
 }
 
 /// Every layer of defence is applied.
@@ -108,15 +111,19 @@ impl<'a> Attached<'a> {
         Ok(self)
     }
 
-    /// Opens the sources for a look, without giving anything up.
+    /// Opens the sources for a look, without giving anything up, and without claiming names.
     ///
     /// # Errors
     /// When the system grants no thread.
     pub fn open_sources(self) -> anyhow::Result<OpenedSources> {
+        self.open(None)
+    }
+
+    fn open(self, owners: Option<Owners>) -> anyhow::Result<OpenedSources> {
         let Self { config, clock, facts, plan, watched, mut bpf, programs } = self;
         let ended = Arc::<Notify>::default();
         let WatchedSources { list, lives } =
-            watched.into_source(config, bpf.take_change_feed(), clock, &ended).context(THREAD)?;
+            watched.into_source(config, owners, bpf.take_change_feed(), clock, &ended).context(THREAD)?;
         let for_clients = if config.listen.is_some() { http::CONNECTIONS } else { 0 };
         let taken = preflight::DESCRIPTORS + for_clients + count_open(&config.roots.proc);
         let disk = DiskPlan {
@@ -161,9 +168,12 @@ impl<'a> Unprivileged<'a> {
         if attached.plan.confines_sampler {
             apply_landlock(&attached.plan);
         }
-        let OpenedSources { sources, programs, plan, ended } = attached.open_sources()?;
+        // A container that reports itself has the name that it was given.
+        let claims = config.scope == Scope::Host && config.valkey.is_some();
+        let owners = claims.then(|| Owners::new(&config.roots));
+        let OpenedSources { sources, programs, plan, ended } = attached.open(owners.clone())?;
         let sampler = SamplerThread::start(sources, clock).context(THREAD)?;
-        Ok(Sampling { config, plan, programs, sampler, ended })
+        Ok(Sampling { config, plan, programs, sampler, ended, owners })
     }
 }
 

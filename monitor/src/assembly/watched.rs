@@ -13,6 +13,7 @@ use crate::containers::change::ChangeFeed;
 use crate::containers::hierarchies::Hierarchies;
 use crate::containers::names::RuntimePaths;
 use crate::containers::own::{self, Own};
+use crate::containers::owners::Owners;
 use crate::hostname::hostname;
 use crate::snapshot::Scope;
 use crate::sources::Source;
@@ -58,13 +59,14 @@ impl Watched {
     pub(super) fn into_source(
         self,
         config: &Config,
+        owners: Option<Owners>,
         feed: Option<Box<dyn ChangeFeed>>,
         clock: Clock,
         ended: &Arc<Notify>,
     ) -> io::Result<WatchedSources> {
         match self {
             Self::Own(own) => Ok(WatchedSources { list: Box::new(OwnContainer::new(own, &config.roots)), lives: None }),
-            Self::Machine(hierarchies) => every_container(config, hierarchies, feed, clock, ended),
+            Self::Machine(hierarchies) => every_container(config, hierarchies, owners, feed, clock, ended),
         }
     }
 }
@@ -72,6 +74,7 @@ impl Watched {
 fn every_container(
     config: &Config,
     hierarchies: Hierarchies,
+    owners: Option<Owners>,
     feed: Option<Box<dyn ChangeFeed>>,
     clock: Clock,
     ended: &Arc<Notify>,
@@ -83,7 +86,7 @@ fn every_container(
     if !config.rules.reports_machine(&machine) {
         tracing::info!(name = machine, "The machine itself is left out, as --containers says");
     }
-    let mut containers = HostContainers::new(hierarchies, config.rules.clone(), &paths, clock)?;
+    let mut containers = HostContainers::new(hierarchies, config.rules.clone(), owners, &paths, clock)?;
     if let Err(error) = containers.follow(feed, Arc::clone(ended)) {
         tracing::warn!(%error, "Changes of the cgroup tree cannot be followed: it is walked at each reading");
     }

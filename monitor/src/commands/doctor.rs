@@ -46,7 +46,7 @@ fn check_valkey(config: &Config, context: &ProcessContext) -> anyhow::Result<Vec
         }
     };
     let answers = format!("{} answers within {round_trip} µs", options.target);
-    let told = runtime.block_on(health::told(options, &probe::reported_name(config)));
+    let told = runtime.block_on(async { health::told(options, &probe::reported_name(config, options).await).await });
     let losses = told.as_ref().map_or_else(Vec::new, doctor::losses);
     let delivery = match told.and_then(|told| told.delivery) {
         Some(text) => Check::new("delivery", State::Available, text, None),

@@ -42,8 +42,10 @@ fn check(config: &Config, pid: Option<u32>, context: &ProcessContext) -> anyhow:
     }
     match &config.valkey {
         Some(options) if !is_left_out(config) => {
-            let name = reported_name(config);
-            let check = health::check(options, &name, config.interval, (context.clock)().wall);
+            let check = async {
+                let name = reported_name(config, options).await;
+                health::check(options, &name, config.interval, (context.clock)().wall).await
+            };
             Ok(format!("written {:.1} s ago", runtime()?.block_on(check)?.as_secs_f64()))
         }
         _ => {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use monitor::assembly::{OpenedSources, Prepared, ProcessContext};
 use monitor::config::Config;
+use monitor::containers::owners::Owners;
 use monitor::hostname::hostname;
 use monitor::http::{Token, TokenError};
 use monitor::report::Report;
 use monitor::snapshot::Scope;
 use monitor::sources;
+use monitor::valkey::{ValkeyOptions, health};
 
 /// The sources for a look: no counter survives it, and no privilege is given up.
 pub(super) fn open(config: &Config, context: &ProcessContext) -> anyhow::Result<OpenedSources> {
@@ -29,9 +31,12 @@ pub(super) fn token(config: &Config) -> Result<Option<Token>, TokenError> {
 }
 
 /// The name under which this container or machine is reported.
-pub(super) fn reported_name(config: &Config) -> String {
+pub(super) async fn reported_name(config: &Config, options: &ValkeyOptions) -> String {
     match config.scope {
         Scope::SelfContainer => config.container_name.clone(),
-        Scope::Host => hostname(&config.roots.proc),
+        Scope::Host => {
+            let owners = Owners::new(&config.roots);
+            health::claimed_name(options, &owners, &hostname(&config.roots.proc)).await
+        }
     }
 }

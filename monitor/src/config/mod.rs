@@ -10,6 +10,7 @@ use tracing_subscriber::filter::Targets;
 
 use self::values::{between, boolean, directory, duration, layers, levels, one_of, or_off, path, paths};
 use crate::containers::Roots;
+use crate::containers::name_template::NameTemplate;
 use crate::containers::rules::Rules;
 use crate::http::{Address, ListenOptions};
 use crate::preflight::{EbpfMode, Layer};
@@ -148,7 +149,8 @@ fn rules(settings: &Settings) -> Result<Rules, SettingError> {
     let watched =
         settings.optional(SettingName::Cgroups, |text| Rules::default().with_cgroups(text))?.unwrap_or_default();
     let reported = settings.optional(SettingName::Containers, |text| watched.clone().with_names(text))?;
-    Ok(reported.unwrap_or(watched))
+    let template = settings.required(SettingName::NameTemplate, NameTemplate::parse)?;
+    Ok(reported.unwrap_or(watched).with_template(template))
 }
 
 fn container_name(settings: &Settings, warnings: &mut Vec<String>) -> String {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::glob::Glob;
+use super::name_template::NameTemplate;
 use super::runtime_path::{self, PathHint};
 
 /// The machine, among names: the path of its cgroup, which is no container's name.
@@ -19,6 +20,8 @@ pub struct Rules {
     pub include: Vec<Glob>,
     /// Patterns of the names that are not reported.
     pub exclude: Vec<Glob>,
+    /// How the reported names are made.
+    pub(super) template: NameTemplate,
     /// Names that are not reported even if the machine has one of them; [`MACHINE`] stands for its name.
     excluded: BTreeSet<String>,
 }
@@ -57,6 +60,12 @@ impl Rules {
             }
         }
         Ok(self)
+    }
+
+    /// Sets how the reported names are made.
+    #[must_use]
+    pub fn with_template(self, template: NameTemplate) -> Self {
+        Self { template, ..self }
     }
 
     /// Returns what the path of a cgroup reveals, if it is watched as a container.

@@ -165,6 +165,10 @@ settings!(
          not match a slash, `**` does. The machine itself is reported too, unless `!/` or `!` and its name without \
          wildcards leaves it out"
     ),
+    NameTemplate = flag("name-template", "MONITOR_NAME_TEMPLATE", "TEMPLATE").default("{name}").meaning(
+        "Scope `host`: how the name of a container is made, of `{name}`, `{host}`, `{id}`, `{namespace}`, `{pod}`; \
+         `{host}/{name}` tells machines with one Valkey apart; `--containers` then selects among these names"
+    ),
     Cgroups = flag("cgroups", "MONITOR_CGROUPS", "PATHS").meaning(
         "Scope `host`: other cgroups to report like containers: patterns of paths, separated by commas; \
          `systemd` selects its services and scopes"

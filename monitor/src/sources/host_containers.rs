@@ -14,6 +14,7 @@ use crate::containers::hierarchies::Hierarchies;
 use crate::containers::info::NameRequest;
 use crate::containers::inotify::Inotify;
 use crate::containers::names::{NameResolver, RuntimePaths};
+use crate::containers::owners::Owners;
 use crate::containers::registry::Registry;
 use crate::containers::rules::Rules;
 use crate::hostname::hostname;
@@ -32,17 +33,18 @@ pub struct HostContainers {
 }
 
 impl HostContainers {
-    /// Creates the source for these hierarchies. They are walked until they are followed.
+    /// Creates the source for these hierarchies. They are walked until they are followed. Names are claimed with `owners`.
     ///
     /// # Errors
     /// If the thread that resolves names cannot start.
     pub fn new(
         hierarchies: Hierarchies,
         rules: Rules,
+        owners: Option<Owners>,
         paths: &RuntimePaths,
         clock: fn() -> Stamp,
     ) -> std::io::Result<Self> {
-        let registry = Registry::new(hierarchies, rules, &hostname(&paths.proc));
+        let registry = Registry::new(hierarchies, rules, &hostname(&paths.proc)).with_owners(owners);
         let registry = Arc::new(Mutex::new(registry));
         let ask = NameResolver::start(paths, Arc::clone(&registry), clock, bpf::leave_descriptors)?;
         Ok(Self { registry, ask, proc: paths.proc.clone(), followed: None })

@@ -67,6 +67,11 @@ impl Fault {
         matches!(self.kind, FaultKind::AuthRequired | FaultKind::Forbidden)
     }
 
+    /// Returns whether the key has another type, or a content that is too long to be ours.
+    pub(crate) fn is_about_content(&self) -> bool {
+        self.kind == FaultKind::Refused && ["WRONGTYPE", "TOOLONG"].iter().any(|code| self.text.starts_with(code))
+    }
+
     /// Returns whether the error stays until an operator changes the server.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(self.kind, FaultKind::Forbidden | FaultKind::UnknownCommand)

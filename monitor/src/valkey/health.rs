@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::connector::connect;
 use super::fault::Fault;
-use super::keys::metrics_key;
+use super::keys::{metrics_key, owner_key};
 use super::options::ValkeyOptions;
+use crate::containers::owners::Owners;
 use crate::findings::LATE_INTERVALS;
 use crate::snapshot::{Stamp, Status};
 
@@ -40,6 +41,21 @@ pub async fn probe(options: &ValkeyOptions, clock: fn() -> Stamp) -> Result<Dura
         Err(fault) if !fault.is_answer() => Err(fault),
         _ => Ok(clock().mono.saturating_sub(before)),
     }
+}
+
+/// Returns the name under which the container or machine of that name is reported, if this machine has claimed another one.
+pub async fn claimed_name(options: &ValkeyOptions, owners: &Owners, name: &str) -> String {
+    // Whoever asks next finds the fault.
+    let Ok(mut link) = connect(options).await else { return name.to_owned() };
+    let (value, names) = owners.names(name);
+    for claimed in names {
+        let owner: Result<Option<Vec<u8>>, Fault> =
+            link.ask(redis::cmd("GET").arg(owner_key(&claimed)).to_owned()).await;
+        if matches!(owner, Ok(Some(owner)) if owner == value.as_bytes()) {
+            return claimed;
+        }
+    }
+    name.to_owned()
 }
 
 /// The age of the latest report of `name`.

@@ -9,6 +9,11 @@ const DIGITS: usize = 19;
 /// The key of the list of containers.
 pub(crate) const CONTAINERS: &str = "system:containers";
 
+/// The key of the machine that reports under a name.
+pub(crate) fn owner_key(name: &str) -> String {
+    format!("system:owner:{name}")
+}
+
 /// The key of a container's latest report.
 pub(crate) fn metrics_key(name: &str) -> String {
     format!("system:metrics:{name}")

@@ -28,7 +28,8 @@ pub struct Machine {
 pub fn containers(ended: &Arc<tokio::sync::Notify>, mode: EbpfMode) -> (HostContainers, bpf::Bpf) {
     let roots = Roots::default();
     let places = RuntimePaths { host: "/".into(), proc: "/proc".into(), sockets: Vec::new() };
-    let mut containers = HostContainers::new(Hierarchies::find(&roots), Rules::default(), &places, stamp).unwrap();
+    let mut containers =
+        HostContainers::new(Hierarchies::find(&roots), Rules::default(), None, &places, stamp).unwrap();
     let trees = Hierarchies::find(&roots);
     let part = Part::machine(containers.root(), trees.v1);
     let decisions = assembly::program_decisions(&roots, mode, false, Scope::Host);

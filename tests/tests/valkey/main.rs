@@ -9,5 +9,6 @@ mod cleanup;
 mod keys;
 mod login;
 mod outage;
+mod owners;
 mod rights;
 mod tls;

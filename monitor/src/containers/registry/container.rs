@@ -23,6 +23,10 @@ pub(super) struct Container {
     /// The number of full samples that contain it.
     pub(super) readings: u32,
     pub(super) life: Life,
+    /// True while the answer to the claim on its name is awaited.
+    pub(super) awaits_owner: bool,
+    /// True if it has exited and its name is the claimed one.
+    pub(super) is_claimed: bool,
 }
 
 impl Container {
@@ -33,6 +37,11 @@ impl Container {
             Some((_, origin)) => *origin,
             None => NameOrigin::Path,
         }
+    }
+
+    /// True once its name was looked up, or it has waited long enough for that.
+    pub(super) fn is_known(&self) -> bool {
+        self.named || self.readings > 1
     }
 
     /// Judges by its numbers whether it lives; true if that changes the origin of its name.
@@ -53,8 +62,6 @@ impl Container {
 
 /// Copies the known facts of a container into its identity.
 pub(super) fn describe(identity: &mut Identity, hint: &PathHint, known: &ContainerInfo) {
-    let name = known.name.clone().unwrap_or_else(|| fallback(hint, &identity.path));
-    identity.name = text::cut(&name, text::NAME).to_owned();
     identity.container_id.clone_from(&hint.id);
     identity.runtime = Some(known.runtime.unwrap_or(hint.runtime).to_owned());
     identity.image = known.image.as_deref().map(|image| text::cut(image, text::IMAGE).to_owned());
@@ -67,7 +74,7 @@ pub(super) fn suffix(id: CgroupId, identity: &Identity) -> String {
 }
 
 /// Returns the name of an unnamed container.
-fn fallback(hint: &PathHint, path: &str) -> String {
+pub(super) fn fallback(hint: &PathHint, path: &str) -> String {
     hint.name.clone().or_else(|| hint.id.as_deref().map(short)).unwrap_or_else(|| path.to_owned())
 }
 

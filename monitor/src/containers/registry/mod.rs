@@ -1,8 +1,10 @@
 //! Registry of all cgroups of a machine as they come and go: containers, ancestors and names.
 
+mod claims;
 mod container;
 mod lives;
 mod name_table;
+mod naming;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -12,13 +14,14 @@ use std::time::Duration;
 
 use self::container::{Container, describe, suffix};
 use self::lives::Life;
-use self::name_table::{NameTable, Renamed};
+use self::name_table::NameTable;
 use crate::containers::hierarchies::Hierarchies;
 use crate::containers::info::{ContainerInfo, NameOrigin, NameRequest, slice_user};
+use crate::containers::owners::Owners;
 use crate::containers::rules::Rules;
 use crate::containers::runtime_path::PathHint;
 use crate::containers::walk::Directory;
-use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Place, Scope, Snapshot, Status};
+use crate::snapshot::{Cgroup, CgroupId, Coverage, Place, Scope, Snapshot, Status};
 
 /// Full samples for which the place of a removed cgroup is kept, since its last tasks may be counted late.
 const REMEMBERED: u32 = 2;
@@ -42,6 +45,8 @@ pub struct Registry {
     cgroups: BTreeMap<CgroupId, Node>,
     containers: BTreeMap<CgroupId, Container>,
     names: NameTable,
+    /// Claims names where other machines may have the same; `None` where none can.
+    owners: Option<Owners>,
     /// The state of the lookups of the containers that existed at the start.
     first_lookups: FirstLookups,
     /// Removed cgroups, each with its number of full samples since.
@@ -81,6 +86,7 @@ impl Registry {
             cgroups: BTreeMap::new(),
             containers: BTreeMap::new(),
             names: NameTable::default(),
+            owners: None,
             first_lookups: FirstLookups::NotSampled,
             gone: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -88,6 +94,12 @@ impl Registry {
             requests: Vec::new(),
             walked_again: 0,
         }
+    }
+
+    /// Claims the names of containers.
+    #[must_use]
+    pub fn with_owners(self, owners: Option<Owners>) -> Self {
+        Self { owners, ..self }
     }
 
     /// Returns the mounted hierarchies.
@@ -146,46 +158,31 @@ impl Registry {
     fn meet(&mut self, id: CgroupId, path: &Path, hint: Option<PathHint>) {
         let mut identity = self.hierarchies.identity(path);
         match &hint {
-            Some(hint) => describe(&mut identity, hint, &ContainerInfo::default()),
+            Some(hint) => {
+                describe(&mut identity, hint, &ContainerInfo::default());
+                identity.name = self.full_name(hint, None, &identity, id);
+            }
             None => identity.name.clone_from(&self.hostname),
         }
         let (name, is_root) = (identity.name.clone(), hint.is_none());
         let origin = if is_root { NameOrigin::Machine } else { NameOrigin::Path };
         let suffix = suffix(id, &identity);
         let identity = identity.into();
-        let (found, life) = (None, Life::default());
-        let container = Container { identity, hint, named: is_root, found, is_final: is_root, readings: 0, life };
+        let container = Container {
+            identity,
+            hint,
+            named: is_root,
+            found: None,
+            is_final: is_root,
+            readings: 0,
+            life: Life::default(),
+            awaits_owner: false,
+            is_claimed: false,
+        };
         self.containers.insert(id, container);
         let renamed = self.names.call(id, &name, origin, &suffix);
         self.rename(renamed);
         self.ask(id, false);
-    }
-
-    /// Records the machine's name, which is often set after services have started.
-    pub fn call_machine(&mut self, hostname: &str) {
-        // A name that cannot be read stays.
-        if hostname.is_empty() || hostname == self.hostname {
-            return;
-        }
-        hostname.clone_into(&mut self.hostname);
-        let machine = self.containers.iter_mut().find(|(_, container)| container.hint.is_none());
-        let Some((&id, container)) = machine else { return };
-        Arc::make_mut(&mut container.identity).name = hostname.to_owned();
-        let suffix = suffix(id, &container.identity);
-        let renamed = self.names.call(id, hostname, NameOrigin::Machine, &suffix);
-        self.rename(renamed);
-    }
-
-    /// Reports containers under new names.
-    fn rename(&mut self, renamed: Vec<Renamed>) {
-        for (id, name) in renamed {
-            if let Some(taken) = self.names.called(id).filter(|called| *called != name) {
-                tracing::warn!(name = %taken, reported_as = %name, "Container name already in use: id appended");
-            }
-            if let Some(container) = self.containers.get_mut(&id) {
-                Arc::make_mut(&mut container.identity).name = name;
-            }
-        }
     }
 
     fn ask(&mut self, id: CgroupId, had_process: bool) {
@@ -212,37 +209,6 @@ impl Registry {
         self.is_there(id) || self.ended.contains_key(&id)
     }
 
-    /// Records the result of a name lookup.
-    pub fn named(&mut self, id: CgroupId, known: &ContainerInfo) {
-        let path = self.path(id);
-        let found = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id));
-        let Some(container @ Container { hint: Some(_), .. }) = found else { return };
-        container.named = true;
-        container.is_final |= known.is_final;
-        // A name stays if a later lookup finds none: the process that told it may have ended.
-        container.found = known.name.clone().map(|name| (name, known.origin)).or(container.found.take());
-        let found = container.found.clone();
-        let mut identity = Identity::clone(&container.identity);
-        // Hierarchies whose directory was created after the first lookup.
-        identity.v1 = path.map_or(identity.v1, |path| self.hierarchies.identity(&path).v1);
-        container.hint.iter().for_each(|hint| describe(&mut identity, hint, known));
-        let origin = container.origin();
-        found.into_iter().for_each(|(name, _)| identity.name = name);
-        let (name, suffix) = (identity.name.clone(), suffix(id, &identity));
-        match self.names.reported(id) {
-            Some(reported) => reported.clone_into(&mut identity.name),
-            None => identity.name = self.names.unclaimed(&name, &suffix),
-        }
-        let is_there = self.containers.contains_key(&id);
-        if let Some(container) = self.containers.get_mut(&id).or_else(|| self.ended.get_mut(&id)) {
-            container.identity = Arc::new(identity);
-        }
-        if is_there {
-            let renamed = self.names.call(id, &name, origin, &suffix);
-            self.rename(renamed);
-        }
-    }
-
     /// Records the removal of a cgroup.
     pub fn vanish(&mut self, id: CgroupId) {
         if let Some(node) = self.cgroups.remove(&id) {
@@ -250,6 +216,7 @@ impl Registry {
         }
         if let Some(container) = self.containers.remove(&id) {
             self.emptied.remove(&id);
+            let container = self.give_up(id, container);
             self.ended.insert(id, container);
             let renamed = self.names.remove(id);
             self.rename(renamed);
@@ -293,8 +260,12 @@ impl Registry {
                 self.rename(renamed);
             }
         }
+        // Names have changed.
+        self.apply_claims(now.taken.mono, Coverage::Exited);
         for (id, cgroup) in &mut now.cgroups {
-            self.containers.get(id).into_iter().for_each(|known| cgroup.identity = Arc::clone(&known.identity));
+            let Some(known) = self.containers.get(id) else { continue };
+            cgroup.identity = Arc::clone(&known.identity);
+            cgroup.withheld |= known.awaits_owner;
         }
     }
 
@@ -311,16 +282,23 @@ impl Registry {
         self.await_first_lookups(into.taken.mono);
         if into.coverage == Coverage::All {
             self.look_again();
+        }
+        self.apply_claims(into.taken.mono, into.coverage);
+        if into.coverage == Coverage::All {
             into.places = self.cgroups.iter().map(|(id, node)| (*id, node.place)).collect();
-            into.cgroups = self.containers.iter().filter_map(|(id, found)| Some((*id, self.entry(found)?))).collect();
+            into.cgroups =
+                self.containers.iter().filter_map(|(id, found)| Some((*id, self.entry(*id, found)?))).collect();
         } else {
-            let emptied = self.emptied.iter().filter_map(|id| Some((*id, self.entry(self.containers.get(id)?)?)));
+            let emptied = self.emptied.iter().filter_map(|id| Some((*id, self.entry(*id, self.containers.get(id)?)?)));
             into.cgroups.extend(emptied);
         }
         self.emptied.clear();
         for (id, container) in std::mem::take(&mut self.ended) {
             // One that was empty has been reported.
-            if container.life != Life::Over && self.rules.reports(&container.identity.name) {
+            if container.life == Life::Over {
+                continue;
+            }
+            if let Some(container) = self.reported_last(id, container, into.taken.mono) {
                 let cgroup = into.cgroups.entry(id).or_default();
                 (cgroup.identity, cgroup.status) = (container.identity, Status::Exited);
             }
@@ -336,14 +314,11 @@ impl Registry {
 
     /// Creates the empty entry that the other sources fill; `None` for a container that is left out by its name. One whose
     /// name was not resolved is reported once it has waited long enough.
-    fn entry(&self, container: &Container) -> Option<Cgroup> {
+    fn entry(&self, id: CgroupId, container: &Container) -> Option<Cgroup> {
         let is_settled = matches!(self.first_lookups, FirstLookups::Over);
-        let is_known = is_settled && (container.named || container.readings > 1);
-        let withheld = container.hint.is_some() && !is_known;
-        let is_wanted = match container.hint {
-            None => self.rules.reports_machine(&self.hostname),
-            Some(_) => withheld || self.rules.reports(&container.identity.name),
-        };
+        let withheld = container.hint.is_some() && !(is_settled && container.is_known());
+        let is_wanted = withheld || self.is_reported(id, container);
+        let withheld = withheld || container.awaits_owner;
         is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), withheld, ..Cgroup::default() })
     }
 

@@ -4,9 +4,12 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
+use crate::containers::name_template::NameTemplate;
 use crate::containers::{Roots, follow};
 use crate::metrics::Metric;
 use crate::snapshot::Stamp;
+
+mod claims;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -304,6 +307,16 @@ fn a_v1_directory_that_is_made_late_is_found() {
     fs::create_dir_all(machine.dir.path().join("memory/lxc.payload.web")).unwrap();
     let is_found = |machine: &mut Machine| machine.read(Coverage::All).cgroups[&id].identity.v1.contains_key("memory");
     assert!((0..LOOK_AGAIN).any(|_| is_found(&mut machine)));
+}
+
+#[test]
+fn names_are_made_from_the_template_and_told_apart_after_that() {
+    let template = NameTemplate::parse("{host}/{name}").unwrap();
+    let mut machine = Machine::new(Rules::default().with_template(template), &["docker/{A}", "docker/{B}"]);
+    ["docker/{A}", "docker/{B}"].iter().for_each(|path| machine.call(path, "web"));
+    assert_eq!(machine.names(Coverage::All), running(&["machine", "machine/web", "machine/web-bbbbbbbbbbbb"]));
+    machine.registry.call_machine("node");
+    assert_eq!(machine.names(Coverage::All), running(&["node", "node/web", "node/web-bbbbbbbbbbbb"]));
 }
 
 proptest! {

@@ -214,6 +214,15 @@ impl Backlog {
         self.dropped += (before - self.waiting.len()) as u64;
     }
 
+    /// Drops the entries of a container's streams, which are another machine's.
+    pub(super) fn disown(&mut self, name: &str) {
+        let before = self.waiting.len();
+        self.waiting.retain(|entry| *entry.stream.name != *name);
+        self.bytes = self.waiting.iter().map(StreamEntry::bytes).sum();
+        self.dropped += (before - self.waiting.len()) as u64;
+        self.forget(name);
+    }
+
     /// Forgets a container's streams, unless entries wait for them.
     pub(super) fn forget(&mut self, name: &str) {
         let waiting: BTreeSet<&Stream> = self.waiting.iter().map(|entry| &entry.stream).collect();

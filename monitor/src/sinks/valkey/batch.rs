@@ -5,6 +5,7 @@ use super::commands::Purpose;
 use super::pending_report::PendingReport;
 use super::record::Maintenance;
 use super::stream::{Stream, StreamKind};
+use crate::containers::owners::{Step, StepKind};
 use crate::valkey::{Answer, FaultKind, Request};
 
 /// A command, by its subject.
@@ -13,6 +14,8 @@ pub(super) enum Command {
     Metrics,
     /// The list of containers.
     Index,
+    /// Claims a name for this machine.
+    Owner(Step),
     /// Removes old names from the list.
     Forget,
     /// Upkeep of log entries under keys.
@@ -31,6 +34,9 @@ impl Command {
         match self {
             Self::Metrics => Purpose::Metrics,
             Self::Index => Purpose::Index,
+            Self::Owner(Step { kind: StepKind::Take | StepKind::Renew, .. }) => Purpose::Owner,
+            Self::Owner(Step { kind: StepKind::Look | StepKind::Read, .. }) => Purpose::OwnerRead,
+            Self::Owner(Step { kind: StepKind::Release, .. }) => Purpose::Release,
             Self::Forget => Purpose::Forget,
             Self::Maintenance(Maintenance::Write(..)) => Purpose::Log,
             Self::Maintenance(Maintenance::Prune) => Purpose::Prune,

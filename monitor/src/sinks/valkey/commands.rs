@@ -21,6 +21,12 @@ pub(super) enum Purpose {
     Scan,
     /// The list of containers.
     Index,
+    /// Claiming a name for this machine.
+    Owner,
+    /// Asking which machine has a name.
+    OwnerRead,
+    /// Giving up a name that was claimed.
+    Release,
     /// Removing names without data from it.
     Forget,
     /// The reports of the past.
@@ -42,6 +48,15 @@ impl Purpose {
             Self::Prune => "the removal of old log entries (DEL)",
             Self::Scan => "the search for log entries of earlier runs (SCAN)",
             Self::Index => "the list system:containers (ZADD)",
+            Self::Owner => {
+                "claims on container names (SET of system:owner:*; allow it, or machines overwrite each other's reports \
+                 of containers with the same name)"
+            }
+            Self::OwnerRead => {
+                "claims on container names (GET of system:owner:*; allow it, or machines overwrite each other's reports \
+                 of containers with the same name)"
+            }
+            Self::Release => "the release of container names (DEL of system:owner:*)",
             Self::Forget => "the removal of old names from system:containers (ZREMRANGEBYSCORE)",
             Self::History => "the history of reports (XADD)",
             Self::Stream => "the stream of all log entries (XADD)",

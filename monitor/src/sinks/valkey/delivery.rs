@@ -7,13 +7,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::batch::Command;
+use super::batch::{Batch, Command};
 use super::commands::Purpose;
 use super::connection::{Attempt, Connection, Done, Sent};
+use super::owner_keys::OwnerKeys;
 use super::queue::Queue;
 use super::record::Context;
 use super::refusals::Refusals;
 use super::status::Status;
+use crate::containers::owners::Owners;
 use crate::report::{Delivery, Report};
 use crate::sinks::sink::{Feed, Retry, Sink, SinkError, SinkFuture};
 use crate::snapshot::{Coverage, Stamp};
@@ -25,6 +27,7 @@ pub struct Valkey {
     clock: fn() -> Stamp,
     queue: Queue,
     connection: Connection,
+    owners: OwnerKeys,
     refusals: Refusals,
     status: Status,
     /// The request or connection attempt that is under way.
@@ -87,9 +90,16 @@ impl Valkey {
             status: Status::new(options.target.to_string()),
             connection: Connection::new(options.clone()),
             queue: Queue::new(options),
+            owners: OwnerKeys::new(None),
             refusals: Refusals::default(),
             in_flight: None,
         }
+    }
+
+    /// Claims the names that are asked for.
+    #[must_use]
+    pub fn with_owners(self, owners: Option<Owners>) -> Self {
+        Self { owners: OwnerKeys::new(owners), ..self }
     }
 
     fn add(&mut self, report: Arc<Report>) {
@@ -121,26 +131,36 @@ impl Valkey {
             self.in_flight = self.connection.connect();
             return;
         }
+        let claims = self.owners.urgent(now);
+        if !claims.is_empty() {
+            return self.send(Batch::new(Vec::new(), claims));
+        }
         if !self.queue.has_report() && !self.connection.may_send_backlog(now) {
             return;
         }
         self.refusals.cooldowns.expire(now);
         let is_one_server = self.connection.is_one_server();
-        let batch = self.queue.batch(&self.connection.limits, &self.refusals.cooldowns, is_one_server, now);
+        let Self { connection, refusals, owners, .. } = self;
+        let batch = self.queue.batch(owners, &connection.limits, &refusals.cooldowns, is_one_server, now);
         if !batch.is_empty() {
-            self.status.sending(batch.bytes);
-            self.in_flight = self.connection.send(batch, self.clock);
+            self.send(batch);
         }
+    }
+
+    fn send(&mut self, batch: Batch) {
+        self.status.sending(batch.bytes);
+        self.in_flight = self.connection.send(batch, self.clock);
     }
 
     /// Waits for the first of the events that it can act on. Cancelling it loses nothing.
     async fn step(&mut self) {
         let (is_idle, is_copying, due) = (self.in_flight.is_none(), self.queue.is_copying(), self.due());
-        let Self { in_flight, queue, .. } = self;
+        let Self { in_flight, queue, owners, .. } = self;
         let done = tokio::select! {
             biased;
             done = async { Some(in_flight.as_mut()?.await) }, if !is_idle => done,
             () = queue.copied(), if is_copying => None,
+            () = owners.wanted(), if is_idle => None,
             () = tokio::time::sleep_until(due), if is_idle => None,
         };
         if let Some(done) = done {
@@ -155,7 +175,8 @@ impl Valkey {
     fn due(&self) -> Instant {
         let now = timer::now();
         let cooldown = (self.queue.backlog().len() > 0).then(|| self.refusals.cooldowns.next_end()).flatten();
-        let due = self.connection.next_due().chain(cooldown).filter(|due| *due > now).min();
+        let due =
+            self.connection.next_due().chain(cooldown).chain(self.owners.next_due()).filter(|due| *due > now).min();
         due.unwrap_or(now + Duration::from_secs(3600))
     }
 
@@ -163,10 +184,14 @@ impl Valkey {
         let result = match done {
             Done::Connected(connector, result) => match self.connection.connected(connector, result) {
                 Ok(()) => {
+                    self.owners.connected(true);
                     self.refusals.cooldowns.clear();
                     return self.status.connected((self.clock)().wall);
                 }
-                Err(fault) => Err(fault),
+                Err(fault) => {
+                    self.owners.connected(false);
+                    Err(fault)
+                }
             },
             Done::Sent(sent) => self.take(sent),
         };
@@ -190,6 +215,9 @@ impl Valkey {
             let fault = self.answer(command, answer, failed.is_some()).err();
             failed = failed.or(fault.filter(|fault| matches!(command, Command::Metrics) || !fault.is_answer()));
         }
+        for name in self.owners.take_lost() {
+            self.queue.disown(&name);
+        }
         if failed.is_none() {
             self.status.answered(sent.round_trip);
             if self.queue.written(&sent.batch) {
@@ -204,7 +232,10 @@ impl Valkey {
     }
 
     fn answer(&mut self, command: &Command, answer: Answer, quiet: bool) -> Result<(), Fault> {
-        let result = self.queue.answered(command, answer);
+        let result = match command {
+            Command::Owner(step) => self.owners.answered(step, answer),
+            _ => self.queue.answered(command, answer),
+        };
         match &result {
             Ok(()) => self.refusals.accepted(command.purpose()),
             Err(fault) if matches!(command, Command::Metrics) || fault.kind == FaultKind::Behind => {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::{self, Purpose};
-use crate::report::Report;
+use crate::report::{Container, Report};
 use crate::snapshot::{Coverage, Status};
 use crate::valkey::{Document, Request};
 
@@ -14,10 +14,23 @@ const GOODBYE_TTL: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct PendingReport {
     pub(super) report: Arc<Report>,
+    /// The document of each container of the report.
     pub(super) documents: Vec<Document>,
+    /// Names that are another machine's, and are not written.
+    disowned: Vec<String>,
 }
 
 impl PendingReport {
+    /// A report and its documents.
+    pub(super) fn new(report: Arc<Report>, documents: Vec<Document>) -> Self {
+        Self { report, documents, disowned: Vec::new() }
+    }
+
+    /// Leaves out a container whose name is another machine's.
+    pub(super) fn disown(&mut self, name: &str) {
+        self.disowned.push(name.to_owned());
+    }
+
     /// Returns whether it is the same report.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.report, &other.report)
@@ -30,13 +43,15 @@ impl PendingReport {
 
     /// Returns the requests that write its documents under their keys.
     pub(super) fn requests(&self, longest: Duration) -> impl Iterator<Item = (Purpose, Request)> {
-        let containers = &self.report.containers;
-        let documents = containers.iter().zip(&self.documents).map(move |(container, json)| {
+        let is_ours = |container: &&Container| !self.disowned.contains(&container.identity.name);
+        let containers = self.report.containers.iter();
+        let ours = containers.clone().zip(&self.documents).filter(move |(container, _)| is_ours(container));
+        let documents = ours.map(move |(container, json)| {
             let ttl = if container.status == Status::Exited { GOODBYE_TTL.min(longest) } else { longest };
             (Purpose::Metrics, commands::metrics(&container.identity.name, json, ttl))
         });
-        let names = containers.iter().map(|container| container.identity.name.as_str());
-        let index = (!containers.is_empty()).then(|| commands::index(names, self.report.taken.wall).into());
+        let mut names = containers.filter(is_ours).map(|container| container.identity.name.as_str()).peekable();
+        let index = names.peek().is_some().then(|| commands::index(names, self.report.taken.wall).into());
         documents.chain(index.map(|index| (Purpose::Index, index)))
     }
 }

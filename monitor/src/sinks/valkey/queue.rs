@@ -12,6 +12,7 @@ use super::batch::{Batch, Command, outcome};
 use super::batch_limits::BatchLimits;
 use super::commands::{self, Purpose};
 use super::disk_mirror::DiskMirror;
+use super::owner_keys::OwnerKeys;
 use super::pending_report::PendingReport;
 use super::record::{Context, Recorder};
 use super::refusals::Cooldowns;
@@ -83,6 +84,12 @@ impl Queue {
         self.backlog.dropped += reports;
     }
 
+    /// Drops what waits under a name that is another machine's.
+    pub(super) fn disown(&mut self, name: &str) {
+        self.pending.iter_mut().for_each(|pending| pending.disown(name));
+        self.backlog.disown(name);
+    }
+
     /// Returns whether a report waits to be written under its keys.
     pub(super) fn has_report(&self) -> bool {
         !self.pending.is_empty()
@@ -97,6 +104,7 @@ impl Queue {
     /// `is_one_server` is true if all keys are on one server.
     pub(super) fn batch(
         &mut self,
+        owners: &OwnerKeys,
         limits: &BatchLimits,
         cooldowns: &Cooldowns,
         is_one_server: bool,
@@ -106,6 +114,10 @@ impl Queue {
         for (purpose, request) in self.pending.iter().flat_map(|report| report.requests(self.metrics_ttl)) {
             let command = if purpose == Purpose::Metrics { Command::Metrics } else { Command::Index };
             commands.push((command, request));
+        }
+        let may_claim = [Purpose::Owner, Purpose::OwnerRead].iter().all(|purpose| cooldowns.allow(*purpose, now));
+        if !self.pending.is_empty() && may_claim {
+            commands.extend(owners.routine(now));
         }
         if !self.pending.is_empty() {
             commands.extend(self.forget(now).map(|cmd| (Command::Forget, cmd.into())));

@@ -113,7 +113,7 @@ impl Recorder {
                 backlog.push(Stream::log(name), id, json, mono);
             }
         }
-        PendingReport { report, documents }
+        PendingReport::new(report, documents)
     }
 
     /// Returns a report's documents, in the order of its containers. Room for all of them is allocated once.
