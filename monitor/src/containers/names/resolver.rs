@@ -157,16 +157,19 @@ impl NameResolver {
         }
     }
 
-    /// Answers a new request, else retries one that is due, else checks for changed names.
+    /// Answers a new request of a container that has processes, else retries one that is due, else answers one of a container
+    /// without processes, else checks for changed names.
     async fn answer_next(&mut self) {
         let now = (self.clock)();
         let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);
         let due = due.min_by_key(|(_, (due, ..))| *due).map(|(id, _)| *id);
-        if let Some((request, first)) = self.young.iter_mut().find_map(VecDeque::pop_front) {
+        if let Some((request, first)) = self.young[0].pop_front() {
             self.answer(request, Attempts::default(), first).await;
         } else if let Some((_, attempts, request)) = due.and_then(|id| self.waiting.remove(&id)) {
             let first = self.first_process(&request);
             self.answer(request, attempts, first).await;
+        } else if let Some((request, first)) = self.young[1].pop_front() {
+            self.answer(request, Attempts::default(), first).await;
         } else if now.mono >= self.follow_due {
             self.follow_due = now.mono + FOLLOW;
             self.follow(now).await;
@@ -204,9 +207,11 @@ impl NameResolver {
         let due = if is_over { None } else { self.due(attempts.pause(is_starting), &request, &known) };
         match due {
             Some(due) => _ = self.waiting.insert(id, (due, attempts, request.clone())),
+            // A request from before it had a process does not end the retries of a later one.
+            None if is_empty => {}
             None => {
                 self.waiting.remove(&id);
-                known.is_final |= !is_empty;
+                known.is_final = true;
             }
         }
         lock(&self.registry).named(id, &known);

@@ -159,3 +159,27 @@ fn lookups_of_a_process_that_never_becomes_the_containers_own_come_to_an_end() {
     assert_eq!(starting, MOST_STARTING + AGAIN.len());
     assert_eq!(Attempts::OVER.clone().pause(true), None);
 }
+
+#[test]
+fn a_request_from_before_a_container_had_a_process_does_not_end_later_retries() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut registry = machine(dir.path());
+    let is_first = |request: &NameRequest| request.hint.id == Some(format!("{:064x}", 7));
+    let request = registry.requests().into_iter().find(is_first).unwrap();
+    let registry = Arc::new(Mutex::new(registry));
+    let mut resolver = resolver(dir.path(), &registry, Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_ask, requests) = mpsc::channel();
+    let group = dir.path().join(format!("cg/docker/{:064x}/cgroup.procs", 7));
+    fs::write(&group, "").unwrap();
+    resolver.enqueue(request.clone(), &requests);
+    // Its first process is still the runtime's own.
+    fs::write(&group, "7\n").unwrap();
+    let stat = "7 (a) S 1 1 1 0 -1 64 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0";
+    fs::write(dir.path().join("proc/7/stat"), stat).unwrap();
+    resolver.enqueue(NameRequest { had_process: true, ..request.clone() }, &requests);
+    runtime.block_on(resolver.answer_next());
+    runtime.block_on(resolver.answer_next());
+    assert!(resolver.young.iter().all(VecDeque::is_empty));
+    assert!(resolver.waiting.contains_key(&request.id));
+}
