@@ -19,6 +19,7 @@ pub fn markdown() -> String {
             writeln!(text, "| {name} | {} | {} | {} | {} |", kind(spec), spec.unit.as_str(), from(spec), spec.help);
     }
     text.push_str("\nNames in parentheses are not fields: other numbers are made of them.\n");
+    text.push_str(include_str!("metrics_by_tree.md"));
     text
 }
 
