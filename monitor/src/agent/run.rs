@@ -15,7 +15,7 @@ use crate::snapshot::{Coverage, Snapshot};
 use crate::sources::{Sampled, SamplerThread};
 use crate::timer;
 
-/// Time limit of the last sample, after the agent was asked to stop.
+/// Time limit of the sample that is under way when the agent is asked to stop, and of the last one.
 const LAST_SAMPLE: Duration = Duration::from_millis(250);
 
 /// The longest wait for the first report: rates over less than the whole interval, but early.
@@ -57,12 +57,18 @@ impl Agent {
         let mut prev: Option<Snapshot> = None;
         let mut due = timer::now() + FIRST_REPORT.min(interval / 2);
         let mut coverage = Coverage::All;
+        let mut is_stopping = false;
         tokio::pin!(shutdown);
 
         loop {
+            let sample = sampler.sample(coverage);
+            tokio::pin!(sample);
             let sampled = tokio::select! {
-                sampled = sampler.sample(coverage) => sampled,
-                () = &mut shutdown => None,
+                sampled = &mut sample => sampled,
+                () = &mut shutdown => {
+                    is_stopping = true;
+                    tokio::time::timeout(LAST_SAMPLE, sample).await.ok().flatten()
+                }
             };
             let Some(Sampled { snapshot: mut now, cost, errors }) = sampled else {
                 return publish(&reports, last_of(prev));
@@ -78,6 +84,9 @@ impl Agent {
             if coverage == Coverage::All {
                 prev = Some(now);
                 due = next_on_grid(due, interval, timer::now());
+            }
+            if is_stopping {
+                break;
             }
             let turn = tokio::select! {
                 turn = next_turn(due, &exited) => turn,
