@@ -178,8 +178,12 @@ pub(super) fn run_walks(
         let answer = worker.ask(STEP_TIMEOUT, move |pulse| measure(&asked, &exclude, clock, pulse, &source));
         let Some(shared) = shared.upgrade() else { return };
         let (walked, worked) = match answer {
-            Ok(Some(measured)) => measured,
-            Ok(None) => return,
+            Ok(WalkEnd::Walked(walked, worked)) => (walked, worked),
+            Ok(WalkEnd::Moved) => {
+                shared.pause(LOOK);
+                continue;
+            }
+            Ok(WalkEnd::Unwanted) => return,
             Err(error) => (absent(&given_up.add(&shared, id, &error)), Duration::ZERO),
         };
         let mut state = shared.lock();
@@ -197,18 +201,29 @@ fn prepare_walks() {
     _ = rustix::process::nice(19);
 }
 
-/// Walks a root and its upper layer; `None` if nobody waits for the result. Returns the time that it worked, too.
+/// The end of a walk.
+enum WalkEnd {
+    /// The result, and the time that the walk worked.
+    Walked(Walked, Duration),
+    /// The process has got another root, or has ended.
+    Moved,
+    /// Nobody waits for the result.
+    Unwanted,
+}
+
+/// Walks a root and its upper layer. A process that its runtime has just started still has the machine's root for a moment,
+/// and is given the container's.
 fn measure(
     target: &Target,
     exclude: &[PathBuf],
     clock: fn() -> Stamp,
-    pulse: &Pulse<Option<(Walked, Duration)>>,
+    pulse: &Pulse<WalkEnd>,
     source: &Weak<Shared>,
-) -> Option<(Walked, Duration)> {
+) -> WalkEnd {
     let mut worked = Duration::ZERO;
     let root = match target.open() {
         Ok(root) => root,
-        Err(cause) => return Some((absent(&cause), worked)),
+        Err(cause) => return WalkEnd::Walked(absent(&cause), worked),
     };
     let mut bytes = |top, exclude: &[PathBuf]| {
         let beneath = Beneath::new(top).map_err(|error| Cause::io(target.root.display(), &error));
@@ -216,7 +231,7 @@ fn measure(
             walk(top, beneath, exclude, clock, |step| {
                 worked += step;
                 thread::sleep(PAUSE);
-                pulse.beat() && source.strong_count() > 0
+                pulse.beat() && source.strong_count() > 0 && root.is_still_at(&target.root)
             })
         });
         match walked {
@@ -225,12 +240,19 @@ fn measure(
             Err(WalkError::Stopped) => None,
         }
     };
-    let used_bytes = bytes(&root.handle, exclude)?;
+    let used_bytes = bytes(&root.handle, exclude);
     let writable_bytes = match root.upper(&target.layer) {
-        Ok(upper) => bytes(&upper, &[])?,
-        Err(cause) => Err(cause),
+        Ok(upper) if used_bytes.is_some() => bytes(&upper, &[]),
+        Ok(_) => None,
+        Err(cause) => Some(Err(cause)),
     };
-    Some((Walked { used_bytes, writable_bytes }, worked))
+    match used_bytes.zip(writable_bytes) {
+        Some((used_bytes, writable_bytes)) if root.is_still_at(&target.root) => {
+            WalkEnd::Walked(Walked { used_bytes, writable_bytes }, worked)
+        }
+        _ if source.strong_count() > 0 => WalkEnd::Moved,
+        _ => WalkEnd::Unwanted,
+    }
 }
 
 fn absent(cause: &Cause) -> Walked {

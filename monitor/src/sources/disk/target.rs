@@ -61,8 +61,7 @@ impl Target {
     /// The cause of absence.
     pub(super) fn open(&self) -> Result<Root, Cause> {
         let failed = |error: io::Error| Cause::io(self.root.display(), &error);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(CWD, &self.root, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let handle = open(&self.root).map_err(&failed)?;
         let overlay = match &self.layer {
             Layer::Unseen(why) => Err(Cause::new(CauseKind::NotApplicable, *why)),
             Layer::Named(tables) => tables.overlay(&handle, failed)?,
@@ -121,7 +120,23 @@ fn is_readable(table: &Path) -> bool {
     foreign::records(table, b'\n', 1, |_| ControlFlow::Break(())).is_ok()
 }
 
+/// Opens a directory without asking its filesystem.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
 impl Root {
+    /// True if this directory is the one at a path.
+    pub(super) fn is_still_at(&self, path: &Path) -> bool {
+        let identity = |handle: &OwnedFd| {
+            let found = statx(handle, c"").ok()?;
+            Some((mount_id(handle).ok()?, found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+        };
+        let own = identity(&self.handle);
+        own.is_some() && open(path).is_ok_and(|now| identity(&now) == own)
+    }
+
     /// Returns the directory of the upper layer (`Documentation/filesystems/overlayfs.rst`, "upperdir"), by its name in
     /// the machine's own mount table: a container can write any name into its own.
     ///

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::*;
 
@@ -95,4 +96,23 @@ fn a_root_that_is_gone_is_a_cause() {
     let machine = Machine::new();
     fs::remove_dir(&machine.target.root).unwrap();
     assert!(machine.target.open().unwrap_err().as_str().contains("7/root"));
+}
+
+#[test]
+fn a_root_that_a_process_has_exchanged_is_told_from_the_one_that_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let (link, exchange) = (dir.path().join("root"), dir.path().join("new"));
+    for name in ["machine", "container"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    symlink("machine", &link).unwrap();
+    let target = Target { process: None, root: link.clone(), layer: Layer::Unseen(""), is_machine: false };
+    let root = target.open().unwrap();
+    assert!(root.is_still_at(&link));
+    symlink("container", &exchange).unwrap();
+    fs::rename(&exchange, &link).unwrap();
+    assert!(!root.is_still_at(&link));
+    assert!(target.open().unwrap().is_still_at(&link));
+    fs::remove_file(&link).unwrap();
+    assert!(!root.is_still_at(&link), "its process has ended");
 }
