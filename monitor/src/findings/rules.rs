@@ -91,7 +91,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         measures: "`cpu.throttled_percent`",
         measure: |numbers| numbers(Metric::CpuThrottledPercent),
         text: |numbers, value| {
-            let of = numbers(Metric::CpuLimit).map_or("of periods".to_owned(), |limit| format!("at {}", cores(limit)));
+            let of = numbers(Metric::CpuLimit).map_or("of the time".to_owned(), |limit| format!("at {}", cores(limit)));
             format!("throttled {} {of}", percent(value))
         },
     },

@@ -186,14 +186,16 @@ fn the_alert_rules_have_the_same_thresholds() {
         let (_, rule) = alerts.split_once(&format!("alert: {name}\n")).unwrap();
         rule.lines().find_map(|line| line.trim().strip_prefix("expr: ")).unwrap()
     };
-    for (name, kind) in [
-        ("ContainerThrottled", FindingKind::Throttled),
-        ("ContainerMemoryNearLimit", FindingKind::Memory),
-        ("ContainerDescriptorsNearLimit", FindingKind::Descriptors),
-        ("ContainerTasksNearLimit", FindingKind::Tasks),
+    for (name, kind, metric) in [
+        ("ContainerThrottled", FindingKind::Throttled, "cpu_throttled"),
+        ("ContainerMemoryNearLimit", FindingKind::Memory, "memory_limit_used"),
+        ("ContainerDescriptorsNearLimit", FindingKind::Descriptors, "descriptors_limit_highest"),
+        ("ContainerTasksNearLimit", FindingKind::Tasks, "processes_limit_used"),
     ] {
-        let expected = format!(">= {}", threshold(kind).unwrap().warn / 100.0);
-        assert!(expression(name).ends_with(&expected), "{name}: {}", expression(name));
+        let threshold = threshold(kind).unwrap();
+        let field = format!("{metric}_percent");
+        assert!(threshold.measures.replace('.', "_").contains(&field), "{name}: {}", threshold.measures);
+        assert_eq!(expression(name), format!("system_monitor_{metric}_ratio >= {}", threshold.warn / 100.0));
     }
     assert!(expression("ContainerOutOfMemory").contains("[10m]"), "an OOM kill is an error for ten minutes");
     assert!(expression("AgentSilent").contains("> 3 * system_monitor_interval_seconds"), "late after three intervals");

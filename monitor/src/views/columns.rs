@@ -25,7 +25,7 @@ pub enum Column {
     Cpu,
     /// CPUs in use.
     Cores,
-    /// Periods in which the quota ran out.
+    /// Share of the time for which the quota kept tasks from running.
     Throttled,
     /// Memory in percent of the limit.
     Memory,
