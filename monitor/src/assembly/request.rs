@@ -37,7 +37,8 @@ pub(super) fn request(config: &Config) -> Request {
         drop_privileges: config.drop_privileges,
         sandbox: config.sandbox.clone(),
         roots: config.roots.clone(),
-        reads_files: walks_disk || valkey.is_some_and(|valkey| valkey.files().next().is_some()),
+        walks_disk,
+        reads_secrets: valkey.is_some_and(|valkey| valkey.files().next().is_some()),
         writes_files: matches!(listen, Some(ListenAddress::Unix(_))) || valkey.is_some_and(writes_for_valkey),
         access,
     }

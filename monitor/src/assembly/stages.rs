@@ -178,11 +178,14 @@ impl<'a> Unprivileged<'a> {
 }
 
 impl<'a> Sampling<'a> {
-    /// Confines this thread and those that it starts to the files and ports that they need, and all threads to the system
-    /// calls that the agent makes.
+    /// Confines this thread and those that it starts to the files, ports and capabilities that they need, and all threads to
+    /// the system calls that the agent makes.
     pub fn apply_sandbox(self) -> Hardened<'a> {
         if !self.plan.confines_sampler {
             apply_landlock(&self.plan);
+        }
+        if self.plan.drop.is_take() {
+            hardening::drop_capabilities(self.plan.network_set());
         }
         if self.plan.seccomp.is_take() {
             hardening::apply_seccomp(self.plan.maps_grow);

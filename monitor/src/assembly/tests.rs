@@ -201,6 +201,20 @@ fn only_capabilities_that_something_needs_are_retained() {
 }
 
 #[test]
+fn threads_that_use_the_network_keep_only_what_they_need_themselves() {
+    let keep = |config: &Config| plan(&capable_host(), config).network_set();
+    assert_eq!(keep(&of_a_machine()), CapabilitySet::empty());
+    assert_eq!(keep(&of_a_container()), CapabilitySet::empty());
+    for (name, value, capability) in [
+        ("MONITOR_LISTEN", "127.0.0.1:80", CapabilitySet::NET_BIND_SERVICE),
+        ("MONITOR_BUFFER_DIR", "/spool", CapabilitySet::DAC_OVERRIDE),
+        ("VALKEY_PASSWORD_FILE", "/secret", CapabilitySet::DAC_READ_SEARCH),
+    ] {
+        assert_eq!(keep(&config(&[("MONITOR_SCOPE", "host"), (name, value)])), capability, "{name}={value}");
+    }
+}
+
+#[test]
 fn each_layer_can_be_switched_off_and_confines_sampler_where_they_need_not_look_into_processes() {
     let own = plan(&capable_host(), &of_a_container());
     assert!(own.landlock.is_take() && own.seccomp.is_take() && own.confines_sampler);

@@ -40,6 +40,11 @@ impl Plan {
     pub fn retained_set(&self) -> CapabilitySet {
         self.retained.iter().map(|retained| retained.capability).collect()
     }
+
+    /// Those that the threads of the server and the sinks keep.
+    pub fn network_set(&self) -> CapabilitySet {
+        self.retained.iter().filter(|retained| retained.for_network).map(|retained| retained.capability).collect()
+    }
 }
 
 /// Makes the decisions. The kernel may still refuse what is allowed here.

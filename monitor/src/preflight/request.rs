@@ -43,8 +43,10 @@ pub struct Request {
     pub sandbox: Vec<Layer>,
     /// Mount points of the kernel's file systems.
     pub roots: Roots,
-    /// True if files are read that may belong to other users.
-    pub reads_files: bool,
+    /// True if root filesystems are walked, whose directories may belong to other users.
+    pub walks_disk: bool,
+    /// True if passwords, certificates or keys are in files, which may belong to other users.
+    pub reads_secrets: bool,
     /// True if sockets or directories are written that may belong to other users.
     pub writes_files: bool,
     /// The files and ports that the sources, the sinks and the server use.

@@ -14,6 +14,8 @@ const FIRST_FREE_PORT: u16 = 1024;
 pub struct RetainedCapability {
     /// The capability.
     pub capability: CapabilitySet,
+    /// True if the threads of the server and the sinks need it, false if only those that sample do.
+    pub for_network: bool,
     /// The access that would be lost without it.
     pub why: &'static str,
 }
@@ -25,30 +27,40 @@ pub(super) fn retained(host: &HostFacts, request: &Request) -> Vec<RetainedCapab
     // Runtimes and kernels that do not know CAP_BPF grant CAP_SYS_ADMIN.
     let has_bpf = host.capabilities.contains(CapabilitySet::BPF);
     let bpf = if has_bpf { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
+    let reads_files = request.walks_disk || request.reads_secrets;
     let rows = [
         (
             CapabilitySet::SYS_PTRACE,
             of_machine || !host.counts_descriptors,
+            false,
             "the environment, root directory and (before Linux 6.2) descriptors of containers' processes",
         ),
-        (CapabilitySet::DAC_READ_SEARCH, of_machine || request.reads_files, "directories and files of other users"),
+        (
+            CapabilitySet::DAC_READ_SEARCH,
+            of_machine || reads_files,
+            request.reads_secrets,
+            "directories and files of other users",
+        ),
         (
             CapabilitySet::DAC_OVERRIDE,
-            (of_machine || request.reads_files) && !reads_all,
+            (of_machine || reads_files) && !reads_all,
+            request.reads_secrets,
             "directories and files of other users, where CAP_DAC_READ_SEARCH is missing",
         ),
-        (CapabilitySet::DAC_OVERRIDE, request.writes_files, "sockets and the buffer directory of another user"),
+        (CapabilitySet::DAC_OVERRIDE, request.writes_files, true, "sockets and the buffer directory of another user"),
         (
             CapabilitySet::NET_BIND_SERVICE,
             request.access.bind.iter().any(|port| *port < FIRST_FREE_PORT),
+            true,
             "listening at a port below 1024",
         ),
         (
             bpf,
             request.ebpf != EbpfMode::Off && host.bpf_is_restricted && (of_machine || host.kernel < (5, 19)),
+            false,
             "larger maps in scope host; and reading maps, which takes a capability before Linux 5.19",
         ),
     ];
-    let needed = rows.into_iter().filter(|(capability, needed, _)| *needed && host.capabilities.contains(*capability));
-    needed.map(|(capability, _, why)| RetainedCapability { capability, why }).collect()
+    let needed = rows.into_iter().filter(|(capability, needed, ..)| *needed && host.capabilities.contains(*capability));
+    needed.map(|(capability, _, for_network, why)| RetainedCapability { capability, for_network, why }).collect()
 }
