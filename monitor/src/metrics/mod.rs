@@ -11,7 +11,7 @@ mod unit;
 
 pub use self::file::{ChangeToken, File, Format, NO_LIMIT, NOT_VISIBLE, Upwards};
 pub use self::lookup::{GROUPS, Rows};
-pub use self::origin::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Origin, TASK_ITERATOR};
+pub use self::origin::{CONTROLLER_ITERATOR, CPU_ITERATOR, MEMORY_ITERATOR, Origin, TASK_ITERATOR, TreeVersion};
 pub use self::table::{Derived, How, Metric, Shown, Spec, View};
 pub use self::unit::{Kind, Unit};
 

@@ -33,8 +33,8 @@ pub enum Origin {
     Interfaces(fn(&Interfaces) -> u64),
     /// The network namespaces of all containers, compared.
     Namespace,
-    /// The level of the tree whose limit binds, with all that it holds.
-    BindingLevel,
+    /// The level whose limit binds, in trees of this version, with all that it holds.
+    BindingLevel(TreeVersion),
     /// The machine; shared by all cgroups.
     Machine(fn(&Machine) -> Read),
     /// The machine, for the root cgroup alone: its files do not exist in v2, and mean something else in v1.
@@ -43,6 +43,15 @@ pub enum Origin {
     Filesystem(fn(&Filesystem) -> Read),
     /// A walk of the container's root filesystem.
     Disk(fn(&Disk) -> Read),
+}
+
+/// The version of a cgroup tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeVersion {
+    /// A hierarchy of v1 controllers.
+    V1,
+    /// The unified hierarchy.
+    V2,
 }
 
 /// The program of [`Origin::CpuIterator`].
@@ -70,8 +79,8 @@ impl Origin {
     /// The name of its backend, as readers see it in `sources`.
     pub fn backend(&self) -> &'static str {
         match self {
-            Self::V2(_) | Self::BindingLevel => "cgroup2",
-            Self::V1(..) => "cgroup1",
+            Self::V2(_) | Self::BindingLevel(TreeVersion::V2) => "cgroup2",
+            Self::V1(..) | Self::BindingLevel(TreeVersion::V1) => "cgroup1",
             Self::Network(..)
             | Self::Processes(..)
             | Self::CpuIterator(_)
@@ -105,7 +114,8 @@ impl fmt::Display for Origin {
             Self::Tasks(_) => f.write_str("/proc/PID"),
             Self::Interfaces(_) => f.write_str("/proc/PID/net"),
             Self::Namespace => f.write_str("/proc/PID/ns/net"),
-            Self::BindingLevel => f.write_str("the level that binds"),
+            Self::BindingLevel(TreeVersion::V2) => f.write_str("the level that binds (cgroup v2)"),
+            Self::BindingLevel(TreeVersion::V1) => f.write_str("the level that binds (cgroup v1)"),
             Self::Machine(_) => f.write_str("/proc"),
             Self::Root(_) => f.write_str("/proc/meminfo and vmstat (machine)"),
             Self::Filesystem(_) => f.write_str("statfs"),

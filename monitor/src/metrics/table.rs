@@ -9,7 +9,7 @@ use super::origin::Origin::{
     BindingLevel, ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Namespace,
     Network, Processes, Root, TaskIterator, Tasks,
 };
-use super::origin::{Origin, blkio, io_stat, memory_stat_v1, memory_stat_v2, pressure, v1, v2};
+use super::origin::{Origin, TreeVersion, blkio, io_stat, memory_stat_v1, memory_stat_v2, pressure, v1, v2};
 use super::unit::Kind;
 use super::unit::Unit::{self, Bytes, BytesPerSecond, Cores, Count, Load, Nanoseconds, PerSecond, Percent, Seconds};
 use crate::cause::{Cause, CauseKind};
@@ -355,7 +355,8 @@ metrics!(
         "Enforcement periods in which the quota ran out, at the level whose quota binds."
     )
     .read(&[
-        BindingLevel,
+        BindingLevel(TreeVersion::V2),
+        BindingLevel(TreeVersion::V1),
         ControllerIterator(|c| c.throttled),
         v2("cpu.stat", Flat("nr_throttled")),
         v1("cpu", "cpu.stat", Flat("nr_throttled")),
@@ -366,7 +367,8 @@ metrics!(
         "Time for which the quota kept tasks from running, summed over the CPUs, at the level whose quota binds."
     )
     .read(&[
-        BindingLevel,
+        BindingLevel(TreeVersion::V2),
+        BindingLevel(TreeVersion::V1),
         ControllerIterator(|c| c.throttled_time),
         v2("cpu.stat", Flat("throttled_usec")).times(1_000),
         v1("cpu", "cpu.stat", Flat("throttled_time")),
@@ -581,7 +583,8 @@ metrics!(
         v1("cpuacct", "cpuacct.stat", Flat("system")).times(10_000_000),
     ]),
     CpuPeriods = counter("cpu.periods", Count, "Enforcement periods that had runnable tasks.").read(&[
-        BindingLevel,
+        BindingLevel(TreeVersion::V2),
+        BindingLevel(TreeVersion::V1),
         ControllerIterator(|c| c.periods),
         v2("cpu.stat", Flat("nr_periods")),
         v1("cpu", "cpu.stat", Flat("nr_periods")),
@@ -601,31 +604,31 @@ metrics!(
         ]),
     CpuPeriod = gauge("cpu.period", Nanoseconds, "The length of the quota's enforcement period.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     CpuLevel = gauge("cpu.level", Count, "Levels between the container and the one with the tightest quota or cpuset.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     CpuLimitLevel = gauge("cpu.limit_level", Count, "The same where it limits: not where it is the whole machine.")
         .internal()
         .computed(|v| v.cpu_limit().and_then(|_| v.real(Metric::CpuLevel))),
     CpuLevelUsage = counter("cpu.level_usage", Nanoseconds, "CPU time used at a level above that binds.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     MemoryHierarchicalLimit = gauge("memory.hierarchical_limit", Bytes, "The smallest limit on the way to the root, in v1.")
         .internal()
         .read(&[memory_stat_v1("hierarchical_memory_limit").costs_read()]),
     MemoryLimitLevel = gauge("memory.limit_level", Count, "Levels between the container and the one whose limit binds.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     MemoryLevelUsage = gauge("memory.level_usage", Bytes, "Working set of a level above that binds.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     PidsLimitLevel = gauge("processes.limit_level", Count, "Levels between the container and the one whose limit binds.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     PidsLevelUsage = gauge("processes.level_usage", Count, "Tasks of a level above that binds.")
         .internal()
-        .read(&[BindingLevel]),
+        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
     Frozen = gauge("frozen", Count, "1 if the container is frozen by its v2 cgroup.")
         .internal()
         .read(&[ControllerIterator(|c| c.frozen), v2("cgroup.events", Flat("frozen"))]),

@@ -9,7 +9,7 @@ use super::plan::TreeKind;
 use crate::cause::{Cause, CauseKind};
 use crate::foreign;
 use crate::metrics::Format::{Flat, Single};
-use crate::metrics::{Format, Metric, NO_LIMIT, NOT_VISIBLE, Origin};
+use crate::metrics::{Format, Metric, NO_LIMIT, NOT_VISIBLE, Origin, TreeVersion};
 use crate::snapshot::{Identity, Values};
 use crate::sources::parse;
 
@@ -58,9 +58,9 @@ impl BindingLevels {
         self.cpu(limits, identity, before, values);
         self.memory(limits.memory, identity, values);
         if let Some(found) = limits.tasks.filter(|found| is_set(found.bound)) {
-            put(values, Metric::PidsLimitLevel, Some(found.bound.level as u64));
+            put(values, found.tree, Metric::PidsLimitLevel, Some(found.bound.level as u64));
             if let Some(dir) = above(found.tree, identity, found.bound.level) {
-                put(values, Metric::PidsLevelUsage, self.number(dir, "pids.current", Single));
+                put(values, found.tree, Metric::PidsLevelUsage, self.number(dir, "pids.current", Single));
             }
         }
     }
@@ -75,20 +75,21 @@ impl BindingLevels {
         };
         let now = (quota.map_or(0, |quota| quota.bound.level), binding.bound.level);
         let is_same = before.replace(now).is_none_or(|before| before == now);
-        put(values, Metric::CpuLevel, Some(now.1 as u64));
+        let tree = quota.map_or(binding.tree, |quota| quota.tree);
+        put(values, tree, Metric::CpuLevel, Some(now.1 as u64));
         // The counters of two levels have nothing to do with each other: one sample is left out.
         let changed = || Cause::new(CauseKind::FirstReading, "another level of the tree limits the container now");
         let mut count = |metric, value: Option<u64>| match is_same {
-            true => put(values, metric, value),
-            false => values.miss(metric, rank(metric), changed()),
+            true => put(values, tree, metric, value),
+            false => values.miss(metric, rank(metric, tree), changed()),
         };
         if let Some(period) = quota.and_then(|quota| quota.bound.limit.period) {
             count(Metric::CpuPeriod, Some(period.saturating_mul(1_000)));
         }
         if let Some(dir) = quota.and_then(|quota| above(quota.tree, identity, quota.bound.level)) {
-            let time = match quota.map(|quota| quota.tree) {
-                Some(TreeKind::V2) => self.number(dir, "cpu.stat", Flat("throttled_usec")).map(|time| time * 1_000),
-                _ => self.number(dir, "cpu.stat", Flat("throttled_time")),
+            let time = match tree {
+                TreeKind::V2 => self.number(dir, "cpu.stat", Flat("throttled_usec")).map(|time| time * 1_000),
+                TreeKind::V1(_) => self.number(dir, "cpu.stat", Flat("throttled_time")),
             };
             count(Metric::CpuPeriods, self.number(dir, "cpu.stat", Flat("nr_periods")));
             count(Metric::CpuThrottled, self.number(dir, "cpu.stat", Flat("nr_throttled")));
@@ -125,7 +126,7 @@ impl BindingLevels {
             return;
         }
         let Some(Found { tree, bound }) = found.filter(|found| is_set(found.bound)) else { return };
-        put(values, Metric::MemoryLimitLevel, Some(bound.level as u64));
+        put(values, tree, Metric::MemoryLimitLevel, Some(bound.level as u64));
         let Some(dir) = above(tree, identity, bound.level) else { return };
         let (usage, inactive) = match tree {
             TreeKind::V2 => ("memory.current", "inactive_file"),
@@ -134,7 +135,7 @@ impl BindingLevels {
         let usage = self.number(dir, usage, Single);
         let inactive = self.number(dir, "memory.stat", Flat(inactive));
         let needed = usage.zip(inactive).map(|(usage, inactive)| usage.saturating_sub(inactive));
-        put(values, Metric::MemoryLevelUsage, needed);
+        put(values, tree, Metric::MemoryLevelUsage, needed);
     }
 
     fn number(&mut self, dir: &Path, name: &'static str, format: Format) -> Option<u64> {
@@ -148,7 +149,7 @@ fn miss_with_limits(values: &mut Values) {
     for (limit, rows) in ROWS {
         if let Some(Err(cause)) = values.get(*limit) {
             let cause = cause.clone();
-            rows.iter().for_each(|row| values.miss(*row, rank(*row), cause.clone()));
+            rows.iter().for_each(|row| values.miss(*row, 0, cause.clone()));
         }
     }
 }
@@ -163,18 +164,23 @@ fn above(tree: TreeKind, identity: &Identity, level: usize) -> Option<&Path> {
 }
 
 /// The rank of the level that binds among a row's origins.
-fn rank(metric: Metric) -> u8 {
+fn rank(metric: Metric, tree: TreeKind) -> u8 {
+    let version = match tree {
+        TreeKind::V2 => TreeVersion::V2,
+        TreeKind::V1(_) => TreeVersion::V1,
+    };
+    let is_of_level = |origin: &Origin| matches!(origin, Origin::BindingLevel(of) if *of == version);
     let origins = metric.spec().origins().iter();
-    origins.zip(0u8..).find(|(origin, _)| matches!(origin, Origin::BindingLevel)).map_or(0, |(_, rank)| rank)
+    origins.zip(0u8..).find(|(origin, _)| is_of_level(origin)).map_or(0, |(_, rank)| rank)
 }
 
-fn put(values: &mut Values, metric: Metric, value: Option<u64>) {
+fn put(values: &mut Values, tree: TreeKind, metric: Metric, value: Option<u64>) {
     match value {
-        Some(value) => values.put(metric, rank(metric), value),
+        Some(value) => values.put(metric, rank(metric, tree), value),
         None => {
             let cause =
                 Cause::new(CauseKind::Missing, "the files of the level that limits the container cannot be read");
-            values.miss(metric, rank(metric), cause);
+            values.miss(metric, rank(metric, tree), cause);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::tests::{Fake, cause, fake};
 use super::*;
+use crate::metrics::Origin;
 
 /// Writes files into a tree of plain files, and the directories around them.
 fn write(fake: &Fake, files: &[(&str, &str)]) {
@@ -60,7 +61,9 @@ fn a_v1_quota_above_is_read_from_the_trees_of_its_controllers() {
             ("cpuacct/top/cpuacct.usage", "9\n"),
         ],
     );
-    assert_eq!(numbers(&fake.sample(), CPU), [Some(1), Some(100_000_000), Some(5), Some(4), Some(3), Some(9)]);
+    let values = fake.sample();
+    assert_eq!(numbers(&values, CPU), [Some(1), Some(100_000_000), Some(5), Some(4), Some(3), Some(9)]);
+    assert_eq!(values.origins().of(Metric::CpuThrottled).map(Origin::backend), Some("cgroup1"));
 }
 
 #[test]
