@@ -12,7 +12,7 @@
 //!   report/         rates and derived numbers: pure
 //!      | agent/     samples at each tick, and publishes
 //!      |
-//!      +-- sinks/   one task each: Valkey, OTLP, the service manager, stdout
+//!      +-- sinks/   one task each: Valkey, OTLP, the service manager
 //!      |      | Valkey
 //!      |   valkey/  the client, and the store that reads back
 //!      |
