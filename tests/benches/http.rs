@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -172,6 +173,7 @@ fn memory() -> bool {
     let groups: Vec<Group> = std::iter::once(first)
         .chain((1..CONTAINERS).filter_map(|number| Group::container(&format!("bench-{number}"))))
         .collect();
+    let _processes: Vec<Child> = groups.iter().map(Group::occupy).collect();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let (agent, port) = start(&["--scope", "host", "--pin", "off", "--ebpf", "off"]);
     let told = || get(port, "/api/v1/agent").json()["containers"].as_u64().filter(|told| *told >= groups.len() as u64);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -91,6 +91,14 @@ impl Group {
     /// A group below this one that an agent takes for a container of Docker's.
     pub fn numbered_container(&self, number: u64) -> Self {
         self.child(&format!("docker-{:08x}{number:04x}{:052x}.scope", std::process::id(), 0))
+    }
+
+    /// Starts a process in the group that does nothing, and ends with the group: an agent reports no container that has not
+    /// had a process.
+    pub fn occupy(&self) -> Child {
+        let mut idle = Command::new("sleep");
+        self.enter(idle.arg("infinity").env_remove("CONTAINER_NAME"));
+        idle.spawn().unwrap()
     }
 
     /// Its directory in the tree of a v1 controller, or in the v2 tree if that has it.

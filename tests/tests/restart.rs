@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Child, Output};
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
@@ -24,6 +24,7 @@ struct World {
     name: String,
     pins: PathBuf,
     group: Group,
+    _process: Child,
     _dir: tempfile::TempDir,
 }
 
@@ -39,7 +40,8 @@ macro_rules! world {
         let name = format!("system-monitor-{}-{}", $name, std::process::id());
         let Some(group) = Group::container(&name) else { skip!("no control group can be made here") };
         let Some(valkey) = Valkey::start(SOCKET) else { skip!("valkey-server is not installed") };
-        let world = World { valkey, name, pins: dir.path().join("bpf/pins"), group, _dir: dir };
+        let (pins, process) = (dir.path().join("bpf/pins"), group.occupy());
+        let world = World { valkey, name, pins, group, _process: process, _dir: dir };
         let agent = world.agent();
         let report = world.report(|_| true);
         for field in ["processes.forks", "processes.exits", "network_rx_bytes"] {

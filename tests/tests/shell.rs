@@ -85,7 +85,7 @@ fn man_shows_a_page_for_the_program_and_for_every_command_without_a_complaint() 
         let page = dir.path().join("page.1");
         std::fs::write(&page, said(arguments)).unwrap();
         let mut man = Command::new("man");
-        man.args(["--warnings", "-l"])
+        man.args(["--warnings", "--no-hyphenation", "-l"])
             .arg(&page)
             .env("MANWIDTH", "100")
             .env("LC_ALL", "C.UTF-8")

@@ -1,7 +1,7 @@
 //! `top` as a person uses it: in a terminal, with keys, a mouse, and checks of the screen.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tests::agent::{Agent, command};
@@ -137,8 +137,9 @@ fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it(
     let pid = std::process::id();
     let name = format!("tree-{pid}");
     let Some(outer) = Group::container(&name) else { skip!("this process may make no control groups") };
-    let _inner = [0xfff1, 0xfff2].map(|number| outer.numbered_container(number));
-    let inner = [format!("{pid:08x}fff1"), format!("{pid:08x}fff2")];
+    let inner = [0xfff1, 0xfff2].map(|number| outer.numbered_container(number));
+    let _processes = inner.each_ref().map(Group::occupy);
+    let names = [format!("{pid:08x}fff1"), format!("{pid:08x}fff2")];
     let window = window!(80, 24, &[]);
     start(&window, "top --scope host --disk-interval 0s --ebpf off --interval 500ms");
     assert!(window.shows("TROUBLE▼"), "{}", window.screen());
@@ -152,12 +153,12 @@ fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it(
             rows.iter().all(|row| shown.next().is_some_and(|shown| shown.starts_with(&format!("{row} "))))
         })
     };
-    assert!(are([&inner[0], &inner[1], &name]), "{}", window.screen());
+    assert!(are([&names[0], &names[1], &name]), "{}", window.screen());
     window.types("t");
-    assert!(are([&name, &format!("├ {}", inner[0]), &format!("└ {}", inner[1])]), "{}", window.screen());
+    assert!(are([&name, &format!("├ {}", names[0]), &format!("└ {}", names[1])]), "{}", window.screen());
     wheel(&window, 65, 5);
     wheel(&window, 65, 5);
-    assert!(window.shows(&format!("{}: ", inner[1])), "the last: {}", window.screen());
+    assert!(window.shows(&format!("{}: ", names[1])), "the last: {}", window.screen());
     wheel(&window, 64, 5);
     assert!(window.shows(&format!("{name}: ")), "the first: {}", window.screen());
     window.types("q");
@@ -170,7 +171,8 @@ fn more_containers_than_descriptors_are_all_seen_and_the_view_is_no_trouble_itse
     let pid = std::process::id();
     let name = format!("many-{pid}");
     let Some(outer) = Group::container(&name) else { skip!("this process may make no control groups") };
-    let _inner: Vec<Group> = (1..=MANY).map(|number| outer.numbered_container(number)).collect();
+    let inner: Vec<Group> = (1..=MANY).map(|number| outer.numbered_container(number)).collect();
+    let _processes: Vec<Child> = inner.iter().map(Group::occupy).collect();
     let window = window!(80, 24, &[]);
     // Fewer descriptors than eBPF needs, and fewer than its files.
     for most in [128, 2048] {
