@@ -75,7 +75,7 @@ impl Rules {
     }
 
     /// True if the machine itself is reported. It is whatever the patterns are, so that none takes it away by chance; only its
-    /// own name or [`MACHINE`] behind a `!` leaves it out.
+    /// own name or `/` behind a `!` leaves it out.
     pub fn reports_machine(&self, hostname: &str) -> bool {
         !self.excluded.contains(MACHINE) && !self.excluded.contains(hostname)
     }

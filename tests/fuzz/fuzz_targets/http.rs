@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use libfuzzer_sys::fuzz_target;
 use monitor::agent::publish::{self, Publisher};
 use monitor::report::Report;
-use monitor::http::{self, About, Address};
+use monitor::http::{self, About, Address, ListenOptions};
 use monitor::snapshot::{Cgroup, CgroupId, Scope, Snapshot, Stamp};
 
 fn now() -> Stamp {
@@ -25,7 +25,8 @@ static SERVER: LazyLock<(PathBuf, Publisher)> = LazyLock::new(|| {
     let about =
         About { scope: Some(Scope::SelfContainer), interval: Duration::from_secs(3600), programs: Vec::new(), sinks: [].into() };
     let (publisher, reports) = publish::channel();
-    http::start(Address::Unix(path.clone()), None, about, reports, None, now).expect("a server");
+    let listen = ListenOptions { address: Address::Unix(path.clone()), ..ListenOptions::default() };
+    http::start(&listen, None, about, reports, None, now).expect("a server");
     let mut snapshot = Snapshot::new(now());
     snapshot.cgroups.insert(CgroupId(1), Cgroup::default());
     publisher.publish(Report::new(None, &snapshot, Duration::ZERO));
