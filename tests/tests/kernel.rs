@@ -226,6 +226,22 @@ fn the_smallest_memory_limit_on_the_way_up_counts() {
 }
 
 #[test]
+fn limits_of_the_level_above_come_with_that_level_and_with_what_it_uses() {
+    const HELD: u32 = 20 << 20;
+    let outer = group!("levels");
+    outer.limit_cpu(500);
+    outer.limit_memory(200 << 20);
+    let inner = outer.child("inner");
+    let mut outside = Outside::files(&inner);
+    let mut load = Load::start(&inner, &["hold", &HELD.to_string()]);
+    load.done();
+    let look = outside.look();
+    let number = |metric| look.real(metric).unwrap();
+    assert_eq!([Metric::CpuLimitLevel, Metric::MemoryLimitLevel].map(number), [1.0, 1.0]);
+    assert!(number(Metric::MemoryLevelUsage) >= f64::from(HELD), "{}", number(Metric::MemoryLevelUsage));
+}
+
+#[test]
 fn the_smallest_limit_of_tasks_on_the_way_up_counts_and_threads_are_tasks() {
     let outer = group!("tasks");
     outer.limit_tasks(40);

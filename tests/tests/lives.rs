@@ -267,3 +267,25 @@ fn when_more_comes_and_goes_than_can_be_told_the_tree_is_walked_and_doctor_says_
     });
     assert_eq!(none, [""; 0]);
 }
+
+#[test]
+fn containers_of_a_network_namespace_are_counted_where_files_tell_its_traffic() {
+    if !tests::is_root() || !tests::has("unshare") {
+        skip!("network namespaces take root, and unshare of util-linux");
+    }
+    let Some((group, id)) = Group::docker() else { skip!("no control group can be made here") };
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let mut command = Command::new("unshare");
+    group.enter(command.args(["--net", "sleep", "infinity"]).env("CONTAINER_NAME", &id));
+    let mut process = command.spawn().unwrap();
+    let arguments = ["--scope", "host", "--interval", "200ms", "--disk-interval", "0s", "--ebpf", "off"];
+    let agent = Agent::start(valkey.port, &arguments, &[]);
+    let counted = || {
+        let report = oracle::report(&id, &valkey.report(&id, Duration::from_millis(50))?).ok()?;
+        (report.json["network"]["containers"] == 1).then_some(())
+    };
+    let counted = eventually(TIMEOUT, counted);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(counted.is_some(), "{}", agent.said());
+}
