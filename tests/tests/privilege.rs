@@ -153,7 +153,7 @@ fn an_agent_that_runs_has_no_capability_left_in_any_thread_and_still_counts() {
     };
     for thread in &threads {
         let kept = if uses_network(thread) { dac_override } else { sampling };
-        for (field, set) in [("CapPrm", kept), ("CapEff", kept), ("CapBnd", kept), ("CapInh", 0), ("CapAmb", 0)] {
+        for (field, set) in [("CapPrm", kept), ("CapEff", kept), ("CapBnd", 0), ("CapInh", 0), ("CapAmb", 0)] {
             assert_eq!(u64::from_str_radix(&thread[field], 16).unwrap(), set, "{field} of {}", thread["Name"]);
         }
         assert_eq!((thread["NoNewPrivs"].as_str(), thread["Seccomp"].as_str()), ("1", "2"), "{}", thread["Name"]);

@@ -11,16 +11,17 @@ pub fn names(set: CapabilitySet) -> impl fmt::Display {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Drops all capabilities but `retained`, also those that a program could gain by being executed, and forbids new
-/// privileges. Returns those that are left.
+/// Drops all capabilities but `retained`, and forbids new privileges. No capability can be gained by executing a program:
+/// the bounding set becomes empty. Returns the capabilities that are left.
 ///
 /// # Errors
 /// The error of the system call that failed.
 pub fn drop_all_but(retained: CapabilitySet) -> io::Result<CapabilitySet> {
     let has = rustix::thread::capabilities(None)?;
-    // Shrinking the bounding set takes a capability. Without it, and without new privileges, the set has no effect.
-    for capability in CapabilitySet::all().difference(retained).iter() {
-        if has.effective.contains(CapabilitySet::SETPCAP) {
+    // Emptying the bounding set takes a capability that a second call no longer has. Without it, and without new
+    // privileges, the set has no effect.
+    if has.effective.contains(CapabilitySet::SETPCAP) {
+        for capability in CapabilitySet::all().iter() {
             // A capability that this kernel does not know is not in the set.
             _ = rustix::thread::remove_capability_from_bounding_set(capability);
         }
