@@ -89,10 +89,19 @@ impl Valkey {
         client.get_connection_with_timeout(Duration::from_secs(5)).unwrap()
     }
 
+    /// Runs one command; the server may be away, or close the connection.
+    ///
+    /// # Errors
+    /// Those of the connection and of the server.
+    pub fn try_query<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let (name, arguments) = words.split_first().unwrap();
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port))?;
+        redis::cmd(name).arg(arguments).query(&mut client.get_connection_with_timeout(Duration::from_secs(5))?)
+    }
+
     /// Runs one command.
     pub fn query<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let (name, arguments) = words.split_first().unwrap();
-        redis::cmd(name).arg(arguments).query(&mut self.connection()).unwrap()
+        self.try_query(words).unwrap()
     }
 
     /// The report under a name; waits until there is one.
