@@ -37,11 +37,18 @@ fn the_first_readings_say_that_the_walk_is_under_way_and_later_ones_have_its_num
     let roots = Roots { proc: dir.path().to_owned(), ..Roots::default() };
     let plan = DiskPlan { exclude: Vec::new(), interval: Some(Duration::from_secs(60)), machine: false };
     let mut disk = Disk::new(plan, &roots, clock);
-    let mut read = |metric| {
+    let sample = |disk: &mut Disk| {
         let mut into = Snapshot::new(clock());
         into.scope = Scope::Host;
         into.cgroups.entry(CgroupId(1)).or_default().first_process = Some(7);
         disk.sample(&mut into).unwrap();
+        into
+    };
+    // The first reading waits a tenth of a second for the size, which a busy machine may exceed.
+    sample(&mut disk);
+    drop(disk.shared.await_sizes(Duration::from_secs(10)));
+    let mut read = |metric| {
+        let into = sample(&mut disk);
         let values = &into.cgroups[&CgroupId(1)].values;
         assert!(values.get(Metric::DiskTotal).unwrap().unwrap() > 0);
         values.get(metric).unwrap().map_err(ToString::to_string)
