@@ -2,7 +2,7 @@
 //! returning nothing.
 
 use crate::metrics::NO_LIMIT;
-use crate::readings::Interfaces;
+use crate::readings::{Interface, InterfaceCounters};
 
 /// The fields used of `/proc/PID/stat` (`proc_pid_stat(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,19 +74,29 @@ pub fn load(text: &[u8], at: usize) -> Option<u64> {
     integer(&word[..dot])?.checked_mul(100)?.checked_add(u64::from(tenths - b'0') * 10 + u64::from(hundredths - b'0'))
 }
 
-/// Each interface in `/proc/PID/net/dev`. `None` if it is no such table.
-pub fn interfaces(text: &[u8]) -> Option<Vec<(String, Interfaces)>> {
-    let mut lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).skip(2).peekable();
-    lines.peek()?;
-    let interface = |line: &[u8]| {
-        let colon = line.iter().rposition(|&byte| byte == b':')?;
-        let name = String::from_utf8_lossy(words(&line[..colon]).next()?).into_owned();
-        let mut counters = words(&line[colon + 1..]).map(integer);
-        let (rx_bytes, rx_packets) = (counters.next()??, counters.next()??);
-        let (tx_bytes, tx_packets) = (counters.nth(6)??, counters.next()??);
-        Some((name, Interfaces { rx_bytes, rx_packets, tx_bytes, tx_packets }))
-    };
+/// The name of the loopback interface of each network namespace (`drivers/net/loopback.c`).
+pub const LOOPBACK: &str = "lo";
+
+/// The interfaces in `/proc/PID/net/dev`; `None` if it is no such table. Below two lines of headings, each has the columns
+/// bytes, packets, errors, drops and four others, of what it received and of what it sent (`net/core/net-procfs.c`).
+pub fn interfaces(text: &[u8]) -> Option<Vec<Interface>> {
+    let mut lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let _headings = (lines.next()?, lines.next()?);
     lines.map(interface).collect()
+}
+
+fn interface(line: &[u8]) -> Option<Interface> {
+    let colon = line.iter().rposition(|&byte| byte == b':')?;
+    let name = String::from_utf8_lossy(words(&line[..colon]).next()?).into_owned();
+    let mut columns = words(&line[colon + 1..]).map(integer);
+    let received = counters(&mut columns)?;
+    let mut columns = columns.skip(4);
+    Some(Interface { name, received, sent: counters(&mut columns)? })
+}
+
+fn counters(columns: &mut impl Iterator<Item = Option<u64>>) -> Option<InterfaceCounters> {
+    let mut next = || columns.next()?;
+    Some(InterfaceCounters { bytes: next()?, packets: next()?, errors: next()?, dropped: next()? })
 }
 
 /// A counter of `/proc/PID/net/snmp` or `netstat`: a line of names behind the protocol, then a line of values.
@@ -156,8 +166,9 @@ mod tests {
   eth0:100 1 0 0 0 0 0 0 200 2 0 0 0 0 0 0
 ";
         let found = interfaces(text).unwrap();
-        assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["lo", "eth0"]);
-        assert_eq!(found[1].1, Interfaces { rx_bytes: 100, rx_packets: 1, tx_bytes: 200, tx_packets: 2 });
+        assert_eq!(found.iter().map(|interface| interface.name.as_str()).collect::<Vec<_>>(), ["lo", "eth0"]);
+        let counters = |bytes, packets| InterfaceCounters { bytes, packets, errors: 0, dropped: 0 };
+        assert_eq!((found[1].received, found[1].sent), (counters(100, 1), counters(200, 2)));
         assert_eq!(interfaces(b""), None);
     }
 

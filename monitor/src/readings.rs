@@ -74,6 +74,12 @@ pub struct Interfaces {
     pub tx_packets: u64,
 }
 
+impl From<&Interface> for Interfaces {
+    fn from(Interface { received, sent, .. }: &Interface) -> Self {
+        Self { rx_bytes: received.bytes, rx_packets: received.packets, tx_bytes: sent.bytes, tx_packets: sent.packets }
+    }
+}
+
 impl Interfaces {
     const FIELDS: [fn(&mut Self) -> &mut u64; 4] =
         [|all| &mut all.rx_bytes, |all| &mut all.rx_packets, |all| &mut all.tx_bytes, |all| &mut all.tx_packets];

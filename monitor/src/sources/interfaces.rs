@@ -1,16 +1,16 @@
 //! Source of the interfaces of network namespaces, from `/proc/PID/net/dev` (`Documentation/filesystems/proc.rst`).
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::network_namespace;
 use super::source::{Source, SourceError};
 use crate::containers::info::KUBERNETES_CONTAINER;
 use crate::foreign;
-use crate::readings::{Interface, InterfaceCounters};
-use crate::snapshot::{Cgroup, CgroupId, Coverage, Scope, Snapshot};
+use crate::proc_text;
+use crate::readings::Interface;
+use crate::snapshot::{CgroupId, Coverage, Snapshot};
 
 /// The most bytes of a table that are read: a container may make thousands of interfaces.
 const LONGEST: usize = 1 << 20;
@@ -31,22 +31,9 @@ impl Interfaces {
         Self { proc }
     }
 
-    /// Returns the process in whose namespace a cgroup is.
-    fn process(cgroup: &Cgroup, scope: Scope) -> Option<String> {
-        match (scope, cgroup.identity.is_root) {
-            (Scope::SelfContainer, _) => Some("self".to_owned()),
-            (Scope::Host, true) => Some("1".to_owned()),
-            (Scope::Host, false) => Some(cgroup.first_process?.to_string()),
-        }
-    }
-
-    fn namespace(&self, process: &str) -> Option<u64> {
-        Some(fs::metadata(self.proc.join(process).join("ns/net")).ok()?.ino())
-    }
-
     fn read(&self, process: &str) -> Option<Arc<[Interface]>> {
         let text = foreign::read(&self.proc.join(process).join("net/dev"), LONGEST).ok()?;
-        table(std::str::from_utf8(&text).ok()?).map(Into::into)
+        table(&text).map(Into::into)
     }
 }
 
@@ -61,8 +48,8 @@ impl Source for Interfaces {
         }
         let mut owners: BTreeMap<u64, (Precedence, String)> = BTreeMap::new();
         for (id, cgroup) in &into.cgroups {
-            let Some(process) = Self::process(cgroup, into.scope) else { continue };
-            let Some(namespace) = self.namespace(&process) else { continue };
+            let Some(process) = network_namespace::process(cgroup, into.scope) else { continue };
+            let Ok(namespace) = network_namespace::number(&self.proc, &process) else { continue };
             let is_part_of_pod = cgroup.identity.labels.contains_key(KUBERNETES_CONTAINER);
             let candidate = ((!cgroup.identity.is_root, is_part_of_pod, *id), process);
             let owner = owners.entry(namespace).or_insert_with(|| candidate.clone());
@@ -79,29 +66,21 @@ impl Source for Interfaces {
     }
 }
 
-/// The interfaces but loopback; `None` if it is no such table. Columns of each direction: bytes, packets, errors, drops and
-/// four others.
-fn table(text: &str) -> Option<Vec<Interface>> {
-    let lines = text.lines().skip(2).map(|line| {
-        let (name, numbers) = line.rsplit_once(':')?;
-        let numbers: Vec<u64> = numbers.split_whitespace().map(|word| word.parse().ok()).collect::<Option<_>>()?;
-        let direction = |at: usize| {
-            let [bytes, packets, errors, dropped] = *numbers.get(at..at + 4)? else { return None };
-            Some(InterfaceCounters { bytes, packets, errors, dropped })
-        };
-        Some(Interface { name: name.trim().to_owned(), received: direction(0)?, sent: direction(8)? })
-    });
-    let all: Vec<Interface> = lines.collect::<Option<_>>()?;
-    Some(all.into_iter().filter(|interface| interface.name != "lo").collect())
+/// Returns the interfaces but loopback; `None` if the text is no table of interfaces.
+fn table(text: &[u8]) -> Option<Vec<Interface>> {
+    let all = proc_text::interfaces(text)?;
+    Some(all.into_iter().filter(|interface| interface.name != proc_text::LOOPBACK).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::snapshot::{Identity, Stamp};
+    use crate::readings::InterfaceCounters;
+    use crate::snapshot::{Identity, Scope, Stamp};
 
     const TABLE: &str = "Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
@@ -111,12 +90,12 @@ mod tests {
 
     #[test]
     fn a_table_is_read_by_its_columns_without_loopback() {
-        let all = table(TABLE).unwrap();
+        let all = table(TABLE.as_bytes()).unwrap();
         let received = InterfaceCounters { bytes: 1000, packets: 10, errors: 1, dropped: 2 };
         let sent = InterfaceCounters { bytes: 2000, packets: 20, errors: 3, dropped: 4 };
         assert_eq!(all, [Interface { name: "eth0".to_owned(), received, sent }]);
-        assert_eq!(table("x\ny\neth0: 1 2 3\n"), None);
-        assert_eq!(table("x\ny\n"), Some(Vec::new()));
+        assert_eq!(table(b"x\ny\neth0: 1 2 3\n"), None);
+        assert_eq!(table(b"x\ny\n"), Some(Vec::new()));
     }
 
     #[test]

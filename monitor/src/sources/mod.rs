@@ -6,6 +6,7 @@ pub mod disk;
 mod fd_budget;
 pub mod host_containers;
 pub mod interfaces;
+mod network_namespace;
 pub mod own_container;
 pub mod parse;
 mod processes;

@@ -24,7 +24,7 @@ pub(super) struct Process {
 pub(super) struct Processes {
     /// True if the container is known to have none.
     none: bool,
-    /// Why some cannot be seen, so that no sum of the others is one.
+    /// Cause for which some cannot be seen: the sum of the others is not the container's.
     hidden: Option<Cause>,
     processes: u64,
     threads: u64,

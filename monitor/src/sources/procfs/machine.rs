@@ -22,9 +22,13 @@ fn line(text: &Result<Vec<u8>, Cause>, key: &str) -> Read {
     proc_text::meminfo(text, key).ok_or_else(|| Cause::new(CauseKind::Missing, format!("meminfo has no {key}")))
 }
 
+/// Reads `/proc/meminfo`.
+pub(super) fn meminfo(roots: &Roots) -> Result<Vec<u8>, Cause> {
+    text(roots.proc.join("meminfo"))
+}
+
 /// Reads the numbers that all containers share. A file that is missing costs its own numbers.
-pub(super) fn read(roots: &Roots) -> Machine {
-    let memory = text(roots.proc.join("meminfo"));
+pub(super) fn read(roots: &Roots, meminfo: &Result<Vec<u8>, Cause>) -> Machine {
     let load = text(roots.proc.join("loadavg"));
     let load = |at| {
         load.clone().and_then(|text| {
@@ -33,7 +37,7 @@ pub(super) fn read(roots: &Roots) -> Machine {
     };
     let cpus = text(roots.sys.join("devices/system/cpu/online"));
     Machine {
-        memory_total: line(&memory, "MemTotal"),
+        memory_total: line(meminfo, "MemTotal"),
         cpus: cpus.and_then(|text| {
             parse::number(Format::List, &text)
                 .map_err(|error| Cause::new(CauseKind::Invalid, format!("cpu/online {error}")))
@@ -43,9 +47,8 @@ pub(super) fn read(roots: &Roots) -> Machine {
 }
 
 /// Reads the machine's memory.
-pub(super) fn memory(roots: &Roots) -> MachineMemory {
-    let info = text(roots.proc.join("meminfo"));
-    let line = |key| line(&info, key);
+pub(super) fn memory(roots: &Roots, meminfo: &Result<Vec<u8>, Cause>) -> MachineMemory {
+    let line = |key| line(meminfo, key);
     let events = text(roots.proc.join("vmstat"));
     let event = |key| {
         parse::number(Format::Flat(key), events.as_ref().map_err(Cause::clone)?)

@@ -25,6 +25,7 @@ use crate::metrics::{Metric, Origin, Rows};
 use crate::proc_text::{self, Stat};
 use crate::readings::{Interfaces, Machine, MachineMemory, Read, Tasks};
 use crate::snapshot::{Cgroup, CgroupId, Coverage, Identity, Scope, Snapshot, Status};
+use crate::sources::network_namespace;
 use crate::sources::processes::{Process, Processes};
 
 /// Samples after which a process' limit of descriptors is read again.
@@ -220,15 +221,11 @@ impl Procfs {
     /// Returns the traffic of a container: of its own namespace, or of that of its first process, unless that is the
     /// machine's, which is shared. The namespace is returned too, if it is known.
     fn interfaces(&mut self, id: CgroupId, cgroup: &Cgroup, scope: Scope) -> Result<(Interfaces, Option<u64>), Cause> {
-        let pid = match (scope, cgroup.identity.is_root, cgroup.first_process) {
-            _ if cgroup.status == Status::Exited => return Err(ended()),
-            (Scope::SelfContainer, ..) => "self".to_owned(),
-            (Scope::Host, true, _) => "1".to_owned(),
-            (Scope::Host, false, Some(pid)) => pid.to_string(),
-            (Scope::Host, false, None) => {
-                return Err(Cause::new(CauseKind::Denied, "no process of the container can be seen"));
-            }
-        };
+        if cgroup.status == Status::Exited {
+            return Err(ended());
+        }
+        let unseen = || Cause::new(CauseKind::Denied, "no process of the container can be seen");
+        let pid = network_namespace::process(cgroup, scope).ok_or_else(unseen)?;
         let mut own = None;
         if scope == Scope::Host && !cgroup.identity.is_root {
             let namespace = network::of_process(&self.roots.proc, &pid)?;
@@ -285,7 +282,8 @@ impl Source for Procfs {
 
     fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
         let now = into.taken.mono;
-        let machine = machine::read(&self.roots);
+        let meminfo = machine::meminfo(&self.roots);
+        let machine = machine::read(&self.roots, &meminfo);
         into.host.values.fill(&self.rows.machine, |pick| pick(&machine));
         self.lists.retain(|id, _| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
         self.insides.retain(|id| into.coverage == Coverage::Exited || into.cgroups.contains_key(id));
@@ -306,7 +304,7 @@ impl Source for Procfs {
                 Err(cause) => cgroup.values.miss(Metric::NetworkSharers, 0, cause),
             }
             if cgroup.identity.is_root {
-                let memory = machine::memory(&self.roots);
+                let memory = machine::memory(&self.roots, &meminfo);
                 cgroup.values.fill(&self.rows.root, |pick| pick(&memory));
             }
         }

@@ -5,15 +5,14 @@
 //! growth.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cause::{Cause, CauseKind};
 use crate::foreign;
 use crate::proc_text;
-use crate::readings::Interfaces;
+use crate::readings::{Interface, Interfaces};
 use crate::snapshot::CgroupId;
+use crate::sources::network_namespace;
 
 /// A sysctl that the kernel shows in its first network namespace alone (`net/core/sysctl_net_core.c`).
 const FIRST_NAMESPACE: &str = "sys/net/core/netdev_max_backlog";
@@ -74,11 +73,16 @@ fn parts(net: &Path) -> Result<Parts, Cause> {
     let path = net.join("dev");
     let devices = foreign::read(&path, LONGEST).map_err(|error| Cause::io(path.display(), &error))?;
     let invalid = || Cause::new(CauseKind::Invalid, format!("{} is not a table of interfaces", path.display()));
-    let devices = proc_text::interfaces(&devices).ok_or_else(invalid)?;
-    let loopback = devices.iter().find(|(name, _)| name == "lo").map(|(_, counters)| *counters).unwrap_or_default();
+    // Each namespace has at least loopback.
+    let devices = proc_text::interfaces(&devices).filter(|devices| !devices.is_empty()).ok_or_else(invalid)?;
+    let (loopback, others): (Vec<Interface>, Vec<Interface>) =
+        devices.into_iter().partition(|interface| interface.name == proc_text::LOOPBACK);
     Ok(match protocols(net) {
-        Some(all) => [(NAMESPACE.to_owned(), all.without(&loopback))].into(),
-        None => devices.into_iter().filter(|(name, _)| name != "lo").collect(),
+        Some(all) => {
+            let loopback = loopback.first().map(Interfaces::from).unwrap_or_default();
+            [(NAMESPACE.to_owned(), all.without(&loopback))].into()
+        }
+        None => others.iter().map(|interface| (interface.name.clone(), Interfaces::from(interface))).collect(),
     })
 }
 
@@ -114,8 +118,9 @@ pub(super) fn of_machine(proc: &Path) -> Result<u64, Cause> {
 
 /// Returns the network namespace of a process.
 pub(super) fn of_process(proc: &Path, process: &str) -> Result<u64, Cause> {
-    let path = proc.join(process).join("ns/net");
     let remedy = "the network of the machine cannot be told from others: run with CAP_SYS_PTRACE, or use eBPF";
-    let cause = |error| Cause::new(CauseKind::of_error(&error), format!("{}: {error}; {remedy}", path.display()));
-    fs::metadata(&path).map(|namespace| namespace.ino()).map_err(cause)
+    network_namespace::number(proc, process).map_err(|error| {
+        let path = proc.join(process).join("ns/net");
+        Cause::new(CauseKind::of_error(&error), format!("{}: {error}; {remedy}", path.display()))
+    })
 }
