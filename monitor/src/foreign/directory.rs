@@ -10,10 +10,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::file::{READ, read_open};
-use super::mount::{MountId, mount_id};
-
-/// Flags of a handle that only names a file: no device is opened, and no file system is asked.
-const NAME: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+use super::mount::{MountId, mount_id, named, on_mount};
 
 /// A directory, and the mount below which its files are looked for.
 #[derive(Debug)]
@@ -78,10 +75,10 @@ impl Directory {
     pub fn read(&self, below: &Path, owners: &[u32], most: usize) -> io::Result<ForeignFile> {
         let (parent, name) = self.parent_of(below)?;
         // Checked before it is opened, and again afterwards: it may be replaced in between.
-        regular(&self.named(&parent, name)?, owners)?;
+        regular(&named(self.mount, &parent, name)?, owners)?;
         let handle = rustix::fs::openat(&parent, name, READ | OFlags::NOFOLLOW, Mode::empty())?;
-        let stat = self.on_this_mount(handle).and_then(|handle| Ok((regular(&handle, owners)?, handle)));
-        let (stat, handle) = stat?;
+        let handle = on_mount(self.mount, handle)?;
+        let stat = regular(&handle, owners)?;
         Ok(ForeignFile { bytes: read_open(handle.into(), most)?, owner: stat.st_uid, version: FileVersion::of(&stat) })
     }
 
@@ -91,7 +88,7 @@ impl Directory {
     /// As [`enter`](Self::enter).
     pub fn version(&self, below: &Path) -> io::Result<FileVersion> {
         let (parent, name) = self.parent_of(below)?;
-        Ok(FileVersion::of(&rustix::fs::fstat(self.named(&parent, name)?)?))
+        Ok(FileVersion::of(&rustix::fs::fstat(named(self.mount, &parent, name)?)?))
     }
 
     /// Returns the user whom the directory belongs to.
@@ -120,7 +117,7 @@ impl Directory {
         let mut at = rustix::io::dup(&self.handle)?;
         for component in below.components() {
             let Component::Normal(name) = component else { return Err(Errno::XDEV.into()) };
-            at = self.named(&at, name)?;
+            at = named(self.mount, &at, name)?;
         }
         Ok(at)
     }
@@ -128,14 +125,6 @@ impl Directory {
     fn parent_of<'a>(&self, below: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
         let name = below.file_name().ok_or(Errno::INVAL)?;
         Ok((self.walk(below.parent().unwrap_or(Path::new("")))?, name))
-    }
-
-    fn named(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
-        self.on_this_mount(rustix::fs::openat(parent, name, NAME, Mode::empty())?)
-    }
-
-    fn on_this_mount(&self, handle: OwnedFd) -> io::Result<OwnedFd> {
-        if mount_id(&handle)? == self.mount { Ok(handle) } else { Err(Errno::XDEV.into()) }
     }
 }
 

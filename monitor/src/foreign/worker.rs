@@ -64,7 +64,7 @@ impl Worker {
             let answer = question(&pulse);
             // Nobody may be there to hear it.
             _ = pulse.0.send(Some(answer));
-            // What it marks is no longer given up once both sides have let go.
+            // The thread counts as given up until the asker and the job have both dropped the mark.
             drop(mark);
         });
         self.thread()?.send(job).map_err(|_| io::Error::other("its thread has ended"))?;

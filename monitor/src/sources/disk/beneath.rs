@@ -1,4 +1,4 @@
-//! What lies in a directory, without leaving its mount and without asking a file system that is mounted in it.
+//! Access to the files of a directory that neither leaves its mount nor asks a file system that is mounted in it.
 //!
 //! `openat2(2)` refuses a mount before its file system is asked, and `statx(2)` tells the mount of a file. Where one of
 //! them is missing, a handle that only names the file tells its mount by `/proc/thread-self/fdinfo`.
@@ -9,11 +9,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use crate::foreign::{MountId, mount_id};
+use crate::foreign::{MountId, NAME, mount_id, named};
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-const NAME: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const RESOLVE: ResolveFlags = ResolveFlags::NO_XDEV.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::BENEATH);
 
 /// The facts about a file that a walk uses.
@@ -97,9 +96,7 @@ impl Beneath {
     }
 
     fn named(&self, parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
-        let named = rustix::fs::openat(parent, name, NAME, Mode::empty())?;
-        let mount = mount_id(&named).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        if mount == self.mount { Ok(named) } else { Err(Errno::XDEV) }
+        named(self.mount, parent, name).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 }
 

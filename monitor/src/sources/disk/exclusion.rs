@@ -28,7 +28,7 @@ impl Exclusions {
         Self(paths.iter().map(|path| names(path)).filter(|names| !names.is_empty()).collect())
     }
 
-    /// What leads through the root.
+    /// Returns the excluded paths that lead through the root: all of them.
     pub(super) fn all(&self) -> Matching {
         Matching { depth: 0, paths: (0..self.0.len()).collect() }
     }
@@ -38,7 +38,7 @@ impl Exclusions {
         self.through(directory, name).any(|path| self.0[path].len() == directory.depth + 1)
     }
 
-    /// What leads through a directory in another one.
+    /// Returns the excluded paths that lead through a subdirectory.
     pub(super) fn below(&self, directory: &Matching, name: &CStr) -> Matching {
         Matching { depth: directory.depth + 1, paths: self.through(directory, name).collect() }
     }

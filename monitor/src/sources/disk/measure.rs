@@ -40,7 +40,7 @@ pub(super) struct Shared {
     changed: Condvar,
 }
 
-/// What is to be measured, and what was.
+/// The root filesystems to measure, and the latest results.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) wanted: BTreeMap<CgroupId, Target>,

@@ -1,4 +1,4 @@
-//! What is measured of a container, and what may be asked for it.
+//! The root filesystem of a container, and the file system calls that are safe on it.
 
 use std::fmt::Display;
 use std::io;
