@@ -14,13 +14,19 @@ pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
 /// The annotations in which containerd's bundles have what the labels of other runtimes have under Kubernetes' own keys.
 const KUBERNETES: [(&str, &str); 4] = [
     ("io.kubernetes.cri.container-name", KUBERNETES_CONTAINER),
-    ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
-    ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
-    ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+    ("io.kubernetes.cri.sandbox-name", KUBERNETES_POD),
+    ("io.kubernetes.cri.sandbox-namespace", KUBERNETES_NAMESPACE),
+    ("io.kubernetes.cri.sandbox-uid", KUBERNETES_POD_UID),
 ];
 
 /// The label that a pod's containers have, and its sandbox has not.
 pub(crate) const KUBERNETES_CONTAINER: &str = "io.kubernetes.container.name";
+/// The label that has the pod's name.
+pub(crate) const KUBERNETES_POD: &str = "io.kubernetes.pod.name";
+/// The label that has the pod's namespace.
+pub(crate) const KUBERNETES_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+/// The label that has the pod's UID.
+pub(crate) const KUBERNETES_POD_UID: &str = "io.kubernetes.pod.uid";
 
 /// A request for the name of a container.
 #[derive(Clone, Debug)]
@@ -100,8 +106,8 @@ impl ContainerInfo {
             }
         }
         let label = |name: &str| self.labels.get(name).filter(|value| !value.is_empty());
-        let pod = label("io.kubernetes.pod.name");
-        let namespace = label("io.kubernetes.pod.namespace");
+        let pod = label(KUBERNETES_POD);
+        let namespace = label(KUBERNETES_NAMESPACE);
         let container = label(KUBERNETES_CONTAINER);
         if let (Some(pod), Some(namespace)) = (pod, namespace) {
             // A pod's sandbox container has no name of its own.

@@ -1,7 +1,8 @@
-//! How the name under which a container is reported is made. Pure.
+//! Template of the names under which containers are reported. Pure.
 
 use std::collections::BTreeMap;
 
+use super::info::{KUBERNETES_NAMESPACE, KUBERNETES_POD};
 use crate::foreign::text;
 
 /// The words of a template, each in braces.
@@ -67,8 +68,8 @@ impl NameTemplate {
             Part::Word(Word::Name) => name,
             Part::Word(Word::Host) => host,
             Part::Word(Word::Id) => id,
-            Part::Word(Word::Namespace) => label("io.kubernetes.pod.namespace"),
-            Part::Word(Word::Pod) => label("io.kubernetes.pod.name"),
+            Part::Word(Word::Namespace) => label(KUBERNETES_NAMESPACE),
+            Part::Word(Word::Pod) => label(KUBERNETES_POD),
         });
         text::cut(&parts.collect::<String>(), text::NAME).to_owned()
     }

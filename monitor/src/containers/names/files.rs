@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::parts::{Element, FirstText, Labels, Listed, OwnName};
-use crate::containers::info::{ContainerInfo, StateFile};
+use crate::containers::info::{ContainerInfo, KUBERNETES_CONTAINER, KUBERNETES_NAMESPACE, KUBERNETES_POD, StateFile};
 use crate::containers::runtime_path::{OCI, PathHint};
 use crate::foreign::{Directory, FileVersion};
 
@@ -244,11 +244,7 @@ impl Files {
         names(&self.host.join("var/log/containers")).into_iter().find_map(|name| {
             let mut parts = name.strip_suffix(&suffix)?.splitn(3, '_');
             let (pod, namespace, container) = (parts.next()?, parts.next()?, parts.next()?);
-            let labels = [
-                ("io.kubernetes.pod.name", pod),
-                ("io.kubernetes.pod.namespace", namespace),
-                ("io.kubernetes.container.name", container),
-            ];
+            let labels = [(KUBERNETES_POD, pod), (KUBERNETES_NAMESPACE, namespace), (KUBERNETES_CONTAINER, container)];
             let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
             Some(ContainerInfo { labels, ..ContainerInfo::default() }.with_kubernetes(true))
         })

@@ -65,8 +65,10 @@ pub struct NameResolver {
     sockets: Vec<Socket>,
     registry: Arc<Mutex<Registry>>,
     clock: fn() -> Stamp,
-    /// New requests: of containers that may have had a process, and of others.
-    young: [VecDeque<(NameRequest, FirstProcess)>; 2],
+    /// New requests of containers that may have had a process.
+    inhabited: VecDeque<(NameRequest, FirstProcess)>,
+    /// New requests of other containers.
+    empty: VecDeque<(NameRequest, FirstProcess)>,
     /// Requests to repeat: the time, the attempts, and the request.
     waiting: BTreeMap<CgroupId, (Duration, Attempts, NameRequest)>,
     followed: BTreeMap<CgroupId, (NameRequest, Origin)>,
@@ -125,7 +127,8 @@ impl NameResolver {
             sockets: paths.sockets.iter().cloned().map(Socket::new).collect(),
             registry,
             clock,
-            young: Default::default(),
+            inhabited: VecDeque::new(),
+            empty: VecDeque::new(),
             waiting: BTreeMap::new(),
             followed: BTreeMap::new(),
             follow_due: clock().mono + FOLLOW,
@@ -138,7 +141,7 @@ impl NameResolver {
         loop {
             let now = (self.clock)().mono;
             let due = self.waiting.values().map(|(due, ..)| *due).min().unwrap_or(self.follow_due).min(self.follow_due);
-            let idle = if self.young.iter().all(VecDeque::is_empty) { due.saturating_sub(now) } else { Duration::ZERO };
+            let idle = if self.has_new() { Duration::ZERO } else { due.saturating_sub(now) };
             match requests.recv_timeout(idle) {
                 Ok(request) => self.enqueue(request, requests),
                 Err(RecvTimeoutError::Timeout) => runtime.block_on(self.answer_next()),
@@ -152,9 +155,14 @@ impl NameResolver {
     fn enqueue(&mut self, request: NameRequest, requests: &Receiver<NameRequest>) {
         for request in std::iter::once(request).chain(requests.try_iter()) {
             let first = self.first_process(&request);
-            let queue = usize::from(!had_process(&request, &first));
-            self.young[queue].push_back((request, first));
+            let queue = if had_process(&request, &first) { &mut self.inhabited } else { &mut self.empty };
+            queue.push_back((request, first));
         }
+    }
+
+    /// True if a new request waits for its first answer.
+    fn has_new(&self) -> bool {
+        !(self.inhabited.is_empty() && self.empty.is_empty())
     }
 
     /// Answers a new request of a container that has processes, else retries one that is due, else answers one of a container
@@ -163,12 +171,12 @@ impl NameResolver {
         let now = (self.clock)();
         let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);
         let due = due.min_by_key(|(_, (due, ..))| *due).map(|(id, _)| *id);
-        if let Some((request, first)) = self.young[0].pop_front() {
+        if let Some((request, first)) = self.inhabited.pop_front() {
             self.answer(request, Attempts::default(), first).await;
         } else if let Some((_, attempts, request)) = due.and_then(|id| self.waiting.remove(&id)) {
             let first = self.first_process(&request);
             self.answer(request, attempts, first).await;
-        } else if let Some((request, first)) = self.young[1].pop_front() {
+        } else if let Some((request, first)) = self.empty.pop_front() {
             self.answer(request, Attempts::default(), first).await;
         } else if now.mono >= self.follow_due {
             self.follow_due = now.mono + FOLLOW;

@@ -33,31 +33,31 @@ pub(super) enum Value {
 /// Computes a value from a container and the time at which it was read.
 pub(super) type Compute = fn(&ContainerView, SystemTime) -> Option<f64>;
 
-/// cAdvisor's names of our metrics, with the factor between our unit and theirs.
-pub(super) const NAMES: &[(&str, Metric, f64)] = &[
-    ("container_cpu_usage_seconds", Metric::CpuUsage, 1.0),
-    ("container_cpu_user_seconds", Metric::CpuUser, 1.0),
-    ("container_cpu_system_seconds", Metric::CpuSystem, 1.0),
-    ("container_cpu_cfs_periods", Metric::CpuPeriods, 1.0),
-    ("container_cpu_cfs_throttled_periods", Metric::CpuThrottled, 1.0),
-    ("container_cpu_cfs_throttled_seconds", Metric::CpuThrottledTime, 1.0),
-    ("container_memory_usage_bytes", Metric::MemoryUsage, 1.0),
-    ("container_memory_working_set_bytes", Metric::MemoryWorkingSet, 1.0),
-    ("container_memory_rss", Metric::MemoryAnon, 1.0),
-    ("container_memory_cache", Metric::MemoryFile, 1.0),
-    ("container_memory_swap", Metric::MemorySwap, 1.0),
-    ("container_memory_max_usage_bytes", Metric::MemoryPeak, 1.0),
-    ("container_memory_mapped_file", Metric::MemoryMapped, 1.0),
-    ("container_fs_reads_bytes", Metric::DiskReadBytes, 1.0),
-    ("container_fs_writes_bytes", Metric::DiskWriteBytes, 1.0),
-    ("container_fs_reads", Metric::IoReads, 1.0),
-    ("container_fs_writes", Metric::IoWrites, 1.0),
-    ("container_fs_usage_bytes", Metric::DiskWritable, 1.0),
-    ("container_fs_limit_bytes", Metric::DiskTotal, 1.0),
-    ("container_fs_inodes_total", Metric::InodesTotal, 1.0),
-    ("container_processes", Metric::ProcessCount, 1.0),
-    ("container_threads", Metric::Threads, 1.0),
-    ("container_file_descriptors", Metric::FileDescriptors, 1.0),
+/// cAdvisor's names of our metrics, which have its units.
+pub(super) const NAMES: &[(&str, Metric)] = &[
+    ("container_cpu_usage_seconds", Metric::CpuUsage),
+    ("container_cpu_user_seconds", Metric::CpuUser),
+    ("container_cpu_system_seconds", Metric::CpuSystem),
+    ("container_cpu_cfs_periods", Metric::CpuPeriods),
+    ("container_cpu_cfs_throttled_periods", Metric::CpuThrottled),
+    ("container_cpu_cfs_throttled_seconds", Metric::CpuThrottledTime),
+    ("container_memory_usage_bytes", Metric::MemoryUsage),
+    ("container_memory_working_set_bytes", Metric::MemoryWorkingSet),
+    ("container_memory_rss", Metric::MemoryAnon),
+    ("container_memory_cache", Metric::MemoryFile),
+    ("container_memory_swap", Metric::MemorySwap),
+    ("container_memory_max_usage_bytes", Metric::MemoryPeak),
+    ("container_memory_mapped_file", Metric::MemoryMapped),
+    ("container_fs_reads_bytes", Metric::DiskReadBytes),
+    ("container_fs_writes_bytes", Metric::DiskWriteBytes),
+    ("container_fs_reads", Metric::IoReads),
+    ("container_fs_writes", Metric::IoWrites),
+    ("container_fs_usage_bytes", Metric::DiskWritable),
+    ("container_fs_limit_bytes", Metric::DiskTotal),
+    ("container_fs_inodes_total", Metric::InodesTotal),
+    ("container_processes", Metric::ProcessCount),
+    ("container_threads", Metric::Threads),
+    ("container_file_descriptors", Metric::FileDescriptors),
 ];
 
 /// The period of the quota as cAdvisor writes it: the kernel's default.
@@ -138,13 +138,12 @@ pub(super) fn machine() -> impl Iterator<Item = (String, Metric)> {
 
 /// The families of the containers: one per metric except rates, in the order of the table, then the computed ones.
 pub(super) fn families() -> Vec<Family> {
-    let theirs: BTreeMap<Metric, (&str, f64)> =
-        NAMES.iter().map(|(name, metric, divisor)| (*metric, (*name, *divisor))).collect();
+    let theirs: BTreeMap<Metric, &str> = NAMES.iter().map(|(name, metric)| (*metric, *name)).collect();
     let is_here = |metric: &&Metric| !metric.is_shared() && **metric != Metric::OomKills;
     let rows = Metric::ALL.iter().filter(is_here).filter_map(|&metric| {
         let spec = metric.spec();
         let (name, divisor) = match theirs.get(&metric) {
-            Some((name, divisor)) => ((*name).to_owned(), *divisor),
+            Some(name) => ((*name).to_owned(), 1.0),
             None if is_ours(metric) => (own_name(metric), if spec.unit == Unit::Percent { 100.0 } else { 1.0 }),
             None => return None,
         };

@@ -4,6 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
+use crate::containers::info::{KUBERNETES_CONTAINER, KUBERNETES_NAMESPACE, KUBERNETES_POD};
 use crate::http::ended_kills::OwnLabels;
 use crate::http::view::ContainerView;
 
@@ -25,11 +26,8 @@ pub(super) struct Labels<'a> {
 }
 
 /// Labels of Kubernetes, and the runtime's labels that hold them.
-const KUBERNETES: &[(&str, &str)] = &[
-    ("container", "io.kubernetes.container.name"),
-    ("pod", "io.kubernetes.pod.name"),
-    ("namespace", "io.kubernetes.pod.namespace"),
-];
+const KUBERNETES: &[(&str, &str)] =
+    &[("container", KUBERNETES_CONTAINER), ("pod", KUBERNETES_POD), ("namespace", KUBERNETES_NAMESPACE)];
 
 impl Labels<'_> {
     /// The labels that have a value: in Prometheus an empty label equals a missing one.

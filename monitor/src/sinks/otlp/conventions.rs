@@ -37,7 +37,7 @@ pub(super) struct Convention {
     pub(super) instrument: Instrument,
     /// Its points.
     pub(super) points: &'static [Point],
-    /// What is sent if a number of `points` is absent.
+    /// Points that are sent in their place if a number of `points` is absent.
     pub(super) otherwise: &'static [Point],
 }
 
@@ -52,7 +52,7 @@ pub(super) struct NetworkConvention {
     pub(super) value: fn(&InterfaceCounters) -> u64,
 }
 
-/// What a resource is, and so which names its numbers have.
+/// Metric names of one kind of resource: container, machine or process.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) conventions: &'static [Convention],

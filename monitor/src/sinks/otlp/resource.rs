@@ -2,6 +2,7 @@
 
 use super::conventions::{CONTAINER, HOST, Names};
 use super::protobuf::Message;
+use crate::containers::info::{KUBERNETES_CONTAINER, KUBERNETES_NAMESPACE, KUBERNETES_POD, KUBERNETES_POD_UID};
 use crate::report::{Container, Report};
 use crate::snapshot::Scope;
 
@@ -80,10 +81,10 @@ fn of_container(message: Message, container: &Container) -> Message {
         ("container.runtime.name", identity.runtime.as_deref()),
         ("container.image.name", image.name),
         ("container.image.id", image.id),
-        ("k8s.container.name", label("io.kubernetes.container.name")),
-        ("k8s.pod.name", label("io.kubernetes.pod.name")),
-        ("k8s.pod.uid", label("io.kubernetes.pod.uid")),
-        ("k8s.namespace.name", label("io.kubernetes.pod.namespace")),
+        ("k8s.container.name", label(KUBERNETES_CONTAINER)),
+        ("k8s.pod.name", label(KUBERNETES_POD)),
+        ("k8s.pod.uid", label(KUBERNETES_POD_UID)),
+        ("k8s.namespace.name", label(KUBERNETES_NAMESPACE)),
     ];
     let lists = [("container.image.tags", image.tag), ("container.image.repo_digests", image.repository_digest)];
     let known = known.into_iter().filter_map(|(key, value)| text((key, value?)));

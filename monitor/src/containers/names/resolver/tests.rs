@@ -54,7 +54,8 @@ fn resolver(dir: &Path, registry: &Arc<Mutex<Registry>>, sockets: Vec<Socket>) -
         sockets,
         registry: Arc::clone(registry),
         clock,
-        young: Default::default(),
+        inhabited: VecDeque::new(),
+        empty: VecDeque::new(),
         waiting: BTreeMap::new(),
         followed: BTreeMap::new(),
         follow_due: FOLLOW,
@@ -85,7 +86,7 @@ fn containers_with_processes_are_named_before_thousands_of_empty_cgroups() {
     CONTAINERS.iter().for_each(|_| runtime.block_on(resolver.answer_next()));
     let names = names(&registry);
     assert!(CONTAINERS.iter().all(|(name, _)| names.iter().any(|known| known == name)), "{}", names.len());
-    while resolver.young.iter().any(|queue| !queue.is_empty()) {
+    while resolver.has_new() {
         runtime.block_on(resolver.answer_next());
     }
     assert_eq!(resolver.waiting.len(), 0, "one lookup each");
@@ -180,6 +181,6 @@ fn a_request_from_before_a_container_had_a_process_does_not_end_later_retries() 
     resolver.enqueue(NameRequest { had_process: true, ..request.clone() }, &requests);
     runtime.block_on(resolver.answer_next());
     runtime.block_on(resolver.answer_next());
-    assert!(resolver.young.iter().all(VecDeque::is_empty));
+    assert!(!resolver.has_new());
     assert!(resolver.waiting.contains_key(&request.id));
 }
