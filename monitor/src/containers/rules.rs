@@ -20,7 +20,7 @@ pub struct Rules {
     pub include: Vec<Glob>,
     /// Patterns of the names that are not reported.
     pub exclude: Vec<Glob>,
-    /// How the reported names are made.
+    /// Template of the reported names.
     pub(super) template: NameTemplate,
     /// Names that are not reported even if the machine has one of them; [`MACHINE`] stands for its name.
     excluded: BTreeSet<String>,

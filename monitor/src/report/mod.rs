@@ -90,7 +90,10 @@ impl Report {
         let containers = containers
             .map(|((id, cgroup), first)| {
                 let made = container(*id, cgroup, Arc::clone(&numbers), first);
-                last_of(*id, cgroup).map_or(made.clone(), |last| made.completed_by(last))
+                match last_of(*id, cgroup) {
+                    Some(last) => made.completed_by(last),
+                    None => made,
+                }
             })
             .collect();
         Self {

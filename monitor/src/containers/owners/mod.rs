@@ -83,7 +83,7 @@ impl Owners {
 
     /// Returns the name under which a container is reported; `None` while the answer is awaited.
     pub(super) fn reported(&self, name: &str, now: Duration) -> Option<String> {
-        self.table().reported(name, now)
+        self.table().reported(name, now).map(str::to_owned)
     }
 
     /// Locks the table.

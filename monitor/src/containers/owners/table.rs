@@ -53,7 +53,7 @@ struct Claim {
     is_put_off: bool,
     /// The time since which the container is not reported.
     waits_since: Option<Duration>,
-    /// Who has the name that the container goes by.
+    /// Owner of the plain name, from the server's answer.
     owner: String,
 }
 
@@ -149,8 +149,8 @@ impl OwnerTable {
     }
 
     /// Returns the name under which a container is reported; `None` while the answer is awaited.
-    pub(super) fn reported(&mut self, name: &str, now: Duration) -> Option<String> {
-        let Some(claim) = self.claims.get_mut(name) else { return Some(name.to_owned()) };
+    pub(crate) fn reported<'a>(&'a mut self, name: &'a str, now: Duration) -> Option<&'a str> {
+        let Some(claim) = self.claims.get_mut(name) else { return Some(name) };
         if claim.stage != Stage::Held && !self.is_refused {
             let since = *claim.waits_since.get_or_insert(now);
             if self.is_reachable && !claim.is_put_off && now.saturating_sub(since) < LONGEST_WAIT {
@@ -163,7 +163,7 @@ impl OwnerTable {
                 );
             }
         }
-        Some(claim.claimed.clone())
+        Some(&claim.claimed)
     }
 
     /// Takes note of a new connection: another server may have answered.

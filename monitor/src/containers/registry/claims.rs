@@ -58,12 +58,13 @@ impl Registry {
             owners.retain(&names);
             owners.want(names);
         }
+        let mut table = owners.table();
         for (id, container) in &mut self.containers {
             let Some(name) = self.names.reported(*id) else { continue };
-            let reported = owners.reported(name, now);
+            let reported = table.reported(name, now);
             container.awaits_owner = reported.is_none();
             if let Some(reported) = reported.filter(|reported| container.identity.name != *reported) {
-                Arc::make_mut(&mut container.identity).name = reported;
+                Arc::make_mut(&mut container.identity).name = reported.to_owned();
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Lives of containers: a cgroup is running while it has processes.
 
+use std::io::Read;
+use std::path::PathBuf;
+
 use crate::foreign;
 use crate::snapshot::{Cgroup, Coverage, Identity};
-
-/// Longest list of processes of which the beginning tells that there is one.
-const LONGEST: u64 = 4096;
 
 /// The life of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,13 +48,9 @@ pub(super) fn is_empty(cgroup: &Cgroup) -> bool {
 
 /// True if a v1 tree lists a process: some runtimes leave it outside of the v2 directory.
 fn is_inhabited(identity: &Identity) -> bool {
-    identity.v1.values().any(|dir| {
-        let mut has_process = false;
-        let first = |line: &[u8]| {
-            has_process |= !line.is_empty();
-            std::ops::ControlFlow::Break(())
-        };
-        _ = foreign::records(&dir.join("cgroup.procs"), b'\n', LONGEST, first);
-        has_process
-    })
+    let lists_process = |dir: &PathBuf| {
+        let file = foreign::open(&dir.join("cgroup.procs"));
+        file.is_ok_and(|mut file| file.read(&mut [0]).is_ok_and(|read| read > 0))
+    };
+    identity.v1.values().any(lists_process)
 }

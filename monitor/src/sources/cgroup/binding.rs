@@ -9,7 +9,7 @@ use super::plan::TreeKind;
 use crate::cause::{Cause, CauseKind};
 use crate::foreign;
 use crate::metrics::Format::{Flat, Single};
-use crate::metrics::{Format, Metric, NO_LIMIT, NOT_VISIBLE, Origin, TreeVersion};
+use crate::metrics::{Format, Metric, NO_LIMIT, NOT_VISIBLE, Origin};
 use crate::snapshot::{Identity, Values};
 use crate::sources::parse;
 
@@ -44,7 +44,7 @@ pub(super) type Before = Option<(usize, usize)>;
 
 /// The files of levels that bind, each read once per sample.
 #[derive(Debug, Default)]
-pub(super) struct BindingLevels(HashMap<(PathBuf, &'static str), Option<Vec<u8>>>);
+pub(super) struct BindingLevels(HashMap<PathBuf, HashMap<&'static str, Option<Vec<u8>>>>);
 
 impl BindingLevels {
     /// Forgets the last sample.
@@ -139,7 +139,10 @@ impl BindingLevels {
     }
 
     fn number(&mut self, dir: &Path, name: &'static str, format: Format) -> Option<u64> {
-        let text = self.0.entry((dir.to_owned(), name)).or_insert_with(|| foreign::read(&dir.join(name), LONGEST).ok());
+        if !self.0.contains_key(dir) {
+            self.0.insert(dir.to_owned(), HashMap::new());
+        }
+        let text = self.0.get_mut(dir)?.entry(name).or_insert_with(|| foreign::read(&dir.join(name), LONGEST).ok());
         parse::number(format, text.as_deref()?).ok()
     }
 }
@@ -165,11 +168,7 @@ fn above(tree: TreeKind, identity: &Identity, level: usize) -> Option<&Path> {
 
 /// The rank of the level that binds among a row's origins.
 fn rank(metric: Metric, tree: TreeKind) -> u8 {
-    let version = match tree {
-        TreeKind::V2 => TreeVersion::V2,
-        TreeKind::V1(_) => TreeVersion::V1,
-    };
-    let is_of_level = |origin: &Origin| matches!(origin, Origin::BindingLevel(of) if *of == version);
+    let is_of_level = |origin: &Origin| matches!(origin, Origin::BindingLevel(version) if *version == tree.version());
     let origins = metric.spec().origins().iter();
     origins.zip(0u8..).find(|(origin, _)| is_of_level(origin)).map_or(0, |(_, rank)| rank)
 }

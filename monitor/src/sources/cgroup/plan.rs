@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::Causes;
-use crate::metrics::{File, Metric, Origin};
+use crate::metrics::{File, Metric, Origin, TreeVersion};
 use crate::snapshot::{Identity, Values};
 
 /// The tree that contains a file.
@@ -11,6 +11,16 @@ use crate::snapshot::{Identity, Values};
 pub(super) enum TreeKind {
     V2,
     V1(&'static str),
+}
+
+impl TreeKind {
+    /// Returns the version of the tree.
+    pub(super) fn version(self) -> TreeVersion {
+        match self {
+            Self::V2 => TreeVersion::V2,
+            Self::V1(_) => TreeVersion::V1,
+        }
+    }
 }
 
 /// A file of the table, with the rows that it feeds.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::timer;
 
-/// What a server keeps under the keys, and until when.
+/// Keys of a server, each with its value and its expiry.
 #[derive(Default)]
 struct Server(BTreeMap<String, (Vec<u8>, Instant)>);
 
@@ -56,7 +56,7 @@ impl Server {
 }
 
 fn name_of(table: &mut OwnerTable, name: &str) -> String {
-    table.reported(name, Duration::ZERO).expect("it waits")
+    table.reported(name, Duration::ZERO).expect("it waits").to_owned()
 }
 
 fn machine(host: &str) -> OwnerTable {
@@ -199,12 +199,12 @@ fn a_container_waits_for_the_answer_but_not_for_a_server_that_is_away_or_refuses
     a.want("web");
     assert_eq!(a.reported("web", seconds(7)), None);
     assert_eq!(a.reported("web", seconds(8)), None);
-    assert_eq!(a.reported("web", seconds(9)).as_deref(), Some("web"));
+    assert_eq!(a.reported("web", seconds(9)), Some("web"));
     a.want("db");
     a.disconnected();
     assert_eq!(name_of(&mut a, "db"), "db");
     a.connected();
-    assert_eq!(a.reported("db", seconds(9)).as_deref(), Some("db"), "what is shown stays, or gets another name");
+    assert_eq!(a.reported("db", seconds(9)), Some("db"), "what is shown stays, or gets another name");
     a.want("api");
     assert_eq!(a.reported("api", seconds(9)), None);
     a.refused();
