@@ -74,7 +74,7 @@ fn is_writable(out: &impl AsFd, timeout: Option<Duration>) -> bool {
 /// Writers of log lines in which control characters are escaped: a container chooses its name, and could begin a line of
 /// its own or steer a terminal.
 pub(crate) struct PlainLines<M> {
-    /// Where the lines go.
+    /// Destination of the lines.
     pub(crate) out: M,
     /// True if ESC stays, which colours are made of; in values it is escaped before.
     pub(crate) has_color: bool,
@@ -158,25 +158,18 @@ impl Waiting {
                 let lost = std::mem::take(&mut self.lost);
                 self.add(format!("system-monitor: {lost} lines of the log were lost: nobody read stderr\n").as_bytes());
             }
-            let Some(mut line) = self.lines.pop_front() else { return };
-            self.bytes -= line.len();
+            let Some(line) = self.lines.front_mut() else { return };
             // The kernel takes this much without waiting, when it says that a pipe can be written to (`pipe(7)`).
-            let part = line.len().min(PIPE_BUF);
-            match out.write(&line[..part]) {
-                Ok(written) => drop(line.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.bytes += line.len();
-                    self.lines.push_front(line);
-                    return;
-                }
+            let taken = match out.write(&line[..line.len().min(PIPE_BUF)]) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // A closed pipe or a full disk takes no line, and the next one may find room again.
-                Err(_) => line.clear(),
-            }
-            if !line.is_empty() {
-                self.bytes += line.len();
-                self.lines.push_front(line);
-            }
+                Err(_) => line.len(),
+            };
+            line.drain(..taken);
+            self.bytes -= taken;
+            self.lines.pop_front_if(|line| line.is_empty());
         }
     }
 }

@@ -15,15 +15,16 @@ use tests::{eventually, skip};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Starts a server, and an agent that reads the whole machine once, and not again before the test ends: all later
-/// reports follow from events.
+/// Starts a server, and an agent that reads the whole machine at an interval. By default it reads it once, and not again
+/// before the test ends: all later reports follow from events.
 macro_rules! world {
-    ($($argument:literal),*) => {{
+    ($($argument:literal),*) => { world!(every "1h" $(, $argument)*) };
+    (every $interval:literal $(, $argument:literal)*) => {{
         if !tests::is_root() {
             skip!("control groups take root");
         }
         let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
-        let arguments = ["--scope", "host", "--interval", "1h", "--disk-interval", "0s", $($argument),*];
+        let arguments = ["--scope", "host", "--interval", $interval, "--disk-interval", "0s", $($argument),*];
         let agent = Agent::start(valkey.port, &arguments, &[]);
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         let report = valkey.report(machine.trim(), TIMEOUT);
@@ -168,13 +169,7 @@ fn descriptors(agent: &Agent) -> usize {
 
 #[test]
 fn of_containers_that_came_and_went_nothing_is_left() {
-    if !tests::is_root() {
-        skip!("control groups take root");
-    }
-    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
-    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "200ms", "--disk-interval", "0s"], &[]);
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    valkey.report(machine.trim(), TIMEOUT).expect("no report of the machine");
+    let (_valkey, agent) = world!(every "200ms");
     let before = Held::by(&agent);
     for _ in 0..300 {
         let (group, _) = Group::docker().unwrap();
@@ -194,13 +189,8 @@ fn of_containers_that_came_and_went_nothing_is_left() {
 
 #[test]
 fn a_group_that_its_runtime_left_behind_is_told_as_exited_once() {
-    if !tests::is_root() {
-        skip!("control groups take root");
-    }
-    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
-    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "200ms", "--disk-interval", "0s"], &[]);
+    let (valkey, agent) = world!(every "200ms");
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    valkey.report(machine.trim(), TIMEOUT).expect("no report of the machine");
     let (group, id) = Group::docker().unwrap();
     let mut load = Load::start_as(&group, &["exec", "1"], &id);
     load.done();

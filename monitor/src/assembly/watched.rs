@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::context::Clock;
-
 use crate::config::Config;
 use crate::containers;
 use crate::containers::change::ChangeFeed;

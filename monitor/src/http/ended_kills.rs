@@ -65,7 +65,7 @@ impl EndedKills {
         self.0.remove(labels).map_or(0.0, |ended| ended.kills)
     }
 
-    /// What was not taken.
+    /// Returns the entries that were not taken.
     pub(super) fn rest(self) -> impl Iterator<Item = (OwnLabels, f64)> {
         self.0.into_iter().map(|(labels, ended)| (labels, ended.kills))
     }

@@ -1,6 +1,6 @@
 //! A fleet: the reports that agents have written to Valkey, read once per interval.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -81,9 +81,7 @@ impl Fleet {
     /// Returns the latest report of every container, and true for each that has not expired.
     async fn look(&mut self, store: &mut Store, now: Stamp) -> Result<Vec<(Arc<Stored>, bool)>, StoreError> {
         let mut looked = store.look(now.wall - MISSED).await?;
-        self.arrivals.date(looked.iter_mut().filter_map(|looked| looked.report.as_mut().ok()?.as_mut()), now);
-        let listed: BTreeSet<&str> = looked.iter().map(|looked| looked.name.as_str()).collect();
-        self.arrivals.retain(|name| listed.contains(name));
+        self.arrivals.update(&mut looked, now);
         let mut before = std::mem::take(&mut self.known);
         let mut shown = Vec::new();
         for Looked { name, report, .. } in looked {

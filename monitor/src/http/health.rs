@@ -19,7 +19,7 @@ const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection
 /// Asks the server at an address whether its agent is alive.
 ///
 /// # Errors
-/// Why it is not, or gives no answer.
+/// The reason, if the agent is not healthy or does not answer.
 pub async fn ask_health(address: &Address) -> Result<(), String> {
     let answer = async {
         match address {

@@ -14,6 +14,9 @@ use super::unit::Kind;
 use super::unit::Unit::{self, Bytes, BytesPerSecond, Cores, Count, Load, Nanoseconds, PerSecond, Percent, Seconds};
 use crate::cause::{Cause, CauseKind};
 
+/// The level that binds, in the trees of both versions.
+const BINDING_LEVEL: &[Origin] = &[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)];
+
 /// A derived number, or why there is none.
 pub type Derived = Result<f64, Cause>;
 
@@ -604,31 +607,31 @@ metrics!(
         ]),
     CpuPeriod = gauge("cpu.period", Nanoseconds, "The length of the quota's enforcement period.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     CpuLevel = gauge("cpu.level", Count, "Levels between the container and the one with the tightest quota or cpuset.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     CpuLimitLevel = gauge("cpu.limit_level", Count, "The same where it limits: not where it is the whole machine.")
         .internal()
         .computed(|v| v.cpu_limit().and_then(|_| v.real(Metric::CpuLevel))),
     CpuLevelUsage = counter("cpu.level_usage", Nanoseconds, "CPU time used at a level above that binds.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     MemoryHierarchicalLimit = gauge("memory.hierarchical_limit", Bytes, "The smallest limit on the way to the root, in v1.")
         .internal()
         .read(&[memory_stat_v1("hierarchical_memory_limit").costs_read()]),
     MemoryLimitLevel = gauge("memory.limit_level", Count, "Levels between the container and the one whose limit binds.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     MemoryLevelUsage = gauge("memory.level_usage", Bytes, "Working set of a level above that binds.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     PidsLimitLevel = gauge("processes.limit_level", Count, "Levels between the container and the one whose limit binds.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     PidsLevelUsage = gauge("processes.level_usage", Count, "Tasks of a level above that binds.")
         .internal()
-        .read(&[BindingLevel(TreeVersion::V2), BindingLevel(TreeVersion::V1)]),
+        .read(BINDING_LEVEL),
     Frozen = gauge("frozen", Count, "1 if the container is frozen by its v2 cgroup.")
         .internal()
         .read(&[ControllerIterator(|c| c.frozen), v2("cgroup.events", Flat("frozen"))]),

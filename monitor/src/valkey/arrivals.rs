@@ -1,9 +1,10 @@
 //! The arrival of reports on the reader's clock. Clocks of machines differ: a container is alive if its report changes,
 //! whatever time stands in it, and a clock that is minutes off is told. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use super::store::Looked;
 use super::stored::Stored;
 use crate::findings::ClockOffset;
 use crate::snapshot::Stamp;
@@ -29,8 +30,14 @@ struct Arrival {
 }
 
 impl Arrivals {
-    /// Dates the reports of one look on the reader's clock.
-    pub fn date<'a>(&mut self, reports: impl Iterator<Item = &'a mut Stored>, now: Stamp) {
+    /// Dates the reports of a list of all containers on the reader's clock, and forgets the containers that are not on it.
+    pub fn update(&mut self, listed: &mut [Looked], now: Stamp) {
+        self.date(listed.iter_mut().filter_map(|looked| looked.report.as_mut().ok()?.as_mut()), now);
+        let names: BTreeSet<&str> = listed.iter().map(|looked| looked.name.as_str()).collect();
+        self.seen.retain(|name, _| names.contains(name.as_str()));
+    }
+
+    fn date<'a>(&mut self, reports: impl Iterator<Item = &'a mut Stored>, now: Stamp) {
         let gap = self.last.replace(now.mono).map_or(Duration::ZERO, |last| now.mono.saturating_sub(last));
         for stored in reports {
             let arrival = match self.seen.get(&stored.name).copied() {
@@ -42,11 +49,6 @@ impl Arrivals {
             stored.clock = arrival.offset;
             self.seen.insert(stored.name.clone(), arrival);
         }
-    }
-
-    /// Forgets containers that are no longer listed.
-    pub fn retain(&mut self, is_listed: impl Fn(&str) -> bool) {
-        self.seen.retain(|name, _| is_listed(name));
     }
 
     /// When the last report of a container arrived, on the reader's clock.
@@ -68,7 +70,7 @@ fn arrived(taken: SystemTime, has_changed: bool, gap: Duration, now: Stamp) -> A
 mod tests {
     use super::*;
 
-    /// What a reader at a second knows of a report that was made at another: its age, and the offset in seconds.
+    /// Returns what a reader learns at one second of a report that was made at another: its age, and the offset in seconds.
     fn look(arrivals: &mut Arrivals, second: u64, taken: u64) -> (u64, Option<(u64, bool)>) {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + second);
         let text = format!(

@@ -14,7 +14,7 @@ use crate::mutex::lock;
 /// The bytes that are read at once.
 const PIECE: usize = 16 << 10;
 
-/// What the two ends of a connection tell each other: the requests that they begin, the stream what the server said.
+/// State that the two halves of a connection share: the pipelines that were begun, and the last error of the server.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     pipelines: AtomicU64,
@@ -33,7 +33,7 @@ impl Meter {
         lock(&self.last_words).take()
     }
 
-    /// Why the connection was ended, if the answers were the reason.
+    /// Returns the limit that the answers exceeded, if the connection was ended for that.
     pub(super) fn excess(&self) -> Option<Excess> {
         *lock(&self.excess)
     }

@@ -50,7 +50,7 @@ pub(super) struct Login {
     db: i64,
 }
 
-/// Why there is no connection.
+/// Reason for which a connection failed.
 struct Refusal {
     fault: Fault,
     /// True if the server may take an older greeting.

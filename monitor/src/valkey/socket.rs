@@ -24,7 +24,7 @@ const ADDRESSES: usize = 8;
 /// An open connection of any kind.
 pub(super) type Socket = Box<dyn Stream>;
 
-/// What a connection can do.
+/// Byte stream of a connection: a socket, or TLS over one.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

@@ -8,7 +8,7 @@ use crate::findings::{ClockOffset, Level};
 use crate::metrics::{Metric, Shown};
 use crate::snapshot::Status;
 
-/// Why something cannot be read.
+/// Reason for which the store cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The server cannot be reached, or refuses.
@@ -65,7 +65,7 @@ impl Stored {
         self.field(metric)?.as_f64()
     }
 
-    /// Why a row has no number, as far as the report says.
+    /// Returns the reason for which a row has no number, if the report names it.
     pub fn cause(&self, metric: Metric) -> Option<&str> {
         let Shown::Field(path) = metric.spec().shown else { return None };
         self.document.get("absent")?.get(path)?.as_str()

@@ -18,9 +18,9 @@ use crate::secrets;
 
 /// Longest file of certificates.
 const LONGEST: usize = 4 << 20;
-/// What rustls says of a certificate of X.509 version 1, which OpenSSL makes if it is asked for no extension.
+/// Error of rustls for a certificate of X.509 version 1, which OpenSSL makes if it is asked for no extension.
 const VERSION_1: &str = "UnsupportedCertVersion";
-/// How to make one of version 3.
+/// Remedy: a certificate of version 3.
 const VERSION_3: &str =
     "is of X.509 version 1, without extensions; make it with extensions (openssl x509 -req -extfile …)";
 
@@ -88,7 +88,7 @@ fn unusable(path: &Path, error: &Error) -> Fault {
     Fault::new(format!("the certificate in {} {why}", path.display()))
 }
 
-/// Why TLS did not begin, with the remedy.
+/// Returns the reason for which the TLS handshake failed, with the remedy.
 fn refused(error: &io::Error) -> Fault {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => Fault::new(words(error)),

@@ -23,7 +23,7 @@ macro_rules! needs_sockets {
 /// Bytes and packets: sent, received.
 type Counters = [u64; 4];
 
-/// What is counted as traffic, and what as traffic over loopback.
+/// Returns the counters of a report: traffic, and traffic over loopback.
 fn network(report: &Judged) -> [Counters; 2] {
     let number =
         |field: &str| report.json[field].as_u64().unwrap_or_else(|| panic!("{field}: {}", report.json["absent"]));
@@ -60,7 +60,7 @@ impl Way<'_> {
         self.address.contains(':') && !self.address.starts_with("::ffff:")
     }
 
-    /// What a load counts as: on its way over loopback it is no other traffic.
+    /// Returns the expected counters of a load, loopback apart: traffic over loopback is no other traffic.
     fn counted(&self, counters: Counters) -> [Counters; 2] {
         let [from, to] = self.namespaces;
         if from == to { [[0; 4], counters] } else { [counters, [0; 4]] }

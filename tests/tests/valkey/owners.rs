@@ -19,7 +19,7 @@ use crate::server::TIMEOUT;
 struct Machine {
     name: &'static str,
     tree: TempDir,
-    /// What runs in its containers, without a name in its environment.
+    /// Process of its containers, without a name in its environment.
     process: Child,
 }
 

@@ -43,11 +43,11 @@ impl OwnerKeys {
         let mut table = owners.table();
         let steps = steps(&mut table);
         let value = table.value();
-        steps
-            .into_iter()
-            .map(|step| (request(&step, &value), step))
-            .map(|(it, step)| (Command::Owner(step), it))
-            .collect()
+        let command = |step| {
+            let request = request(&step, &value);
+            (Command::Owner(step), request)
+        };
+        steps.into_iter().map(command).collect()
     }
 
     /// Returns when a command becomes due that does not wait for reports.

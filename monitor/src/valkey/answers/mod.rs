@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-/// What the answers to one pipeline may be in all.
+/// Limits of all answers to one pipeline together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that are kept.
@@ -15,9 +15,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a writer needs: numbers, ids, and pages of keys.
+    /// Limits of a writer, which reads numbers, ids and pages of keys.
     pub const WRITER: Self = Self { bytes: 4 << 20, elements: 64 << 10 };
-    /// What a reader needs: a batch of reports, or the list of all containers.
+    /// Limits of a reader, which reads batches of reports and the list of all containers.
     pub const READER: Self = Self { bytes: 32 << 20, elements: 256 << 10 };
 }
 
@@ -36,7 +36,7 @@ const LONGEST_DETOUR: u64 = 64 << 20;
 /// The bytes of a header: its kind, and a number of 64 bits.
 const HEADER: usize = 21;
 
-/// Why a server is not listened to any longer.
+/// Reason for which a connection is ended: an answer exceeds a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// The answers have too many bytes or elements.
@@ -67,7 +67,7 @@ enum Place {
 #[derive(Debug)]
 pub struct Filter {
     limits: Limits,
-    /// What is left of them, for the answers to the current pipeline.
+    /// Rest of the limits, for the answers to the current pipeline.
     left: Limits,
     detour: u64,
     place: Place,

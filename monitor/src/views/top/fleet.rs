@@ -86,9 +86,7 @@ impl Fleet {
         };
         let since = now.checked_sub(REMEMBERED).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut looked = store.look(since).await?;
-        self.arrivals.date(looked.iter_mut().filter_map(|looked| looked.report.as_mut().ok()?.as_mut()), stamp);
-        let listed: BTreeSet<&str> = looked.iter().map(|looked| looked.name.as_str()).collect();
-        self.arrivals.retain(|name| listed.contains(name));
+        self.arrivals.update(&mut looked, stamp);
         let (mut rows, mut silent) = (Vec::new(), BTreeSet::new());
         for Looked { name, last, report } in looked {
             match report {
