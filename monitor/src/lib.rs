@@ -39,19 +39,19 @@ pub mod programs;
 pub mod readings;
 pub mod refusal;
 pub mod report;
-pub mod secrets;
 pub mod settings;
 pub mod snapshot;
+mod unix_time;
 pub mod wire;
 
-// Leaves that anything may use.
+// Small services, which read files or hold a state.
 pub mod foreign;
 pub mod hostname;
 pub mod lock;
 mod log_once;
 mod mutex;
+pub mod secrets;
 mod timer;
-mod unix_time;
 
 // The host: its containers and its privileges; and the Valkey client.
 pub mod containers;
@@ -59,19 +59,14 @@ pub mod hardening;
 pub mod preflight;
 pub mod valkey;
 
-// The data path: sources, loop, sinks.
-pub mod sources;
-
+// The data path: sources, loop, sinks, server, terminal; and the guard against a second agent.
 pub mod agent;
-
-pub mod sinks;
-
 pub mod http;
-
+pub mod instance;
+pub mod sinks;
+pub mod sources;
 pub mod views;
 
 // The root: the settings with their types, and every part put together.
-pub mod config;
-pub mod instance;
-
 pub mod assembly;
+pub mod config;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use monitor::events::Topic;
 
-use crate::valkey::Valkey;
+use crate::valkey::{StreamEntry, Valkey};
 
 /// The wall clock and the clock of intervals are read one after the other, and the interval is rounded.
 const TOLERANCE: Duration = Duration::from_millis(5);
@@ -24,9 +24,6 @@ pub struct Chain {
     pub late: usize,
 }
 
-/// An entry of a stream: its id and its fields.
-pub type Entry = (String, Vec<(String, Vec<u8>)>);
-
 /// The history of a container as it is stored in a server.
 pub fn of(valkey: &Valkey, name: &str, interval: Duration) -> Result<Chain, String> {
     check(valkey.history(name).iter().map(|(_, report)| report.as_bytes()), interval)
@@ -40,7 +37,7 @@ const MOMENT: Duration = Duration::from_micros(1);
 /// samples. Returns their number.
 pub fn logged(valkey: &Valkey, name: &str, whole: SystemTime, least: Duration) -> Result<usize, String> {
     let times = |key: &str, picked: fn(&serde_json::Value) -> bool| -> Result<Vec<SystemTime>, String> {
-        let entries: Vec<Entry> = valkey.query(&["XRANGE", &format!("system:{key}:{name}"), "-", "+"]);
+        let entries: Vec<StreamEntry> = valkey.query(&["XRANGE", &format!("system:{key}:{name}"), "-", "+"]);
         let mut times = Vec::new();
         for (_, fields) in entries {
             let document = serde_json::from_slice(&fields[0].1).map_err(|error| error.to_string())?;

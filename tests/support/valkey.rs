@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::chain::Entry;
 use crate::{eventually, free_port};
+
+/// An entry of a stream: its id and its fields.
+pub type StreamEntry = (String, Vec<(String, Vec<u8>)>);
 
 /// A running server.
 pub struct Valkey {
@@ -111,7 +113,7 @@ impl Valkey {
 
     /// The history under a name, each report with its id.
     pub fn history(&self, name: &str) -> Vec<(String, String)> {
-        let entries: Vec<Entry> = self.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
+        let entries: Vec<StreamEntry> = self.query(&["XRANGE", &format!("system:history:{name}"), "-", "+"]);
         entries.into_iter().map(|(id, fields)| (id, String::from_utf8(fields[0].1.clone()).unwrap())).collect()
     }
 

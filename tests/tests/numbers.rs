@@ -84,7 +84,7 @@ fn numbers(valkey: &Valkey) -> Vec<u64> {
 
 /// The numbers in the log, in its order.
 fn logged_numbers(valkey: &Valkey) -> Vec<u64> {
-    let entries: Vec<chain::Entry> = valkey.query(&["XRANGE", "system:logstream:web", "-", "+"]);
+    let entries: Vec<tests::valkey::StreamEntry> = valkey.query(&["XRANGE", "system:logstream:web", "-", "+"]);
     let number = |bytes: &[u8]| {
         let entry: serde_json::Value = serde_json::from_slice(bytes).unwrap();
         entry["message"].as_str().unwrap().strip_suffix(" in all")?.rsplit(' ').next()?.parse().ok()

@@ -113,7 +113,7 @@ fn single(fleet: Fleet, long: Duration) {
     let work = look(fleet, &format!("valkey://127.0.0.1:{}", server.port), servers, long);
     let cpu = describe(&fleet, &work, long);
     let report: String = server.query(&["GET", "system:metrics:fleet-0000-000"]);
-    let logged: Vec<tests::chain::Entry> =
+    let logged: Vec<tests::valkey::StreamEntry> =
         server.query(&["XREVRANGE", "system:logstream:fleet-0000-000", "+", "-", "COUNT", "1"]);
     let words = Words { report, entry: String::from_utf8(logged[0].1[0].1.clone()).unwrap() };
     row("a report", &format!("{:.2} KiB", words.report.len() as f64 / 1024.0), "");
@@ -165,7 +165,7 @@ fn memory(server: &Valkey) {
     let key = "system:history:fleet-0000-000";
     eventually(TIMEOUT, || (server.query::<u64>(&["XLEN", key]) >= 2).then_some(())).expect("no history");
     running.shutdown_background();
-    let entries: Vec<tests::chain::Entry> = server.query(&["XRANGE", key, "-", "+"]);
+    let entries: Vec<tests::valkey::StreamEntry> = server.query(&["XRANGE", key, "-", "+"]);
     let report = &entries[1].1[0].1;
     let mut connection = server.connection();
     let before: u64 = server.query(&["MEMORY", "USAGE", key, "SAMPLES", "0"]);

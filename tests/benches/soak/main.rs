@@ -18,11 +18,8 @@ use tests::watched::Load;
 use tests::{docker, eventually, oracle};
 
 use plan::{Counts, Plan, Step};
+use world::TIMEOUT;
 
-pub(crate) const INTERVAL: &str = "1s";
-/// Expiry of log entries under keys: they are gone before the remaining keys are checked.
-pub(crate) const LOG_TTL: &str = "60s";
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 /// Time after which everything has expired: the reports of exited containers, and log entries.
 const EXPIRED: Duration = Duration::from_secs(75);
 /// The accepted difference of an agent's memory between two readings.

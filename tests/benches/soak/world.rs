@@ -14,7 +14,11 @@ use tests::watched::Load;
 use tests::{eventually, free_port};
 
 use crate::plan::{Counts, Fault, Step};
-use crate::{INTERVAL, LOG_TTL, TIMEOUT};
+
+const INTERVAL: &str = "1s";
+/// Expiry of log entries under keys: they are gone before the remaining keys are checked.
+const LOG_TTL: &str = "60s";
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A container and its work.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::imports::imports;
+use super::imports::{declared, imports};
+use super::tokens::tokens;
 
 /// A source file: its path below the crate's `src`, and its text.
 pub(super) struct SourceFile {
@@ -21,15 +22,20 @@ pub(super) fn graph(name: &str, files: &[SourceFile]) -> Graph {
         .filter(|file| !has_library || file.path != "main.rs")
         .map(|file| (module(&file.path), file.path.as_str()))
         .collect();
+    let declared: BTreeMap<&str, Vec<&str>> =
+        files.iter().map(|file| (file.path.as_str(), declared(&tokens(&file.text)))).collect();
     let is_test = |path: &str| path.trim_end_matches(".rs").split('/').any(|part| part == "tests");
     let mut graph = Graph::new();
     for file in files.iter().filter(|file| !is_test(&file.path)) {
         let targets = graph.entry(file.path.clone()).or_default();
         for import in imports(&module(&file.path), name, &file.text) {
-            let prefixes = (0..=import.path.len()).rev().map(|length| &import.path[..length]);
-            let target = prefixes.filter_map(|prefix| of_module.get(prefix)).next();
-            if let Some(target) = target.filter(|target| **target != file.path) {
-                targets.entry((*target).to_owned()).or_insert(import.line);
+            let mut prefixes = (0..=import.path.len()).rev().map(|length| import.path.split_at(length));
+            let target = prefixes.find_map(|(prefix, rest)| Some((*of_module.get(prefix)?, rest.first())));
+            // A module that is declared, but has no file of its own here, lies in another folder: `#[path = "…"]`.
+            let is_elsewhere = |target: &str, next: &String| declared[target].contains(&next.as_str());
+            let target = target.filter(|(target, next)| !next.is_some_and(|next| is_elsewhere(target, next)));
+            if let Some((target, _)) = target.filter(|(target, _)| *target != file.path) {
+                targets.entry(target.to_owned()).or_insert(import.line);
             }
         }
     }

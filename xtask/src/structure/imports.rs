@@ -13,11 +13,7 @@ pub(super) struct Import {
 /// or the name of the crate (by which a program names its library). Items under `#[cfg(test)]` are left out.
 pub(super) fn imports(module: &[String], crate_name: &str, source: &str) -> Vec<Import> {
     let tokens = tokens(source);
-    let children: Vec<&str> = tokens
-        .windows(3)
-        .filter(|window| window[0].text == "mod" && window[2].text == ";")
-        .map(|window| window[1].text)
-        .collect();
+    let children = declared(&tokens);
     let (mut found, mut at) = (Vec::new(), 0);
     while at < tokens.len() {
         let base = if begins_path(&tokens, at) { base(module, crate_name, &children, tokens[at].text) } else { None };
@@ -27,6 +23,12 @@ pub(super) fn imports(module: &[String], crate_name: &str, source: &str) -> Vec<
         }
     }
     found
+}
+
+/// The child modules that a source file declares without their bodies.
+pub(super) fn declared<'a>(tokens: &[Token<'a>]) -> Vec<&'a str> {
+    let declarations = tokens.windows(3).filter(|window| window[0].text == "mod" && window[2].text == ";");
+    declarations.map(|window| window[1].text).collect()
 }
 
 /// True at the beginning of a path, except for the path in `pub(in …)`.

@@ -24,6 +24,10 @@ pub(super) const LAYERS: &[Layer] = &[
         role: "which cgroups are containers, the Valkey client, the process's own rights, what this machine allows",
     },
     Layer {
+        modules: &["foreign", "secrets", "hostname", "lock", "mutex", "log_once", "timer"],
+        role: "small services: files that others control, secrets, the host's name, locks, repeated log entries, waits",
+    },
+    Layer {
         modules: &[
             "findings",
             "events",
@@ -34,20 +38,13 @@ pub(super) const LAYERS: &[Layer] = &[
             "programs",
             "refusal",
             "settings",
-            "secrets",
-            "foreign",
             "wire",
             "readings",
             "proc_text",
             "unix_time",
             "amount",
-            "log_once",
-            "lock",
-            "mutex",
-            "hostname",
-            "timer",
         ],
-        role: "plain data and pure functions",
+        role: "plain data and pure functions: no files, clock, locks or log",
     },
 ];
 

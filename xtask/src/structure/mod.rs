@@ -1,5 +1,6 @@
 //! The structure of the sources: import cycles, the order of the layers, and the sizes of files.
 
+mod crates;
 mod graph;
 mod imports;
 mod layers;
@@ -11,11 +12,12 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use self::graph::{Graph, SourceFile};
+use self::crates::Crate;
+use self::graph::Graph;
 use crate::shell::{output, root};
 
-/// The crates without import cycles between files, and true for the crate that the layers apply to.
-const CRATES: [(&str, bool); 2] = [("monitor", true), ("xtask", false)];
+/// The folder of the crate that the layers apply to.
+const LAYERED: &str = "monitor/src/";
 /// The lines of `ARCHITECTURE.md` around the table of layers.
 const MARKERS: [&str; 2] = ["<!-- layers: written by `cargo xtask docs` -->\n", "<!-- end of layers -->\n"];
 
@@ -23,14 +25,10 @@ const MARKERS: [&str; 2] = ["<!-- layers: written by `cargo xtask docs` -->\n", 
 pub(crate) fn check() -> anyhow::Result<()> {
     let files = sources()?;
     let mut violations = Vec::new();
-    for (name, has_layers) in CRATES {
-        let prefix = format!("{name}/src/");
-        let of_crate = files.iter().filter_map(|(path, text)| {
-            Some(SourceFile { path: path.strip_prefix(&prefix)?.to_owned(), text: text.clone() })
-        });
-        let graph = graph::graph(name, &of_crate.collect::<Vec<_>>());
+    for Crate { prefix, name, files } in crates::crates(&files) {
+        let graph = graph::graph(&name, &files);
         violations.extend(cycles(&prefix, &graph));
-        if has_layers {
+        if prefix == LAYERED {
             violations.extend(arrows_upwards(&prefix, &graph));
         }
     }
@@ -109,6 +107,7 @@ fn top(file: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::graph::SourceFile;
     use super::*;
 
     fn file(path: &str, text: &str) -> SourceFile {

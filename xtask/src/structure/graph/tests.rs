@@ -27,6 +27,16 @@ fn a_declaration_is_no_import() {
 }
 
 #[test]
+fn a_module_in_another_folder_is_not_its_parent() {
+    let found = arrows(&[
+        ("main.rs", "#[path = \"../shared/clock.rs\"] mod clock; mod a;"),
+        ("a.rs", "use crate::clock::now; use crate::Error;"),
+    ]);
+    assert_eq!(found, ["a.rs main.rs"]);
+    assert!(arrows(&[("main.rs", "mod clock; mod a;"), ("a.rs", "use crate::clock::now;")]).is_empty());
+}
+
+#[test]
 fn the_program_imports_the_library() {
     let found = arrows(&[
         ("lib.rs", ""),
