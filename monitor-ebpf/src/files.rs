@@ -40,7 +40,8 @@ struct Bits {
 /// The verifier must know `files` as a `struct files_struct`.
 #[inline(always)]
 pub unsafe fn open(files: *const u8) -> u64 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `files` is a `struct files_struct` by this function's contract, and `table` the `struct fdtable` that it
+    // points to.
     unsafe {
         let table = follow(files, FILES_FDT.get());
         count(load(table, FDTABLE_MAX.get()), load(table, FDTABLE_OPEN.get()))
@@ -50,7 +51,8 @@ pub unsafe fn open(files: *const u8) -> u64 {
 /// Returns the number of open descriptors in a table of unknown type; 0 if the address is invalid.
 #[inline(always)]
 pub fn open_untyped(files: u64) -> u64 {
-    // SAFETY: an invalid address reads as 0.
+    // SAFETY: `open` gets a pointer that the verifier knows by the cast; without casts the helper checks each address.
+    // Integers may have any bytes.
     unsafe {
         if FILES.get() != 0 {
             return open(call::<CAST>(files, FILES.get()) as *const u8);
@@ -69,8 +71,13 @@ fn count(bits: u32, words: u64) -> u64 {
     found.open
 }
 
+/// Adds the set bits of one word; a callback of `bpf_loop`.
+///
+/// # Safety
+/// `bits` must point to the [`Bits`] that the caller of `bpf_loop` passed to it.
 unsafe extern "C" fn add_word(at: u32, bits: *mut Bits) -> i64 {
-    // SAFETY: called only by `count`, with its own `found`.
+    // SAFETY: `bits` is valid by this function's contract: `count`, the only user, passes its own `found`. `long`
+    // checks the address of the word.
     unsafe {
         let word = (*bits).words + u64::from(at) * 8;
         (*bits).open += u64::from(long(word).count_ones());
@@ -78,17 +85,20 @@ unsafe extern "C" fn add_word(at: u32, bits: *mut Bits) -> i64 {
     0
 }
 
-/// Reads a long of kernel memory: through a cast if the kernel has one, else by copying.
+/// Reads a long of kernel memory: through a cast if the kernel has one, else by copying. An invalid address reads as 0.
 #[inline(always)]
-unsafe fn long(at: u64) -> u64 {
-    // SAFETY: an invalid address reads as 0.
+fn long(at: u64) -> u64 {
+    // SAFETY: the cast makes `at` a pointer to a structure that begins with a long, and loads through it may fault;
+    // `copy` checks the address, and an integer may have any bytes.
     unsafe { if LONG.get() != 0 { load(call::<CAST>(at, LONG.get()) as *const u8, 0) } else { copy(at) } }
 }
 
+/// Copies a value of kernel memory; the default if the address is invalid.
+///
 /// # Safety
 /// Any bytes must be a valid `T`.
 #[inline(always)]
 unsafe fn copy<T: Default>(at: u64) -> T {
-    // SAFETY: the helper checks the address.
+    // SAFETY: the helper checks the address, and any bytes are a valid `T` by this function's contract.
     unsafe { bpf_probe_read_kernel(at as *const T).unwrap_or_default() }
 }

@@ -27,7 +27,8 @@ impl Visit {
     /// `visit` must be the kernel's context.
     #[inline(always)]
     pub unsafe fn of(visit: *const Self) -> Option<(*const Meta, *const u8)> {
-        // SAFETY: guaranteed by the caller; volatile, so that each read is a single load, as the verifier requires.
+        // SAFETY: `visit` is the kernel's context by this function's contract, and has both fields. Volatile, so that
+        // each read is a single load, as the verifier requires.
         let (meta, object) = unsafe {
             (core::ptr::read_volatile(&raw const (*visit).meta), core::ptr::read_volatile(&raw const (*visit).object))
         };
@@ -42,13 +43,14 @@ impl Visit {
 #[inline(always)]
 pub unsafe fn entry<V>(table: &Array<V>, passes: &Array<Pass>, meta: *const Meta) -> Option<*mut V> {
     let pass = passes.get_ptr_mut(0)?;
-    // SAFETY: guaranteed by the caller; the run's state is a map value, and no two runs overlap. The kernel's own
-    // sequence number also counts objects that it skips.
+    // SAFETY: `meta` is the kernel's by this function's contract; `pass` points to a map value, and no two runs
+    // overlap.
     unsafe {
         let session = core::ptr::read_volatile(&raw const (*meta).session);
         if (*pass).session != session {
             *pass = Pass { session, found: 0 };
         }
+        // The kernel's own sequence number would also count the objects that it skips.
         let at = (*pass).found;
         (*pass).found = at + 1;
         table.get_ptr_mut(u32::try_from(at).ok()?)

@@ -21,7 +21,8 @@ static KERNFS_ID: Constant<u64> = Constant::new(0);
 #[inline(always)]
 pub unsafe fn call<const PLACEHOLDER: u32>(first: u64, second: u64) -> u64 {
     let result: u64;
-    // SAFETY: guaranteed by the caller; a call changes these registers and none of the program's memory.
+    // SAFETY: the arguments are as the function demands, by this function's contract. The call changes the registers
+    // named here and none of the program's memory.
     unsafe {
         asm!(
             // BPF_JMP | BPF_CALL, with BPF_PSEUDO_KFUNC_CALL as its source register.
@@ -42,7 +43,8 @@ pub unsafe fn call<const PLACEHOLDER: u32>(first: u64, second: u64) -> u64 {
 /// The verifier must know the type of `base`, with a `T` at `offset` in it.
 #[inline(always)]
 pub unsafe fn load<T: Copy>(base: *const u8, offset: u64) -> T {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: there is a `T` at `offset` by this function's contract. Volatile, so that it is a single load of this
+    // size, as the verifier requires.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast()) }
 }
 
@@ -52,7 +54,7 @@ pub unsafe fn load<T: Copy>(base: *const u8, offset: u64) -> T {
 /// As for [`load`].
 #[inline(always)]
 pub unsafe fn follow(base: *const u8, offset: u64) -> *const u8 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: there is a pointer at `offset` by this function's contract.
     unsafe { load(base, offset) }
 }
 
@@ -62,6 +64,6 @@ pub unsafe fn follow(base: *const u8, offset: u64) -> *const u8 {
 /// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 pub unsafe fn id(cgroup: *const u8) -> u64 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract; `kn` points to its `struct kernfs_node`.
     unsafe { load(follow(cgroup, CGROUP_KN.get()), KERNFS_ID.get()) }
 }

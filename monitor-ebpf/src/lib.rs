@@ -20,7 +20,8 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_c
 use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use monitor_common::LEVELS;
 
-/// Depth down to which a cgroup is searched for its ancestors. Engines in engines reach dozens of levels; this is far beyond.
+/// Depth down to which a cgroup is searched for its ancestors. Engines in engines reach dozens of levels; this is far
+/// beyond.
 const DEEPEST: i32 = 256;
 
 /// Constant that the agent sets before it loads the object.
@@ -49,7 +50,7 @@ impl<T: Copy> Constant<T> {
 /// `counter` must point into a map value, or to null-checked memory that the program may write.
 #[inline(always)]
 pub unsafe fn add(counter: *mut u64, by: u64) {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `counter` is memory that the program may write, by this function's contract; words in it are aligned.
     unsafe {
         atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, by);
     }
@@ -109,7 +110,7 @@ impl<const WORDS: usize> Counters<WORDS> {
     #[inline(always)]
     pub fn lose(&self) -> Result<(), Full> {
         let Some(counter) = self.lost.get_ptr_mut(0) else { return Ok(()) };
-        // SAFETY: the pointer is into a map value.
+        // SAFETY: `counter` is this CPU's value in the map `lost`, as the lookup returned it.
         unsafe {
             let is_first = core::ptr::read_volatile(counter) == 0;
             add(counter, 1);
@@ -127,7 +128,7 @@ impl<const WORDS: usize> Counters<WORDS> {
             if id == 0 {
                 break;
             }
-            // SAFETY: the pointer is into a map value, and `level` is within the array.
+            // SAFETY: `lineage` is a map value of `LEVELS` words, and `level` is less than that.
             unsafe { lineage.cast::<u64>().add(level).write_volatile(id) };
         }
     }
@@ -143,21 +144,19 @@ pub struct Full;
 /// Returns the cgroup of the current task if it is `scope` or a descendant; scope 0 is the whole machine.
 #[inline(always)]
 pub fn current_cgroup(scope: u64) -> Option<u64> {
-    // SAFETY: the helpers take no pointers.
-    unsafe {
-        if scope != 0 && !is_below(scope) {
-            return None;
-        }
-        Some(bpf_get_current_cgroup_id())
+    if scope != 0 && !is_below(scope) {
+        return None;
     }
+    // SAFETY: the helper takes no arguments.
+    Some(unsafe { bpf_get_current_cgroup_id() })
 }
 
 /// Searches from the root down: an agent in a cgroup namespace cannot know the depth of its own cgroup.
 #[inline(always)]
-unsafe fn is_below(scope: u64) -> bool {
+fn is_below(scope: u64) -> bool {
     let mut level = 0;
     while level < DEEPEST {
-        // SAFETY: the helper takes no pointers.
+        // SAFETY: the helper takes a number, and returns 0 for a level that does not exist.
         let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
         if ancestor == scope {
             return true;
@@ -173,7 +172,7 @@ unsafe fn is_below(scope: u64) -> bool {
 /// Returns the ancestor of the current task's cgroup at a level.
 #[inline(always)]
 pub fn current_ancestor(level: i32) -> u64 {
-    // SAFETY: the helper takes no pointers.
+    // SAFETY: the helper takes a number, and returns 0 for a level that does not exist.
     unsafe { bpf_get_current_ancestor_cgroup_id(level) }
 }
 
@@ -181,7 +180,7 @@ pub fn current_ancestor(level: i32) -> u64 {
 /// change its program, but the map's entry can be replaced atomically.
 #[inline(always)]
 pub fn tail_call(now: &ProgramArray, ctx: &impl EbpfContext) -> i32 {
-    // SAFETY: no local variable needs to be dropped.
+    // SAFETY: a tail call that succeeds does not return, so nothing is dropped; the callers have nothing to drop.
     unsafe { now.tail_call(ctx, 0) };
     0
 }

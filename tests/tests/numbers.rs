@@ -11,8 +11,8 @@ use monitor::sinks::valkey::Valkey as Sink;
 use monitor::sinks::{self, Sink as _};
 use monitor::snapshot::{CgroupId, Identity, Snapshot, Stamp, Values};
 use monitor::valkey::{Target, ValkeyOptions};
+use tests::skip;
 use tests::valkey::Valkey;
-use tests::{chain, skip};
 use tokio::sync::watch;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -105,7 +105,8 @@ const MOST: u64 = 128;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/cgroup")]
 fn cgroup_controllers(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types behind its pointers are the kernel's; the entry is a map value.
+    // SAFETY: `visit` is the context that the kernel passes to the program, and `cgroup` the live cgroup in it; `found`
+    // points to a map value, which no other run writes.
     unsafe {
         let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
         let Some(found) = entry(&CONTROLLERS, &PASS, meta) else { return 0 };
@@ -124,19 +125,27 @@ fn cgroup_controllers(visit: *const Visit) -> i32 {
 }
 
 /// Returns a controller's state of a cgroup, cast to the controller's structure; `None` if there is none.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 unsafe fn state(cgroup: *const u8, controller: &Constant<u64>, structure: &Constant<u64>) -> Option<*const u8> {
     if controller.get() == 0 || structure.get() == 0 {
         return None;
     }
-    // SAFETY: guaranteed by the caller; the controller's structure begins with its `cgroup_subsys_state`.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract, with a pointer at the offset `controller`. The
+    // cast is to the controller's structure, which begins with its `cgroup_subsys_state`. A load through a cast pointer
+    // that faults gives 0.
     unsafe {
         let state = follow(cgroup, controller.get());
         if state.is_null() { None } else { Some(call::<CAST>(state as u64, structure.get()) as *const u8) }
     }
 }
 
-/// Reads one field of a controller's state.
+/// Reads one field of a controller's state; unknown if the cgroup has no such state.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 unsafe fn count(
     cgroup: *const u8,
@@ -144,14 +153,18 @@ unsafe fn count(
     structure: &Constant<u64>,
     field: &Constant<u64>,
 ) -> u64 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract; `state` is of the structure that has the
+    // field.
     unsafe { state(cgroup, controller, structure).map_or(UNKNOWN, |state| load(state, field.get())) }
 }
 
 /// True if the cgroup or a descendant has a process.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 unsafe fn populated(cgroup: *const u8) -> bool {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract, and has the three counts at these offsets.
     unsafe {
         load::<u32>(cgroup, CGROUP_TASKS.get())
             | load::<u32>(cgroup, CGROUP_CHILDREN.get())
@@ -162,6 +175,9 @@ unsafe fn populated(cgroup: *const u8) -> bool {
 
 /// Returns 1 if all averages of pressure are shown as zero in the files and no update is pending: they stay so until a
 /// task's state changes.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 unsafe fn psi_idle(cgroup: *const u8) -> u64 {
     /// `FIXED_1` (`include/linux/sched/loadavg.h`): an average below a hundredth of it is shown as zero.
@@ -169,7 +185,8 @@ unsafe fn psi_idle(cgroup: *const u8) -> u64 {
     if PSI_GROUP.get() == 0 {
         return 0;
     }
-    // SAFETY: guaranteed by the caller; an invalid address reads as 0.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract. `group` is cast to a `struct psi_group`, with
+    // the fields at these offsets; loads through a cast pointer that is invalid give 0.
     unsafe {
         let group = call::<CAST>(follow(cgroup, CGROUP_PSI.get()) as u64, PSI_GROUP.get()) as *const u8;
         let is_enabled = load::<u8>(group, PSI_GROUP_ENABLED.get()) != 0;
@@ -185,9 +202,13 @@ unsafe fn psi_idle(cgroup: *const u8) -> u64 {
 }
 
 /// Reads the quota, the periods in which it was enforced, and those in which the group was throttled.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`; `found` must point to a map value.
 #[inline(always)]
 unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `cgroup` and `found` are as this function's contract demands; `group` is a `struct task_group` with the
+    // fields at these offsets.
     unsafe {
         let group = state(cgroup, &CGROUP_CPU, &TASK_GROUP);
         let count = |offset: &Constant<u64>| group.map_or(UNKNOWN, |group| u64::from(load::<u32>(group, offset.get())));
@@ -201,9 +222,13 @@ unsafe fn cpu(cgroup: *const u8, found: *mut Controllers) {
 }
 
 /// Reads the charged memory, and the change token of the statistics.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`; `found` must point to a map value.
 #[inline(always)]
 unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `cgroup` and `found` are as this function's contract demands; `group` is a `struct mem_cgroup` with the
+    // fields at these offsets, and the pointer to its statistics is cast to their structure.
     unsafe {
         let group = state(cgroup, &CGROUP_MEMORY, &MEM_CGROUP);
         let count = |offset: u64| group.map_or(UNKNOWN, |group| load(group, offset));
@@ -222,9 +247,12 @@ unsafe fn memory(cgroup: *const u8, found: *mut Controllers) {
 }
 
 /// Returns a hash of all statistics, used as a change token.
+///
+/// # Safety
+/// The verifier must know `stats` as the structure whose id is [`STATS`].
 #[inline(always)]
 unsafe fn statistics(stats: *const u8) -> u64 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `stats` is of that structure by this function's contract; `at` stays within the arrays' lengths.
     unsafe {
         let mut mixed = u64::from(load::<u32>(stats, STATS_UPDATES.get()));
         let mut mix = |from: &Constant<u64>, length: &Constant<u64>| {
@@ -242,9 +270,13 @@ unsafe fn statistics(stats: *const u8) -> u64 {
 }
 
 /// Returns 1 if the v1 freezer has frozen the group, 0 if not; while it is freezing, only its file tells.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 unsafe fn frozen_v1(cgroup: *const u8) -> u64 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract; `freezer` is a `struct freezer` with its state
+    // at this offset.
     unsafe {
         let Some(freezer) = state(cgroup, &CGROUP_FREEZER, &FREEZER) else { return UNKNOWN };
         let bits = u64::from(load::<u32>(freezer, FREEZER_STATE.get()));

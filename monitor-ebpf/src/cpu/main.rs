@@ -43,7 +43,8 @@ static CGROUP_SHOWN_SYSTEM: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/cgroup")]
 fn cgroup_cpu(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types behind its pointers are the kernel's; the entry is a map value.
+    // SAFETY: `visit` is the context that the kernel passes to the program, and `cgroup` the live cgroup in it, to
+    // which the flush may be applied; `found` points to a map value, which no other run writes.
     unsafe {
         let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
         let Some(found) = entry(&CPU, &PASS, meta) else { return 0 };

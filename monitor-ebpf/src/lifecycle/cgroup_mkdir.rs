@@ -9,6 +9,6 @@ use crate::send;
 /// `cgroup_mkdir(struct cgroup *cgrp, const char *path)`.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: the first argument is the cgroup.
+    // SAFETY: argument 0 of this tracepoint is its `struct cgroup *`.
     unsafe { send(ctx.arg(0), CgroupEventKind::Created) }
 }

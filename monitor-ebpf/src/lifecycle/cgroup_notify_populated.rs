@@ -11,6 +11,6 @@ use crate::send;
 fn cgroup_notify_populated(ctx: BtfTracePointContext) -> i32 {
     let populated: i32 = ctx.arg(2);
     let kind = if populated == 0 { CgroupEventKind::Emptied } else { CgroupEventKind::Populated };
-    // SAFETY: the first argument is the cgroup.
+    // SAFETY: argument 0 of this tracepoint is its `struct cgroup *`.
     unsafe { send(ctx.arg(0), kind) }
 }

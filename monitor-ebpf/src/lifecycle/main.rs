@@ -49,7 +49,8 @@ static CSS_CGROUP: Constant<u64> = Constant::new(0);
 /// `cgroup` must be the `struct cgroup *` that is the first argument of a BTF tracepoint.
 #[inline(always)]
 unsafe fn send(cgroup: *const u8, kind: CgroupEventKind) -> i32 {
-    // SAFETY: the verifier knows the pointers' types, and allows loads within their targets.
+    // SAFETY: `cgroup` is a `struct cgroup` by this function's contract; `root`, `outer` and the cgroup of `outer` are
+    // pointers of the types that the verifier reads from BTF, with the fields at these offsets.
     let event = unsafe {
         let root = follow(cgroup, CGROUP_ROOT.get());
         let hierarchy: u32 = load(root, ROOT_HIERARCHY.get());
@@ -66,7 +67,7 @@ unsafe fn send(cgroup: *const u8, kind: CgroupEventKind) -> i32 {
         }
         None => {
             if let Some(lost) = LOST.get_ptr_mut(0) {
-                // SAFETY: the pointer is into a map value.
+                // SAFETY: `lost` is this CPU's value in the map, as the lookup returned it.
                 unsafe { add(lost, 1) }
             }
         }

@@ -40,8 +40,8 @@ static OOM_KILL: Constant<u64> = Constant::new(0);
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/cgroup")]
 fn cgroup_memory(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types behind its pointers are the kernel's; the entry is a map value; each acquired
-    // reference is released.
+    // SAFETY: `visit` is the context that the kernel passes to the program, and `cgroup` the live cgroup in it; `found`
+    // points to a map value. `memory` is used only while its reference is held, and the reference is released.
     unsafe {
         let Some((meta, cgroup)) = Visit::of(visit) else { return 0 };
         let Some(found) = entry(&MEMORY, &PASS, meta) else { return 0 };

@@ -12,7 +12,7 @@ fn ingress(ctx: SkBuffContext) -> i32 {
     let (bytes, packets) = wire::size(&ctx);
     let is_loopback = wire::is_loopback(&ctx);
     charge(&ctx, |network| {
-        // SAFETY: the pointer is into a map value.
+        // SAFETY: `network` points to a map value of this type: `charge` passes nothing else.
         unsafe {
             if is_loopback {
                 add(own_place(&raw mut (*network).loopback_rx_bytes), bytes);

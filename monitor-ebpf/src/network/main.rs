@@ -41,8 +41,8 @@ const COUNTERS: Counters<WORDS> = Counters { counts: &NETWORK, lineage: &LINEAGE
 /// The verdict that lets a packet pass.
 const PASS: i32 = 1;
 
-/// Hides a place from the compiler. It would join branches that differ only in the place that they add to, and compute the
-/// place, which the verifier refuses without `CAP_PERFMON` (`retrieve_ptr_limit()` in `kernel/bpf/verifier.c`).
+/// Hides a place from the compiler. It would join branches that differ only in the place that they add to, and compute
+/// the place, which the verifier refuses without `CAP_PERFMON` (`retrieve_ptr_limit()` in `kernel/bpf/verifier.c`).
 #[inline(always)]
 fn own_place(place: *mut u64) -> *mut u64 {
     core::hint::black_box(place)
@@ -51,9 +51,9 @@ fn own_place(place: *mut u64) -> *mut u64 {
 #[inline(always)]
 fn charge(ctx: &SkBuffContext, update: impl FnOnce(*mut Network)) -> i32 {
     let packet = ctx.skb.skb;
-    // SAFETY: the context's pointer is the kernel's.
+    // SAFETY: `packet` is the `struct __sk_buff` of the program's own context.
     let cgroup = unsafe { bpf_skb_cgroup_id(packet) };
-    // SAFETY: as above.
+    // SAFETY: `packet` is the `struct __sk_buff` of the program's own context, which outlives this closure.
     let ancestor = |level| unsafe { bpf_skb_ancestor_cgroup_id(packet, level) };
     // No message if the map is full: it needs bounds that Linux before 6.17 accepts only with CAP_PERFMON. The agent
     // reads the number of lost packets instead.

@@ -16,11 +16,11 @@ const JUMBO: u8 = 0xc2;
 /// The index of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
 const LOOPBACK: u32 = 1;
 
-/// True for a packet that leaves or has arrived by the loopback interface: for a peer in the same network namespace, under
-/// whichever address.
+/// True for a packet that leaves or has arrived by the loopback interface: for a peer in the same network namespace,
+/// under whichever address.
 #[inline(always)]
 pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
-    // SAFETY: the context's pointer is the kernel's.
+    // SAFETY: the context points to the kernel's `struct __sk_buff`, whose `ifindex` may be read.
     unsafe { (*ctx.skb.skb).ifindex == LOOPBACK }
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
 #[inline(always)]
 pub(crate) fn size(ctx: &SkBuffContext) -> (u64, u64) {
     let whole = u64::from(ctx.len());
-    // SAFETY: the context's pointer is the kernel's.
+    // SAFETY: the context points to the kernel's `struct __sk_buff`, whose segment fields may be read.
     let (pieces, each) = unsafe { ((*ctx.skb.skb).gso_segs, (*ctx.skb.skb).gso_size) };
     if each == 0 {
         return (whole, 1);

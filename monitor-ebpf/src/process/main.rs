@@ -69,7 +69,7 @@ fn charge(ctx: &impl EbpfContext, update: impl FnOnce(*mut Processes)) -> i32 {
 fn count_descriptors(opened: u64, closed: u64) -> i32 {
     let Some(cgroup) = current_cgroup(SCOPE.get()) else { return 0 };
     _ = COUNTERS.count(cgroup, current_ancestor, |processes: *mut Processes| {
-        // SAFETY: the pointer is into a map value.
+        // SAFETY: `processes` points to a map value of this type: `COUNTERS` passes nothing else.
         unsafe {
             add(&raw mut (*processes).opened, opened);
             add(&raw mut (*processes).closed, closed);
@@ -82,7 +82,8 @@ fn count_descriptors(opened: u64, closed: u64) -> i32 {
 #[inline(always)]
 fn returned(ctx: &FExitContext) -> Option<i64> {
     let mut value = 0;
-    // SAFETY: the context is the kernel's, and the value outlives the call.
+    // SAFETY: `ctx` is the context of this program, which is of the kind that the helper serves; `value` outlives the
+    // call.
     let result = unsafe { bpf_get_func_ret(ctx.as_ptr(), &raw mut value) };
     (result == 0).then_some(value as i64)
 }

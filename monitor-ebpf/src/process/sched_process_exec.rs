@@ -21,7 +21,7 @@ fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn count_sched_process_exec(ctx: RawTracePointContext) -> i32 {
     charge(&ctx, |processes| {
-        // SAFETY: the pointer is into a map value.
+        // SAFETY: `processes` points to a map value of this type: `charge` passes nothing else.
         unsafe { add(&raw mut (*processes).execs, 1) }
     })
 }

@@ -60,7 +60,8 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
-    // SAFETY: the verifier knows the pointers' types, and allows loads within their targets.
+    // SAFETY: argument 0 of this tracepoint is a `struct task_struct *`; `signal` and `leader` are pointers of the
+    // types that the verifier reads from BTF, with the fields at these offsets.
     let (live, threads, killed, start_time) = unsafe {
         let signal = pointer(task, TASK_SIGNAL.get());
         let leader = pointer(task, TASK_GROUP_LEADER.get());
@@ -75,7 +76,7 @@ fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     charge(&ctx, |processes| {
-        // SAFETY: the pointer is into a map value.
+        // SAFETY: `processes` points to a map value of this type: `charge` passes nothing else.
         unsafe {
             add(&raw mut (*processes).exits, 1);
             if killed {
@@ -90,15 +91,19 @@ fn count_sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn is_first(process: Process, is_alone: bool) -> bool {
     if is_alone {
-        // SAFETY: the value is not read.
+        // SAFETY: only the presence of the value is used, so that no other CPU can change what is read.
         unsafe { ENDED.get(process) }.is_none()
     } else {
         ENDED.insert(process, 1, u64::from(BPF_NOEXIST)).is_ok()
     }
 }
 
+/// Loads a pointer from kernel memory.
+///
+/// # Safety
+/// The verifier must know the type of `base`, with a pointer at `offset` in it.
 #[inline(always)]
 unsafe fn pointer(base: *const u8, offset: u64) -> *const u8 {
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: there is a pointer at `offset` by this function's contract.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<*const u8>()) }
 }

@@ -23,7 +23,7 @@ fn task_newtask(ctx: RawTracePointContext) -> i32 {
 fn count_task_newtask(ctx: RawTracePointContext) -> i32 {
     let flags: u64 = ctx.arg(1);
     charge(&ctx, |processes| {
-        // SAFETY: the pointer is into a map value.
+        // SAFETY: `processes` points to a map value of this type: `charge` passes nothing else.
         unsafe {
             if flags & CLONE_THREAD == 0 {
                 add(&raw mut (*processes).forks, 1);

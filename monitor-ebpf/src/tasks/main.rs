@@ -54,13 +54,14 @@ const NOFILE: u64 = 7 * 16;
 /// Depth down to which a cgroup's ancestors are searched for the scope.
 const DEEPEST: u32 = 256;
 
-/// Writes one record per process, at its first thread, like `/proc/PID`. If that thread has ended while others go on, each of
-/// them writes one, and the agent takes one. A table of descriptors shared by several processes counts for each of them;
-/// threads share one.
+/// Writes one record per process, at its first thread, like `/proc/PID`. If that thread has ended while others go on,
+/// each of them writes one, and the agent takes one. A table of descriptors shared by several processes counts for each
+/// of them; threads share one.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 fn task(visit: *const Visit) -> i32 {
-    // SAFETY: the context and the types behind its pointers are the kernel's; the record outlives the call.
+    // SAFETY: `visit` is the context that the kernel passes to the program, and `task` the live task in it. The
+    // pointers that follow from it are of the types that the verifier reads from BTF. `record` outlives the call.
     unsafe {
         let Some((meta, task)) = Visit::of(visit) else { return 0 };
         let process: u32 = load(task, TASK_TGID.get());
@@ -91,11 +92,15 @@ fn task(visit: *const Visit) -> i32 {
 }
 
 /// True if a cgroup is the scope or a descendant of it.
+///
+/// # Safety
+/// The verifier must know `cgroup` as a `struct cgroup`.
 #[inline(always)]
 unsafe fn is_below(mut cgroup: *const u8, scope: u64) -> bool {
     let mut level = 0;
     while level < DEEPEST {
-        // SAFETY: the pointers are the kernel's, and an invalid one reads as 0.
+        // SAFETY: `cgroup` is a `struct cgroup`: the first by this function's contract, each later one because the
+        // state of a parent belongs to one. A load through an invalid pointer of these types gives 0.
         unsafe {
             if id(cgroup) == scope {
                 return true;

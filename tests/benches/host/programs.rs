@@ -67,7 +67,7 @@ fn empty(cgroup: &std::path::Path) -> [OwnedFd; 2] {
         // SAFETY: the attributes' pointers are valid during the call, which makes a descriptor.
         let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: as above.
+        // SAFETY: both commands make a descriptor, which nothing else owns.
         unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) }
     };
     let program = bpf(PROG_LOAD, &load);

@@ -1,4 +1,4 @@
-//! The structure of the sources: import cycles, the order of the layers, and the sizes of files.
+//! The structure of the sources: import cycles, the order of the layers, the sizes of files, and reasons for `unsafe`.
 
 mod crates;
 mod graph;
@@ -6,6 +6,7 @@ mod imports;
 mod layers;
 mod sizes;
 mod tokens;
+mod unsafe_code;
 
 use std::fs;
 use std::path::Path;
@@ -34,6 +35,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
     let sizes: Vec<_> = files.iter().map(|(path, text)| (path.clone(), text.lines().count())).collect();
     violations.extend(sizes::violations(&sizes));
+    violations.extend(files.iter().flat_map(|(path, text)| unsafe_code::violations(path, text)));
     violations.extend(check_document().err().map(|error| format!("{error:#}")));
     for violation in &violations {
         println!("{violation}");

@@ -13,7 +13,8 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     without_tests(&scan(source))
 }
 
-fn scan(source: &str) -> Vec<Token<'_>> {
+/// The tokens of a source file without comments and literals.
+pub(super) fn scan(source: &str) -> Vec<Token<'_>> {
     let (mut tokens, mut rest, mut line) = (Vec::new(), source, 1);
     while let Some(first) = rest.chars().next() {
         let skipped = comment(rest).or_else(|| literal(rest));

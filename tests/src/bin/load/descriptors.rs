@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 
 use crate::ring::Ring;
 
-/// Makes a system call that must succeed; its arguments are numbers, and pointers that outlive it.
+/// Makes a system call that must succeed.
 macro_rules! call {
     ($call:expr) => {{
-        // SAFETY: as said above.
+        // SAFETY: each use passes numbers, and pointers to memory that outlives the call.
         let result = unsafe { $call };
         assert!(result >= 0, "{}: {}", stringify!($call), std::io::Error::last_os_error());
         result

@@ -109,7 +109,8 @@ impl Ring {
     /// # Safety
     /// The kernel must have given the offset.
     unsafe fn word(&self, offset: u32) -> &AtomicU32 {
-        // SAFETY: as required of the caller.
+        // SAFETY: the offset is the kernel's by this function's contract: of an aligned word within the mapping, which
+        // lives as long as `self`. The kernel writes it too, so it is an atomic.
         unsafe { &*self.mapping.add(offset as usize).cast() }
     }
 }

@@ -266,7 +266,8 @@ impl<V: Pod> Hash<V> {
     /// # Errors
     /// The kernel's error.
     pub(in super::super) fn put(&mut self, key: u64, value: &V) -> io::Result<()> {
-        // SAFETY: as in `get`.
+        // SAFETY: `checked` has verified the sizes of `key` and `value`, which the command reads; both outlive the
+        // call.
         unsafe { element(BPF_MAP_UPDATE_ELEM, self.map.as_fd(), &key, &raw const *value as u64) }?;
         Ok(())
     }
@@ -276,7 +277,7 @@ impl<V: Pod> Hash<V> {
     /// # Errors
     /// The kernel's error.
     pub(in super::super) fn remove(&mut self, key: u64) -> io::Result<()> {
-        // SAFETY: as in `get`; nothing is read from or written to the value's address.
+        // SAFETY: `checked` has verified the size of `key`, which outlives the call; the command uses no value.
         unsafe { element(BPF_MAP_DELETE_ELEM, self.map.as_fd(), &key, 0) }?;
         Ok(())
     }
@@ -321,7 +322,8 @@ fn checked<V>(map: &MapData) -> io::Result<usize> {
 /// writes, valid for the call.
 unsafe fn element(command: libc::c_int, map: BorrowedFd<'_>, key: &u64, value: u64) -> io::Result<bool> {
     let mut attr = Element::new(map, &raw const *key as u64, value);
-    // SAFETY: guaranteed by the caller.
+    // SAFETY: `attr` is what the commands on one element take. `key` is a reference, and `value` is valid for the
+    // command and the call by this function's contract.
     match unsafe { bpf(command, &mut attr) } {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
