@@ -1,6 +1,7 @@
 //! The structure of the sources: import cycles, the order of the layers, the sizes of files, and reasons for `unsafe`.
 
 mod crates;
+mod dependencies;
 mod graph;
 mod imports;
 mod layers;
@@ -36,6 +37,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let sizes: Vec<_> = files.iter().map(|(path, text)| (path.clone(), text.lines().count())).collect();
     violations.extend(sizes::violations(&sizes));
     violations.extend(files.iter().flat_map(|(path, text)| unsafe_code::violations(path, text)));
+    violations.extend(dependencies::violations(&read("Cargo.toml")?, &read("docs/dependencies.md")?));
     violations.extend(check_document().err().map(|error| format!("{error:#}")));
     for violation in &violations {
         println!("{violation}");
@@ -46,6 +48,10 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
 }
 
+fn read(path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(root().join(path)).context(path.to_owned())
+}
+
 /// Writes the table of layers into `ARCHITECTURE.md`.
 pub(crate) fn write_document() -> anyhow::Result<()> {
     let path = root().join("ARCHITECTURE.md");
@@ -53,7 +59,7 @@ pub(crate) fn write_document() -> anyhow::Result<()> {
 }
 
 fn check_document() -> anyhow::Result<()> {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
+    let text = read("ARCHITECTURE.md")?;
     if text != with_table(&text)? {
         bail!("ARCHITECTURE.md: the table of layers is out of date; run: cargo xtask docs");
     }
