@@ -214,7 +214,7 @@ fn with_the_capabilities_for_it_ebpf_counts() {
 }
 
 #[test]
-fn without_capabilities_ebpf_is_refused_with_a_cure_and_costs_nothing_else() {
+fn without_capabilities_ebpf_is_refused_with_a_remedy_and_costs_nothing_else() {
     let world = world!();
     let container = world.web(LIMITS);
     let report = world.report();

@@ -32,7 +32,7 @@ pub(super) struct Outputs {
 
 /// Tells the service manager.
 fn service(manager: ServiceManager, interval: Duration) -> Box<dyn Sink> {
-    Box::new(Service::new(move |states: &[NotifyState<'_>]| manager.socket.tell(states), manager.watchdog, interval))
+    Box::new(Service::new(move |states: &[NotifyState<'_>]| manager.socket.notify(states), manager.watchdog, interval))
 }
 
 impl Outputs {

@@ -105,7 +105,7 @@ fn each_capability_that_is_missing_takes_the_programs_that_need_it_and_no_other(
 }
 
 #[test]
-fn each_other_fact_that_is_missing_is_named_with_its_cure() {
+fn each_other_fact_that_is_missing_is_named_with_its_remedy() {
     let all = names(|_| true);
     for (host, programs, cause, remedy) in [
         (

@@ -46,9 +46,10 @@ fn check_valkey(config: &Config, context: &ProcessContext) -> anyhow::Result<Vec
         }
     };
     let answers = format!("{} answers within {round_trip} µs", options.target);
-    let told = runtime.block_on(async { health::told(options, &probe::reported_name(config, options).await).await });
-    let losses = told.as_ref().map_or_else(Vec::new, doctor::losses);
-    let delivery = match told.and_then(|told| told.delivery) {
+    let status =
+        runtime.block_on(async { health::agent_status(options, &probe::reported_name(config, options).await).await });
+    let losses = status.as_ref().map_or_else(Vec::new, doctor::losses);
+    let delivery = match status.and_then(|status| status.delivery) {
         Some(text) => Check::new("delivery", State::Available, text, None),
         None => Check::new("delivery", State::NotNeeded, "no agent of this name writes there", None),
     };

@@ -9,7 +9,7 @@ use crate::snapshot::CgroupId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It was created in a parent, with this name, if known.
-    Made {
+    Created {
         /// The cgroup.
         id: CgroupId,
         /// Its parent.
@@ -18,7 +18,7 @@ pub enum Change {
         name: Option<OsString>,
     },
     /// It got its first process.
-    Filled(CgroupId),
+    Populated(CgroupId),
     /// It lost its last process.
     Emptied(CgroupId),
     /// It was removed.

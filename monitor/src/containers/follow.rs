@@ -67,7 +67,7 @@ impl Follower {
             None => {
                 tracing::warn!("Cgroup events lost: rescanning the tree");
                 self.changes.recover();
-                registry.walk_again();
+                registry.count_rescan();
                 walk(&mut registry).unwrap_or_else(|error| tracing::warn!(%error, "Error rescanning the cgroup tree"));
             }
         }
@@ -102,20 +102,20 @@ fn apply(registry: &mut Registry, changes: Vec<Change>) {
     let mut listed: HashMap<CgroupId, HashMap<CgroupId, OsString>> = HashMap::new();
     for change in changes {
         match change {
-            Change::Made { id, parent, name } => {
+            Change::Created { id, parent, name } => {
                 let Some(outer) = registry.path(parent) else { continue };
                 let name = name.or_else(|| {
                     let listed = listed.entry(parent).or_insert_with(|| walk::child_names(&tree.join(&outer)));
                     listed.remove(&id)
                 });
                 match name {
-                    Some(name) => registry.appear(&Directory { id, path: outer.join(name), parent }),
-                    None => registry.passed(id, parent),
+                    Some(name) => registry.cgroup_created(&Directory { id, path: outer.join(name), parent }),
+                    None => registry.cgroup_came_and_went(id, parent),
                 }
             }
-            Change::Filled(id) => registry.filled(id),
-            Change::Emptied(id) => registry.emptied(id),
-            Change::Removed(id) => registry.vanish(id),
+            Change::Populated(id) => registry.cgroup_populated(id),
+            Change::Emptied(id) => registry.cgroup_emptied(id),
+            Change::Removed(id) => registry.cgroup_removed(id),
         }
     }
 }

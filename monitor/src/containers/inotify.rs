@@ -75,7 +75,7 @@ impl Inotify {
         }
         self.known.insert(path.clone(), *id);
         if let Some(name) = path.file_name() {
-            changes.push(Change::Made { id: *id, parent: *parent, name: Some(name.to_owned()) });
+            changes.push(Change::Created { id: *id, parent: *parent, name: Some(name.to_owned()) });
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Inotify {
     fn populated(&self, id: CgroupId, file: &Path) -> Option<Change> {
         let text = foreign::read(&self.tree.join(file), LONGEST).ok()?;
         let populated = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"populated "))?;
-        Some(if populated == b"0" { Change::Emptied(id) } else { Change::Filled(id) })
+        Some(if populated == b"0" { Change::Emptied(id) } else { Change::Populated(id) })
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn run(server: Arc<Server>, mut reports: Reports) {
         } else {
             server.remember(&frame);
         }
-        server.tell(happened);
+        server.publish_entries(happened);
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: D
     };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;
-        server.suffer(error.to_string());
+        server.record_failure(error.to_string());
         log.warn(&error.to_string());
         tokio::time::sleep(AGAIN).await;
     }
@@ -68,7 +68,7 @@ async fn watch(
         server.show(Frame::stored(now, fleet.look(&mut store, now).await?), None);
         // Log entries that cannot be read leave the reports alone.
         match fleet.happened(&mut store).await {
-            Ok(happened) => server.tell(happened),
+            Ok(happened) => server.publish_entries(happened),
             Err(error) => {
                 fleet.log.warn(&format!("Log entries are not shown: {error}"));
                 store = Store::connect(options).await?;

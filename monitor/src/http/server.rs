@@ -45,7 +45,7 @@ struct Health {
     /// The time of its latest sign of life.
     beat: Duration,
     /// The cause if it has nothing to show.
-    trouble: Option<String>,
+    failure: Option<String>,
 }
 
 /// The server's state.
@@ -74,7 +74,7 @@ impl Server {
             guard,
             budget: Arc::default(),
             past,
-            health: Mutex::new(Health { beat: clock().mono, trouble: None }),
+            health: Mutex::new(Health { beat: clock().mono, failure: None }),
             about,
             clock,
             started: clock(),
@@ -87,15 +87,15 @@ impl Server {
         }
     }
 
-    /// Shows a frame; `trouble` is the reason why reports are not delivered.
-    pub(super) fn show(&self, frame: Frame, trouble: Option<String>) {
+    /// Shows a frame; `failure` is the reason why reports are not delivered.
+    pub(super) fn show(&self, frame: Frame, failure: Option<String>) {
         self.memory().record(&frame);
         lock(&self.judge).observe(&frame);
         let mut kills = lock(&self.ended_kills);
         kills.observe(&frame, exposition::own_labels);
         kills.forget(&frame, exposition::own_labels);
         drop(kills);
-        *lock(&self.health) = Health { beat: self.now().mono, trouble };
+        *lock(&self.health) = Health { beat: self.now().mono, failure };
         self.latest.send_replace(Some(Arc::new(frame)));
     }
 
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Sends log entries to the clients, and records them.
-    pub(super) fn tell(&self, happened: Vec<(String, LogEntry)>) {
+    pub(super) fn publish_entries(&self, happened: Vec<(String, LogEntry)>) {
         for (name, entry) in happened {
             if self.entries.receiver_count() > 0 {
                 // A client may just have gone.
@@ -141,8 +141,8 @@ impl Server {
 
     /// Succeeds if reports are read and delivered; the error says why they are not.
     pub(super) fn ready(&self) -> Result<(), String> {
-        if let Some(trouble) = lock(&self.health).trouble.clone() {
-            return Err(trouble);
+        if let Some(failure) = lock(&self.health).failure.clone() {
+            return Err(failure);
         }
         self.alive()?;
         if self.latest().is_none() {
@@ -152,8 +152,8 @@ impl Server {
     }
 
     /// Records why there is nothing to show. The loop is alive.
-    pub(super) fn suffer(&self, trouble: String) {
-        *lock(&self.health) = Health { beat: self.now().mono, trouble: Some(trouble) };
+    pub(super) fn record_failure(&self, failure: String) {
+        *lock(&self.health) = Health { beat: self.now().mono, failure: Some(failure) };
     }
 
     /// Returns the text of `/metrics`. Outdated numbers are left out.

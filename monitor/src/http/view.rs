@@ -11,7 +11,7 @@ use crate::findings::ClockOffset;
 use crate::metrics::Metric;
 use crate::readings::Interface;
 use crate::report::{Container, Report};
-use crate::snapshot::{Scope, Status};
+use crate::snapshot::Status;
 use crate::valkey::store::Stored;
 use crate::wire::{self, Shape};
 
@@ -120,12 +120,8 @@ impl ContainerView {
     /// True for the entry of the machine itself.
     pub(super) fn is_machine(&self) -> bool {
         match self {
-            Self::Reported(report, index) => {
-                report.scope == Scope::Host && Self::reported(report, *index).identity.is_root
-            }
-            Self::Stored(stored, _) => {
-                text(stored, "scope") == Some(Scope::Host.as_str()) && text(stored, "cgroup") == Some("/")
-            }
+            Self::Reported(report, index) => report.is_machine(Self::reported(report, *index)),
+            Self::Stored(stored, _) => stored.is_machine(),
         }
     }
 

@@ -62,6 +62,11 @@ pub struct Delivery {
 }
 
 impl Report {
+    /// True for the entry of the machine itself: the root cgroup, in scope `host`.
+    pub fn is_machine(&self, container: &Container) -> bool {
+        self.scope == Scope::Host && container.identity.path == "/"
+    }
+
     /// The report of a sample and the one before it. `cost` is the time that the later one took.
     pub fn new(prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
         Self::after(None, prev, now, cost)

@@ -39,7 +39,7 @@ impl Manager {
     ///
     /// # Errors
     /// When there is no manager, or it has not read earlier messages.
-    pub fn tell(&self, states: &[NotifyState<'_>]) -> io::Result<()> {
+    pub fn notify(&self, states: &[NotifyState<'_>]) -> io::Result<()> {
         let message: String = states.iter().map(|state| format!("{state}\n")).collect();
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -163,11 +163,11 @@ mod tests {
         let at_name = (UnixDatagram::bind_addr(&address).unwrap(), Manager::at(OsStr::new(&name)).unwrap());
         assert_eq!((at_path.1.is_abstract(), at_name.1.is_abstract()), (false, true));
         for (socket, manager) in [at_path, at_name] {
-            manager.tell(&[NotifyState::Ready, NotifyState::Watchdog]).unwrap();
+            manager.notify(&[NotifyState::Ready, NotifyState::Watchdog]).unwrap();
             let mut heard = [0; 64];
             let length = socket.recv(&mut heard).unwrap();
             assert_eq!(&heard[..length], b"READY=1\nWATCHDOG=1\n");
-            let refused = std::iter::repeat_with(|| manager.tell(&[NotifyState::Watchdog])).find_map(Result::err);
+            let refused = std::iter::repeat_with(|| manager.notify(&[NotifyState::Watchdog])).find_map(Result::err);
             assert_eq!(refused.unwrap().kind(), io::ErrorKind::WouldBlock);
         }
         assert!(Manager::at(OsStr::new("vsock:2:1234")).is_none());

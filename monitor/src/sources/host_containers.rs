@@ -102,7 +102,7 @@ impl Source for HostContainers {
         };
         let hostname = hostname(&self.proc);
         let mut registry = lock(&self.registry);
-        registry.call_machine(&hostname);
+        registry.set_hostname(&hostname);
         registry.fill(into);
         walked.map_err(|error| SourceError(error.to_string()))
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::answers::{Excess, Filter, Limits};
+use super::answers::{Filter, Limits, ReplyError};
 use crate::mutex::lock;
 
 /// The bytes that are read at once.
@@ -18,8 +18,8 @@ const PIECE: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     pipelines: AtomicU64,
-    last_words: Mutex<Option<String>>,
-    excess: Mutex<Option<Excess>>,
+    last_error: Mutex<Option<String>>,
+    reply_error: Mutex<Option<ReplyError>>,
 }
 
 impl Meter {
@@ -29,13 +29,13 @@ impl Meter {
     }
 
     /// The latest error that the server has sent, asked or not.
-    pub(super) fn last_words(&self) -> Option<String> {
-        lock(&self.last_words).take()
+    pub(super) fn last_error(&self) -> Option<String> {
+        lock(&self.last_error).take()
     }
 
     /// Returns the limit that the answers exceeded, if the connection was ended for that.
-    pub(super) fn excess(&self) -> Option<Excess> {
-        *lock(&self.excess)
+    pub(super) fn reply_error(&self) -> Option<ReplyError> {
+        *lock(&self.reply_error)
     }
 }
 
@@ -82,12 +82,12 @@ impl<T: AsyncRead + Unpin> Bounded<T> {
         self.kept.clear();
         self.handed = 0;
         let judged = self.filter.push(piece.filled(), &mut self.kept);
-        if let Some(words) = self.filter.last_words() {
-            *lock(&self.meter.last_words) = Some(words);
+        if let Some(words) = self.filter.last_error() {
+            *lock(&self.meter.last_error) = Some(words);
         }
-        if let Err(excess) = judged {
-            *lock(&self.meter.excess) = Some(excess);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, excess)));
+        if let Err(reply_error) = judged {
+            *lock(&self.meter.reply_error) = Some(reply_error);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reply_error)));
         }
         Poll::Ready(Ok(!piece.filled().is_empty()))
     }
@@ -140,7 +140,7 @@ mod tests {
         server.write_all(b"-ERR a\r\n-ERR b\r\n-ERR c\r\n-ERR d\r\n").await.unwrap();
         let error = bounded.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("too large"), "{error}");
-        assert_eq!(meter.excess(), Some(Excess::Size));
-        assert_eq!(meter.last_words().as_deref(), Some("ERR a"));
+        assert_eq!(meter.reply_error(), Some(ReplyError::Size));
+        assert_eq!(meter.last_error().as_deref(), Some("ERR a"));
     }
 }

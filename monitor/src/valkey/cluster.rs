@@ -42,8 +42,8 @@ pub(super) struct Cluster {
     stale: bool,
 }
 
-/// The number of a command, and true if `ASKING` has to precede it.
-type Errand = (usize, bool);
+/// A command for a node: its position among the requests, and true if `ASKING` has to precede it.
+type RoutedCommand = (usize, bool);
 
 impl Cluster {
     /// Reads the map of slots from the first of `seeds` that answers.
@@ -85,8 +85,8 @@ impl Cluster {
             });
         }
         let mut first = Fault::new("the cluster has no nodes");
-        while let Some(told) = asked.join_next().await {
-            match told.unwrap_or_else(|_| Err(Fault::garbled())) {
+        while let Some(replies) = asked.join_next().await {
+            match replies.unwrap_or_else(|_| Err(Fault::garbled())) {
                 Ok((host, connection, slots)) => {
                     self.nodes.insert(host, connection);
                     self.nodes.retain(|host, _| slots.values().any(|other| other == host));
@@ -110,16 +110,16 @@ impl Cluster {
         }
         let nobody = || Err(Fault { text: "no node serves the key's slot".to_owned(), kind: FaultKind::Refused });
         let mut answers: Vec<Answer> = requests.iter().map(|_| nobody()).collect();
-        let mut errands: BTreeMap<HostPort, Vec<Errand>> = BTreeMap::new();
+        let mut commands: BTreeMap<HostPort, Vec<RoutedCommand>> = BTreeMap::new();
         for (number, request) in requests.iter().enumerate() {
             match self.node(request) {
-                Some(host) => errands.entry(host).or_default().push((number, false)),
+                Some(host) => commands.entry(host).or_default().push((number, false)),
                 None => self.stale = true,
             }
         }
         for _ in 0..REDIRECTIONS {
-            let mut elsewhere: BTreeMap<HostPort, Vec<Errand>> = BTreeMap::new();
-            for (host, sent, answered) in self.round(requests, errands, timeout).await {
+            let mut elsewhere: BTreeMap<HostPort, Vec<RoutedCommand>> = BTreeMap::new();
+            for (host, sent, answered) in self.round(requests, commands, timeout).await {
                 for ((number, _), answer) in sent.into_iter().zip(answered) {
                     if let Some((other, asking)) = redirection(&answer, &host) {
                         self.stale |= !asking;
@@ -131,7 +131,7 @@ impl Cluster {
             if elsewhere.is_empty() {
                 break;
             }
-            errands = elsewhere;
+            commands = elsewhere;
         }
         answers
     }
@@ -145,21 +145,21 @@ impl Cluster {
     async fn round(
         &mut self,
         requests: &[Request],
-        errands: BTreeMap<HostPort, Vec<Errand>>,
+        commands: BTreeMap<HostPort, Vec<RoutedCommand>>,
         timeout: Duration,
-    ) -> Vec<(HostPort, Vec<Errand>, Vec<Answer>)> {
-        let mut talks = JoinSet::new();
-        let mut told = Vec::new();
-        for (host, errands) in errands {
-            if talks.len() >= NODES {
+    ) -> Vec<(HostPort, Vec<RoutedCommand>, Vec<Answer>)> {
+        let mut pipelines = JoinSet::new();
+        let mut replies = Vec::new();
+        for (host, commands) in commands {
+            if pipelines.len() >= NODES {
                 let refused =
                     Err(Fault { text: "the cluster names too many nodes".to_owned(), kind: FaultKind::Refused });
-                told.push((host, errands.clone(), vec![refused; errands.len()]));
+                replies.push((host, commands.clone(), vec![refused; commands.len()]));
                 continue;
             }
             let (dial, connection) = (Arc::clone(&self.dial), self.nodes.remove(&host));
-            let pipeline: Vec<Request> = errands.iter().flat_map(|errand| words(requests, *errand)).collect();
-            talks.spawn(async move {
+            let pipeline: Vec<Request> = commands.iter().flat_map(|command| words(requests, *command)).collect();
+            pipelines.spawn(async move {
                 let connection = match connection {
                     Some(connection) => Ok(connection),
                     None => dial.host(&host).await,
@@ -167,29 +167,29 @@ impl Cluster {
                 match connection {
                     Ok(mut connection) => {
                         let answers = together(&mut connection, &pipeline, timeout).await;
-                        (host, errands, answers, Some(connection))
+                        (host, commands, answers, Some(connection))
                     }
-                    Err(fault) => (host, errands, vec![Err(fault); pipeline.len()], None),
+                    Err(fault) => (host, commands, vec![Err(fault); pipeline.len()], None),
                 }
             });
         }
-        while let Some(Ok((host, errands, mut answers, connection))) = talks.join_next().await {
+        while let Some(Ok((host, commands, mut answers, connection))) = pipelines.join_next().await {
             let is_good = answers.iter().all(|answer| answer.as_ref().err().is_none_or(Fault::is_answer));
             match connection.filter(|_| is_good) {
                 Some(connection) => _ = self.nodes.insert(host.clone(), connection),
                 // The node may be gone for good, and its slots may be on another node.
                 None => self.stale = true,
             }
-            let mut asking = errands.iter().flat_map(|(_, asking)| [asking.then_some(false), Some(true)]).flatten();
+            let mut asking = commands.iter().flat_map(|(_, asking)| [asking.then_some(false), Some(true)]).flatten();
             answers.retain(|_| asking.next().unwrap_or(true));
-            told.push((host, errands, answers));
+            replies.push((host, commands, answers));
         }
-        told
+        replies
     }
 }
 
 /// The requests that send a command to a node, with `ASKING` before it if needed.
-fn words(requests: &[Request], (number, asking): Errand) -> impl Iterator<Item = Request> {
+fn words(requests: &[Request], (number, asking): RoutedCommand) -> impl Iterator<Item = Request> {
     let asking = asking.then(|| redis::cmd("ASKING").into());
     asking.into_iter().chain(std::iter::once(requests[number].clone()))
 }

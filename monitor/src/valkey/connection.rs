@@ -46,8 +46,8 @@ impl Connection {
     pub(super) async fn send(&mut self, pipeline: &mut Pipeline) -> Result<Vec<RedisResult<Value>>, Fault> {
         self.meter.begin();
         let answers = pipeline.ignore_errors().query_async(&mut self.library).await;
-        answers.map_err(|error| match self.meter.excess() {
-            Some(excess) => Fault { text: excess.to_string(), kind: FaultKind::Excess },
+        answers.map_err(|error| match self.meter.reply_error() {
+            Some(reply_error) => Fault { text: reply_error.to_string(), kind: FaultKind::RefusedReply },
             None => Fault::new(Fault::from(error).text),
         })
     }
@@ -58,8 +58,8 @@ impl Connection {
     }
 
     /// The latest error that the server has sent, asked or not.
-    pub(super) fn last_words(&self) -> Option<String> {
-        self.meter.last_words()
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.meter.last_error()
     }
 }
 

@@ -144,7 +144,7 @@ impl Dial {
             }
             // A server that takes nobody says why, and closes the connection.
             if fault.kind == FaultKind::Silence
-                && let Some(words) = connection.last_words()
+                && let Some(words) = connection.last_error()
             {
                 fault.text = words;
             }

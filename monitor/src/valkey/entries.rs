@@ -11,7 +11,7 @@ const LATEST: f64 = 253_402_300_799_999.0;
 
 /// An entry of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ReadEntry {
     pub(super) id: String,
     /// The value of the field that was asked for.
     pub(super) text: Option<Vec<u8>>,
@@ -63,12 +63,12 @@ fn rest(millis: f64) -> u64 {
 }
 
 /// The entries of a stream, with the value of one field.
-pub(super) fn entries(answer: Value, field: &str) -> Vec<Entry> {
+pub(super) fn entries(answer: Value, field: &str) -> Vec<ReadEntry> {
     let Value::Array(items) = answer else { return Vec::new() };
     items.into_iter().filter_map(|item| entry(item, field)).collect()
 }
 
-fn entry(item: Value, field: &str) -> Option<Entry> {
+fn entry(item: Value, field: &str) -> Option<ReadEntry> {
     let Value::Array(parts) = item else { return None };
     let [id, fields] = <[Value; 2]>::try_from(parts).ok()?;
     let id = String::from_utf8(bytes(id)?).ok()?;
@@ -78,10 +78,10 @@ fn entry(item: Value, field: &str) -> Option<Entry> {
     };
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         if bytes(name).is_some_and(|name| name == field.as_bytes()) {
-            return Some(Entry { id, text: bytes(value) });
+            return Some(ReadEntry { id, text: bytes(value) });
         }
     }
-    Some(Entry { id, text: None })
+    Some(ReadEntry { id, text: None })
 }
 
 /// The bytes of a text.
@@ -149,7 +149,7 @@ mod tests {
             Value::Nil,
             entry(b"4-0", Value::Array(vec![text(b"report"), Value::Nil])),
         ]);
-        let read = |id: &str, text: Option<&str>| Entry { id: id.to_owned(), text: text.map(Into::into) };
+        let read = |id: &str, text: Option<&str>| ReadEntry { id: id.to_owned(), text: text.map(Into::into) };
         let expected = [read("1-0", Some("{}")), read("2-0", None), read("3-0", None), read("4-0", None)];
         assert_eq!(entries(all, "report"), expected);
     }

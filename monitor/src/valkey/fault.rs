@@ -21,8 +21,8 @@ pub struct Fault {
 pub(crate) enum FaultKind {
     /// No answer: the command may have been executed or not, and the connection cannot be used any more.
     Silence,
-    /// The answer is larger than any that was asked for. As silence, otherwise.
-    Excess,
+    /// The answer exceeds a limit or is malformed, and was not read to its end. As silence, otherwise.
+    RefusedReply,
     /// The server said no: the command was not carried out.
     Refused,
     /// Refused: the connection has no login.
@@ -54,7 +54,7 @@ impl Fault {
 
     /// Returns whether the server has answered and its connection is still good.
     pub(crate) fn is_answer(&self) -> bool {
-        !matches!(self.kind, FaultKind::Silence | FaultKind::Excess) && !self.is_stale()
+        !matches!(self.kind, FaultKind::Silence | FaultKind::RefusedReply) && !self.is_stale()
     }
 
     /// Returns whether the connection must be replaced although the server answered.

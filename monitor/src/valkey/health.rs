@@ -77,7 +77,7 @@ pub async fn check(
 
 /// The part of a report that is about the agent itself.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct AgentStatus {
     /// The state of delivery of its reports.
     pub delivery: Option<String>,
     /// Events that it could not count.
@@ -87,17 +87,17 @@ pub struct Told {
 }
 
 /// Reads the part of the latest report of `name` that is about the agent; `None` where there is no report.
-pub async fn told(options: &ValkeyOptions, name: &str) -> Option<Told> {
+pub async fn agent_status(options: &ValkeyOptions, name: &str) -> Option<AgentStatus> {
     let mut link = connect(options).await.ok()?;
     let get = redis::cmd("GET").arg(metrics_key(name)).to_owned();
     read(&link.ask::<Option<String>>(get).await.ok()??)
 }
 
-fn read(text: &str) -> Option<Told> {
+fn read(text: &str) -> Option<AgentStatus> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
     let agent = report.get("agent")?;
     let count = |field: &str| agent[field].as_u64().unwrap_or(0);
-    Some(Told {
+    Some(AgentStatus {
         delivery: delivery(&agent["valkey"]),
         lost_events: count("lost_events"),
         walked_again: count("walked_again"),
@@ -158,8 +158,8 @@ mod tests {
             read(&format!(r#"{{"agent":{{"valkey":{valkey}}}}}"#)).unwrap().delivery.unwrap(),
             "the agent is connected since 1970-01-01T00:01:40Z, round trip 180 µs; 3 entries wait, 0 dropped, 1 sent again, 4096 bytes sent"
         );
-        let told = Told { delivery: None, lost_events: 5, walked_again: 6 };
-        assert_eq!(read(r#"{"agent":{"lost_events":5,"walked_again":6,"valkey":null}}"#), Some(told));
+        let status = AgentStatus { delivery: None, lost_events: 5, walked_again: 6 };
+        assert_eq!(read(r#"{"agent":{"lost_events":5,"walked_again":6,"valkey":null}}"#), Some(status));
         assert_eq!(read("7"), None);
     }
 

@@ -142,7 +142,7 @@ impl Store {
         let asked: Vec<&String> = keys.iter().filter(|key| !self.too_long.contains_key(*key)).collect();
         let get = |key: &&String| redis::cmd("GET").arg(*key).to_owned();
         let answers = match self.link.ask_all(asked.iter().map(get).collect(), TIMEOUT).await {
-            Err(fault) if fault.kind == FaultKind::Excess => self.one_by_one(&asked).await?,
+            Err(fault) if fault.kind == FaultKind::RefusedReply => self.one_by_one(&asked).await?,
             other => other?,
         };
         let mut found: BTreeMap<&String, Result<Value, Fault>> = asked.into_iter().zip(answers).collect();
@@ -158,7 +158,7 @@ impl Store {
         self.link = connect(&self.options).await?;
         for key in keys {
             match self.link.ask(redis::cmd("GET").arg(*key).to_owned()).await {
-                Err(fault) if fault.kind == FaultKind::Excess => {
+                Err(fault) if fault.kind == FaultKind::RefusedReply => {
                     self.too_long.insert((*key).clone(), timer::now() + TOO_LONG);
                     self.link = connect(&self.options).await?;
                     answers.push(Err(fault));

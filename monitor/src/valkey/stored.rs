@@ -6,7 +6,7 @@ use super::fault::Fault;
 use crate::events::LogEntry;
 use crate::findings::{ClockOffset, Level};
 use crate::metrics::{Metric, Shown};
-use crate::snapshot::Status;
+use crate::snapshot::{Scope, Status};
 
 /// Reason for which the store cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// True for the report of a machine itself: the root cgroup, in scope `host`.
+    pub fn is_machine(&self) -> bool {
+        self.document["scope"] == Scope::Host.as_str() && self.document["cgroup"] == "/"
+    }
+
     /// Reads a report of `name`. Its own claim of a name does not count: whoever writes one key could speak for others.
     pub(super) fn parse(name: &str, key: &str, text: &[u8]) -> Result<Self, StoreError> {
         let nonsense = || StoreError::Nonsense(key.to_owned());

@@ -14,7 +14,7 @@ use crate::preflight::Plan;
 use crate::programs::{ProgramState, State as Attachment};
 use crate::refusal::Decision;
 use crate::report::{Container, Report};
-use crate::valkey::health::Told;
+use crate::valkey::health::AgentStatus;
 
 /// Indentation of the lines below a check.
 const INDENT: usize = 6;
@@ -103,8 +103,8 @@ fn decided(name: &str, decision: &Decision, taken: &str) -> Check {
 }
 
 /// Checks events that the running agent has lost; empty if there are none.
-pub fn losses(told: &Told) -> Vec<Check> {
-    let Told { lost_events, walked_again, .. } = told;
+pub fn losses(status: &AgentStatus) -> Vec<Check> {
+    let AgentStatus { lost_events, walked_again, .. } = status;
     let events = Check::new(
         "lost events",
         State::Refused,
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_told_with_its_cause_and_nothing_is_where_nothing_was() {
-        let losses = |lost_events, walked_again| losses(&Told { delivery: None, lost_events, walked_again });
+        let losses = |lost_events, walked_again| losses(&AgentStatus { delivery: None, lost_events, walked_again });
         assert_eq!(losses(0, 0), []);
         assert!(!is_well(&losses(1, 0)) && is_well(&losses(0, 1)));
         insta::assert_snapshot!(render(&losses(12, 3), Look { theme: Theme { color: false }, columns: 80 }));

@@ -10,7 +10,7 @@ use crate::cause::{Cause, CauseKind};
 use crate::findings::{self, ClockOffset, Evidence, Finding, Level, Reporting, Timeline};
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, Report};
-use crate::snapshot::{Scope, Status};
+use crate::snapshot::Status;
 use crate::valkey::store::Stored;
 
 /// Shown as the status of a container whose latest report has expired.
@@ -64,7 +64,7 @@ impl Row {
             name: printable(&identity.name),
             host: printable(&report.host),
             cgroup: printable(&identity.path),
-            is_machine: report.scope == Scope::Host && identity.path == "/",
+            is_machine: report.is_machine(container),
             about: about.iter().filter_map(|(what, text)| Some((*what, printable(text.as_ref()?)))).collect(),
             status: Some(container.status),
             taken: report.taken.wall,
@@ -96,7 +96,7 @@ impl Row {
             name: printable(&stored.name),
             host: text("host").unwrap_or_default(),
             cgroup: text("cgroup").unwrap_or_default(),
-            is_machine: document["scope"] == "host" && document["cgroup"] == "/",
+            is_machine: stored.is_machine(),
             about: about.into_iter().filter_map(|(what, field)| Some((what, text(field)?))).collect(),
             status: Some(stored.status),
             taken: stored.taken,

@@ -30,13 +30,13 @@ fn nothing_listens_unless_it_is_asked_to() {
 }
 
 #[test]
-fn an_address_that_strangers_reach_or_a_token_that_all_can_read_ends_the_start_with_the_cure() {
+fn an_address_that_strangers_reach_or_a_token_that_all_can_read_ends_the_start_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
     let token = token.to_str().unwrap();
-    for (arguments, cure) in [
+    for (arguments, remedy) in [
         (&["--listen", "0.0.0.0:0"][..], "--listen-token-file"),
         (&["--listen", "[::]:0"], "--listen-open"),
         (&["--listen", "127.0.0.1"], "write ADDR:PORT"),
@@ -47,7 +47,7 @@ fn an_address_that_strangers_reach_or_a_token_that_all_can_read_ends_the_start_w
         let output = command(arguments, &[]).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(cure), "{said}");
+        assert!(said.contains(remedy), "{said}");
     }
 }
 

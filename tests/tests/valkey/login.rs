@@ -31,7 +31,7 @@ fn a_password_opens_the_door_from_a_variable_and_from_a_file() {
 }
 
 #[test]
-fn a_wrong_password_is_said_with_its_cure_and_the_right_one_is_taken_without_a_restart() {
+fn a_wrong_password_is_said_with_its_remedy_and_the_right_one_is_taken_without_a_restart() {
     let valkey = valkey!("--requirepass", "right");
     let file = secret_file(valkey.dir.path(), "wrong");
     let mut agent = Agent::start(valkey.port, FAST, &[WEB, ("VALKEY_PASSWORD_FILE", &file)]);

@@ -69,7 +69,7 @@ impl Docker {
 
 /// A container in the list that Podman and CRI-O keep with their images.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Entry")]
+#[serde(from = "StoredContainer")]
 struct Named {
     id: String,
     name: Option<String>,
@@ -77,7 +77,7 @@ struct Named {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct StoredContainer {
     id: String,
     #[serde(default)]
     names: FirstText,
@@ -85,8 +85,8 @@ struct Entry {
     metadata: Option<String>,
 }
 
-impl From<Entry> for Named {
-    fn from(Entry { id, names, metadata }: Entry) -> Self {
+impl From<StoredContainer> for Named {
+    fn from(StoredContainer { id, names, metadata }: StoredContainer) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "kebab-case")]
         struct Metadata {

@@ -66,8 +66,8 @@ impl Owners {
     }
 
     /// Records the machine's name, where it has changed.
-    pub(super) fn call_host(&self, host: &str) {
-        self.table().call_host(host);
+    pub(super) fn set_hostname(&self, host: &str) {
+        self.table().set_hostname(host);
         self.0.wanted.notify_one();
     }
 

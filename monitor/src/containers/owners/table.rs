@@ -101,7 +101,7 @@ impl OwnerTable {
     }
 
     /// Takes note of the machine's new name. Names that were claimed with the former one stay.
-    pub(super) fn call_host(&mut self, host: &str) {
+    pub(super) fn set_hostname(&mut self, host: &str) {
         self.former = Some(self.value());
         host.clone_into(&mut self.host);
         // Renewed at once.

@@ -15,11 +15,7 @@ impl Registry {
         else {
             return;
         };
-        if container.is_known()
-            && !container.life.is_vacant()
-            && !container.is_claimed
-            && self.is_reported(id, container)
-        {
+        if container.is_shown() && !container.is_claimed && self.is_reported(id, container) {
             owners.want([self.name(id, container)]);
         }
     }
@@ -52,8 +48,7 @@ impl Registry {
         let Some(owners) = self.owners.clone() else { return };
         if coverage == Coverage::All {
             let reported = self.containers.iter().chain(self.ended.iter().filter(|(_, ended)| !ended.is_claimed));
-            let is_shown = |container: &Container| container.is_known() && !container.life.is_vacant();
-            let reported = reported.filter(|(id, container)| is_shown(container) && self.is_reported(**id, container));
+            let reported = reported.filter(|(id, container)| container.is_shown() && self.is_reported(**id, container));
             let names: BTreeSet<&str> = reported.map(|(id, container)| self.name(*id, container)).collect();
             owners.retain(&names);
             owners.want(names);

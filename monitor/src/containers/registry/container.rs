@@ -40,8 +40,13 @@ impl Container {
     }
 
     /// True once its name was looked up, or it has waited long enough for that.
-    pub(super) fn is_known(&self) -> bool {
+    pub(super) fn is_name_settled(&self) -> bool {
         self.named || self.readings > 1
+    }
+
+    /// True if it is reported under its name: that is settled, and the cgroup has had a process.
+    pub(super) fn is_shown(&self) -> bool {
+        self.is_name_settled() && !self.life.is_vacant()
     }
 
     /// Judges by its numbers whether it lives; true if that changes the origin of its name.

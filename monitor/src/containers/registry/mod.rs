@@ -123,21 +123,21 @@ impl Registry {
         let there: BTreeSet<CgroupId> = directories.iter().map(|directory| directory.id).collect();
         let gone: Vec<CgroupId> = self.cgroups.keys().filter(|id| !there.contains(id)).copied().collect();
         // First those, so that a container that was started anew finds its name free.
-        gone.into_iter().for_each(|id| self.vanish(id));
+        gone.into_iter().for_each(|id| self.cgroup_removed(id));
         // Without events, only a walk can find that a container has got its first process.
         let unnamed: Vec<CgroupId> =
             self.containers.iter().filter(|(_, c)| c.named && !c.is_final).map(|(id, _)| *id).collect();
-        unnamed.into_iter().for_each(|id| self.ask(id, false));
-        directories.iter().for_each(|directory| self.appear(directory));
+        unnamed.into_iter().for_each(|id| self.request_name(id, false));
+        directories.iter().for_each(|directory| self.cgroup_created(directory));
     }
 
     /// Counts a loss of events, after which the tree is rescanned.
-    pub fn walk_again(&mut self) {
+    pub fn count_rescan(&mut self) {
         self.walked_again += 1;
     }
 
     /// Adds a cgroup. Its parent must be known.
-    pub fn appear(&mut self, directory: &Directory) {
+    pub fn cgroup_created(&mut self, directory: &Directory) {
         if self.cgroups.contains_key(&directory.id) {
             return;
         }
@@ -151,11 +151,11 @@ impl Registry {
         let name = directory.path.file_name().unwrap_or_default().into();
         self.cgroups.insert(id, Node { name, parent: directory.parent, place });
         if is_own {
-            self.meet(id, &directory.path, hint);
+            self.add_container(id, &directory.path, hint);
         }
     }
 
-    fn meet(&mut self, id: CgroupId, path: &Path, hint: Option<PathHint>) {
+    fn add_container(&mut self, id: CgroupId, path: &Path, hint: Option<PathHint>) {
         let mut identity = self.hierarchies.identity(path);
         match &hint {
             Some(hint) => {
@@ -182,10 +182,10 @@ impl Registry {
         self.containers.insert(id, container);
         let renamed = self.names.call(id, &name, origin, &suffix);
         self.rename(renamed);
-        self.ask(id, false);
+        self.request_name(id, false);
     }
 
-    fn ask(&mut self, id: CgroupId, had_process: bool) {
+    fn request_name(&mut self, id: CgroupId, had_process: bool) {
         let Some(Container { identity, hint: Some(hint), is_final: false, .. }) = self.containers.get(&id) else {
             return;
         };
@@ -210,7 +210,7 @@ impl Registry {
     }
 
     /// Records the removal of a cgroup.
-    pub fn vanish(&mut self, id: CgroupId) {
+    pub fn cgroup_removed(&mut self, id: CgroupId) {
         if let Some(node) = self.cgroups.remove(&id) {
             self.gone.insert(id, (node.place, 0));
         }
@@ -224,23 +224,23 @@ impl Registry {
     }
 
     /// Records a cgroup that was created and removed before it could be read: only its parent is known.
-    pub fn passed(&mut self, id: CgroupId, parent: CgroupId) {
+    pub fn cgroup_came_and_went(&mut self, id: CgroupId, parent: CgroupId) {
         if let Some(outer) = self.cgroups.get(&parent) {
             self.gone.insert(id, (Place { owner: outer.place.owner, outer: None }, 0));
         }
     }
 
     /// Records that a cgroup has lost its last process.
-    pub fn emptied(&mut self, id: CgroupId) {
+    pub fn cgroup_emptied(&mut self, id: CgroupId) {
         if self.containers.contains_key(&id) {
             self.emptied.insert(id);
         }
     }
 
     /// Records that a cgroup has got its first process, whose environment may contain a name.
-    pub fn filled(&mut self, id: CgroupId) {
+    pub fn cgroup_populated(&mut self, id: CgroupId) {
         self.emptied.remove(&id);
-        self.ask(id, true);
+        self.request_name(id, true);
     }
 
     /// Judges by a sample which containers live. One without processes is reported as exited at the second full sample that
@@ -316,7 +316,7 @@ impl Registry {
     /// name was not resolved is reported once it has waited long enough.
     fn entry(&self, id: CgroupId, container: &Container) -> Option<Cgroup> {
         let is_settled = matches!(self.first_lookups, FirstLookups::Over);
-        let withheld = container.hint.is_some() && !(is_settled && container.is_known());
+        let withheld = container.hint.is_some() && !(is_settled && container.is_name_settled());
         let is_wanted = withheld || self.is_reported(id, container);
         let withheld = withheld || container.awaits_owner;
         is_wanted.then(|| Cgroup { identity: Arc::clone(&container.identity), withheld, ..Cgroup::default() })

@@ -12,7 +12,7 @@ use crate::snapshot::{CgroupId, Identity};
 
 impl Registry {
     /// Records the machine's name, which is often set after services have started.
-    pub fn call_machine(&mut self, hostname: &str) {
+    pub fn set_hostname(&mut self, hostname: &str) {
         // A name that cannot be read stays.
         if hostname.is_empty() || hostname == self.hostname {
             return;
@@ -25,7 +25,7 @@ impl Registry {
         let renamed = self.names.call(id, hostname, NameOrigin::Machine, &suffix);
         self.rename(renamed);
         if let Some(owners) = &self.owners {
-            owners.call_host(hostname);
+            owners.set_hostname(hostname);
         }
         let ids: Vec<CgroupId> = self.containers.keys().copied().collect();
         ids.into_iter().for_each(|id| self.call(id));

@@ -230,14 +230,14 @@ fn units_and_paths_are_watched_when_asked_for() {
 fn the_machine_is_reported_under_the_name_that_it_has_now() {
     let mut machine = Machine::new(Rules::default(), &["lxc.payload.web"]);
     assert_eq!(machine.names(Coverage::All), running(&["machine", "web"]));
-    machine.registry.call_machine("web");
+    machine.registry.set_hostname("web");
     let names = machine.names(Coverage::All);
     assert!(
         names[0].0 == "web" && names[1].0.starts_with("web-"),
         "the machine has its name before any container: {names:?}"
     );
     assert_eq!(machine.read(Coverage::All).cgroups[&machine.id("")].identity.name, "web");
-    machine.registry.call_machine("");
+    machine.registry.set_hostname("");
     assert_eq!(machine.read(Coverage::All).host.name, "web");
 }
 
@@ -315,7 +315,7 @@ fn names_are_made_from_the_template_and_told_apart_after_that() {
     let mut machine = Machine::new(Rules::default().with_template(template), &["docker/{A}", "docker/{B}"]);
     ["docker/{A}", "docker/{B}"].iter().for_each(|path| machine.call(path, "web"));
     assert_eq!(machine.names(Coverage::All), running(&["machine", "machine/web", "machine/web-bbbbbbbbbbbb"]));
-    machine.registry.call_machine("node");
+    machine.registry.set_hostname("node");
     assert_eq!(machine.names(Coverage::All), running(&["node", "node/web", "node/web-bbbbbbbbbbbb"]));
 }
 

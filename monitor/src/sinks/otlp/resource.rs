@@ -18,15 +18,11 @@ pub(super) enum Resource<'a> {
 /// Returns the resources of a report: with several containers the numbers that they share stand once, at the machine.
 pub(super) fn resources(report: &Report) -> Vec<Resource<'_>> {
     let alone = report.scope == Scope::SelfContainer;
-    let machine = report.containers.iter().find(|container| is_machine(report, container));
+    let machine = report.containers.iter().find(|container| report.is_machine(container));
     let shared = machine.or(report.containers.first());
     let host = shared.filter(|_| !alone).map(|shared| Resource::Host { own: machine, shared });
-    let containers = report.containers.iter().filter(|container| !is_machine(report, container));
+    let containers = report.containers.iter().filter(|container| !report.is_machine(container));
     host.into_iter().chain(containers.map(|container| Resource::Container { container, alone })).collect()
-}
-
-fn is_machine(report: &Report, container: &Container) -> bool {
-    report.scope == Scope::Host && container.identity.path == "/"
 }
 
 impl<'a> Resource<'a> {

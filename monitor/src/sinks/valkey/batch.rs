@@ -91,7 +91,7 @@ pub(super) fn outcome(answer: &Answer) -> Outcome {
         Ok(_) => Outcome::Written,
         Err(FaultKind::Behind) => Outcome::Behind,
         Err(FaultKind::UnknownCommand) => Outcome::Impossible,
-        Err(FaultKind::Silence | FaultKind::Excess) => Outcome::Silence,
+        Err(FaultKind::Silence | FaultKind::RefusedReply) => Outcome::Silence,
         Err(_) => Outcome::Refused,
     }
 }

@@ -79,7 +79,7 @@ impl OwnerKeys {
             Ok(_) => Reply::Nothing,
             Err(fault) if fault.is_about_content() => Reply::Foreign,
             Err(fault) => {
-                if fault.kind == FaultKind::Excess {
+                if fault.kind == FaultKind::RefusedReply {
                     self.most = FEWEST_NAMES;
                 }
                 // Without DEL, keys expire by themselves.

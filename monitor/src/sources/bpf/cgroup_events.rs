@@ -66,8 +66,8 @@ impl ChangeFeed for CgroupEvents {
 fn change(event: &CgroupEvent) -> Option<Change> {
     let id = CgroupId(event.id);
     Some(match event.kind()? {
-        CgroupEventKind::Created => Change::Made { id, parent: CgroupId(event.parent), name: None },
-        CgroupEventKind::Populated => Change::Filled(id),
+        CgroupEventKind::Created => Change::Created { id, parent: CgroupId(event.parent), name: None },
+        CgroupEventKind::Populated => Change::Populated(id),
         CgroupEventKind::Emptied => Change::Emptied(id),
         CgroupEventKind::Removed => Change::Removed(id),
     })

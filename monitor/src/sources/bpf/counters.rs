@@ -43,7 +43,7 @@ pub(super) struct Counted<V> {
     /// The programs that the kernel skipped at some of their events since then.
     pub(super) missed: Vec<&'static str>,
     /// An error that affected no metric.
-    pub(super) trouble: io::Result<()>,
+    pub(super) failure: io::Result<()>,
 }
 
 impl<V: Copy + Default + PartialEq> Counted<V> {
@@ -82,12 +82,12 @@ impl<V: Pod + Default> Counters<V> {
         self.attribution.finish_moves(&mut self.maps)?;
         self.attribution.fold_previous(snapshot, &mut self.maps)?;
         let counts = self.maps.counts()?;
-        let (sums, trouble) = self.attribution.attribute(&counts, snapshot, &mut self.maps);
+        let (sums, failure) = self.attribution.attribute(&counts, snapshot, &mut self.maps);
         let grown = self.grow(snapshot, &counts);
         let lost = self.lost.as_ref().map_or(0, events);
         let is_short = lost > std::mem::replace(&mut self.known_lost, lost);
         let missed = self.trampolines.iter_mut().filter_map(Trampoline::has_missed).collect();
-        Ok(Counted { sums, is_short, missed, trouble: trouble.and(grown) })
+        Ok(Counted { sums, is_short, missed, failure: failure.and(grown) })
     }
 
     /// Returns the total number of events that were not counted.

@@ -53,6 +53,6 @@ impl<V: CounterGroup> CounterSource for Group<V> {
             let is_all = into.scope == Scope::SelfContainer || cgroup.identity.is_root;
             self.feed.fill(read, *id, is_all, &mut cgroup.values);
         }
-        counted?.map_or(Ok(()), |counted| counted.trouble)
+        counted?.map_or(Ok(()), |counted| counted.failure)
     }
 }

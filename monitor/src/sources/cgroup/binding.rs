@@ -25,7 +25,7 @@ const ROWS: &[(Metric, &[Metric])] = &[
 
 /// A limit of a container, as its files gave it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct BindingLimit {
     pub(super) tree: TreeKind,
     pub(super) bound: Bound,
 }
@@ -33,10 +33,10 @@ pub(super) struct Found {
 /// The limits of one container.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
-    pub(super) quota: Option<Found>,
-    pub(super) cpuset: Option<Found>,
-    pub(super) memory: Option<Found>,
-    pub(super) tasks: Option<Found>,
+    pub(super) quota: Option<BindingLimit>,
+    pub(super) cpuset: Option<BindingLimit>,
+    pub(super) memory: Option<BindingLimit>,
+    pub(super) tasks: Option<BindingLimit>,
 }
 
 /// The levels that bound a container at its last sample: of the quota, and of the CPU time.
@@ -67,7 +67,7 @@ impl BindingLevels {
 
     fn cpu(&mut self, limits: &Limits, identity: &Identity, before: &mut Before, values: &mut Values) {
         let quota = limits.quota.filter(|found| is_set(found.bound));
-        let whole = |found: Found| found.bound.limit.value.saturating_mul(1_000_000);
+        let whole = |found: BindingLimit| found.bound.limit.value.saturating_mul(1_000_000);
         let tighter = limits.cpuset.filter(|cpuset| quota.is_none_or(|quota| whole(*cpuset) < quota.bound.limit.value));
         let Some(binding) = tighter.or(quota) else {
             *before = None;
@@ -108,7 +108,7 @@ impl BindingLevels {
             .or_else(|| self.number(above(TreeKind::V1("cpuacct"), identity, level)?, "cpuacct.usage", Single))
     }
 
-    fn memory(&mut self, found: Option<Found>, identity: &Identity, values: &mut Values) {
+    fn memory(&mut self, found: Option<BindingLimit>, identity: &Identity, values: &mut Values) {
         let hierarchical = match values.get(Metric::MemoryHierarchicalLimit) {
             Some(Ok(limit)) => Some(if limit >= V1_NO_LIMIT { NO_LIMIT } else { limit }),
             _ => None,
@@ -125,7 +125,7 @@ impl BindingLevels {
             }
             return;
         }
-        let Some(Found { tree, bound }) = found.filter(|found| is_set(found.bound)) else { return };
+        let Some(BindingLimit { tree, bound }) = found.filter(|found| is_set(found.bound)) else { return };
         put(values, tree, Metric::MemoryLimitLevel, Some(bound.level as u64));
         let Some(dir) = above(tree, identity, bound.level) else { return };
         let (usage, inactive) = match tree {

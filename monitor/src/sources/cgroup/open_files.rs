@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ancestors::is_root;
-use super::binding::{Before, Found, Limits};
+use super::binding::{Before, BindingLimit, Limits};
 use super::cgroup_file::CgroupFile;
 use super::plan::{FilePlan, directory};
 use crate::metrics::{Metric, Upwards};
@@ -73,7 +73,7 @@ impl OpenFiles {
                 Some(Metric::PidsLimit) => &mut limits.tasks,
                 _ => continue,
             };
-            limit.get_or_insert(Found { tree: plan.tree, bound });
+            limit.get_or_insert(BindingLimit { tree: plan.tree, bound });
         }
         limits
     }

@@ -32,13 +32,13 @@ const LONGEST_INNER: u64 = 256;
 /// The levels of lists; `CLUSTER SLOTS` needs four.
 const DEEPEST: usize = 8;
 /// The bytes of elements left out that are waited for.
-const LONGEST_DETOUR: u64 = 64 << 20;
+const MOST_OMITTED: u64 = 64 << 20;
 /// The bytes of a header: its kind, and a number of 64 bits.
 const HEADER: usize = 21;
 
 /// Reason for which a connection is ended: an answer exceeds a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Excess {
+pub enum ReplyError {
     /// The answers have too many bytes or elements.
     #[error("the server's answer is too large, and was not read to its end")]
     Size,
@@ -52,7 +52,7 @@ pub enum Excess {
 
 /// The position in an element.
 #[derive(Debug)]
-enum Place {
+enum ParseState {
     /// Its first byte is next.
     Start,
     /// In a line, of which this many bytes have been read; the last one was a carriage return or not.
@@ -69,8 +69,8 @@ pub struct Filter {
     limits: Limits,
     /// Rest of the limits, for the answers to the current pipeline.
     left: Limits,
-    detour: u64,
-    place: Place,
+    omitted_budget: u64,
+    state: ParseState,
     header: Vec<u8>,
     /// For each list around the current element: the number of elements that are missing.
     missing: Vec<u64>,
@@ -79,7 +79,7 @@ pub struct Filter {
     /// The line that is being read, if it is an error and a whole answer.
     words: Vec<u8>,
     /// The latest of these errors.
-    last_words: Option<String>,
+    last_error: Option<String>,
 }
 
 impl Filter {
@@ -88,57 +88,57 @@ impl Filter {
         Self {
             limits,
             left: limits,
-            detour: LONGEST_DETOUR,
-            place: Place::Start,
+            omitted_budget: MOST_OMITTED,
+            state: ParseState::Start,
             header: Vec::with_capacity(HEADER),
             missing: Vec::with_capacity(DEEPEST),
             omitted: None,
             words: Vec::new(),
-            last_words: None,
+            last_error: None,
         }
     }
 
     /// Another pipeline is sent.
     pub fn renew(&mut self) {
         self.left = self.limits;
-        self.detour = LONGEST_DETOUR;
+        self.omitted_budget = MOST_OMITTED;
     }
 
     /// The latest error that the server has answered, if there is one since the last call.
-    pub(super) fn last_words(&mut self) -> Option<String> {
-        self.last_words.take()
+    pub(super) fn last_error(&mut self) -> Option<String> {
+        self.last_error.take()
     }
 
     /// Judges the next bytes, and appends those that are kept.
     ///
     /// # Errors
     /// No further bytes may be read.
-    pub fn push(&mut self, mut bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), Excess> {
+    pub fn push(&mut self, mut bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         while let Some((&first, rest)) = bytes.split_first() {
-            bytes = match self.place {
-                Place::Start => {
+            bytes = match self.state {
+                ParseState::Start => {
                     self.start(first, kept)?;
                     rest
                 }
-                Place::Line { length, is_ending } => self.line(bytes, (length, is_ending), kept)?,
-                Place::Header => {
+                ParseState::Line { length, is_ending } => self.line(bytes, (length, is_ending), kept)?,
+                ParseState::Header => {
                     self.header(first, kept)?;
                     rest
                 }
-                Place::Text { left } => self.text(bytes, left, kept)?,
+                ParseState::Text { left } => self.text(bytes, left, kept)?,
             };
         }
         Ok(())
     }
 
-    fn start(&mut self, kind: u8, kept: &mut Vec<u8>) -> Result<(), Excess> {
+    fn start(&mut self, kind: u8, kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         self.left.elements = match self.omitted {
-            None => self.left.elements.checked_sub(1).ok_or(Excess::Size)?,
+            None => self.left.elements.checked_sub(1).ok_or(ReplyError::Size)?,
             Some(_) => self.left.elements,
         };
         match kind {
             b'+' | b'-' | b':' | b',' | b'#' | b'_' | b'(' => {
-                self.place = Place::Line { length: 0, is_ending: false };
+                self.state = ParseState::Line { length: 0, is_ending: false };
                 self.words.clear();
                 if kind == b'-' && self.missing.is_empty() {
                     self.words.push(kind);
@@ -146,13 +146,13 @@ impl Filter {
                 self.keep(&[kind], kept)
             }
             b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' => {
-                self.place = Place::Header;
+                self.state = ParseState::Header;
                 self.header.clear();
                 self.header.push(kind);
                 Ok(())
             }
             // Attributes are known to the protocol, and sent by no command of a reader or writer.
-            _ => Err(Excess::Form),
+            _ => Err(ReplyError::Form),
         }
     }
 
@@ -161,13 +161,13 @@ impl Filter {
         bytes: &'a [u8],
         (length, was_ending): (u64, bool),
         kept: &mut Vec<u8>,
-    ) -> Result<&'a [u8], Excess> {
+    ) -> Result<&'a [u8], ReplyError> {
         let ends = |at: &usize| bytes[*at] == b'\n' && if *at == 0 { was_ending } else { bytes[at - 1] == b'\r' };
         let end = memchr::memchr_iter(b'\n', bytes).find(ends);
         let (part, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
         let length = length + part.len() as u64;
         if length > LONGEST_LINE {
-            return Err(Excess::Size);
+            return Err(ReplyError::Size);
         }
         self.keep(part, kept)?;
         if !self.words.is_empty() {
@@ -175,23 +175,23 @@ impl Filter {
         }
         if end.is_some() {
             if let Some((_, words)) = self.words.split_first() {
-                self.last_words = Some(String::from_utf8_lossy(words).trim_end().to_owned());
+                self.last_error = Some(String::from_utf8_lossy(words).trim_end().to_owned());
             }
             self.end();
         } else {
-            self.place = Place::Line { length, is_ending: part.ends_with(b"\r") };
+            self.state = ParseState::Line { length, is_ending: part.ends_with(b"\r") };
         }
         Ok(rest)
     }
 
-    fn header(&mut self, byte: u8, kept: &mut Vec<u8>) -> Result<(), Excess> {
+    fn header(&mut self, byte: u8, kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         if byte != b'\n' {
             self.header.push(byte);
-            return if self.header.len() > HEADER + 1 { Err(Excess::Form) } else { Ok(()) };
+            return if self.header.len() > HEADER + 1 { Err(ReplyError::Form) } else { Ok(()) };
         }
-        let (kind, number) = number(&self.header).ok_or(Excess::Form)?;
+        let (kind, number) = number(&self.header).ok_or(ReplyError::Form)?;
         if self.omitted.is_some() || kind == b'>' {
-            self.detour = self.detour.checked_sub(self.header.len() as u64).ok_or(Excess::Size)?;
+            self.omitted_budget = self.omitted_budget.checked_sub(self.header.len() as u64).ok_or(ReplyError::Size)?;
         }
         match (kind, number) {
             (b'$' | b'*', None) => {
@@ -200,13 +200,13 @@ impl Filter {
                 self.end();
                 Ok(())
             }
-            (_, None) => Err(Excess::Form),
+            (_, None) => Err(ReplyError::Form),
             (b'$' | b'!' | b'=', Some(length)) => self.begin_text(kind, length, kept),
             (_, Some(length)) => self.begin_list(kind, length, kept),
         }
     }
 
-    fn begin_text(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), Excess> {
+    fn begin_text(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         if self.omitted.is_none() {
             if length > LONGEST_TEXT {
                 self.omit(kept)?;
@@ -214,21 +214,21 @@ impl Filter {
                 self.keep_header(kind, length, kept)?;
             }
         }
-        self.place = Place::Text { left: length.checked_add(2).ok_or(Excess::Size)? };
+        self.state = ParseState::Text { left: length.checked_add(2).ok_or(ReplyError::Size)? };
         Ok(())
     }
 
-    fn begin_list(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), Excess> {
+    fn begin_list(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         let depth = self.missing.len();
         if depth >= DEEPEST {
-            return Err(Excess::Depth);
+            return Err(ReplyError::Depth);
         }
-        let elements = length.checked_mul(if kind == b'%' { 2 } else { 1 }).ok_or(Excess::Size)?;
+        let elements = length.checked_mul(if kind == b'%' { 2 } else { 1 }).ok_or(ReplyError::Size)?;
         let longest = if depth < 2 { LONGEST_LIST } else { LONGEST_INNER };
         if self.omitted.is_none() {
             if kind == b'>' {
                 // A message that nobody has subscribed to, and no answer.
-                self.omitted = if depth == 0 { Some(depth) } else { return Err(Excess::Form) };
+                self.omitted = if depth == 0 { Some(depth) } else { return Err(ReplyError::Form) };
             } else if elements > longest {
                 self.omit(kept)?;
             } else {
@@ -239,12 +239,12 @@ impl Filter {
             self.end();
         } else {
             self.missing.push(elements);
-            self.place = Place::Start;
+            self.state = ParseState::Start;
         }
         Ok(())
     }
 
-    fn text<'a>(&mut self, bytes: &'a [u8], left: u64, kept: &mut Vec<u8>) -> Result<&'a [u8], Excess> {
+    fn text<'a>(&mut self, bytes: &'a [u8], left: u64, kept: &mut Vec<u8>) -> Result<&'a [u8], ReplyError> {
         let length = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         let (part, rest) = bytes.split_at(length);
         let after = left - length as u64;
@@ -252,28 +252,28 @@ impl Filter {
         let expected =
             &b"\r\n"[2 - usize::try_from(left.min(2)).unwrap_or(2)..2 - usize::try_from(after.min(2)).unwrap_or(2)];
         if !part.ends_with(expected) {
-            return Err(Excess::Form);
+            return Err(ReplyError::Form);
         }
         self.keep(part, kept)?;
         if after == 0 {
             self.end();
         } else {
-            self.place = Place::Text { left: after };
+            self.state = ParseState::Text { left: after };
         }
         Ok(rest)
     }
 
     /// Keeps bytes, unless they belong to an element that is left out.
-    fn keep(&mut self, bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), Excess> {
-        let budget = if self.omitted.is_some() { &mut self.detour } else { &mut self.left.bytes };
-        *budget = budget.checked_sub(bytes.len() as u64).ok_or(Excess::Size)?;
+    fn keep(&mut self, bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), ReplyError> {
+        let budget = if self.omitted.is_some() { &mut self.omitted_budget } else { &mut self.left.bytes };
+        *budget = budget.checked_sub(bytes.len() as u64).ok_or(ReplyError::Size)?;
         if self.omitted.is_none() {
             kept.extend_from_slice(bytes);
         }
         Ok(())
     }
 
-    fn keep_header(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), Excess> {
+    fn keep_header(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         let mut header = String::new();
         // Writing to a text cannot fail.
         _ = write!(header, "{}{length}\r\n", char::from(kind));
@@ -281,7 +281,7 @@ impl Filter {
     }
 
     /// Leaves out the element that begins here.
-    fn omit(&mut self, kept: &mut Vec<u8>) -> Result<(), Excess> {
+    fn omit(&mut self, kept: &mut Vec<u8>) -> Result<(), ReplyError> {
         let depth = self.missing.len();
         self.keep(
             if depth == 0 { b"-TOOLONG the answer is longer than any that was asked for\r\n" } else { b"$-1\r\n" },
@@ -293,7 +293,7 @@ impl Filter {
 
     /// Ends an element, and the lists of which it is the last one.
     fn end(&mut self) {
-        self.place = Place::Start;
+        self.state = ParseState::Start;
         loop {
             if self.omitted == Some(self.missing.len()) {
                 self.omitted = None;

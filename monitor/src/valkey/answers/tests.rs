@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn push(filter: &mut Filter, bytes: &[u8]) -> Result<Vec<u8>, Excess> {
+fn push(filter: &mut Filter, bytes: &[u8]) -> Result<Vec<u8>, ReplyError> {
     let mut kept = Vec::new();
     filter.push(bytes, &mut kept)?;
     Ok(kept)
@@ -15,10 +15,10 @@ fn text(length: usize) -> String {
 const TOO_LONG: usize = 300 << 10;
 
 /// The bytes that are kept of an answer, which are the same however it is cut.
-fn kept(answer: &str) -> Result<String, Excess> {
+fn kept(answer: &str) -> Result<String, ReplyError> {
     let whole = push(&mut Filter::new(Limits::WRITER), answer.as_bytes());
     let mut filter = Filter::new(Limits::WRITER);
-    let pieces: Result<Vec<Vec<u8>>, Excess> =
+    let pieces: Result<Vec<Vec<u8>>, ReplyError> =
         answer.as_bytes().chunks(3).map(|piece| push(&mut filter, piece)).collect();
     assert_eq!(pieces.map(|pieces| pieces.concat()), whole);
     whole.map(|kept| String::from_utf8(kept).unwrap())
@@ -62,7 +62,7 @@ fn endless_answers_end() {
         for _ in 0..200 {
             sum += push(&mut filter, part.as_bytes())?.len();
         }
-        Ok::<_, Excess>(sum)
+        Ok::<_, ReplyError>(sum)
     };
     for (head, part) in [
         ("$9999999999\r\n", "x"),
@@ -77,7 +77,7 @@ fn endless_answers_end() {
     ] {
         assert!(flood(head, part).is_err(), "{head:?} {part:?}");
     }
-    assert_eq!(push(&mut Filter::new(Limits::WRITER), "*1\r\n".repeat(100).as_bytes()), Err(Excess::Depth));
+    assert_eq!(push(&mut Filter::new(Limits::WRITER), "*1\r\n".repeat(100).as_bytes()), Err(ReplyError::Depth));
     assert_eq!(push(&mut Filter::new(Limits::WRITER), b"%4611686018427387904\r\n:1\r\n").unwrap().first(), Some(&b'-'));
 }
 
@@ -89,8 +89,8 @@ fn a_new_pipeline_has_the_whole_measure_again() {
         assert!(push(&mut filter, b"+OK\r\n+OK\r\n+OK\r\n").is_ok());
         filter.renew();
     }
-    assert_eq!(push(&mut filter, b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n"), Err(Excess::Size));
-    assert_eq!(push(&mut Filter::new(limits), &b"+123456789012345678901\r\n"[..]), Err(Excess::Size));
+    assert_eq!(push(&mut filter, b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n"), Err(ReplyError::Size));
+    assert_eq!(push(&mut Filter::new(limits), &b"+123456789012345678901\r\n"[..]), Err(ReplyError::Size));
 }
 
 #[test]
@@ -110,17 +110,17 @@ fn what_is_no_answer_is_refused() {
         "|1\r\n",
         "$123456789012345678901234\r\n",
     ] {
-        assert_eq!(kept(answer), Err(Excess::Form), "{answer:?}");
+        assert_eq!(kept(answer), Err(ReplyError::Form), "{answer:?}");
     }
 }
 
 #[test]
-fn the_last_words_of_a_server_are_remembered() {
+fn the_last_error_of_a_server_is_remembered() {
     let mut filter = Filter::new(Limits::WRITER);
     push(&mut filter, b"*1\r\n-ERR inside\r\n+OK\r\n-DENIED protected").unwrap();
-    assert_eq!(filter.last_words(), None);
+    assert_eq!(filter.last_error(), None);
     push(&mut filter, b" mode\r\n").unwrap();
-    assert_eq!((filter.last_words().as_deref(), filter.last_words()), (Some("DENIED protected mode"), None));
+    assert_eq!((filter.last_error().as_deref(), filter.last_error()), (Some("DENIED protected mode"), None));
 }
 
 proptest! {

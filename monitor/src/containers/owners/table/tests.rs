@@ -147,7 +147,7 @@ fn a_machine_that_gets_its_name_late_keeps_its_claims() {
     let (mut server, now) = (Server::default(), timer::now());
     let mut a = machine("localhost");
     server.claim(&mut a, "web", now);
-    a.call_host("a");
+    a.set_hostname("a");
     a.connected();
     server.settle(&mut a, now);
     let steps = a.routine(now, 250);

@@ -67,7 +67,7 @@ fn a_key_of_another_type_is_taken_and_a_refusal_ends_the_claims() {
 fn long_texts_under_the_keys_end_one_connection_and_not_every_one() {
     let (mut keys, now) = (keys(), timer::now());
     let looks = keys.urgent(now);
-    answer(&mut keys, looks, &Err(fault("too large", FaultKind::Excess)));
+    answer(&mut keys, looks, &Err(fault("too large", FaultKind::RefusedReply)));
     keys.connected(true);
     assert_eq!((keys.most, keys.urgent(now).len()), (FEWEST_NAMES, 2));
     let longest = crate::valkey::answers::LONGEST_TEXT * 2 * FEWEST_NAMES as u64;

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use monitor_common::{Controllers as Found, UNKNOWN};
+use monitor_common::{Controllers as Record, UNKNOWN};
 
 use super::cgroups::Cgroups;
 use super::objects::CONTROLLERS;
@@ -28,7 +28,7 @@ const V1: [&str; 5] = ["cpu", "memory", "pids", "freezer", "blkio"];
 
 /// The program and its trees: v2, then those of the mounted v1 controllers.
 pub(super) struct Controllers {
-    cgroups: Cgroups<Found>,
+    cgroups: Cgroups<Record>,
     v1: Vec<Tree>,
     /// The containers whose v1 directories are known.
     known: HashMap<CgroupId, Arc<Identity>>,
@@ -70,7 +70,7 @@ impl Controllers {
             self.learn(into);
         }
         let (page, rows) = (self.page, &self.rows);
-        let mut fill = |id: CgroupId, found: &Found, kind: TreeKind| {
+        let mut fill = |id: CgroupId, found: &Record, kind: TreeKind| {
             let cgroup = into.cgroups.get_mut(&id);
             if let Some(cgroup) = cgroup.filter(|cgroup| !cgroup.identity.is_root) {
                 fill(cgroup, rows, &known(found, kind, page));
@@ -126,7 +126,7 @@ fn fill(cgroup: &mut Cgroup, rows: &Rows<fn(&Known) -> Option<u64>>, known: &Kno
 
 /// The token includes CPU time, so a statistic that changed and changed back is still noticed: only a process that ran
 /// can have changed it.
-fn set_tokens(cgroup: &mut Cgroup, found: &Found, total: Option<u64>) {
+fn set_tokens(cgroup: &mut Cgroup, found: &Record, total: Option<u64>) {
     if let (Some(statistics), Some(total)) = (some(found.statistics), total) {
         // In v1 the file holds the limit too.
         cgroup.tokens.set(ChangeToken::Memory, Some(mixed(mixed(statistics, total), found.pages_limit)));
@@ -158,7 +158,7 @@ fn some(number: u64) -> Option<u64> {
 }
 
 /// Converts the state of the controllers to the units of the files.
-fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
+fn known(found: &Record, kind: TreeKind, page: u64) -> Known {
     let bytes = |pages| some(pages).map(|pages| pages.saturating_mul(page));
     // Only the v2 tree has files for these; the sum of memory and swap in v1 does not replace them.
     let of_v2 = |number| (kind == TreeKind::V2).then_some(number);
@@ -183,7 +183,7 @@ fn known(found: &Found, kind: TreeKind, page: u64) -> Known {
 mod tests {
     use super::*;
 
-    const NOTHING: Found = Found {
+    const NOTHING: Record = Record {
         cgroup: 1,
         populated: 0,
         frozen: 0,
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(known(&NOTHING, TreeKind::V1, 4096), Known::default());
         let only = Known { frozen: Some(0), populated: Some(0), ..Known::default() };
         assert_eq!(known(&NOTHING, TreeKind::V2, 4096), only);
-        let found = Found { pages: 3, swapped_pages: 5, psi_idle: 1, tasks: 7, frozen_v1: 1, ..NOTHING };
+        let found = Record { pages: 3, swapped_pages: 5, psi_idle: 1, tasks: 7, frozen_v1: 1, ..NOTHING };
         let (v1, v2) = (known(&found, TreeKind::V1, 4096), known(&found, TreeKind::V2, 4096));
         assert_eq!((v1.memory, v1.swap, v1.pressure, v1.frozen), (Some(12_288), None, None, None));
         assert_eq!((v2.memory, v2.swap, v2.pressure, v2.tasks), (Some(12_288), Some(20_480), Some(0), Some(7)));
@@ -220,7 +220,7 @@ mod tests {
     fn memory_has_the_same_mark_only_while_nothing_moves_and_nobody_ran() {
         let of = |statistics, total| {
             let mut cgroup = Cgroup::default();
-            set_tokens(&mut cgroup, &Found { statistics, ..NOTHING }, total);
+            set_tokens(&mut cgroup, &Record { statistics, ..NOTHING }, total);
             cgroup.tokens.get(ChangeToken::Memory)
         };
         assert_eq!(of(1, Some(2)), of(1, Some(2)));
@@ -231,16 +231,16 @@ mod tests {
     #[test]
     fn limits_have_marks_of_their_own_and_a_tree_without_them_changes_none() {
         let mut cgroup = Cgroup::default();
-        let mut of = |found: Found| {
+        let mut of = |found: Record| {
             set_tokens(&mut cgroup, &found, None);
             [ChangeToken::MemoryLimit, ChangeToken::TasksLimit, ChangeToken::Quota]
                 .map(|which| cgroup.tokens.get(which))
         };
         assert_eq!(of(NOTHING), [None; 3]);
-        assert_eq!(of(Found { pages_limit: 7, ..NOTHING }), [Some(7), None, None]);
-        let all = of(Found { tasks_limit: 8, quota: 1, period: 2, ..NOTHING });
+        assert_eq!(of(Record { pages_limit: 7, ..NOTHING }), [Some(7), None, None]);
+        let all = of(Record { tasks_limit: 8, quota: 1, period: 2, ..NOTHING });
         assert_eq!(all[..2], [Some(7), Some(8)]);
-        let other = of(Found { quota: UNKNOWN, period: 2, ..NOTHING });
+        let other = of(Record { quota: UNKNOWN, period: 2, ..NOTHING });
         assert!(all[2].is_some() && other[2].is_some() && all[2] != other[2], "no quota is one too");
     }
 
@@ -248,7 +248,7 @@ mod tests {
     fn io_has_a_mark_only_while_there_was_none() {
         let of = |first_device| {
             let mut cgroup = Cgroup::default();
-            set_tokens(&mut cgroup, &Found { first_device, ..NOTHING }, None);
+            set_tokens(&mut cgroup, &Record { first_device, ..NOTHING }, None);
             cgroup.tokens.get(ChangeToken::Io)
         };
         assert_eq!((of(0), of(0xffff_8880_0000_0000), of(UNKNOWN)), (Some(0), None, None));

@@ -145,7 +145,7 @@ fn a_mount_is_neither_entered_nor_asked() {
 }
 
 #[test]
-fn what_cannot_be_walked_is_named_with_its_cure() {
+fn what_cannot_be_walked_is_named_with_its_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let WalkError::Cause(cause) = failed(&open(dir.path()), Some(c"secret"), Errno::ACCESS) else { panic!() };
     let text = cause.as_str();
