@@ -1,5 +1,5 @@
-//! Puts the compiled eBPF objects where the source can include them. `cargo xtask build-ebpf` makes them; without them the
-//! agent still builds, and reads files only. Tells the source which compilers have been at work.
+//! Puts the compiled eBPF objects where the source can include them. `cargo xtask build-ebpf` makes them; without them
+//! the agent still builds, and reads files only. Tells the source which compilers have been at work.
 #![allow(clippy::disallowed_methods, reason = "cargo passes values to a build script in its environment")]
 
 use std::path::{Path, PathBuf};

@@ -71,8 +71,8 @@ fn is_writable(out: &impl AsFd, timeout: Option<Duration>) -> bool {
     poll(&mut wait, timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
-/// Writers of log lines in which control characters are escaped: a container chooses its name, and could begin a line of
-/// its own or steer a terminal.
+/// Writers of log lines in which control characters are escaped: a container chooses its name, and could begin a line
+/// of its own or steer a terminal.
 pub(crate) struct PlainLines<M> {
     /// Destination of the lines.
     pub(crate) out: M,
@@ -117,8 +117,8 @@ pub(crate) fn complain(error: impl Display) {
     }
 }
 
-/// The log on stderr. Nobody waits for a reader that does not read: lines wait in memory, and those that find no room are
-/// counted.
+/// The log on stderr. Nobody waits for a reader that does not read: lines wait in memory, and those that find no room
+/// are counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Waiting>>);
 

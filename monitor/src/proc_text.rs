@@ -77,8 +77,9 @@ pub fn load(text: &[u8], at: usize) -> Option<u64> {
 /// The name of the loopback interface of each network namespace (`drivers/net/loopback.c`).
 pub const LOOPBACK: &str = "lo";
 
-/// The interfaces in `/proc/PID/net/dev`; `None` if it is no such table. Below two lines of headings, each has the columns
-/// bytes, packets, errors, drops and four others, of what it received and of what it sent (`net/core/net-procfs.c`).
+/// The interfaces in `/proc/PID/net/dev`; `None` if it is no such table. Below two lines of headings, each has the
+/// columns bytes, packets, errors, drops and four others, of what it received and of what it sent
+/// (`net/core/net-procfs.c`).
 pub fn interfaces(text: &[u8]) -> Option<Vec<Interface>> {
     let mut lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     let _headings = (lines.next()?, lines.next()?);

@@ -93,8 +93,8 @@ impl Group {
         self.child(&format!("docker-{:08x}{number:04x}{:052x}.scope", std::process::id(), 0))
     }
 
-    /// Starts a process in the group that does nothing, and ends with the group: an agent reports no container that has not
-    /// had a process.
+    /// Starts a process in the group that does nothing, and ends with the group: an agent reports no container that has
+    /// not had a process.
     pub fn occupy(&self) -> Child {
         let mut idle = Command::new("sleep");
         self.enter(idle.arg("infinity").env_remove("CONTAINER_NAME"));
@@ -170,8 +170,8 @@ impl Group {
     /// Makes a command start inside.
     pub fn enter(&self, command: &mut Command) {
         let files: Vec<PathBuf> = self.dirs.iter().map(|(_, dir)| dir.join("cgroup.procs")).collect();
-        // SAFETY: between fork and exec only files are written; the allocations are those of the paths' conversion, in a
-        // process that has one thread.
+        // SAFETY: between fork and exec only files are written; the allocations are those of the paths' conversion, in
+        // a process that has one thread.
         unsafe {
             command.pre_exec(move || files.iter().try_for_each(|file| fs::write(file, "0")));
         }

@@ -108,7 +108,8 @@ pub fn ip(words: &str) -> bool {
     Command::new("ip").args(words.split(' ')).output().is_ok_and(|output| output.status.success())
 }
 
-/// Answers questions (RFC 1035, section 4): the header, the question, and one record for each address of the kind asked for.
+/// Answers questions (RFC 1035, section 4): the header, the question, and one record for each address of the kind asked
+/// for.
 fn serve(socket: &UdpSocket, answers: &Mutex<Option<Vec<IpAddr>>>) {
     let mut buffer = [0; 512];
     while let Ok((length, client)) = socket.recv_from(&mut buffer) {

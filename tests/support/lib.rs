@@ -100,8 +100,8 @@ pub fn secret_file(dir: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A TCP port on loopback that is free, and that no other test of this program has: with dozens of servers at once, one of
-/// ten runs would give two of them the same port.
+/// A TCP port on loopback that is free, and that no other test of this program has: with dozens of servers at once, one
+/// of ten runs would give two of them the same port.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

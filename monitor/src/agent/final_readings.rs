@@ -1,7 +1,7 @@
 //! The final readings of containers. Pure.
 //!
-//! The files of a container go with its directory. But after its last process has exited its counters do not change any more:
-//! a reading from then on is the final one, which its last report takes over.
+//! The files of a container go with its directory. But after its last process has exited its counters do not change any
+//! more: a reading from then on is the final one, which its last report takes over.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::metrics::Metric;
 use crate::snapshot::{CgroupId, Coverage, Snapshot, Status, Values};
 
 /// Numbers of what only processes have. A cgroup cannot be removed while it has a process
-/// (`Documentation/admin-guide/cgroup-v2.rst`, "Organizing Processes and Threads"), so they are 0 of one that has exited. A
-/// reading before the removal may still find the last process on its way out.
+/// (`Documentation/admin-guide/cgroup-v2.rst`, "Organizing Processes and Threads"), so they are 0 of one that has
+/// exited. A reading before the removal may still find the last process on its way out.
 const OF_PROCESSES: [Metric; 3] = [Metric::ProcessCount, Metric::Threads, Metric::FileDescriptors];
 
 /// Readings of containers without processes.
@@ -20,7 +20,8 @@ pub(super) struct FinalReadings {
 }
 
 impl FinalReadings {
-    /// Remembers the readings of containers without processes, and completes with them the numbers of those that have exited.
+    /// Remembers the readings of containers without processes, and completes with them the numbers of those that have
+    /// exited.
     pub(super) fn follow(&mut self, now: &mut Snapshot) {
         for (id, cgroup) in &mut now.cgroups {
             let last = self.empty.remove(id);

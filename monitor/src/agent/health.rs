@@ -44,7 +44,8 @@ impl Health {
         }
     }
 
-    /// Logs which containers have exited, and, of a report about all of them, which numbers have appeared or disappeared.
+    /// Logs which containers have exited, and, of a report about all of them, which numbers have appeared or
+    /// disappeared.
     pub(super) fn report(&mut self, report: &Report) {
         let exited = |container: &&Container| container.status == Status::Exited;
         let exited: Vec<&str> = report.containers.iter().filter(exited).map(name).collect();
@@ -140,8 +141,8 @@ fn list(names: &[&str]) -> String {
     names[..names.len().min(MOST_NAMES)].join(", ") + rest
 }
 
-/// True for the numbers that readers have relied on from the first version: their loss is worth a line each. The others stand
-/// in the report's `absent` and in `doctor`.
+/// True for the numbers that readers have relied on from the first version: their loss is worth a line each. The others
+/// stand in the report's `absent` and in `doctor`.
 fn is_watched(metric: Metric) -> bool {
     let contract = metric.spec().field().is_some_and(|field| !field.contains('.'));
     // A walk takes its time, and a v1 hierarchy counts I/O only with a rule: both are usual, and stand in `absent`.
@@ -150,7 +151,8 @@ fn is_watched(metric: Metric) -> bool {
     (contract && read) || metric == Metric::CpuUsage
 }
 
-/// The names under which operators grep for a number: their line is fixed by contract, and so is not shared with others.
+/// The names under which operators grep for a number: their line is fixed by contract, and so is not shared with
+/// others.
 fn fixed_name(metric: Metric) -> Option<&'static str> {
     match metric {
         Metric::NetworkRxBytes => Some("network rx_bytes"),

@@ -1,8 +1,8 @@
 //! The channel from the loop to the sinks. No receiver makes the loop wait.
 //!
-//! A receiver gets the latest report about all containers: a later one replaces it. Reports about containers that have exited
-//! are queued instead, up to a bound, because no later report covers these containers. A receiver may also subscribe to every
-//! report.
+//! A receiver gets the latest report about all containers: a later one replaces it. Reports about containers that have
+//! exited are queued instead, up to a bound, because no later report covers these containers. A receiver may also
+//! subscribe to every report.
 
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ pub fn channel() -> (Publisher, Reports) {
 }
 
 impl Publisher {
-    /// Subscribes to every report from now on. The channel queues a bounded number; then the oldest is dropped, and counted.
+    /// Subscribes to every report from now on. The channel queues a bounded number; then the oldest is dropped, and
+    /// counted.
     pub fn every(&self) -> broadcast::Receiver<Arc<Report>> {
         self.every.subscribe()
     }
@@ -60,8 +61,8 @@ impl Publisher {
         self.latest.borrow().clone()
     }
 
-    /// Sends a report to all receivers; its containers that have exited are sent as a report of their own. The last report of
-    /// the agent's own container stays one report.
+    /// Sends a report to all receivers; its containers that have exited are sent as a report of their own. The last
+    /// report of the agent's own container stays one report.
     pub fn publish(&self, mut report: Report) {
         report.delivery = self.delivery.as_ref().map(|delivery| delivery.borrow().clone());
         let is_own = report.is_last && report.scope == Scope::SelfContainer;

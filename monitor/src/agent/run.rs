@@ -21,8 +21,8 @@ const LAST_SAMPLE: Duration = Duration::from_millis(250);
 /// The longest wait for the first report: rates over less than the whole interval, but early.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 
-/// Containers that exit within this time of each other share a sample, so that the agent's load does not grow with their
-/// number.
+/// Containers that exit within this time of each other share a sample, so that the agent's load does not grow with
+/// their number.
 const BATCHING: Duration = Duration::from_millis(20);
 
 /// Samples at each tick, and publishes reports.
@@ -48,8 +48,8 @@ enum Turn {
 impl Agent {
     /// Reads and publishes until `shutdown` completes; then publishes a last report, and ends the reports.
     ///
-    /// Ticks lie on a grid of the interval. A sample that takes longer than an interval drops the ticks in between: it is
-    /// reported late, and once. Between two ticks, containers that have exited are sampled and reported at once.
+    /// Ticks lie on a grid of the interval. A sample that takes longer than an interval drops the ticks in between: it
+    /// is reported late, and once. Between two ticks, containers that have exited are sampled and reported at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { sampler, interval, exited, reports } = self;
         let mut health = Health::default();

@@ -1,7 +1,7 @@
 //! The composition root: the one module that knows every source, every sink and the server.
 //!
-//! A start passes through stages. Each is a type, and each consumes the one before, so that the order in which privileges
-//! are used and given up cannot be got wrong:
+//! A start passes through stages. Each is a type, and each consumes the one before, so that the order in which
+//! privileges are used and given up cannot be got wrong:
 //!
 //! ```text
 //!   Prepared      facts about the host, and the plan; nothing is changed yet

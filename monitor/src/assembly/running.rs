@@ -18,8 +18,8 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("the asynchronous runtime cannot start")
 }
 
-/// The handlers of signals, and the runtime that they need. They come first, so that a signal during the start is not lost:
-/// the kernel delivers none without a handler to the first process of a container.
+/// The handlers of signals, and the runtime that they need. They come first, so that a signal during the start is not
+/// lost: the kernel delivers none without a handler to the first process of a container.
 pub struct Signals {
     runtime: Runtime,
     shutdown: Shutdown,

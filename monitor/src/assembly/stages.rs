@@ -178,8 +178,8 @@ impl<'a> Unprivileged<'a> {
 }
 
 impl<'a> Sampling<'a> {
-    /// Confines this thread and those that it starts to the files, ports and capabilities that they need, and all threads to
-    /// the system calls that the agent makes.
+    /// Confines this thread and those that it starts to the files, ports and capabilities that they need, and all
+    /// threads to the system calls that the agent makes.
     pub fn apply_sandbox(self) -> Hardened<'a> {
         if !self.plan.confines_sampler {
             apply_landlock(&self.plan);
@@ -218,8 +218,8 @@ fn raise_descriptor_limit() {
     _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// The number of files that may stay open. An eighth of the descriptors stays free, so that no report counts this process
-/// among those that run out of them.
+/// The number of files that may stay open. An eighth of the descriptors stays free, so that no report counts this
+/// process among those that run out of them.
 fn file_budget(descriptors: usize, taken: usize) -> usize {
     (descriptors - descriptors / 8).saturating_sub(taken)
 }

@@ -1,8 +1,8 @@
 //! `healthcheck`: succeeds while the agent of this container is alive.
 //!
 //! The agent's own settings say where to look: they are read from its process, unless the command line has settings. A
-//! listener is asked first, since it knows the loop itself; then Valkey, for the latest report; with neither, an agent that
-//! runs is all that can be known.
+//! listener is asked first, since it knows the loop itself; then Valkey, for the latest report; with neither, an agent
+//! that runs is all that can be known.
 
 use anyhow::{Context, bail};
 use clap::ArgMatches;

@@ -1,4 +1,5 @@
-//! The agent that runs in this container, and its own settings, from `/proc` (`proc_pid_cmdline(5)`, `proc_pid_environ(5)`).
+//! The agent that runs in this container, and its own settings, from `/proc` (`proc_pid_cmdline(5)`,
+//! `proc_pid_environ(5)`).
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -25,8 +26,8 @@ pub(super) struct RunningAgent {
 
 type Environment = BTreeMap<OsString, OsString>;
 
-/// Finds the agent of this container. An agent whose environment differs from ours in a setting belongs to somebody else: in a
-/// container, a health check has the environment that its agent has.
+/// Finds the agent of this container. An agent whose environment differs from ours in a setting belongs to somebody
+/// else: in a container, a health check has the environment that its agent has.
 pub(super) fn find(proc: &Path) -> Option<RunningAgent> {
     let own = std::process::id();
     let comm = foreign::read(&proc.join("self/comm"), LONGEST).ok()?;

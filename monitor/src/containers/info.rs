@@ -11,7 +11,8 @@ use crate::snapshot::CgroupId;
 /// The variable in which a container is told its own name, also by the agents that ran inside.
 pub(super) const NAME_VARIABLE: &str = "CONTAINER_NAME=";
 
-/// The annotations in which containerd's bundles have what the labels of other runtimes have under Kubernetes' own keys.
+/// The annotations in which containerd's bundles have what the labels of other runtimes have under Kubernetes' own
+/// keys.
 const KUBERNETES: [(&str, &str); 4] = [
     ("io.kubernetes.cri.container-name", KUBERNETES_CONTAINER),
     ("io.kubernetes.cri.sandbox-name", KUBERNETES_POD),
@@ -93,8 +94,8 @@ pub struct ContainerInfo {
 }
 
 impl ContainerInfo {
-    /// Sets the name from Kubernetes' labels, and gives these labels the same keys for each runtime. Anybody can set the same
-    /// labels on a container that Kubernetes has not created: there they are left out.
+    /// Sets the name from Kubernetes' labels, and gives these labels the same keys for each runtime. Anybody can set
+    /// the same labels on a container that Kubernetes has not created: there they are left out.
     pub(super) fn with_kubernetes(mut self, is_in_pod: bool) -> Self {
         if !is_in_pod {
             self.labels.retain(|key, _| !key.starts_with("io.kubernetes."));

@@ -65,8 +65,8 @@ pub fn find(roots: &Roots, name: &str) -> Own {
         .or_else(|| by_mounts(&roots.proc.join("self/mountinfo")));
     let dirs = || v2.iter().map(|found| (&found.path, true)).chain(v1.values().map(|dir| (dir, false)));
     let is_at_root = |(dir, is_v2): (&PathBuf, bool)| is_tree_root(dir, is_v2);
-    // A container can be at the root of one tree and have a directory in another. Where nothing names a container, who is
-    // at the root of the v2 tree is on the machine.
+    // A container can be at the root of one tree and have a directory in another. Where nothing names a container, who
+    // is at the root of the v2 tree is on the machine.
     let is_on_machine = hint.is_none() && v2.as_ref().is_some_and(|found| is_at_root((&found.path, true)));
     let is_root = is_on_machine || dirs().next().is_some() && dirs().all(is_at_root);
     let is_own = |dir: &(&PathBuf, bool)| is_root || !is_at_root(*dir);
@@ -111,9 +111,9 @@ struct Paths {
 }
 
 impl Paths {
-    /// Returns the paths of the container around these. The path names it; else it is the root of the cgroup namespace, if
-    /// that is not the machine's. The agent's own cgroup may lie below it: of a service of the container's own systemd, or
-    /// where an engine has moved all processes into a group.
+    /// Returns the paths of the container around these. The path names it; else it is the root of the cgroup namespace,
+    /// if that is not the machine's. The agent's own cgroup may lie below it: of a service of the container's own
+    /// systemd, or where an engine has moved all processes into a group.
     fn of_container(self, is_in_namespace: bool) -> Self {
         let around = |path: PathBuf| match runtime_path::innermost_path(&path.to_string_lossy()) {
             Some(container) => container.into(),

@@ -74,8 +74,8 @@ impl Rules {
         runtime_path::container(path).or_else(|| self.units.then(|| runtime_path::unit(path)).flatten()).or_else(other)
     }
 
-    /// True if the machine itself is reported. It is whatever the patterns are, so that none takes it away by chance; only its
-    /// own name or `/` behind a `!` leaves it out.
+    /// True if the machine itself is reported. It is whatever the patterns are, so that none takes it away by chance;
+    /// only its own name or `/` behind a `!` leaves it out.
     pub fn reports_machine(&self, hostname: &str) -> bool {
         !self.excluded.contains(MACHINE) && !self.excluded.contains(hostname)
     }

@@ -1,7 +1,8 @@
 //! Containers by the cgroup paths that runtimes give them. Pure.
 //!
-//! Each runtime uses one of two drivers: plain directories (`cgroupfs`), or systemd's scopes with the id in the name. An
-//! administrator can choose the parent directory, so the name alone decides; the parent only helps to tell the runtime.
+//! Each runtime uses one of two drivers: plain directories (`cgroupfs`), or systemd's scopes with the id in the name.
+//! An administrator can choose the parent directory, so the name alone decides; the parent only helps to tell the
+//! runtime.
 
 /// A runtime that the path does not name: the one whose files know the id.
 pub const OCI: &str = "oci";
@@ -9,8 +10,8 @@ pub const OCI: &str = "oci";
 /// The facts about a container that its path reveals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathHint {
-    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `libvirt-lxc`, `systemd-nspawn`; [`OCI`] where the path does not
-    /// tell which; `systemd` for a unit, `cgroup` for any other.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `libvirt-lxc`, `systemd-nspawn`; [`OCI`] where the path does
+    /// not tell which; `systemd` for a unit, `cgroup` for any other.
     pub runtime: &'static str,
     /// The runtime's container id, if it has one.
     pub id: Option<String>,
@@ -121,8 +122,8 @@ fn by_name(name: &str, above: &str) -> Option<PathHint> {
     }
 }
 
-/// Recognizes a machine that is registered with systemd. libvirt calls its own `DRIVER-NUMBER-NAME`, and only those of its
-/// driver `lxc` are containers.
+/// Recognizes a machine that is registered with systemd. libvirt calls its own `DRIVER-NUMBER-NAME`, and only those of
+/// its driver `lxc` are containers.
 fn machine(name: &str) -> Option<PathHint> {
     let plain = unescape(name);
     let mut parts = plain.splitn(3, '-');

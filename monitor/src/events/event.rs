@@ -6,8 +6,8 @@ use super::heartbeat::Heartbeat;
 use crate::cause::Cause;
 use crate::findings::{FindingKind, Level};
 
-/// A bound of a number: where its finding begins, with a lower value for the end, so that a number at the bound does not
-/// write an entry at each reading.
+/// A bound of a number: where its finding begins, with a lower value for the end, so that a number at the bound does
+/// not write an entry at each reading.
 #[derive(Debug, PartialEq)]
 pub struct Bound {
     /// The finding whose threshold is the bound.

@@ -6,7 +6,8 @@ use super::event::{AGENT_STOPPED, EXITED, Event};
 use super::heartbeat::SOURCES;
 use crate::findings::Level;
 
-/// A log entry: an event in words. An entry that is read back may be from an agent of another version, with other words.
+/// A log entry: an event in words. An entry that is read back may be from an agent of another version, with other
+/// words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
     /// The time of the event.

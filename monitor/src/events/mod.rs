@@ -1,5 +1,5 @@
-//! Events of a container: what changed between one report and the next, as data. Pure. They become words where they leave the
-//! process.
+//! Events of a container: what changed between one report and the next, as data. Pure. They become words where they
+//! leave the process.
 
 mod event;
 mod heartbeat;

@@ -14,8 +14,8 @@ use crate::snapshot::Status;
 pub struct Watch {
     backends: BTreeMap<&'static str, &'static str>,
     lost: BTreeMap<&'static str, &'static str>,
-    /// Groups whose source was missing in the last report. It is lost if it is missing in the next one too: the files of a
-    /// container that ends go one by one.
+    /// Groups whose source was missing in the last report. It is lost if it is missing in the next one too: the files
+    /// of a container that ends go one by one.
     missing: BTreeSet<&'static str>,
     oom_kills: Option<(&'static str, u64)>,
     exceeded: Vec<FindingKind>,
@@ -23,8 +23,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The events since the last call. The first call sets the state that everything is compared with; a number beyond its
-    /// bound is an event even then.
+    /// The events since the last call. The first call sets the state that everything is compared with; a number beyond
+    /// its bound is an event even then.
     pub fn events(&mut self, container: &Container) -> Vec<Event> {
         let mut events = Vec::new();
         // The files of an exited container are removed with it, which is no loss of a source.

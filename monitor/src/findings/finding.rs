@@ -16,8 +16,8 @@ pub struct Finding {
     pub text: String,
 }
 
-/// Kinds of findings. At equal level the earlier one is worse: what kills comes before what stands still, and that before
-/// what is slow.
+/// Kinds of findings. At equal level the earlier one is worse: what kills comes before what stands still, and that
+/// before what is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
     /// No report arrives any more.

@@ -1,5 +1,5 @@
-//! Findings: what is wrong with a container. The thresholds, their order of severity and their words stand here alone; the
-//! terminal, the page, log entries and alert rules take them from here. Pure: facts in, findings out.
+//! Findings: what is wrong with a container. The thresholds, their order of severity and their words stand here alone;
+//! the terminal, the page, log entries and alert rules take them from here. Pure: facts in, findings out.
 
 mod clock;
 mod finding;

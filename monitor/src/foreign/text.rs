@@ -26,8 +26,8 @@ pub fn bound_labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, Strin
     fitting.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// Replaces the control characters of a line of the log by escapes, so that no name can begin a line of its own or steer
-/// a terminal. `keep_escape` leaves ESC, which colours are made of.
+/// Replaces the control characters of a line of the log by escapes, so that no name can begin a line of its own or
+/// steer a terminal. `keep_escape` leaves ESC, which colours are made of.
 pub fn escape_controls(line: &str, keep_escape: bool) -> String {
     let mut plain = String::with_capacity(line.len());
     for character in line.chars() {

@@ -49,8 +49,8 @@ impl Worker {
     /// Asks a question and waits until nothing was heard of it for `timeout`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if it does not answer; [`io::ErrorKind::ResourceBusy`] if too many others do not; that
-    /// of the thread, if none can start.
+    /// [`io::ErrorKind::TimedOut`] if it does not answer; [`io::ErrorKind::ResourceBusy`] if too many others do not;
+    /// that of the thread, if none can start.
     pub fn ask<T: Send + 'static>(
         &mut self,
         timeout: Duration,

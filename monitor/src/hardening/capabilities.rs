@@ -11,8 +11,8 @@ pub fn names(set: CapabilitySet) -> impl fmt::Display {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Drops all capabilities but `retained`, and forbids new privileges. No capability can be gained by executing a program:
-/// the bounding set becomes empty. Returns the capabilities that are left.
+/// Drops all capabilities but `retained`, and forbids new privileges. No capability can be gained by executing a
+/// program: the bounding set becomes empty. Returns the capabilities that are left.
 ///
 /// # Errors
 /// The error of the system call that failed.

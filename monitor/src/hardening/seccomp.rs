@@ -80,8 +80,8 @@ const BPF_MAP_CREATE: u64 = 0;
 const BPF_OBJ_PIN: u64 = 6;
 /// `BPF_MAP_GET_NEXT_KEY`, the last of the four commands for one element of a map.
 const BPF_LAST_FOR_ELEMENTS: u64 = 4;
-/// The other commands that read or write existing maps: `BPF_OBJ_GET_INFO_BY_FD`, `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, the first two
-/// `BPF_MAP_*_BATCH`, `BPF_ITER_CREATE`.
+/// The other commands that read or write existing maps: `BPF_OBJ_GET_INFO_BY_FD`, `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, the
+/// first two `BPF_MAP_*_BATCH`, `BPF_ITER_CREATE`.
 const BPF_ALLOWED: [u64; 5] = [15, 21, 24, 25, 33];
 
 /// Makes the system calls that the agent never makes fail with `EPERM`, in all threads. Loading eBPF programs is over;
@@ -106,14 +106,14 @@ fn filter(rules: Rules, errno: libc::c_int) -> Filter {
     SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
-/// Lets `clone3` fail as on a kernel that lacks it, because a filter cannot read its arguments: threads are then started
-/// with `clone`.
+/// Lets `clone3` fail as on a kernel that lacks it, because a filter cannot read its arguments: threads are then
+/// started with `clone`.
 fn hide_clone3() -> Filter {
     filter(vec![(libc::SYS_clone3, Vec::new())], libc::ENOSYS)
 }
 
-/// Lets `openat2` fail as on a kernel that lacks it, because a filter cannot read how it opens a file. The disk walk, which
-/// needs it, runs on threads that were started before.
+/// Lets `openat2` fail as on a kernel that lacks it, because a filter cannot read how it opens a file. The disk walk,
+/// which needs it, runs on threads that were started before.
 fn hide_openat2() -> Filter {
     filter(vec![(libc::SYS_openat2, Vec::new())], libc::ENOSYS)
 }

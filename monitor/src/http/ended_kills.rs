@@ -1,5 +1,5 @@
-//! OOM kills of containers that have ended. The kill that ends a container is known with its last report only, when the container
-//! has left the frame, so that no scrape would ever see it.
+//! OOM kills of containers that have ended. The kill that ends a container is known with its last report only, when the
+//! container has left the frame, so that no scrape would ever see it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -25,8 +25,8 @@ pub(super) struct Ended {
     at: SystemTime,
 }
 
-/// The kills of ended containers, by the labels under which a container's kills are told. A container that starts again under
-/// the same labels continues the count.
+/// The kills of ended containers, by the labels under which a container's kills are told. A container that starts again
+/// under the same labels continues the count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EndedKills(BTreeMap<OwnLabels, Ended>);
 

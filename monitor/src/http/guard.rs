@@ -66,8 +66,8 @@ impl std::fmt::Debug for Token {
 /// Decides which requests are answered.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// The address on loopback, if that is where the server listens and it is not open: a foreign page may lead a browser
-    /// there by a name that points to it (DNS rebinding).
+    /// The address on loopback, if that is where the server listens and it is not open: a foreign page may lead a
+    /// browser there by a name that points to it (DNS rebinding).
     pub(super) loopback: Option<IpAddr>,
     /// The token.
     pub(super) token: Option<Token>,

@@ -86,8 +86,8 @@ impl Judge {
         }
     }
 
-    /// Returns the findings about the containers of a frame, and about those that left it lately: the worst container first,
-    /// its worst finding first.
+    /// Returns the findings about the containers of a frame, and about those that left it lately: the worst container
+    /// first, its worst finding first.
     pub(super) fn findings(&self, frame: &Frame) -> Vec<ContainerFinding> {
         let mut judged: Vec<(&str, Vec<Finding>)> = self
             .containers

@@ -1,8 +1,8 @@
 //! Limits on the clients that are served at once: no client can take all places.
 //!
 //! A request under way has a place. A connection without one is idle, and may be closed: the one that has been so for
-//! longest gives way to a new connection. There are more connections than places, so that a probe, which needs no place,
-//! always finds a connection.
+//! longest gives way to a new connection. There are more connections than places, so that a probe, which needs no
+//! place, always finds a connection.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -74,8 +74,8 @@ fn named(name: Named) -> Result<String, Problem> {
     name.map(|Path(name)| name).map_err(|_| Problem::bad_request("the name in the path is not valid UTF-8"))
 }
 
-/// The names that a path may mean: as it stands, and decoded once more. Browsers take `.` and `..` out of a path, also where
-/// they are encoded, and some proxies decode a slash; a name that is encoded twice gets through both.
+/// The names that a path may mean: as it stands, and decoded once more. Browsers take `.` and `..` out of a path, also
+/// where they are encoded, and some proxies decode a slash; a name that is encoded twice gets through both.
 fn spellings(name: Named) -> Result<Vec<String>, Problem> {
     let name = named(name)?;
     let again = percent_decode_str(&name).decode_utf8().ok().filter(|again| **again != name).map(Cow::into_owned);
@@ -197,7 +197,8 @@ async fn logs(State(server): Shared, name: Named, uri: Uri) -> Answer {
 async fn events(State(server): Shared) -> Answer {
     let too_many = || unavailable("as many event streams are open as there may be; try again later".to_owned());
     let body = server.stream().ok_or_else(too_many)?;
-    // Proxies that collect or compress answers would hold the events back; nginx compresses nothing that has an encoding.
+    // Proxies that collect or compress answers would hold the events back; nginx compresses nothing that has an
+    // encoding.
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store, no-transform"),

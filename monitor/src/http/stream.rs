@@ -1,4 +1,5 @@
-//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>): each tick, and each log entry.
+//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>): each tick, and each log
+//! entry.
 
 use std::convert::Infallible;
 use std::fmt::Write;

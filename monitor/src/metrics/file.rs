@@ -11,8 +11,8 @@ pub const NOT_VISIBLE: u64 = u64::MAX - 1;
 /// Limits change rarely: an interval shorter than the usual one reads them no more often than this.
 pub(super) const LIMITS: Duration = Duration::from_secs(4);
 
-/// The kernel averages pressure every two seconds (`PSI_FREQ`, `kernel/sched/psi.c`). A reading in between would find the same
-/// values, and one that is a little early must not skip one.
+/// The kernel averages pressure every two seconds (`PSI_FREQ`, `kernel/sched/psi.c`). A reading in between would find
+/// the same values, and one that is a little early must not skip one.
 pub(super) const AVERAGES: Duration = Duration::from_millis(1_500);
 
 /// Formats of kernel files (`Documentation/admin-guide/cgroup-v2.rst`, "Format").
@@ -34,8 +34,8 @@ pub enum Format {
     Word(&'static str),
 }
 
-/// A value from the kernel that changes whenever the text of a cgroup's file does: as long as it is the same, the file need not
-/// be read again.
+/// A value from the kernel that changes whenever the text of a cgroup's file does: as long as it is the same, the file
+/// need not be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeToken {
     /// The token of memory statistics.

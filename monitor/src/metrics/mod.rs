@@ -1,7 +1,7 @@
 //! The table of every number that the agent reports, one row each.
 //!
-//! Reading, JSON, the terminal and `docs/metrics.md` are loops over it. A number that a kernel file already has is added by
-//! adding its row to `table.rs`; one that eBPF counts needs the field and the increment as well.
+//! Reading, JSON, the terminal and `docs/metrics.md` are loops over it. A number that a kernel file already has is
+//! added by adding its row to `table.rs`; one that eBPF counts needs the field and the increment as well.
 
 mod file;
 mod lookup;

@@ -149,8 +149,8 @@ impl Spec {
         Self { how: How::Derived(from), ..self }
     }
 
-    /// Reads the number from the first of these origins that has it. A file without an iterator before it is read once per
-    /// container and tick, which a row has to say.
+    /// Reads the number from the first of these origins that has it. A file without an iterator before it is read once
+    /// per container and tick, which a row has to say.
     const fn read(self, origins: &'static [Origin]) -> Self {
         let (mut at, mut is_served) = (0, false);
         while at < origins.len() {
@@ -249,8 +249,8 @@ fn tasks_limit_used(view: &dyn View) -> Derived {
     Ok(at_level(view, Metric::PidsLimitLevel, |view| view.real(own), |view| view.real(above))? / limit * 100.0)
 }
 
-/// The kernel adds up the time on each CPU. Tasks that want several CPUs at once lose it on all of them together, so the sum
-/// is divided by the CPUs that they wanted while the quota was enforced.
+/// The kernel adds up the time on each CPU. Tasks that want several CPUs at once lose it on all of them together, so
+/// the sum is divided by the CPUs that they wanted while the quota was enforced.
 fn throttled(view: &dyn View) -> Derived {
     let lost = view.rate(Metric::CpuThrottledTime)? / 1e9;
     if lost == 0.0 {

@@ -15,8 +15,8 @@ fn each_row_stands_at_its_own_position() {
     assert_eq!(Metric::Threads.spec().name(), "processes.threads");
 }
 
-/// Where every eBPF program runs, these are the files that are read for each container and tick: a row that adds one costs as
-/// many reads as there are containers, and has to say so.
+/// Where every eBPF program runs, these are the files that are read for each container and tick: a row that adds one
+/// costs as many reads as there are containers, and has to say so.
 #[test]
 fn few_files_are_read_where_every_program_runs() {
     let files: BTreeSet<&str> = Metric::origins()

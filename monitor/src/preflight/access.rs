@@ -26,8 +26,8 @@ const AUTHORITIES: [&str; 7] = [
 /// Sources of random numbers, which the resolver needs.
 const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
-/// Everything that is read, written and connected to after start-up. Directories stand for files that are replaced while
-/// the agent runs, so that the new ones are accessible too.
+/// Everything that is read, written and connected to after start-up. Directories stand for files that are replaced
+/// while the agent runs, so that the new ones are accessible too.
 pub(super) fn access(host: &HostFacts, request: &Request) -> AllowedAccess {
     let roots = &request.roots;
     let resolver: &[&str] = if host.names_are_mounts { &RESOLVER_FILES } else { &RESOLVER_DIRECTORIES };

@@ -31,7 +31,8 @@ pub struct Plan {
     pub access: AllowedAccess,
     /// The seccomp filter.
     pub seccomp: Decision,
-    /// True if eBPF maps may be created and pinned later: on a machine more cgroups may appear than fit into the first ones.
+    /// True if eBPF maps may be created and pinned later: on a machine more cgroups may appear than fit into the first
+    /// ones.
     pub maps_grow: bool,
 }
 

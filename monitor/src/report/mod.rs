@@ -72,8 +72,8 @@ impl Report {
         Self::after(None, prev, now, cost)
     }
 
-    /// The report that follows `last`, the latest one about all containers: one that has exited keeps the numbers that it had
-    /// there where this sample has none, since its files are gone.
+    /// The report that follows `last`, the latest one about all containers: one that has exited keeps the numbers that
+    /// it had there where this sample has none, since its files are gone.
     pub fn after(last: Option<&Self>, prev: Option<&Snapshot>, now: &Snapshot, cost: Duration) -> Self {
         let interval = prev.map(|prev| now.taken.mono.saturating_sub(prev.taken.mono)).filter(|d| !d.is_zero());
         let reported = || now.cgroups.iter().filter(|(_, cgroup)| !cgroup.withheld);
@@ -134,13 +134,14 @@ impl Report {
         self
     }
 
-    /// True if this report tells readers of `container` that the agent stops: in its own log, or in that of the machine.
+    /// True if this report tells readers of `container` that the agent stops: in its own log, or in that of the
+    /// machine.
     pub fn tells_stop(&self, container: &Container) -> bool {
         self.is_last && (self.scope == Scope::SelfContainer || container.identity.is_root)
     }
 
-    /// Splits off the containers that have exited, as a report of its own if there are any. A sink may miss a report about all
-    /// containers, because the next one covers them again; no later report covers those that have exited.
+    /// Splits off the containers that have exited, as a report of its own if there are any. A sink may miss a report
+    /// about all containers, because the next one covers them again; no later report covers those that have exited.
     pub fn take_exited(&mut self) -> Option<Self> {
         let (exited, others) =
             std::mem::take(&mut self.containers).into_iter().partition(|container| container.status == Status::Exited);

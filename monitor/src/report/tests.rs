@@ -120,7 +120,8 @@ fn what_no_source_reads_is_absent_and_names_what_would_have_it() {
     assert!(cause.contains("memory.current (cgroup v2)"), "{cause}");
 }
 
-/// Percent of the time that was lost in one second: CPU time used and lost, and enforced periods of a tenth of a second.
+/// Percent of the time that was lost in one second: CPU time used and lost, and enforced periods of a tenth of a
+/// second.
 fn throttled(used: u64, lost: u64, periods: u64) -> Option<f64> {
     let milliseconds = 1_000_000;
     let before = [Metric::CpuUsage, Metric::CpuThrottledTime, Metric::CpuPeriods].map(|metric| (metric, 0));

@@ -1,7 +1,7 @@
 //! The values of the settings and where they were set.
 //!
-//! A flag takes precedence over its environment variable, that over the settings file, and that over the table. An empty
-//! variable counts as unset.
+//! A flag takes precedence over its environment variable, that over the settings file, and that over the table. An
+//! empty variable counts as unset.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -124,7 +124,8 @@ impl Settings {
         self.optional(name, parse)?.ok_or_else(|| self.error(name, "is missing"))
     }
 
-    /// An error about a setting, which names where its value was set and the value, unless it is or may contain a password.
+    /// An error about a setting, which names where its value was set and the value, unless it is or may contain a
+    /// password.
     pub fn error(&self, name: SettingName, problem: impl fmt::Display) -> SettingError {
         let setting = name.setting();
         let Some((value, by)) = self.values.get(&name) else { return SettingError::new(setting.variable, problem) };

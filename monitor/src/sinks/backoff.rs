@@ -10,8 +10,8 @@ use crate::timer;
 
 /// Shortest and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
-/// After a long outage the longest pause grows to this fraction of the outage, up to this bound: it limits reconnects to 10 % of
-/// a fleet per second after a shared outage.
+/// After a long outage the longest pause grows to this fraction of the outage, up to this bound: it limits reconnects
+/// to 10 % of a fleet per second after a shared outage.
 const LONG_PAUSE: (u32, Duration) = (15, Duration::from_secs(16));
 /// The longest pause after an error that stays until an operator acts.
 const SLOW_PAUSE: Duration = Duration::from_secs(30);
@@ -25,8 +25,8 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Takes note of an outcome, and returns the pause before the next attempt. It lies anywhere (`chance`, 0 to 1) in the upper
-    /// half below its bound, so that many agents do not come back at the same moment.
+    /// Takes note of an outcome, and returns the pause before the next attempt. It lies anywhere (`chance`, 0 to 1) in
+    /// the upper half below its bound, so that many agents do not come back at the same moment.
     pub(super) fn pause(&mut self, outcome: Result<(), SinkError>, chance: f64) -> Option<Duration> {
         let Err(error) = outcome else {
             *self = Self::default();

@@ -1,4 +1,5 @@
-//! Sinks take reports out of the process. Each has a task of its own; a slow one misses reports and never delays sampling.
+//! Sinks take reports out of the process. Each has a task of its own; a slow one misses reports and never delays
+//! sampling.
 //!
 //! A new sink is a folder with an `impl Sink` and a line where the program lists its sinks.
 

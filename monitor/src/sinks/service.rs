@@ -20,7 +20,8 @@ use crate::snapshot::Coverage;
 pub struct Manager(SocketAddr);
 
 impl Manager {
-    /// The socket in `NOTIFY_SOCKET`: a path, or a name in the abstract namespace behind an `@`. `None` for anything else.
+    /// The socket in `NOTIFY_SOCKET`: a path, or a name in the abstract namespace behind an `@`. `None` for anything
+    /// else.
     pub fn at(socket: &OsStr) -> Option<Self> {
         match socket.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name).ok(),

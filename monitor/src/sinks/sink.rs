@@ -15,7 +15,8 @@ pub type SinkFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The selection of reports that a sink is given, always in the order of their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
-    /// The latest report of all containers, and every report of containers that exited. A slow sink skips what is outdated.
+    /// The latest report of all containers, and every report of containers that exited. A slow sink skips what is
+    /// outdated.
     Latest,
     /// Every report. A sink that is too slow gets the number of missed ones.
     Every,
@@ -38,7 +39,8 @@ pub trait Sink: Send {
         Box::pin(ready(()))
     }
 
-    /// Writes one report, or accepts it for delivery by [`Sink::work`]. After an error the driver waits before the next one.
+    /// Writes one report, or accepts it for delivery by [`Sink::work`]. After an error the driver waits before the next
+    /// one.
     fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>>;
 
     /// Takes note of reports that a sink with [`Feed::Every`] missed.

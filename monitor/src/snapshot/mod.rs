@@ -138,8 +138,8 @@ impl Snapshot {
         }
     }
 
-    /// The containers that a cgroup lies in, or is, from the innermost outwards. A cgroup whose place is unknown still counts
-    /// for the machine.
+    /// The containers that a cgroup lies in, or is, from the innermost outwards. A cgroup whose place is unknown still
+    /// counts for the machine.
     pub fn containers(&self, id: CgroupId) -> impl Iterator<Item = CgroupId> {
         let own = (self.scope == Scope::SelfContainer).then(|| self.cgroups.keys().copied());
         let innermost = self.places.get(&id).map(|place| place.owner).filter(|_| own.is_none());

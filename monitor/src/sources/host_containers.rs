@@ -33,7 +33,8 @@ pub struct HostContainers {
 }
 
 impl HostContainers {
-    /// Creates the source for these hierarchies. They are walked until they are followed. Names are claimed with `owners`.
+    /// Creates the source for these hierarchies. They are walked until they are followed. Names are claimed with
+    /// `owners`.
     ///
     /// # Errors
     /// If the thread that resolves names cannot start.

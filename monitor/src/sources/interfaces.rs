@@ -15,8 +15,9 @@ use crate::snapshot::{CgroupId, Coverage, Snapshot};
 /// The most bytes of a table that are read: a container may make thousands of interfaces.
 const LONGEST: usize = 1 << 20;
 
-/// Reads the interfaces of each network namespace once. They belong to the machine if it is the machine's, to the sandbox of a
-/// pod if there is one, else to the first of the containers in it. So a sum over all containers counts nothing twice.
+/// Reads the interfaces of each network namespace once. They belong to the machine if it is the machine's, to the
+/// sandbox of a pod if there is one, else to the first of the containers in it. So a sum over all containers counts
+/// nothing twice.
 #[derive(Debug)]
 pub struct Interfaces {
     proc: PathBuf,

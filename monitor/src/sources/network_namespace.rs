@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::snapshot::{Cgroup, Scope};
 
-/// Returns the name in `/proc` of the process in whose network namespace a cgroup is; `None` if no process of it is known.
+/// Returns the name in `/proc` of the process in whose network namespace a cgroup is; `None` if no process of it is
+/// known.
 pub(super) fn process(cgroup: &Cgroup, scope: Scope) -> Option<String> {
     match (scope, cgroup.identity.is_root) {
         (Scope::SelfContainer, _) => Some("self".to_owned()),

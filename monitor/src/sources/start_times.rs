@@ -7,8 +7,9 @@ use super::source::{Source, SourceError};
 use crate::metrics::Metric;
 use crate::snapshot::{CgroupId, Coverage, Snapshot, Status};
 
-/// Last source: it keeps the first start time of each container, which the others give as an uptime. So the start time is the
-/// same in every report of a life, whatever happens to the wall clock, and also when the first process ends before others.
+/// Last source: it keeps the first start time of each container, which the others give as an uptime. So the start time
+/// is the same in every report of a life, whatever happens to the wall clock, and also when the first process ends
+/// before others.
 #[derive(Debug, Default)]
 pub struct StartTimes {
     known: BTreeMap<CgroupId, Start>,

@@ -30,7 +30,8 @@ struct Arrival {
 }
 
 impl Arrivals {
-    /// Dates the reports of a list of all containers on the reader's clock, and forgets the containers that are not on it.
+    /// Dates the reports of a list of all containers on the reader's clock, and forgets the containers that are not on
+    /// it.
     pub fn update(&mut self, listed: &mut [Looked], now: Stamp) {
         self.date(listed.iter_mut().filter_map(|looked| looked.report.as_mut().ok()?.as_mut()), now);
         let names: BTreeSet<&str> = listed.iter().map(|looked| looked.name.as_str()).collect();
@@ -57,8 +58,8 @@ impl Arrivals {
     }
 }
 
-/// The arrival of a report. One that has changed is at most as old as the last look, which tells the offset of its clock;
-/// of a first one nothing is known.
+/// The arrival of a report. One that has changed is at most as old as the last look, which tells the offset of its
+/// clock; of a first one nothing is known.
 fn arrived(taken: SystemTime, has_changed: bool, gap: Duration, now: Stamp) -> Arrival {
     let offset = ClockOffset::between(taken, now.wall);
     let is_equal = offset.by <= EQUAL + if has_changed { gap } else { Duration::ZERO };
@@ -70,7 +71,8 @@ fn arrived(taken: SystemTime, has_changed: bool, gap: Duration, now: Stamp) -> A
 mod tests {
     use super::*;
 
-    /// Returns what a reader learns at one second of a report that was made at another: its age, and the offset in seconds.
+    /// Returns what a reader learns at one second of a report that was made at another: its age, and the offset in
+    /// seconds.
     fn look(arrivals: &mut Arrivals, second: u64, taken: u64) -> (u64, Option<(u64, bool)>) {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + second);
         let text = format!(

@@ -1,5 +1,5 @@
-//! Containers whose latest report is old by the time that stands in it: they have ended, or the clock of their machine is behind.
-//! Most have ended, so only those with a report are asked for at each look.
+//! Containers whose latest report is old by the time that stands in it: they have ended, or the clock of their machine
+//! is behind. Most have ended, so only those with a report are asked for at each look.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

@@ -2,8 +2,8 @@
 //!
 //! The library's own reconnecting connection is not used: it never gives up a connection that a partition has cut, and
 //! refuses for ever after one failed authentication. Here every error that is not an answer of the server ends the
-//! connection, and the next attempt reads the password and certificate files again. Sockets and TLS are opened here too,
-//! so that the answers are bounded before the library sees them.
+//! connection, and the next attempt reads the password and certificate files again. Sockets and TLS are opened here
+//! too, so that the answers are bounded before the library sees them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,8 +104,8 @@ impl Dial {
         Ok(logins)
     }
 
-    /// Connects with RESP3, or with RESP2 if that fails: proxies and old servers refuse the greeting in many ways, or close
-    /// the connection.
+    /// Connects with RESP3, or with RESP2 if that fails: proxies and old servers refuse the greeting in many ways, or
+    /// close the connection.
     async fn open(&self, peer: Peer<'_>, login: &Login) -> Result<Connection, Fault> {
         if self.is_old.load(Ordering::Relaxed) {
             return self.greet(peer, login, ProtocolVersion::RESP2).await.map_err(|refusal| refusal.fault);
@@ -168,8 +168,8 @@ impl Dial {
     }
 }
 
-/// The commands that begin a connection. A server that wants a password accepts a connection without one, and refuses each
-/// command, so the last one is a PING.
+/// The commands that begin a connection. A server that wants a password accepts a connection without one, and refuses
+/// each command, so the last one is a PING.
 fn greeting(login: &Login, protocol: ProtocolVersion) -> Vec<Cmd> {
     let mut commands = Vec::new();
     let password = login.password.as_ref().map(Secret::reveal);

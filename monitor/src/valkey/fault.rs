@@ -112,7 +112,8 @@ fn kind(error: &RedisError, code: &str) -> FaultKind {
     }
 }
 
-/// Returns the text of an error without the library's name for its kind, and with the server's error code, which operators know.
+/// Returns the text of an error without the library's name for its kind, and with the server's error code, which
+/// operators know.
 fn message(error: &RedisError) -> String {
     match (error.kind(), error.detail()) {
         (ErrorKind::Client, Some(detail)) => detail.to_owned(),

@@ -43,7 +43,8 @@ pub async fn probe(options: &ValkeyOptions, clock: fn() -> Stamp) -> Result<Dura
     }
 }
 
-/// Returns the name under which the container or machine of that name is reported, if this machine has claimed another one.
+/// Returns the name under which the container or machine of that name is reported, if this machine has claimed another
+/// one.
 pub async fn claimed_name(options: &ValkeyOptions, owners: &Owners, name: &str) -> String {
     // Whoever asks next finds the fault.
     let Ok(mut link) = connect(options).await else { return name.to_owned() };

@@ -11,8 +11,8 @@ use super::request::Request;
 /// The answer to a command, or why there is none.
 pub(crate) type Answer = Result<Value, Fault>;
 
-/// The most bytes that are sent before their answers are awaited. The reports of thousands of containers are megabytes, which a
-/// single pipeline would hold in memory three times.
+/// The most bytes that are sent before their answers are awaited. The reports of thousands of containers are megabytes,
+/// which a single pipeline would hold in memory three times.
 const PIECE: u64 = 256 << 10;
 
 /// Sends commands in one pipeline, or in several where they are many. If one answer is missing, all commands fail.

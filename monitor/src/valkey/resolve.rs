@@ -21,8 +21,8 @@ const DEADLINE: Duration = Duration::from_millis(1800);
 /// Looks a name up in `/etc/hosts` and with the servers of `/etc/resolv.conf`, read anew each time: both change when a
 /// container is attached to a network.
 ///
-/// In a task of its own: the resolver panics where there is no source of random numbers, as in a root without /dev/random,
-/// and must not take the sink with it.
+/// In a task of its own: the resolver panics where there is no source of random numbers, as in a root without
+/// /dev/random, and must not take the sink with it.
 pub(super) async fn found(host: &str) -> Result<Vec<IpAddr>, Fault> {
     let name = host.to_owned();
     let found = tokio::spawn(async move { addresses(&name).await }).await;

@@ -1,8 +1,8 @@
 //! Reads back the data of agents: the list of containers, the latest report of each, and its history page by page.
 //!
-//! No command that blocks a server is used: the list of containers is a sorted set, and a history is read in pages. Others
-//! may write to the server too, so each entry is judged alone: what is no report, too long, or of another type, costs only
-//! itself.
+//! No command that blocks a server is used: the list of containers is a sorted set, and a history is read in pages.
+//! Others may write to the server too, so each entry is judged alone: what is no report, too long, or of another type,
+//! costs only itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};

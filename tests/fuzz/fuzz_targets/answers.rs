@@ -1,4 +1,5 @@
-//! Answers of a server (RESP) through the filter that bounds them: cut anywhere, it keeps the same bytes, and never more than allowed.
+//! Answers of a server (RESP) through the filter that bounds them: cut anywhere, it keeps the same bytes, and never
+//! more than allowed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

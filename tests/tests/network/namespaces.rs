@@ -1,5 +1,5 @@
-//! Network namespaces in which TCP sends nothing again because the machine is busy: the timer waits for a minute, and there
-//! are no probes.
+//! Network namespaces in which TCP sends nothing again because the machine is busy: the timer waits for a minute, and
+//! there are no probes.
 
 use std::path::Path;
 use std::process::Command;

@@ -30,8 +30,8 @@ impl FirstProcess {
     /// That of a container which is known to have, or have had, processes.
     pub(super) const UNREAD: Self = Self { may_exist: true, is_runtimes: false, name: None };
 
-    /// Reads the first process of a cgroup: the one with the lowest pid, which in a young container is the init process.
-    /// The pages of its environment can be those of a file that is never read: this may not return.
+    /// Reads the first process of a cgroup: the one with the lowest pid, which in a young container is the init
+    /// process. The pages of its environment can be those of a file that is never read: this may not return.
     pub(super) fn read(proc: &Path, dirs: &[PathBuf]) -> Self {
         let lists: Vec<Option<u32>> =
             dirs.iter().filter_map(|dir| lowest_pid(&dir.join("cgroup.procs")).ok()).collect();

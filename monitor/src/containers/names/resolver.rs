@@ -29,8 +29,8 @@ const AGAIN: [Duration; 8] = [
     Duration::from_secs(5),
 ];
 
-/// Retries while the first process is still the runtime's own; the later ones are `SLOWEST_START` apart, which makes half
-/// a minute. On a busy machine a runtime takes seconds to start a container, which may exit half a second later.
+/// Retries while the first process is still the runtime's own; the later ones are `SLOWEST_START` apart, which makes
+/// half a minute. On a busy machine a runtime takes seconds to start a container, which may exit half a second later.
 const MOST_STARTING: usize = 150;
 /// The greatest delay of such a retry.
 const SLOWEST_START: Duration = Duration::from_millis(200);
@@ -106,8 +106,8 @@ enum Origin {
 }
 
 impl NameResolver {
-    /// Starts the thread, which reports to `registry` and ends when no sender is left. `prepare` runs first in the threads
-    /// that read what may never answer.
+    /// Starts the thread, which reports to `registry` and ends when no sender is left. `prepare` runs first in the
+    /// threads that read what may never answer.
     ///
     /// # Errors
     /// If the thread or its async runtime cannot start.
@@ -165,8 +165,8 @@ impl NameResolver {
         !(self.inhabited.is_empty() && self.empty.is_empty())
     }
 
-    /// Answers a new request of a container that has processes, else retries one that is due, else answers one of a container
-    /// without processes, else checks for changed names.
+    /// Answers a new request of a container that has processes, else retries one that is due, else answers one of a
+    /// container without processes, else checks for changed names.
     async fn answer_next(&mut self) {
         let now = (self.clock)();
         let due = self.waiting.iter().filter(|(_, (due, ..))| *due <= now.mono);

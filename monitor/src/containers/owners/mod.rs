@@ -1,7 +1,7 @@
 //! Names of containers where several machines write to one server: each name belongs to one machine.
 //!
-//! The registry asks for names, the sink of Valkey claims them there (`system:owner:{name}`), and the answers decide the
-//! names that all outputs show. Neither waits for the other.
+//! The registry asks for names, the sink of Valkey claims them there (`system:owner:{name}`), and the answers decide
+//! the names that all outputs show. Neither waits for the other.
 
 mod step;
 mod table;
@@ -71,7 +71,8 @@ impl Owners {
         self.0.wanted.notify_one();
     }
 
-    /// Gives up a name, because its container has ended; returns the name under which it was reported, if that was claimed.
+    /// Gives up a name, because its container has ended; returns the name under which it was reported, if that was
+    /// claimed.
     pub(crate) fn end(&self, name: &str) -> Option<String> {
         self.table().end(name)
     }

@@ -49,7 +49,8 @@ struct Claim {
     renewed: Option<Instant>,
     /// True if it was found on this connection to be ours.
     is_checked: bool,
-    /// True if a command was not answered on this connection: one node of a cluster does not delay the reports to others.
+    /// True if a command was not answered on this connection: one node of a cluster does not delay the reports to
+    /// others.
     is_put_off: bool,
     /// The time since which the container is not reported.
     waits_since: Option<Duration>,

@@ -64,7 +64,8 @@ impl Registry {
         }
     }
 
-    /// Returns a container that has exited under the name of its last report. It waits for the answer to the claim on it.
+    /// Returns a container that has exited under the name of its last report. It waits for the answer to the claim on
+    /// it.
     pub(super) fn reported_last(&mut self, id: CgroupId, mut container: Container, now: Duration) -> Option<Container> {
         if container.is_claimed {
             return Some(container);

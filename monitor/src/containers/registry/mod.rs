@@ -243,9 +243,9 @@ impl Registry {
         self.request_name(id, true);
     }
 
-    /// Judges by a sample which containers live. One without processes is reported as exited at the second full sample that
-    /// finds it so, and then no more until it has a process again; one that never had a process is not reported. A living
-    /// container has precedence for its name.
+    /// Judges by a sample which containers live. One without processes is reported as exited at the second full sample
+    /// that finds it so, and then no more until it has a process again; one that never had a process is not reported. A
+    /// living container has precedence for its name.
     pub fn judge(&mut self, now: &mut Snapshot) {
         for (id, cgroup) in &mut now.cgroups {
             let Some(container) = self.containers.get_mut(id).filter(|container| container.hint.is_some()) else {
@@ -312,8 +312,8 @@ impl Registry {
         }
     }
 
-    /// Creates the empty entry that the other sources fill; `None` for a container that is left out by its name. One whose
-    /// name was not resolved is reported once it has waited long enough.
+    /// Creates the empty entry that the other sources fill; `None` for a container that is left out by its name. One
+    /// whose name was not resolved is reported once it has waited long enough.
     fn entry(&self, id: CgroupId, container: &Container) -> Option<Cgroup> {
         let is_settled = matches!(self.first_lookups, FirstLookups::Over);
         let withheld = container.hint.is_some() && !(is_settled && container.is_name_settled());

@@ -34,7 +34,8 @@ fn each_runtimes_containers_are_recognized_by_their_ids() {
         ("/system.slice/web.service/libpod-payload-ID", "podman"),
         ("/machine.slice/machine-libpod_pod_aa.slice/libpod-ID.scope", "podman"),
         ("/libpod_parent/aabb/libpod-ID", "podman"),
-        // containerd: nerdctl and other namespaces, Kubernetes with both drivers, cgroupfs with a path of systemd's form.
+        // containerd: nerdctl and other namespaces, Kubernetes with both drivers, cgroupfs with a path of systemd's
+        // form.
         ("/default/ID", "containerd"),
         ("/moby/ID", "containerd"),
         ("/staging/ID", OCI),

@@ -1,8 +1,8 @@
 //! `/metrics`: OpenMetrics or Prometheus text, with cAdvisor's names and labels for what cAdvisor has
 //! (`docs/storage/prometheus.md` of its repository), and names of ours for the rest.
 //!
-//! Samples come from the latest frame alone, so a container that exited has none with the next one. An absent number has no
-//! sample. Rates are left out: Prometheus computes them from counters.
+//! Samples come from the latest frame alone, so a container that exited has none with the next one. An absent number
+//! has no sample. Rates are left out: Prometheus computes them from counters.
 
 mod families;
 mod labels;

@@ -1,5 +1,6 @@
 //! Names of OpenTelemetry's semantic conventions for our numbers
-//! (<https://opentelemetry.io/docs/specs/semconv/system/>): those of containers, and those of the machine, which is a host.
+//! (<https://opentelemetry.io/docs/specs/semconv/system/>): those of containers, and those of the machine, which is a
+//! host.
 
 use crate::metrics::{Kind, Metric, Shown, Unit};
 use crate::readings::{Interface, InterfaceCounters};
@@ -186,8 +187,8 @@ impl Names {
     }
 }
 
-/// Returns our own name and the unit of a row that no convention has; `None` for rates, which receivers compute from the
-/// counters, and for ingredients.
+/// Returns our own name and the unit of a row that no convention has; `None` for rates, which receivers compute from
+/// the counters, and for ingredients.
 pub(super) fn own_name(metric: Metric) -> Option<(String, &'static str, Instrument)> {
     let spec = metric.spec();
     let Shown::Field(path) = spec.shown else { return None };

@@ -125,7 +125,8 @@ impl Described {
     }
 }
 
-/// Returns the start time of a number: for files the start of the container, for eBPF the time of attachment if that is later.
+/// Returns the start time of a number: for files the start of the container, for eBPF the time of attachment if that is
+/// later.
 fn since(report: &Report, container: &Container, metric: Metric) -> Option<SystemTime> {
     if matches!(container.origins.of(metric), Some(Origin::Network(..) | Origin::Processes(..))) {
         return report.counting_since.max(container.started);

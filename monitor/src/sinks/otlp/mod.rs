@@ -156,8 +156,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
-/// Interprets an answer. Which statuses may be retried is specified in the protocol, "Failures", with the pause that the
-/// collector asks for.
+/// Interprets an answer. Which statuses may be retried is specified in the protocol, "Failures", with the pause that
+/// the collector asks for.
 fn judge(status: StatusCode, after: Option<Duration>, answer: &[u8]) -> Result<(), SinkError> {
     if status.is_success() {
         // The error text of a partial success.

@@ -68,9 +68,9 @@ impl Connection {
         self.link.is_some()
     }
 
-    /// Forgets a link that the server has closed while nothing was under way, as servers do with idle clients (`timeout`).
-    /// One that has never been of use is kept: its failure must be told, and followed by a pause. Returns whether there was
-    /// one.
+    /// Forgets a link that the server has closed while nothing was under way, as servers do with idle clients
+    /// (`timeout`). One that has never been of use is kept: its failure must be told, and followed by a pause. Returns
+    /// whether there was one.
     pub(super) fn forget_closed(&mut self) -> bool {
         let is_closed = self.is_proved && self.link.as_ref().is_some_and(Link::is_closed);
         if is_closed {
@@ -126,8 +126,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes back the link of a batch, and adapts the size of the next one. `failed` is why the report was not stored. Returns
-    /// whether the link is still good.
+    /// Takes back the link of a batch, and adapts the size of the next one. `failed` is why the report was not stored.
+    /// Returns whether the link is still good.
     pub(super) fn sent(&mut self, sent: Sent, failed: Option<&Fault>) -> bool {
         match failed {
             None => self.limits.answered(sent.batch.bytes, sent.round_trip),

@@ -205,8 +205,8 @@ impl Valkey {
         self.status.update(self.queue.backlog());
     }
 
-    /// Takes the answers. Only a report that was not stored is a failure of the sink; a command of another kind that the server
-    /// refuses costs that command alone.
+    /// Takes the answers. Only a report that was not stored is a failure of the sink; a command of another kind that
+    /// the server refuses costs that command alone.
     fn take(&mut self, mut sent: Sent) -> Result<(), Fault> {
         let mut failed: Option<Fault> = None;
         let answers = std::mem::take(&mut sent.answers);

@@ -206,7 +206,8 @@ fn decode(seq: u64, bytes: &[u8]) -> Option<(StreamEntry, SystemTime)> {
     Some((entry, SystemTime::UNIX_EPOCH + Duration::from_millis(made)))
 }
 
-/// FNV-1a, against silent corruption by the disk. The library verifies its own checksums only after an unclean shutdown.
+/// FNV-1a, against silent corruption by the disk. The library verifies its own checksums only after an unclean
+/// shutdown.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -85,8 +85,8 @@ pub(super) struct AncestorLimits {
 }
 
 impl AncestorLimits {
-    /// Returns the value that counts, out of the cgroup's own file and its ancestors', which may be cached; `None` if no
-    /// file exists.
+    /// Returns the value that counts, out of the cgroup's own file and its ancestors', which may be cached; `None` if
+    /// no file exists.
     pub(super) fn bound(
         &mut self,
         own: &mut Level,

@@ -12,7 +12,8 @@ use crate::containers::walk;
 use crate::foreign;
 use crate::sources::parse;
 
-/// The latest value of each group below a cgroup, and the sum of those that were removed: what they counted has happened.
+/// The latest value of each group below a cgroup, and the sum of those that were removed: what they counted has
+/// happened.
 #[derive(Debug, Default)]
 pub(super) struct GroupsBelow {
     groups: BTreeMap<PathBuf, u64>,

@@ -1,5 +1,5 @@
-//! Block devices that lie on others (LVM, dm-crypt, md, loop): what goes through one is counted for it, and again for the
-//! device below (`Documentation/ABI/stable/sysfs-block`).
+//! Block devices that lie on others (LVM, dm-crypt, md, loop): what goes through one is counted for it, and again for
+//! the device below (`Documentation/ABI/stable/sysfs-block`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -26,8 +26,8 @@ impl BlockDevices {
         self.stacked.clear();
     }
 
-    /// Removes the lines of stacked devices from a file with a line per device, if a device below has one too; returns the
-    /// length that is left.
+    /// Removes the lines of stacked devices from a file with a line per device, if a device below has one too; returns
+    /// the length that is left.
     pub(super) fn count_once(&mut self, plan: &FilePlan, buffer: &mut [u8], length: usize) -> usize {
         if !matches!(plan.file.format, Format::Nested("*", _) | Format::Operation(_)) {
             return length;

@@ -73,7 +73,8 @@ pub(super) struct OpenFile {
     pub(super) is_used: bool,
     /// The error of the last attempt to open or read it.
     pub(super) missing: Option<Errno>,
-    /// True once it was read. If it is missing then, its controller was switched off, and may be switched on again at any time.
+    /// True once it was read. If it is missing then, its controller was switched off, and may be switched on again at
+    /// any time.
     was_there: bool,
 }
 

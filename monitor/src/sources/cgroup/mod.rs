@@ -151,8 +151,8 @@ impl CgroupFiles {
 }
 
 /// Without a file for a limit in any tree, at any level, no limit can have been set: the cgroup is the root, or the
-/// controller is off. Where levels above are not visible, one may be set there. A file that exists but cannot be read has
-/// left its cause instead.
+/// controller is off. Where levels above are not visible, one may be set there. A file that exists but cannot be read
+/// has left its cause instead.
 fn unlimited(plans: &[FilePlan], open: &OpenFiles, values: &mut Values) {
     for at in open.found.iter().copied().map(usize::from) {
         if plans[at].file.upwards != Upwards::Smallest {

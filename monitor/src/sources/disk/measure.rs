@@ -211,8 +211,8 @@ enum WalkEnd {
     Unwanted,
 }
 
-/// Walks a root and its upper layer. A process that its runtime has just started still has the machine's root for a moment,
-/// and is given the container's.
+/// Walks a root and its upper layer. A process that its runtime has just started still has the machine's root for a
+/// moment, and is given the container's.
 fn measure(
     target: &Target,
     exclude: &[PathBuf],

@@ -1,8 +1,8 @@
 //! Bytes used in the container's root filesystem, and the size of the underlying filesystem.
 //!
-//! The size is one `statfs(2)` every ten seconds. The used bytes take a walk, which runs at the lowest priority, in short
-//! steps with long pauses, so that it slows down neither the tick nor the container's main process. Both run on workers
-//! that can be given up (`measure.rs`): a filesystem may never answer.
+//! The size is one `statfs(2)` every ten seconds. The used bytes take a walk, which runs at the lowest priority, in
+//! short steps with long pauses, so that it slows down neither the tick nor the container's main process. Both run on
+//! workers that can be given up (`measure.rs`): a filesystem may never answer.
 
 mod beneath;
 mod exclusion;

@@ -114,8 +114,8 @@ fn find(table: &Path, is: impl Fn(u64, (u32, u32)) -> bool) -> Option<Mount> {
     found
 }
 
-/// True if a table can be read. It lists the mounts below the root of its process, which of a process in a chroot are some
-/// or none, and not the one that its root lies in (`Documentation/filesystems/proc.rst` section 3.5).
+/// True if a table can be read. It lists the mounts below the root of its process, which of a process in a chroot are
+/// some or none, and not the one that its root lies in (`Documentation/filesystems/proc.rst` section 3.5).
 fn is_readable(table: &Path) -> bool {
     foreign::records(table, b'\n', 1, |_| ControlFlow::Break(())).is_ok()
 }

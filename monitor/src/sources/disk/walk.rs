@@ -1,8 +1,8 @@
 //! One walk of a root filesystem by handles, in short steps and in bounded memory.
 //!
-//! A handle cannot be led anywhere else, whatever is renamed, linked or mounted meanwhile, and it reaches deeper than any
-//! path. The first levels keep theirs; a deeper one is found again through the `..` of its child, and read on from where
-//! it was left.
+//! A handle cannot be led anywhere else, whatever is renamed, linked or mounted meanwhile, and it reaches deeper than
+//! any path. The first levels keep theirs; a deeper one is found again through the `..` of its child, and read on from
+//! where it was left.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -33,7 +33,8 @@ const KEPT: usize = 64;
 const MOST_LEVELS: usize = 50_000;
 /// Bytes of a directory that are read at a time.
 const BUFFER: usize = 32 << 10;
-/// Names of directories that are remembered on all levels, in bytes. Beyond that each is entered before the next is read.
+/// Names of directories that are remembered on all levels, in bytes. Beyond that each is entered before the next is
+/// read.
 const MOST_NAMES: usize = 1 << 20;
 
 /// An error that ends a walk without a result.
@@ -72,8 +73,9 @@ struct Walk<'a, R> {
     root: &'a Attributes,
 }
 
-/// Returns the allocated bytes of all files on the mount of `root`, hard links counted once. `rest` receives the duration
-/// of a step, pauses, and returns false to stop. An unreadable directory is an error, since the sum would be a guess.
+/// Returns the allocated bytes of all files on the mount of `root`, hard links counted once. `rest` receives the
+/// duration of a step, pauses, and returns false to stop. An unreadable directory is an error, since the sum would be a
+/// guess.
 pub(super) fn walk(
     root: &OwnedFd,
     beneath: Beneath,

@@ -30,9 +30,9 @@ impl Insides {
         self.0.retain(|id, _| keep(id));
     }
 
-    /// Returns the first process of a container that has left the machine's mount namespace: the root and the network of an older
-    /// one, such as the supervisor that systemd-nspawn leaves in the cgroup, are the machine's. Without such a process, or
-    /// without the right to look into namespaces, it is the oldest one.
+    /// Returns the first process of a container that has left the machine's mount namespace: the root and the network
+    /// of an older one, such as the supervisor that systemd-nspawn leaves in the cgroup, are the machine's. Without
+    /// such a process, or without the right to look into namespaces, it is the oldest one.
     pub(super) fn of(&mut self, id: CgroupId, cgroup: &Cgroup, oldest: u32, proc: &Path) -> u32 {
         let looks = match self.0.get(&id).filter(|known| known.oldest == oldest) {
             Some(Inside { process, looks: LOOKS.., .. }) if proc.join(process.to_string()).exists() => return *process,

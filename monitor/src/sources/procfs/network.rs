@@ -1,8 +1,8 @@
 //! Traffic of network namespaces, from `/proc/PID/net` (`Documentation/networking/snmp_counter.rst`).
 //!
-//! The namespace counts IP packets whatever interface they use: a bridge, bond or VLAN and the interface below it are one
-//! traffic, and no counter goes with an interface. Where these counters are missing, the interfaces are counted, each by its
-//! growth.
+//! The namespace counts IP packets whatever interface they use: a bridge, bond or VLAN and the interface below it are
+//! one traffic, and no counter goes with an interface. Where these counters are missing, the interfaces are counted,
+//! each by its growth.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! Bounds of a server's answers. They are judged as they arrive, below the client library, which keeps whatever it gets.
+//! Bounds of a server's answers. They are judged as they arrive, below the client library, which keeps whatever it
+//! gets.
 //!
-//! An element that is too long costs only itself: nil stands in its place, or an error if it is the whole answer. Answers
-//! that are malformed, too deep, or too large together end the connection.
+//! An element that is too long costs only itself: nil stands in its place, or an error if it is the whole answer.
+//! Answers that are malformed, too deep, or too large together end the connection.
 
 use std::fmt::Write;
 

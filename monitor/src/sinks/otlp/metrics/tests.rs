@@ -8,8 +8,8 @@ use super::*;
 use crate::readings::{Interface, InterfaceCounters};
 use crate::snapshot::{CgroupId, Identity, Scope, Snapshot, Stamp};
 
-/// Metrics of the semantic conventions 1.44.0 that are sent: name, instrument, unit, and the attributes that the points may
-/// have.
+/// Metrics of the semantic conventions 1.44.0 that are sent: name, instrument, unit, and the attributes that the points
+/// may have.
 const CONVENTIONS_1_44: &[(&str, Instrument, &str, &[&str])] = &[
     ("container.cpu.time", Instrument::Counter, "s", &["cpu.mode"]),
     ("container.cpu.usage", Instrument::Gauge, "{cpu}", &["cpu.mode"]),

@@ -85,8 +85,8 @@ impl Tasks {
     }
 }
 
-/// Returns the cgroup whose processes are read, with its descendants, or 0 for the whole pid namespace: for the machine, and
-/// in a pid namespace of its own without a known cgroup.
+/// Returns the cgroup whose processes are read, with its descendants, or 0 for the whole pid namespace: for the
+/// machine, and in a pid namespace of its own without a known cgroup.
 fn watched(part: &Part, roots: &Roots) -> Result<u64, &'static str> {
     // The kernel iterates over the caller's pid namespace; `/proc` shows that of its mounter.
     let own = fs::read_link(roots.proc.join("self")).ok();
@@ -150,8 +150,8 @@ mod tests {
             let identity = Identity { is_root: id == 1, ..Identity::default() };
             now.cgroups.insert(CgroupId(id), Cgroup { identity: identity.into(), ..Cgroup::default() });
         }
-        // One process in each cgroup, and one in a cgroup that no walk has seen: with two threads, without its first one.
-        // The agent's clock is ten seconds behind the kernel's.
+        // One process in each cgroup, and one in a cgroup that no walk has seen: with two threads, without its first
+        // one. The agent's clock is ten seconds behind the kernel's.
         let records = [record(1, 7, 1), record(3, 8, 2), record(4, 9, 4), record(5, 10, 8), record(5, 10, 8)];
         let sums = sums(bytemuck::cast_slice(&records), -10, &now);
         let tell = |id: u64| {

@@ -124,16 +124,17 @@ pub fn share_memory() {
 }
 
 /// Gives this thread a table of descriptors of its own, without those that the process has opened: a thread that the
-/// kernel cannot end then holds none of them, the lock on the pins least of all. The thread must not use a descriptor that
-/// was opened elsewhere. Before Linux 5.9 it keeps them.
+/// kernel cannot end then holds none of them, the lock on the pins least of all. The thread must not use a descriptor
+/// that was opened elsewhere. Before Linux 5.9 it keeps them.
 ///
-/// The thread handles no signals from then on: their handlers write to a descriptor of the process, and a SIGTERM that the
-/// kernel gives to this thread would be lost.
+/// The thread handles no signals from then on: their handlers write to a descriptor of the process, and a SIGTERM that
+/// the kernel gives to this thread would be lost.
 pub(crate) fn leave_descriptors() {
     const AFTER_STDERR: libc::c_uint = 3;
     const LAST: libc::c_uint = libc::c_uint::MAX;
     // SAFETY: the set is initialized before it is used, and outlives the calls. `close_range` takes no pointers; it
-    // closes descriptors in the copy of the table that it makes for this thread alone: owners in other threads keep theirs.
+    // closes descriptors in the copy of the table that it makes for this thread alone: owners in other threads keep
+    // theirs.
     unsafe {
         let mut signals = std::mem::zeroed();
         libc::sigfillset(&raw mut signals);
