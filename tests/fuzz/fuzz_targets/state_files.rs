@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -11,12 +12,13 @@ use monitor::containers::runtime_path::PathHint;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// The file of each runtime, below the machine's root.
-const PLACES: [(&str, &str); 4] = [
+/// The file of each runtime, below the machine's root, and the list in a user's home.
+const PLACES: [(&str, &str); 5] = [
     ("docker", "var/lib/docker/containers/ID/config.v2.json"),
     ("containerd", "run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json"),
     ("cri-o", "var/lib/containers/storage/overlay-containers/ID/userdata/config.json"),
     ("podman", "var/lib/containers/storage/overlay-containers/containers.json"),
+    ("podman", "home/mallory/.local/share/containers/storage/overlay-containers/containers.json"),
 ];
 
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -27,10 +29,19 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fuzz_target!(|text: &[u8]| {
     for (runtime, place) in PLACES {
-        let path = ROOT.join(runtime).join(place.replace("ID", ID));
+        let is_home = place.starts_with("home");
+        let root = ROOT.join(if is_home { "user" } else { runtime });
+        let path = root.join(place.replace("ID", ID));
         fs::create_dir_all(path.parent().expect("it has a parent")).expect("a directory");
         fs::write(&path, text).expect("a file");
         let hint = PathHint { runtime, id: Some(ID.to_owned()), name: None };
-        let _total = Files::new(&ROOT.join(runtime)).look_up(&hint, None, false);
+        let user = is_home.then(|| fs::metadata(&root).expect("it is there").uid());
+        let found = Files::new(&root).look_up(&hint, user, false);
+        // The list in the home describes the same container as the one of the machine.
+        if is_home {
+            let root = ROOT.join(runtime);
+            let known = Files::new(&root).look_up(&hint, None, false);
+            assert_eq!(found.map(|found| found.name), known.map(|known| known.name));
+        }
     }
 });
