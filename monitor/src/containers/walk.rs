@@ -105,6 +105,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_deeper_than_any_path_is_left_out_and_the_rest_is_found() {
+        let (dir, name) = (tempfile::tempdir().unwrap(), "d".repeat(255));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut inmost = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
+        for _ in 0..40 {
+            rustix::fs::mkdirat(&inmost, name.as_str(), Mode::RWXU).unwrap();
+            inmost = rustix::fs::openat(&inmost, name.as_str(), flags, Mode::empty()).unwrap();
+        }
+        fs::create_dir(dir.path().join("e")).unwrap();
+        // 15 names of this length and the directory around them fit into the 4096 bytes of a path.
+        let found = tree(dir.path()).unwrap();
+        assert!((15..20).contains(&found.len()), "{}", found.len());
+        assert!(found.iter().any(|directory| directory.path == Path::new("e")));
+    }
+
+    #[test]
     fn the_directories_in_one_are_known_by_their_ids() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();

@@ -158,3 +158,44 @@ async fn read(mut body: hyper::body::Incoming) -> Result<Vec<u8>, SocketError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Answers the first request with a beginning, and after it with the same piece again and again.
+    async fn endless(listener: UnixListener, beginning: &'static str, piece: &'static str) {
+        let Ok((mut stream, _)) = listener.accept().await else { return };
+        let pieces = piece.repeat(1 << 16);
+        let mut is_taken = stream.write_all(beginning.as_bytes()).await.is_ok();
+        while is_taken {
+            is_taken = stream.write_all(pieces.as_bytes()).await.is_ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_costs_the_name_alone() {
+        let now = Stamp { mono: Duration::from_secs(1), wall: SystemTime::UNIX_EPOCH };
+        for (beginning, piece) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "["),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n", "{"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+            ("HTTP/1.1 200 OK\r\n", "name: value\r\n"),
+            ("HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "x"),
+            ("", "no answer at all "),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("socket");
+            let runtime = tokio::spawn(endless(UnixListener::bind(&path).unwrap(), beginning, piece));
+            let mut socket = Socket::new(path);
+            assert_eq!(socket.look_up("0123", false, now).await, None, "{beginning}");
+            assert_eq!(socket.rests_until(now.mono), Some(now.mono + COOLDOWN), "{beginning}");
+            runtime.abort();
+        }
+    }
+}
