@@ -1,7 +1,9 @@
-//! Completions and manual pages, read by real shells and by `man`.
+//! Completions and manual pages, read by real shells and by `man`; the launcher under real shells.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use tests::agent::command;
 use tests::{binary, has, skip};
@@ -106,4 +108,49 @@ fn man_shows_a_page_for_the_program_and_for_every_command_without_a_complaint() 
     let unknown = command(&["man", "nothing"], &[]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("\"nothing\" is no command"));
+}
+
+/// Calls a test with each shell that is installed.
+fn with_each_shell(test: impl Fn(&[&str])) {
+    let shells: [&[&str]; 3] = [&["dash"], &["bash"], &["busybox", "sh"]];
+    shells.into_iter().filter(|shell| has(shell[0])).for_each(test);
+}
+
+/// The launcher with a service and without an agent.
+fn launched(shell: &[&str], service: &[&str]) -> Child {
+    let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy/docker/with-monitor");
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).arg(launcher).args(service).env("SYSTEM_MONITOR", "/nowhere");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_service_has_the_input_of_its_launcher_and_ignores_no_signal() {
+    with_each_shell(|shell| {
+        let mut child = launched(shell, &["sh", "-c", "cat; grep SigIgn: /proc/$$/status"]);
+        child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        let (input, mask) = told.split_once("SigIgn:").unwrap();
+        assert_eq!(input, "hello\n", "{shell:?}");
+        if Command::new("/usr/bin/env").args(["--default-signal=INT", "true"]).status().is_ok_and(|end| end.success()) {
+            let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+            assert_eq!(mask & (1 << (libc::SIGINT - 1) | 1 << (libc::SIGQUIT - 1)), 0, "{shell:?}: {mask:x}");
+        }
+    });
+}
+
+#[test]
+fn the_end_of_a_service_is_that_of_its_launcher_however_early_the_signal_comes() {
+    const SERVICE: &str = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05 & wait $!; done";
+    with_each_shell(|shell| {
+        for _ in 0..10 {
+            let mut child = launched(shell, &["sh", "-c", SERVICE]);
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            // SAFETY: the process is a child that has not been waited for.
+            assert_eq!(unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) }, 0);
+            assert_eq!(child.wait().unwrap().code(), Some(3), "{shell:?}");
+        }
+    });
 }
