@@ -172,9 +172,9 @@ fn file(
         .into_iter()
         .filter(|(_, value)| !value.as_str().is_some_and(str::is_empty))
         .map(|(key, value)| {
-            let known = SettingName::ALL.iter().any(|name| name.setting().flag == Some(&key));
-            let text = if known { plain(value) } else { None };
-            let problem = if known {
+            let setting = SettingName::ALL.iter().map(|name| name.setting()).find(|setting| setting.flag == Some(&key));
+            let text = setting.and_then(|setting| plain(value, setting));
+            let problem = if setting.is_some() {
                 "is neither text, number, boolean nor list of texts"
             } else {
                 "is no setting; `system-monitor --help` lists them"
@@ -185,13 +185,17 @@ fn file(
         .collect()
 }
 
-/// A TOML value as one would write it on the command line.
-fn plain(value: toml::Value) -> Option<String> {
+/// A TOML value as one would write it on the command line. `on` and `off` are booleans for whatever writes YAML.
+fn plain(value: toml::Value, setting: &Setting) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text),
         toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Boolean(on) => Some(on.to_string()),
-        toml::Value::Array(items) => Some(items.into_iter().map(plain).collect::<Option<Vec<_>>>()?.join(",")),
+        toml::Value::Boolean(on) if setting.value == "BOOL" => Some(on.to_string()),
+        toml::Value::Boolean(on) => Some(if on { "on" } else { "off" }.to_owned()),
+        toml::Value::Array(items) => {
+            let items: Option<Vec<_>> = items.into_iter().map(|item| plain(item, setting)).collect();
+            Some(items?.join(","))
+        }
         toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
 }

@@ -85,6 +85,15 @@ fn an_empty_text_in_the_file_is_unset_and_an_empty_list_is_a_list() {
 }
 
 #[test]
+fn a_boolean_in_the_file_is_on_or_off_where_a_setting_has_these_words() {
+    let file = "history = false\nebpf = true\ndrop-privileges = false\n";
+    let settings = collect(&["--config", "f"], &[], Some(file)).unwrap();
+    assert_eq!(text(&settings, SettingName::History).as_deref(), Some("off"));
+    assert_eq!(text(&settings, SettingName::Ebpf).as_deref(), Some("on"));
+    assert_eq!(text(&settings, SettingName::DropPrivileges).as_deref(), Some("false"));
+}
+
+#[test]
 fn no_two_settings_share_a_flag_or_a_variable() {
     let names = |pick: fn(&Setting) -> Option<&'static str>| {
         let all: Vec<_> = SettingName::ALL.iter().filter_map(|name| pick(name.setting())).collect();
