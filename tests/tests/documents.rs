@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use monitor::settings::SettingName;
 
 const SETTINGS: &str = include_str!("../../docs/settings.md");
+const CHART: &str = include_str!("../../deploy/helm/system-monitor/values.schema.json");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 
 #[test]
@@ -23,6 +24,14 @@ fn every_setting_is_documented_with_its_default() {
             assert!(row.contains(&format!("`{default}`")), "{row}");
         }
     }
+}
+
+#[test]
+fn the_chart_takes_every_setting_of_a_file() {
+    let schema: serde_json::Value = serde_json::from_str(CHART).unwrap();
+    let known = schema["properties"]["settings"]["propertyNames"]["enum"].as_array().unwrap();
+    let flags: Vec<&str> = SettingName::ALL.iter().filter_map(|name| name.setting().flag).collect();
+    assert_eq!(known.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>(), flags);
 }
 
 #[test]

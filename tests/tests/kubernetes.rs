@@ -155,6 +155,64 @@ fn the_chart_lints_renders_and_asks_for_little() {
     assert!(taken.is_ok(), "{text}: {taken:?}");
 }
 
+/// The names of a list of volumes or mounts.
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_charts_settings_mean_in_the_agents_file_what_they_mean_in_yaml() {
+    let tools = tools!();
+    let dir = tempfile::tempdir().unwrap();
+    let (values, file) = (dir.path().join("values.yaml"), dir.path().join("config.toml"));
+    let rendered = |text: &str| {
+        fs::write(&values, text).unwrap();
+        tools.chart(&["template", "--values", values.to_str().unwrap()])
+    };
+    let settings = |text: &str| {
+        let output = rendered(text);
+        assert!(output.status.success(), "{text}: {}", said(&output));
+        fs::write(&file, &output.stdout).unwrap();
+        let all = documents(&tools.parse(&file));
+        of_kind(&all, "ConfigMap")["data"]["config.toml"].as_str().unwrap().to_owned()
+    };
+    for (yaml, toml) in [
+        ("{history: off}", "history = false"),
+        ("{sandbox: off, drop-privileges: no}", "drop-privileges = false\nsandbox = false"),
+        ("{log-keys: 1000000}", "log-keys = 1000000"),
+        ("{containers: ['web*', '!web-test']}", r#"containers = ["web*","!web-test"]"#),
+        (r#"{containers: 'a\b"c,日本*'}"#, r#"containers = "a\\b\"c,日本*""#),
+        ("{cgroups: ''}", r#"cgroups = """#),
+        ("{cgroups: null}", r#"valkey-url = "valkey://valkey:6379""#),
+    ] {
+        let text = settings(&format!("settings: {yaml}"));
+        assert!(text.contains(toml) && !text.contains("null"), "{yaml}: {text}");
+        fs::write(&file, &text).unwrap();
+        let taken = agent_takes(&file);
+        assert!(taken.is_ok(), "{yaml}: {taken:?}");
+    }
+    let text = settings("listen: {enabled: true, tokenSecret: t}\nsettings: {listen: '[::]:9630'}");
+    assert_eq!(text.matches("listen = ").count(), 1, "a setting wins over the chart's: {text}");
+    for refused in ["settings: {histroy: 1h}", "settings: {containers: {web: true}}", "listen: {port: 0}"] {
+        assert!(!rendered(refused).status.success(), "{refused}");
+    }
+}
+
+#[test]
+fn the_chart_mounts_what_settings_name() {
+    let tools = tools!();
+    let all = tools.render(&[
+        "settings.valkey-tls-ca=/etc/system-monitor/tls/ca.crt",
+        "extraVolumes[0].name=tls",
+        "extraVolumes[0].secret.secretName=ca",
+        "extraVolumeMounts[0].name=tls",
+        "extraVolumeMounts[0].mountPath=/etc/system-monitor/tls",
+    ]);
+    let pod = &of_kind(&all, "DaemonSet")["spec"]["template"]["spec"];
+    assert_eq!(names(&pod["volumes"]), ["settings", "cgroup", "bpf", "tls"]);
+    assert_eq!(names(&pod["containers"][0]["volumeMounts"]), ["settings", "cgroup", "bpf", "tls"]);
+}
+
 /// Checks that the agent accepts a settings file; the files that it names need not exist.
 fn agent_takes(file: &Path) -> Result<(), String> {
     let output =
