@@ -229,18 +229,39 @@ fn signal(pid: i32, signal: i32) {
 }
 
 #[test]
-fn it_stops_and_goes_on_like_every_program_on_a_terminal() {
+fn it_stops_and_goes_on_like_every_program_on_a_terminal_alone_and_in_a_script() {
+    for script in [false, true] {
+        let window = window!(80, 24, &[]);
+        if script {
+            window.line(&format!("sh -c '{} {OWN}; true'", binary().display()));
+        } else {
+            start(&window, OWN);
+        }
+        row(&window, "web ");
+        window.press(&["C-z"]);
+        assert!(window.shows("Stopped"), "{}", window.screen());
+        assert_eq!(window.modes(), GIVEN_BACK);
+        window.line("fg");
+        row(&window, "web ");
+        assert_eq!(window.modes(), TAKEN);
+        window.types("q");
+        assert!(window.until(|screen| screen.trim_end().ends_with("ready>")), "{}", window.screen());
+    }
+}
+
+#[test]
+fn it_ends_in_order_when_the_terminal_goes_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (script, end) = (dir.path().join("script"), dir.path().join("end"));
+    let text = format!("trap '' HUP\n{} {OWN}\necho $? > {}\n", binary().display(), end.display());
+    std::fs::write(&script, text).unwrap();
     let window = window!(80, 24, &[]);
-    start(&window, OWN);
+    window.line(&format!("sh {}", script.display()));
     row(&window, "web ");
-    window.press(&["C-z"]);
-    assert!(window.shows("Stopped"), "{}", window.screen());
-    assert_eq!(window.modes(), GIVEN_BACK);
-    window.line("fg");
-    row(&window, "web ");
-    assert_eq!(window.modes(), TAKEN);
-    window.types("q");
-    assert!(window.until(|screen| screen.trim_end().ends_with("ready>")), "{}", window.screen());
+    drop(window);
+    let code =
+        eventually(Duration::from_secs(20), || std::fs::read_to_string(&end).ok().filter(|text| text.ends_with('\n')));
+    assert!(matches!(code.as_deref(), Some("0\n" | "1\n")), "{code:?}: 101 is a panic");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use ratatui::crossterm::event::{Event, MouseEventKind, read};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, kill_current_process_group};
 use tokio::sync::{mpsc, watch};
 
 use super::draw::draw;
@@ -39,7 +39,7 @@ pub async fn run(
     let mut running = true;
     loop {
         model.note = wires.notes.take().pop().or(model.note);
-        screen.terminal.draw(|frame| draw(frame, &mut model, theme))?;
+        screen.draw(|frame| draw(frame, &mut model, theme))?;
         let wanted = model.wanted().map(str::to_owned);
         wires.wanted.send_if_modified(|now| std::mem::replace(now, wanted.clone()) != wanted);
         tokio::select! {
@@ -81,10 +81,10 @@ fn take(model: &mut Model, typed: &mut mpsc::Receiver<Event>, first: Event) -> N
     Next::Draw
 }
 
-/// Stops as every program on a terminal does, and takes the terminal again when it is continued.
+/// Stops as every program on a terminal does, with the script that runs it, and takes the terminal again when it is continued.
 fn suspend(screen: &mut Screen) -> std::io::Result<()> {
     screen.suspend();
-    kill_process(getpid(), Signal::TSTP)?;
+    kill_current_process_group(Signal::TSTP)?;
     screen.resume()
 }
 

@@ -1,26 +1,33 @@
 //! The terminal, which is taken over while the view is shown, and restored in every case.
 
 use std::io::{Stdout, Write, stdout};
+use std::mem::ManuallyDrop;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
+use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
 use super::notes::Notes;
 
+/// Columns and lines of a terminal that does not know its size, such as a serial console.
+const USUAL: (u16, u16) = (80, 24);
+
 /// A terminal that is taken over. It is given back when this is dropped, and when the thread that took it panics.
 pub struct Screen {
-    /// The terminal.
-    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: that would show the cursor, which [`leave`] does, and panic on a terminal that is gone.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
+    /// The part of the terminal that is drawn on.
+    area: Rect,
     taken: Arc<AtomicBool>,
 }
 
@@ -35,8 +42,21 @@ impl Screen {
         let on_panic = move || give_back(&back);
         std::panic::set_hook(hook(std::thread::current().id(), on_panic, notes, std::panic::take_hook()));
         take(&taken)?;
-        let terminal = Terminal::new(CrosstermBackend::new(stdout())).inspect_err(|_| give_back(&taken))?;
-        Ok(Self { terminal, taken })
+        let (terminal, area) = opened().inspect_err(|_| give_back(&taken))?;
+        Ok(Self { terminal: ManuallyDrop::new(terminal), area, taken })
+    }
+
+    /// Draws, at the size that the terminal has now.
+    ///
+    /// # Errors
+    /// As [`Screen::take`].
+    pub fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> std::io::Result<()> {
+        let area = visible(size()?);
+        if area != self.area {
+            self.terminal.resize(area)?;
+            self.area = area;
+        }
+        self.terminal.draw(draw).map(drop)
     }
 
     /// Takes it over again.
@@ -47,7 +67,7 @@ impl Screen {
         take(&self.taken)?;
         // A new one knows nothing of earlier drawing. Clearing the old one would ask the terminal for its cursor, and
         // the thread that reads the keys would get the answer.
-        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        (*self.terminal, self.area) = opened()?;
         Ok(())
     }
 
@@ -61,6 +81,18 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back(&self.taken);
     }
+}
+
+fn opened() -> std::io::Result<(Terminal<CrosstermBackend<Stdout>>, Rect)> {
+    let area = visible(size()?);
+    let options = TerminalOptions { viewport: Viewport::Fixed(area) };
+    Ok((Terminal::with_options(CrosstermBackend::new(stdout()), options)?, area))
+}
+
+/// What is drawn on: a size of 0 means that the terminal's driver does not know it (`ioctl_tty(2)`).
+fn visible((columns, lines): (u16, u16)) -> Rect {
+    let known = |size: u16, usual: u16| if size == 0 { usual } else { size };
+    Rect::new(0, 0, known(columns, USUAL.0), known(lines, USUAL.1))
 }
 
 /// Restores the terminal even if it was taken only in part.
@@ -116,6 +148,13 @@ mod tests {
             assert!(taken.contains(&format!("\x1b[?{mode}h")) && back.contains(&format!("\x1b[?{mode}l")), "{mode}");
         }
         assert!(taken.ends_with("\x1b[?25l") && back.ends_with("\x1b[?25h"), "the cursor");
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_has_the_usual_one() {
+        for (told, drawn) in [((0, 0), USUAL), ((0, 50), (80, 50)), ((132, 0), (132, 24)), ((20, 5), (20, 5))] {
+            assert_eq!(visible(told), Rect::new(0, 0, drawn.0, drawn.1));
+        }
     }
 
     #[test]
