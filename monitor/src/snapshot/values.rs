@@ -71,9 +71,11 @@ impl Values {
         }
     }
 
-    /// True if it is known to have no process: it has ended, or is about to.
+    /// True if it is known to have no process: it has ended, or is about to. What the kernel says of the groups below it too
+    /// goes before a count.
     pub fn is_empty_of_processes(&self) -> bool {
-        [Metric::Populated, Metric::ProcessCount].iter().any(|metric| self.get(*metric) == Some(Ok(0)))
+        let known = |metric| self.get(metric).and_then(Result::ok);
+        known(Metric::Populated).or_else(|| known(Metric::ProcessCount)) == Some(0)
     }
 
     /// True if some number has no value from an origin preferred to this kind.

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::foreign;
+use crate::metrics::Metric;
 use crate::snapshot::{Cgroup, Coverage, Identity};
 
 /// The life of a container.
@@ -41,9 +42,11 @@ impl Life {
     }
 }
 
-/// True if a container is known to have no process in any tree.
+/// True if a container is known to have no process in any tree. Where the v2 tree does not say so, an empty list of
+/// processes is no proof: those of groups below, or of other namespaces, are not in it.
 pub(super) fn is_empty(cgroup: &Cgroup) -> bool {
-    cgroup.values.is_empty_of_processes() && !is_inhabited(&cgroup.identity)
+    let is_told = cgroup.identity.v2.is_none() || matches!(cgroup.values.get(Metric::Populated), Some(Ok(_)));
+    is_told && cgroup.values.is_empty_of_processes() && !is_inhabited(&cgroup.identity)
 }
 
 /// True if a v1 tree lists a process: some runtimes leave it outside of the v2 directory.

@@ -246,7 +246,9 @@ fn judged(machine: &mut Machine, coverage: Coverage, processes: &[(&str, u64)]) 
     let mut now = machine.read(coverage);
     for (path, count) in processes {
         let id = machine.id(path);
-        now.cgroups.entry(id).or_default().values.put(Metric::ProcessCount, 0, *count);
+        let values = &mut now.cgroups.entry(id).or_default().values;
+        values.put(Metric::ProcessCount, 0, *count);
+        values.put(Metric::Populated, 0, u64::from(*count > 0));
     }
     machine.registry.judge(&mut now);
     let told = now.cgroups.values().filter(|cgroup| !cgroup.withheld);
@@ -272,6 +274,21 @@ fn a_group_that_a_runtime_left_behind_exits_once_and_lives_again_with_a_process(
     }
     machine.remove(web);
     assert_eq!(machine.names(Coverage::Exited), [], "its end was told");
+}
+
+#[test]
+fn an_empty_list_of_processes_is_no_end_where_the_tree_does_not_say_so() {
+    let web = "lxc.payload.web";
+    let mut machine = Machine::new(Rules::default(), &[web]);
+    let id = machine.id(web);
+    for populated in [None, Some(1)] {
+        let mut now = machine.read(Coverage::All);
+        let values = &mut now.cgroups.entry(id).or_default().values;
+        values.put(Metric::ProcessCount, 0, 0);
+        populated.into_iter().for_each(|populated| values.put(Metric::Populated, 0, populated));
+        machine.registry.judge(&mut now);
+        assert!(!now.cgroups[&id].withheld, "{populated:?}");
+    }
 }
 
 #[test]
