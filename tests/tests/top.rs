@@ -53,7 +53,10 @@ fn a_person_looks_closer_filters_asks_for_help_and_resizes_the_window() {
     window.resize(200, 60);
     window.press(&["PageUp"]);
     assert!(window.shows("PROCS") && window.shows("working_set_bytes"), "{}", window.screen());
+    // Where there is room the details stay.
     window.press(&["Escape"]);
+    assert!(window.shows("more lines: Enter") && window.shows("working_set_bytes"), "{}", window.screen());
+    window.resize(80, 24);
     assert!(window.until(|screen| !screen.contains("working_set_bytes")), "{}", window.screen());
     window.types("?");
     assert!(window.shows("select a container"), "{}", window.screen());
@@ -158,9 +161,9 @@ fn what_is_in_a_container_is_below_it_in_the_tree_and_the_wheel_goes_through_it(
     assert!(are([&name, &format!("├ {}", names[0]), &format!("└ {}", names[1])]), "{}", window.screen());
     wheel(&window, 65, 5);
     wheel(&window, 65, 5);
-    assert!(window.shows(&format!("{}: ", names[1])), "the last: {}", window.screen());
+    assert!(window.shows(&format!("▸└ {}", names[1])), "the last: {}", window.screen());
     wheel(&window, 64, 5);
-    assert!(window.shows(&format!("{name}: ")), "the first: {}", window.screen());
+    assert!(window.shows(&format!("▸{name} ")), "the first: {}", window.screen());
     window.types("q");
     assert!(window.shows("it ended with 0"), "{}", window.screen());
 }
@@ -286,7 +289,9 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
     };
     let fore = colors(&with, "38;5;");
     assert!(fore.contains(&2) && fore.iter().all(|color| *color < 16), "{with:?}");
-    assert_eq!(colors(&with, "48;5;"), Vec::<u8>::new(), "a background: {with:?}");
+    let behind = colors(&with, "48;5;");
+    assert!(!behind.is_empty() && behind.iter().all(|color| *color == 8), "the selected row: {with:?}");
+    assert_eq!(colors(&without, "48;5;"), Vec::<u8>::new(), "{without:?}");
     assert_eq!(colors(&without, "38;5;"), Vec::<u8>::new(), "{without:?}");
     assert!(without.contains("\x1b[1m"), "what is bold stays: {without:?}");
     // The same for everything that was written, however the terminal rendered it.
@@ -298,13 +303,14 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
     };
     assert!(colored(&written) > 0);
     assert_eq!(colored(&plainly), 0, "{plainly:?}");
-    assert!(plainly.contains("\x1b[7m"), "what is selected is reversed: {plainly:?}");
+    assert!(plainly.contains("\x1b[4m"), "what is selected is underlined: {plainly:?}");
 }
 
 #[test]
 fn a_fleet_is_seen_through_valkey_with_who_is_silent_and_whose_name_is_hostile() {
     let Some(valkey) = Valkey::start(&["--requirepass", "hunter2"]) else { skip!("valkey-server is not installed") };
-    let window = window!(120, 40, &[("VALKEY_PASSWORD", "hunter2")]);
+    // Lower than a window that shows details unasked.
+    let window = window!(120, 28, &[("VALKEY_PASSWORD", "hunter2")]);
     let arguments = ["--interval", "200ms", "--disk-interval", "0s", "--metrics-ttl", "2s", "--ebpf", "off"];
     let hostile = "evil\x1b[2J\x1b]0;\x07日本";
     let agent =

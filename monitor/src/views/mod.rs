@@ -3,6 +3,7 @@
 
 pub mod columns;
 pub mod doctor;
+pub mod lines;
 pub mod metrics;
 pub mod once;
 pub mod row;

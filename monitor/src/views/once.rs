@@ -2,7 +2,7 @@
 
 use ratatui::text::Line;
 
-use super::columns;
+use super::lines::overview;
 use super::row::Row;
 use super::table;
 use super::text::{ansi, printable};
@@ -41,7 +41,7 @@ fn lines(report: &Report, Look { theme, columns }: Look) -> Vec<Line<'static>> {
             let containers = rows.iter().filter(|row| !row.is_machine).count();
             let title = format!("{containers} containers on {}, {how}", printable(&report.host));
             let mut lines = vec![Line::styled(title, theme.faint())];
-            lines.extend(columns::overview(rows, columns, theme));
+            lines.extend(overview(rows, columns, theme));
             lines
         }
     }

@@ -34,15 +34,45 @@ pub fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
+    match columns.checked_sub(1) {
+        Some(room) => within(text.chars(), room) + "…",
+        None => String::new(),
+    }
+}
+
+/// Truncates a text to `columns` in its middle, and marks the truncation: names differ at their ends.
+pub fn elide(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    let beginning = within(text.chars(), room / 2);
+    let end = within(text.chars().rev(), room - width(&beginning));
+    beginning + "…" + &end.chars().rev().collect::<String>()
+}
+
+/// The first characters that fit into `columns`.
+fn within(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let mut kept = String::new();
-    for c in text.chars() {
+    for c in characters {
         kept.push(c);
-        if width(&kept) + 1 > columns {
+        if width(&kept) > columns {
             kept.pop();
             break;
         }
     }
-    if columns > 0 { kept + "…" } else { kept }
+    kept
+}
+
+/// Fits a name into `columns`: the path before its last part, and that part, which is kept as long as it fits.
+pub fn name(name: &str, columns: usize) -> (String, String) {
+    /// A shorter path tells nothing.
+    const SHORTEST: usize = 4;
+    let (path, last) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+    match columns.checked_sub(width(last)) {
+        Some(room) if width(path) <= room || room >= SHORTEST => (elide(path, room), last.to_owned()),
+        _ => (String::new(), elide(last, columns)),
+    }
 }
 
 /// Fits a text into exactly `columns`, aligned left.
@@ -135,6 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn names_keep_what_tells_them_apart() {
+        assert_eq!(elide("worker-eu-west-1", 9), "work…st-1");
+        assert_eq!(["", "a", "ab"].map(|text| elide(text, 1)), ["", "a", "…"]);
+        let fitted = |columns| name("shop/checkout-5c9f/payments", columns);
+        assert_eq!(fitted(40), ("shop/checkout-5c9f/".to_owned(), "payments".to_owned()));
+        assert_eq!(fitted(18), ("shop…5c9f/".to_owned(), "payments".to_owned()));
+        assert_eq!(fitted(11), (String::new(), "payments".to_owned()));
+        assert_eq!(fitted(5), (String::new(), "pa…ts".to_owned()));
+    }
+
+    #[test]
     fn a_bar_is_filled_in_eighths() {
         assert_eq!([0.0, 50.0, 98.0, 150.0].map(|percent| bar(percent, 4)), ["    ", "██  ", "███▉", "████"]);
     }
@@ -163,6 +204,9 @@ mod tests {
             prop_assert!(!shown.chars().any(char::is_control));
             prop_assert_eq!(width(&left(&shown, columns)), columns);
             prop_assert_eq!(width(&right(&shown, columns)), columns);
+            prop_assert!(width(&elide(&shown, columns)) <= columns);
+            let (path, last) = name(&shown, columns);
+            prop_assert!(width(&path) + width(&last) <= columns);
             prop_assert!(wrap(&shown, columns.max(1)).iter().all(|line| width(line) <= columns.max(1)));
         }
     }

@@ -1,5 +1,6 @@
-//! The look of everything that is drawn on a terminal: the terminal's own sixteen colours and no background, so that it
-//! can be read on light and on dark ones. Without colours the words, marks and weights say the same.
+//! The look of everything that is drawn on a terminal: the terminal's own sixteen colours, and no background but that of
+//! the selected row, so that it can be read on light and on dark ones. Without colours the words, marks and weights say
+//! the same.
 
 use ratatui::style::{Color, Modifier, Style};
 
@@ -51,8 +52,8 @@ impl Theme {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    /// The selected row.
+    /// The selected row. Reverse video would empty a full bar and fill an empty one.
     pub fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        if self.color { Style::new().bg(Color::DarkGray).fg(Color::White) } else { Style::new().underlined() }
     }
 }

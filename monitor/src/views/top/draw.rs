@@ -9,17 +9,22 @@ use super::details;
 use super::keys::HELP;
 use super::model::{Areas, Details, Model};
 use crate::amount::short;
-use crate::findings::Level;
+use crate::findings::{Finding, Level};
 use crate::metrics::Metric;
-use crate::views::columns::{Column, Layout};
+use crate::views::columns::Column;
+use crate::views::lines::Layout;
 use crate::views::row::Row;
-use crate::views::text::{bar, cut, printable, width};
+use crate::views::text::{bar, cut, printable, width, wrap};
 use crate::views::theme::Theme;
 
 /// A window with fewer columns or rows shows that it is too small.
 const SMALLEST: (u16, u16) = (40, 8);
 /// The least number of rows of the list that the pane of details leaves.
 const LIST: u16 = 5;
+/// The least height of a window in which details are shown unasked.
+const ROOMY: u16 = 30;
+/// Columns before the reasons below a row.
+const INDENT: usize = 4;
 /// The bars of the machine.
 const BAR: usize = 10;
 
@@ -30,31 +35,36 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
         frame.render_widget(Paragraph::new(format!("{} columns and {} rows are needed", SMALLEST.0, SMALLEST.1)), area);
         return;
     }
-    let [title, machine, body, finding, foot] = Split::vertical([
+    let [title, machine, body, note, foot] = Split::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Fill(1),
-        Constraint::Length(1),
+        Constraint::Length(u16::from(model.note.is_some())),
         Constraint::Length(1),
     ])
     .areas(area);
     frame.render_widget(headline(model, usize::from(title.width), theme), title);
     frame.render_widget(summary(model, theme), machine);
+    let divided = |most: u16| {
+        let rows = u16::try_from(model.shown()).unwrap_or(u16::MAX).saturating_add(2);
+        let list = rows.min(most.max(LIST)).min(body.height);
+        let [list, pane] = Split::vertical([Constraint::Length(list), Constraint::Fill(1)]).areas(body);
+        (list, pane)
+    };
     let (list, pane) = match model.details {
+        Details::Closed if area.height >= ROOMY => divided(body.height / 2),
         Details::Closed => (body, Rect::default()),
         Details::Full => (Rect::default(), body),
-        Details::Pane => {
-            let rows = u16::try_from(model.shown()).unwrap_or(u16::MAX).saturating_add(1);
-            let list = rows.min((body.height / 3).max(LIST)).min(body.height);
-            let [list, pane] = Split::vertical([Constraint::Length(list), Constraint::Fill(1)]).areas(body);
-            (list, pane)
-        }
+        Details::Pane => divided(body.height / 3),
     };
     model.areas = Areas::default();
     draw_list(frame, model, list, theme);
     draw_details(frame, model, pane, theme);
-    frame.render_widget(findings(model, theme), finding);
-    frame.render_widget(footer(model, usize::from(foot.width), theme), foot);
+    if let Some(text) = &model.note {
+        let text = cut(&printable(text), usize::from(note.width));
+        frame.render_widget(Line::styled(text, theme.level(Level::Warn)), note);
+    }
+    frame.render_widget(footer(model, theme), foot);
     if model.is_help {
         draw_help(frame, Rect { height: area.height - foot.height, ..area }, theme);
     }
@@ -72,7 +82,7 @@ fn headline(model: &Model, columns: usize, theme: Theme) -> Line<'static> {
         }
     }
     if model.is_paused {
-        spans.push(Span::styled("  paused", theme.selected()));
+        spans.push(Span::styled("  paused", theme.level(Level::Warn)));
     }
     let time = model.taken.map(|taken| humantime::format_rfc3339_seconds(taken).to_string());
     let time = time.and_then(|time| Some(format!("{} UTC", time.get(11..19)?))).unwrap_or_default();
@@ -115,25 +125,62 @@ fn draw_list(frame: &mut Frame<'_>, model: &mut Model, area: Rect, theme: Theme)
         return;
     }
     let [header, list] = Split::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    let height = usize::from(list.height);
-    model.first = first(model.first, model.place(), height, model.shown());
     let shown: Vec<(&Row, &str)> = model.visible().collect();
     let rows: Vec<&Row> = shown.iter().map(|(row, _)| *row).collect();
     let indent = shown.iter().map(|(_, prefix)| width(prefix)).max().unwrap_or(0);
     let layout = Layout::new(usize::from(area.width), &rows, indent, model.sort.0);
     frame.render_widget(layout.header(Some(model.sort), theme), header);
+    let height = usize::from(list.height);
     let selected = model.place();
-    let lines = shown.iter().enumerate().skip(model.first).take(height).map(|(place, (row, prefix))| {
-        let line = layout.line(row, prefix, theme);
-        if selected == Some(place) { line.style(theme.selected()) } else { line }
-    });
-    frame.render_widget(Text::from_iter(lines), list);
-    if shown.is_empty() {
-        frame.render_widget(Line::styled(nothing(model), theme.faint()), list);
+    let explained = model.current().filter(|row| !layout.has_reasons(row));
+    let mut reasons = explained.map_or_else(Vec::new, |row| reasons(row, usize::from(list.width), theme));
+    reasons.truncate(height / 3);
+    let room = height - reasons.len();
+    let room = if shown.len() > room { room.saturating_sub(1) } else { room };
+    let above = first(model.first, selected, room, shown.len());
+    let (mut lines, mut places) = (Vec::new(), Vec::new());
+    for (place, (row, prefix)) in shown.iter().enumerate().skip(above).take(room) {
+        let is_selected = selected == Some(place);
+        lines.push(if is_selected {
+            layout.selected_line(row, prefix, theme)
+        } else {
+            layout.line(row, prefix, theme)
+        });
+        if is_selected || (selected.is_none() && place == 0) {
+            lines.append(&mut reasons);
+        }
+        places.resize(lines.len(), place);
     }
+    let below = shown.len().saturating_sub(above + room);
+    lines.extend(hidden(above, below).map(|text| Line::styled(text, theme.faint())));
+    if shown.is_empty() {
+        lines.push(Line::styled(nothing(model), theme.faint()));
+    }
+    frame.render_widget(Text::from_iter(lines), list);
+    model.first = above;
     model.areas.header = header;
     model.areas.list = list;
+    model.areas.places = places;
     model.areas.layout = layout;
+}
+
+/// The findings about a row, whole.
+fn reasons(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let wrapped = |finding: &Finding| (finding.level, wrap(&finding.text, columns.saturating_sub(INDENT)));
+    let lines = row.findings.iter().map(wrapped).flat_map(|(level, words)| {
+        words.into_iter().map(move |words| Line::styled(" ".repeat(INDENT) + &words, theme.level(level)))
+    });
+    lines.collect()
+}
+
+/// Says how many rows are outside of the window.
+fn hidden(above: usize, below: usize) -> Option<String> {
+    match (above, below) {
+        (0, 0) => None,
+        (0, below) => Some(format!("  {below} more below")),
+        (above, 0) => Some(format!("  {above} more above")),
+        (above, below) => Some(format!("  {above} more above, {below} more below")),
+    }
 }
 
 fn nothing(model: &Model) -> String {
@@ -161,7 +208,8 @@ fn draw_details(frame: &mut Frame<'_>, model: &mut Model, area: Rect, theme: The
     let last = lines.len().saturating_sub(usize::from(inner.height));
     let scroll = model.scroll.min(last);
     let below = last - scroll;
-    let block = if below > 0 { block.title(format!(" {below} more lines: PgDn ")) } else { block };
+    let key = if model.details == Details::Closed { "Enter" } else { "PgDn" };
+    let block = if below > 0 { block.title(format!(" {below} more lines: {key} ")) } else { block };
     model.areas.details_lines = lines.len();
     model.scroll = scroll;
     model.areas.details = inner;
@@ -169,29 +217,12 @@ fn draw_details(frame: &mut Frame<'_>, model: &mut Model, area: Rect, theme: The
     frame.render_widget(Text::from_iter(lines.into_iter().skip(scroll).take(usize::from(inner.height))), inner);
 }
 
-/// The findings about the current row.
-fn findings(model: &Model, theme: Theme) -> Line<'static> {
-    let Some(row) = model.current() else { return Line::default() };
-    let mut spans = vec![Span::styled(format!("{}: ", row.name), theme.strong())];
-    if row.findings.is_empty() {
-        spans.push(Span::styled("nothing is wrong", theme.faint()));
-    }
-    for (place, finding) in row.findings.iter().enumerate() {
-        let comma = if place == 0 { "" } else { "; " };
-        spans.push(Span::styled(format!("{comma}{}", finding.text), theme.level(finding.level)));
-    }
-    Line::from(spans)
-}
-
-fn footer(model: &Model, columns: usize, theme: Theme) -> Line<'static> {
+fn footer(model: &Model, theme: Theme) -> Line<'static> {
     if model.is_editing {
         return Line::from(vec![
             Span::styled("filter: ", theme.strong()),
             Span::raw(format!("{}▏", printable(&model.filter))),
         ]);
-    }
-    if let Some(note) = &model.note {
-        return Line::styled(cut(&printable(note), columns), theme.level(Level::Warn));
     }
     let mut keys = vec![
         ("?", "help"),

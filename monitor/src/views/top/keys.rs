@@ -180,10 +180,7 @@ pub fn mouse(model: &mut Model, event: MouseEvent) {
             model.sort_by(column);
         }
     } else if areas.list.contains(at) {
-        let place = model.first + usize::from(event.row - areas.list.y);
-        if place >= model.shown() {
-            return;
-        }
+        let Some(&place) = areas.places.get(usize::from(event.row - areas.list.y)) else { return };
         if model.place() == Some(place) {
             open(model);
         } else {

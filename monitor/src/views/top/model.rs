@@ -10,7 +10,8 @@ use super::tree::{Branch, grow};
 use crate::events::LogEntry;
 use crate::findings::Level;
 use crate::snapshot::{Coverage, Status};
-use crate::views::columns::{Column, Layout};
+use crate::views::columns::Column;
+use crate::views::lines::Layout;
 use crate::views::row::Row;
 
 /// An update of the view.
@@ -44,6 +45,8 @@ pub struct Areas {
     pub header: Rect,
     /// The rows.
     pub list: Rect,
+    /// The place of the row that each line of the list belongs to.
+    pub places: Vec<usize>,
     /// The pane of details.
     pub details: Rect,
     /// The columns.
@@ -291,7 +294,7 @@ impl Model {
 
     /// The container whose details are shown.
     pub fn wanted(&self) -> Option<&str> {
-        let current = self.current().filter(|_| self.details != Details::Closed)?;
+        let current = self.current().filter(|_| self.details != Details::Closed || !self.areas.details.is_empty())?;
         Some(&current.name)
     }
 
