@@ -120,17 +120,28 @@ func parse(text string) (report, error) {
 	return fields, err
 }
 
-// number is a number as text; one that was not measured is null, and its cause is in `absent`.
+// cause says why a number is null: `absent` has an index into `causes` (schema 3), or the text itself (schema 2).
+func (fields report) cause(name string) string {
+	absent, _ := fields["absent"].(map[string]any)
+	causes, _ := fields["causes"].([]any)
+	told := absent[name]
+	if index, ok := told.(json.Number); ok {
+		told = nil
+		if at, err := strconv.Atoi(index.String()); err == nil && 0 <= at && at < len(causes) {
+			told = causes[at]
+		}
+	}
+	if text, ok := told.(string); ok {
+		return text
+	}
+	return "no cause given"
+}
+
+// number is a number as text; one that was not measured is null, with its cause.
 func (fields report) number(name string) string {
 	value, measured := fields[name].(json.Number)
 	if !measured {
-		cause := "no cause given"
-		if absent, ok := fields["absent"].(map[string]any); ok {
-			if text, ok := absent[name].(string); ok {
-				cause = text
-			}
-		}
-		return fmt.Sprintf("%s=null (%s)", name, cause)
+		return fmt.Sprintf("%s=null (%s)", name, fields.cause(name))
 	}
 	if real, err := value.Float64(); err == nil && strings.ContainsAny(value.String(), ".eE") {
 		return fmt.Sprintf("%s=%.1f", name, real)

@@ -46,11 +46,20 @@ def stream(valkey, key):
         start = "(" + page[-1][0]
 
 
+def cause(report, name):
+    """Why a number is null: `absent` has an index into `causes` (schema 3), or the text itself (schema 2)."""
+    absent, causes = report.get("absent"), report.get("causes")
+    told = absent.get(name) if isinstance(absent, dict) else None
+    if type(told) is int and isinstance(causes, list):
+        told = causes[told] if 0 <= told < len(causes) else None
+    return told if isinstance(told, str) else "no cause given"
+
+
 def number(report, name):
-    """A number as text; one that was not measured is null, and its cause is in `absent`."""
+    """A number as text; one that was not measured is null, with its cause."""
     value = report.get(name)
     if value is None:
-        return f"{name}=null ({report.get('absent', {}).get(name, 'no cause given')})"
+        return f"{name}=null ({cause(report, name)})"
     return f"{name}={value:.1f}" if isinstance(value, float) else f"{name}={value}"
 
 

@@ -28,12 +28,19 @@ fn stream(valkey: &mut Connection, key: &str, field: &str, mut handle: impl FnMu
     }
 }
 
-/// A number as text. One that was not measured is `null`, and its cause is in `absent`.
+/// Why a number is `null`: `absent` has an index into `causes` (schema 3), or the text itself (schema 2).
+fn cause<'a>(report: &'a Value, name: &str) -> &'a str {
+    let told = &report["absent"][name];
+    let index = told.as_u64().and_then(|index| usize::try_from(index).ok());
+    index.map_or(told, |index| &report["causes"][index]).as_str().unwrap_or("no cause given")
+}
+
+/// A number as text. One that was not measured is `null`, with its cause.
 fn number(report: &Value, name: &str) -> String {
     match &report[name] {
         Value::Number(value) if value.is_f64() => format!("{name}={:.1}", value.as_f64().unwrap_or_default()),
         Value::Number(value) => format!("{name}={value}"),
-        _ => format!("{name}=null ({})", report["absent"][name].as_str().unwrap_or("no cause given")),
+        _ => format!("{name}=null ({})", cause(report, name)),
     }
 }
 

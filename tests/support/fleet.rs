@@ -78,6 +78,48 @@ fn write(connection: &mut redis::Connection, count: usize, round: usize) {
     pipeline.exec(connection).unwrap();
 }
 
+/// The forms in which a report tells why `disk_usage_bytes` is null, with the cause that readers find: that of schema 2,
+/// that of schema 3, and damaged ones.
+pub const FORMS: [(&str, Option<&str>); 12] = [
+    (r#""schema":2,"absent":{"disk_usage_bytes":"the old cause"}"#, Some("the old cause")),
+    (
+        r#""schema":3,"absent":{"cpu_percent":0,"disk_usage_bytes":1},"causes":["another","the new cause"]"#,
+        Some("the new cause"),
+    ),
+    (r#""schema":3,"absent":{"disk_usage_bytes":1},"causes":["another"]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":-1},"causes":["another"]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":0.5},"causes":["another"]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":1e300},"causes":["another"]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":true},"causes":["another","more"]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":{"0":[0]}},"causes":["another"]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":0},"causes":[{"another":0}]"#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":0},"causes":"another""#, None),
+    (r#""schema":3,"absent":{"disk_usage_bytes":0}"#, None),
+    (r#""schema":3,"absent":["another"],"causes":["another"]"#, None),
+];
+
+/// The name of the container whose report has one of the [`FORMS`].
+pub fn form_name(form: usize) -> String {
+    format!("form-{form:02}")
+}
+
+/// Writes a latest report in each of the [`FORMS`], and one history with all of them.
+pub fn write_forms(valkey: &Valkey) {
+    let now = SystemTime::now();
+    let mut pipeline = redis::pipe();
+    for (at, (form, _)) in FORMS.iter().enumerate() {
+        let (name, timestamp) = (form_name(at), wire::timestamp(now));
+        let report = format!(
+            r#"{{"container_name":"{name}","timestamp":"{timestamp}","cpu_percent":1.5,"disk_usage_bytes":null,"status":"running","cpu":{{}},{form}}}"#
+        );
+        pipeline.cmd("SET").arg(format!("system:metrics:{name}")).arg(&report).ignore();
+        pipeline.cmd("ZADD").arg("system:containers").arg(millis(now)).arg(&name).ignore();
+        pipeline.cmd("XADD").arg("system:history:forms").arg(format!("{}-{}", millis(now), at + 1));
+        pipeline.arg("report").arg(&report).ignore();
+    }
+    pipeline.exec(&mut valkey.connection()).unwrap();
+}
+
 /// Writes the history of a container: reports at these times, oldest first.
 pub fn remember(valkey: &Valkey, number: usize, times: impl Iterator<Item = SystemTime>) {
     let mut connection = valkey.connection();

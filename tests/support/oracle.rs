@@ -2,10 +2,11 @@
 //! compared without case, the last one wins, and one bad field invalidates the document. Written from those rules, not
 //! from the agent's own types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// A demand of the contract on a field.
@@ -48,8 +49,10 @@ pub struct Judged {
     numbers: BTreeMap<&'static str, Option<f64>>,
     pub timestamp: String,
     pub status: String,
+    /// Why numbers are null, by their names.
+    pub absent: BTreeMap<String, String>,
     /// The whole document, for the fields outside of the contract.
-    pub json: serde_json::Value,
+    pub json: Value,
 }
 
 impl Judged {
@@ -59,13 +62,45 @@ impl Judged {
     }
 }
 
-/// Records the numbers that are not zero.
-fn note(path: &str, value: &serde_json::Value) {
+/// The causes of the numbers that a report does not have: of schema 3 with each text once, of schema 2 with a text per
+/// number. Other documents may have neither.
+pub fn absent(report: &Value) -> Result<BTreeMap<String, String>, String> {
+    let all = match report["schema"].as_u64() {
+        None => return Ok(BTreeMap::new()),
+        Some(2) if report.get("causes").is_none() => None,
+        Some(3) => Some(distinct(&report["causes"])?),
+        _ => return Err(format!("schema is {}, causes are {}", report["schema"], report["causes"])),
+    };
+    let (mut absent, mut used) = (BTreeMap::new(), BTreeSet::new());
+    for (field, told) in report["absent"].as_object().ok_or("absent is no object")? {
+        let cause = match &all {
+            None => told.as_str(),
+            Some(all) => told.as_u64().and_then(|index| Some(all.get(usize::try_from(index).ok()?)?.as_str())),
+        };
+        let cause = cause.ok_or_else(|| format!("{field} is absent because of {told}"))?;
+        used.insert(cause.to_owned());
+        absent.insert(field.clone(), cause.to_owned());
+    }
+    match all.into_iter().flatten().find(|cause| !used.contains(cause)) {
+        Some(cause) => Err(format!("nothing is absent because of {cause:?}")),
+        None => Ok(absent),
+    }
+}
+
+/// Texts, none of which may be there twice.
+fn distinct(causes: &Value) -> Result<Vec<String>, String> {
+    let texts: Vec<String> = serde_json::from_value(causes.clone()).map_err(|_| format!("causes are {causes}"))?;
+    let all: BTreeSet<&String> = texts.iter().collect();
+    if all.len() < texts.len() { Err(format!("a cause is there twice: {causes}")) } else { Ok(texts) }
+}
+
+/// Records the numbers that are not zero. Indices of causes are none.
+fn note(path: &str, value: &Value) {
     match value {
-        serde_json::Value::Object(members) => members.iter().for_each(|(name, member)| {
+        Value::Object(members) => members.iter().filter(|(name, _)| *name != "absent").for_each(|(name, member)| {
             note(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, member);
         }),
-        serde_json::Value::Number(number) if number.as_f64() != Some(0.0) => crate::seen(path),
+        Value::Number(number) if number.as_f64() != Some(0.0) => crate::seen(path),
         _ => {}
     }
 }
@@ -101,9 +136,10 @@ pub fn report(name: &str, bytes: &[u8]) -> Result<Judged, String> {
     }
     timestamp(&texts["timestamp"])?;
     percent(&numbers)?;
-    let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let json: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     note("", &json);
-    Ok(Judged { numbers, timestamp: texts["timestamp"].clone(), status: texts["status"].clone(), json })
+    let absent = absent(&json)?;
+    Ok(Judged { numbers, timestamp: texts["timestamp"].clone(), status: texts["status"].clone(), absent, json })
 }
 
 /// A log entry that passed.
@@ -273,6 +309,34 @@ mod tests {
         }
         for broken in ["", "[]", "null", "\u{feff}{}", "{} x", "{"] {
             assert!(report("web", broken.as_bytes()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_a_text_in_schema_2_and_an_index_into_distinct_texts_in_schema_3() {
+        let causes = |text: &str| absent(&serde_json::from_str(&format!("{{{text}}}")).unwrap());
+        let both = [("a", "x"), ("b", "y"), ("c", "x")].map(|(field, cause)| (field.to_owned(), cause.to_owned()));
+        for text in [
+            r#""schema":2,"absent":{"a":"x","b":"y","c":"x"}"#,
+            r#""schema":3,"absent":{"a":0,"b":1,"c":0},"causes":["x","y"]"#,
+        ] {
+            assert_eq!(causes(text), Ok(both.clone().into()), "{text}");
+        }
+        assert_eq!(causes(r#""schema":3,"absent":{},"causes":[]"#), Ok(BTreeMap::new()));
+        for broken in [
+            r#""schema":2,"absent":{"a":0},"causes":["x"]"#,
+            r#""schema":2,"absent":{"a":0}"#,
+            r#""schema":3,"absent":{"a":"x"},"causes":[]"#,
+            r#""schema":3,"absent":{"a":0}"#,
+            r#""schema":3,"absent":{"a":1},"causes":["x"]"#,
+            r#""schema":3,"absent":{"a":0.0},"causes":["x"]"#,
+            r#""schema":3,"absent":{"a":0},"causes":["x","y"]"#,
+            r#""schema":3,"absent":{"a":0,"b":1},"causes":["x","x"]"#,
+            r#""schema":3,"absent":{"a":0},"causes":[7]"#,
+            r#""schema":3,"causes":[]"#,
+            r#""schema":4,"absent":{},"causes":[]"#,
+        ] {
+            assert!(causes(broken).is_err(), "{broken}");
         }
     }
 

@@ -69,7 +69,7 @@ macro_rules! watch {
 macro_rules! needs_ebpf {
     ($watched:expr, $($field:literal),+) => {{
         let report = $watched.report();
-        $(if let Some(cause) = report.json["absent"][$field].as_str() {
+        $(if let Some(cause) = report.absent.get($field) {
             $crate::skip!("{}: {cause}", $field);
         })+
         report
@@ -219,11 +219,11 @@ fn program() -> PathBuf {
 }
 
 pub fn whole(report: &Judged, group: &str, field: &str) -> u64 {
-    report.json[group][field].as_u64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
+    report.json[group][field].as_u64().unwrap_or_else(|| panic!("{group}.{field}: {:?}", report.absent))
 }
 
 pub fn real(report: &Judged, group: &str, field: &str) -> f64 {
-    report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {}", report.json["absent"]))
+    report.json[group][field].as_f64().unwrap_or_else(|| panic!("{group}.{field}: {:?}", report.absent))
 }
 
 /// One reading, and its report.

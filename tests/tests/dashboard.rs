@@ -81,6 +81,34 @@ fn a_thousand_containers_of_a_fleet_cost_the_rows_in_sight() {
 }
 
 #[test]
+fn causes_of_both_schemas_are_shown_side_by_side_and_damaged_ones_as_unknown() {
+    let browser = match Browser::start() {
+        Ok(browser) => browser,
+        Err(reason) => skip!("{reason}"),
+    };
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    fleet::write_forms(&valkey);
+    let port = free_port();
+    let _dashboard = dashboard(port, &valkey);
+    for (at, (form, cause)) in fleet::FORMS.iter().enumerate() {
+        let name = fleet::form_name(at);
+        browser.open(&format!("http://127.0.0.1:{port}/#/container/{name}"));
+        browser.wait(form, &format!("document.querySelector('h1')?.textContent === '{name}'"));
+        let row = cause.unwrap_or("the report does not say why it is absent");
+        let shown = "document.querySelector('[data-metric=disk_usage_bytes] .from')";
+        browser.wait(form, &format!("{shown}.textContent === '{row}'"));
+        let chart = format!("Not measured: {}", cause.unwrap_or("the reports do not say why"));
+        let shown = "document.querySelector('[data-chart=\"Disk space\"] .cause')";
+        browser.wait(form, &format!("{shown}.textContent === '{chart}'"));
+        // The API hands on what the agent wrote.
+        let written: Value = serde_json::from_str(&format!("{{{form}}}")).unwrap();
+        let report = api(&browser, &format!("containers/{name}"));
+        assert_eq!([&report["absent"], &report["causes"]], [&written["absent"], &written["causes"]], "{form}");
+    }
+    assert_quiet(&browser, port);
+}
+
+#[test]
 fn a_day_out_of_valkeys_history_is_drawn_with_its_gap_and_its_events() {
     let browser = match Browser::start() {
         Ok(browser) => browser,

@@ -74,12 +74,12 @@ fn assert_is(report: &Judged, container: &Container<'_>) {
     assert_eq!(report.status, "running");
     assert_eq!(report.json["container_id"], container.id, "{}", report.json);
     assert_eq!(report.json["runtime"], "docker");
-    assert_eq!(report.json["cpu"]["limit_cores"], 0.25, "{}", report.json["absent"]);
-    assert_eq!(report.json["memory"]["limit_bytes"], 64 << 20, "{}", report.json["absent"]);
-    assert_eq!(report.json["processes"]["limit"], 50, "{}", report.json["absent"]);
+    assert_eq!(report.json["cpu"]["limit_cores"], 0.25, "{:?}", report.absent);
+    assert_eq!(report.json["memory"]["limit_bytes"], 64 << 20, "{:?}", report.absent);
+    assert_eq!(report.json["processes"]["limit"], 50, "{:?}", report.absent);
     assert_eq!(report.number("process_count"), Some(2.0));
     for field in ["cpu_percent", "memory_usage_bytes", "network_rx_bytes", "file_descriptors", "uptime_seconds"] {
-        assert!(report.number(field).is_some(), "{field}: {}", report.json["absent"]);
+        assert!(report.number(field).is_some(), "{field}: {:?}", report.absent);
     }
 }
 
@@ -197,7 +197,7 @@ fn with_the_capabilities_for_it_ebpf_counts() {
     let said = container.said();
     assert_eq!(report.json["sources"]["network"], "ebpf", "{said}");
     for field in ["network.tx_packets", "processes.execs", "processes.exits", "processes.forks"] {
-        assert!(report.json["absent"][field].is_null(), "{field}: {}", report.json["absent"]);
+        assert!(!report.absent.contains_key(field), "{field}: {:?}", report.absent);
     }
     let before = report.json["processes"]["execs"].as_u64().unwrap();
     let nine = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done"];
@@ -220,7 +220,7 @@ fn without_capabilities_ebpf_is_refused_with_a_remedy_and_costs_nothing_else() {
     let report = world.report();
     assert_is(&report, &container);
     assert_eq!(report.json["sources"]["network"], "procfs");
-    assert!(report.json["absent"]["processes.execs"].as_str().unwrap().starts_with("eBPF "), "{}", report.json);
+    assert!(report.absent["processes.execs"].starts_with("eBPF "), "{}", report.json);
     let doctor = format!("{BINARY} doctor --valkey-url none; echo it says $?");
     let said = container.exec(&["--user", "1001"], &["sh", "-c", &doctor]).unwrap();
     for program in ["ingress", "egress", "task_newtask", "sched_process_exec", "sched_process_exit"] {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::agent::Agent;
 use tests::docker::{self, Docker};
 use tests::valkey::Valkey;
-use tests::{binary, eventually, free_port, has, skip};
+use tests::{binary, eventually, fleet, free_port, has, oracle, skip};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -25,7 +25,8 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server with the data of an agent that has ended. The latest report remains, beside a name without a report.
+/// A server with the data of an agent that has ended. The latest report remains, beside a name without a report and
+/// reports with other forms of causes.
 fn recorded() -> Option<(Valkey, Value)> {
     let valkey = Valkey::start(&[])?;
     let arguments =
@@ -37,6 +38,7 @@ fn recorded() -> Option<(Valkey, Value)> {
     let text = String::from_utf8(report).unwrap();
     let _: () = valkey.query(&["SET", "system:metrics:web", &text]);
     let _: () = valkey.query(&["ZADD", "system:containers", "1", "gone", "2", "web"]);
+    fleet::write_forms(&valkey);
     Some((valkey, serde_json::from_str(&text).unwrap()))
 }
 
@@ -53,8 +55,13 @@ fn reads(valkey: &Valkey, report: &Value, reader: impl Fn() -> Command) {
         "{line}"
     );
     assert!(line.contains(&format!(" memory_usage_bytes={} ", report["memory_usage_bytes"])), "{line}");
-    let cause = report["absent"]["disk_usage_bytes"].as_str().unwrap();
+    let cause = &oracle::absent(report).unwrap()["disk_usage_bytes"];
     assert!(line.contains(&format!(" disk_usage_bytes=null ({cause}) ")), "{line}");
+    for (at, (form, cause)) in fleet::FORMS.iter().enumerate() {
+        let (name, cause, line) = (fleet::form_name(at), cause.unwrap_or("no cause given"), lines.next().unwrap());
+        assert!(line.starts_with(&format!("{name} running cpu_percent=1.5 ")), "{form}: {line}");
+        assert!(line.contains(&format!(" disk_usage_bytes=null ({cause}) ")), "{form}: {line}");
+    }
     let history = ask(&["history", "web"]);
     let ids: Vec<&str> = history.lines().filter_map(|line| line.split(' ').next()).collect();
     let written = valkey.history("web");

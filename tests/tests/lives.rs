@@ -68,7 +68,7 @@ fn a_container_that_lives_between_two_ticks_is_reported_with_all_that_was_counte
     let (valkey, agent) = world!();
     let report = lives_and_ends(&valkey, &agent);
     if report.json["sources"]["network"] != "ebpf" {
-        skip!("eBPF: {}", report.json["absent"]);
+        skip!("eBPF: {:?}", report.absent);
     }
     assert_eq!(report.json["processes"]["execs"], 6, "the load, and its five children: {}", report.json);
     assert_eq!(report.json["processes"]["exits"], 6);

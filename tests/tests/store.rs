@@ -8,7 +8,7 @@ use monitor::valkey::store::{Store, StoreError};
 use monitor::valkey::{Target, ValkeyOptions};
 use tests::agent::Agent;
 use tests::valkey::Valkey;
-use tests::{eventually, skip};
+use tests::{eventually, fleet, skip};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -41,6 +41,22 @@ async fn containers_reports_and_history_are_read_back() {
     let middle = history.reports[2].taken;
     let later = store.history("a*b", middle).await.unwrap().reports;
     assert_eq!(later, history.reports[2..], "an entry's id is its time");
+}
+
+#[tokio::test]
+async fn causes_of_both_schemas_are_read_side_by_side_and_damage_costs_its_own_cause() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    fleet::write_forms(&valkey);
+    let mut store = connect(&valkey).await;
+    let history = store.history("forms", SystemTime::UNIX_EPOCH).await.unwrap().reports;
+    assert_eq!(history.len(), fleet::FORMS.len());
+    for (at, ((form, cause), past)) in fleet::FORMS.iter().zip(history).enumerate() {
+        let latest = store.latest(&fleet::form_name(at)).await.unwrap().unwrap();
+        for report in [latest, past] {
+            assert_eq!(report.cause(Metric::DiskUsage), *cause, "{form}");
+            assert_eq!((report.number(Metric::CpuPercent), report.number(Metric::DiskUsage)), (Some(1.5), None));
+        }
+    }
 }
 
 #[tokio::test]

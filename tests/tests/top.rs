@@ -8,7 +8,7 @@ use tests::agent::{Agent, command};
 use tests::cgroup::Group;
 use tests::tmux::Window;
 use tests::valkey::Valkey;
-use tests::{binary, eventually, skip};
+use tests::{binary, eventually, fleet, skip};
 
 /// A view of the own container with a low cost.
 const OWN: &str = "top --scope self --container-name web --disk-interval 0s --ebpf off --interval 500ms";
@@ -309,7 +309,6 @@ fn colours_are_those_of_the_terminal_and_go_with_no_color() {
 #[test]
 fn a_fleet_is_seen_through_valkey_with_who_is_silent_and_whose_name_is_hostile() {
     let Some(valkey) = Valkey::start(&["--requirepass", "hunter2"]) else { skip!("valkey-server is not installed") };
-    // Lower than a window that shows details unasked.
     let window = window!(120, 28, &[("VALKEY_PASSWORD", "hunter2")]);
     let arguments = ["--interval", "200ms", "--disk-interval", "0s", "--metrics-ttl", "2s", "--ebpf", "off"];
     let hostile = "evil\x1b[2J\x1b]0;\x07日本";
@@ -339,6 +338,33 @@ fn a_fleet_is_seen_through_valkey_with_who_is_silent_and_whose_name_is_hostile()
     row(&window, "web ");
     window.types("q");
     assert!(window.shows("it ended with 0"), "{}", window.screen());
+}
+
+#[test]
+fn causes_of_both_schemas_are_shown_in_one_fleet() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let window = window!(160, 120, &[]);
+    fleet::write_forms(&valkey);
+    start(&window, &format!("top --from valkey://127.0.0.1:{}", valkey.port));
+    row(&window, &fleet::form_name(0));
+    for (at, (form, cause)) in fleet::FORMS.iter().enumerate() {
+        window.types(&format!("/{}", fleet::form_name(at)));
+        window.press(&["Enter", "Enter"]);
+        assert!(window.shows("disk_usage_bytes"), "{form}: {}", window.screen());
+        let screen = window.screen();
+        let lines: Vec<&str> = screen.lines().map(str::trim).collect();
+        match cause {
+            Some(cause) => {
+                let of = lines.iter().position(|line| line.contains(cause)).and_then(|at| lines.get(at - 1));
+                assert_eq!(of, Some(&"disk_usage_bytes"), "{form}: {screen}");
+            }
+            None => assert!(!screen.contains("another"), "{form}: {screen}"),
+        }
+        window.press(&["Escape"]);
+        assert!(window.until(|screen| !screen.contains("disk_usage_bytes")), "{form}: {}", window.screen());
+        window.press(&["Escape"]);
+        assert!(window.until(|screen| !screen.contains("filter: ")), "{form}: {}", window.screen());
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use super::fault::Fault;
 use crate::events::LogEntry;
 use crate::findings::{ClockOffset, Level};
@@ -38,7 +40,7 @@ pub struct Stored {
     pub clock: Option<ClockOffset>,
     /// Its status.
     pub status: Status,
-    document: serde_json::Value,
+    document: Value,
 }
 
 impl Stored {
@@ -50,7 +52,7 @@ impl Stored {
     /// Reads a report of `name`. Its own claim of a name does not count: whoever writes one key could speak for others.
     pub(super) fn parse(name: &str, key: &str, text: &[u8]) -> Result<Self, StoreError> {
         let nonsense = || StoreError::Nonsense(key.to_owned());
-        let mut document: serde_json::Value = serde_json::from_slice(text).map_err(|_| nonsense())?;
+        let mut document: Value = serde_json::from_slice(text).map_err(|_| nonsense())?;
         let text = |field: &str| document[field].as_str().map(str::to_owned).ok_or_else(nonsense);
         let taken = humantime::parse_rfc3339(&text("timestamp")?).map_err(|_| nonsense())?;
         let status = Status::parse(&text("status")?).ok_or_else(nonsense)?;
@@ -60,7 +62,7 @@ impl Stored {
     }
 
     /// A row's field as it was written.
-    pub(crate) fn field(&self, metric: Metric) -> Option<&serde_json::Value> {
+    pub(crate) fn field(&self, metric: Metric) -> Option<&Value> {
         let Shown::Field(path) = metric.spec().shown else { return None };
         path.split('.').try_fold(&self.document, |value, part| value.get(part))
     }
@@ -70,21 +72,25 @@ impl Stored {
         self.field(metric)?.as_f64()
     }
 
-    /// Returns the reason for which a row has no number, if the report names it.
+    /// Returns the reason for which a row has no number, if the report names it: `absent` has an index into `causes`, or
+    /// in schema 2 the text.
     pub fn cause(&self, metric: Metric) -> Option<&str> {
         let Shown::Field(path) = metric.spec().shown else { return None };
-        self.document.get("absent")?.get(path)?.as_str()
+        match self.document.get("absent")?.get(path)? {
+            Value::Number(index) => self.document.get("causes")?.get(usize::try_from(index.as_u64()?).ok()?)?.as_str(),
+            told => told.as_str(),
+        }
     }
 
     /// The whole report, for what is no number: identity, sources, labels.
-    pub fn document(&self) -> &serde_json::Value {
+    pub fn document(&self) -> &Value {
         &self.document
     }
 }
 
 /// A log entry as it was written.
 pub(super) fn logged(text: &[u8]) -> Option<LogEntry> {
-    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let document: Value = serde_json::from_slice(text).ok()?;
     let at = humantime::parse_rfc3339(document["timestamp"].as_str()?).ok()?;
     Some(LogEntry::written(at, Level::parse(document["level"].as_str()?)?, document["message"].as_str()?))
 }
@@ -109,6 +115,34 @@ mod tests {
             (None, Some("/proc: gone"))
         );
         assert_eq!((stored.number(Metric::CpuUsage), stored.number(Metric::DiskPercent)), (None, None));
+    }
+
+    #[test]
+    fn causes_are_texts_or_indices_and_damage_costs_its_own_cause() {
+        let text = TEXT.replace(r#""cpu_percent":1.5"#, r#""cpu_percent":null"#);
+        let read = |absent: &str, causes: &str| {
+            let from = r#""absent":{"process_count":"/proc: gone"}"#;
+            let text = text.replace(from, &format!(r#""absent":{absent},"causes":{causes}"#));
+            let stored = Stored::parse("web", "k", text.as_bytes()).unwrap();
+            [Metric::CpuPercent, Metric::ProcessCount].map(|metric| stored.cause(metric).map(str::to_owned))
+        };
+        let known = |cause: &str| Some(cause.to_owned());
+        let causes = r#"["a","b"]"#;
+        assert_eq!(read(r#"{"cpu_percent":1,"process_count":0}"#, causes), [known("b"), known("a")]);
+        assert_eq!(read(r#"{"cpu_percent":"c","process_count":1}"#, causes), [known("c"), known("b")]);
+        for index in ["2", "-1", "0.0", "1e99", "18446744073709551615", "true", "null", "[0]", r#"{"0":0}"#] {
+            assert_eq!(
+                read(&format!(r#"{{"cpu_percent":{index},"process_count":1}}"#), causes),
+                [None, known("b")],
+                "{index}"
+            );
+        }
+        for causes in ["null", "7", r#""ab""#, r#"{"0":"a"}"#, "[]", "[0]", "[[]]"] {
+            assert_eq!(read(r#"{"cpu_percent":0,"process_count":"a"}"#, causes), [None, known("a")], "{causes}");
+        }
+        for absent in ["null", "0", r#""cpu_percent""#, r#"["a"]"#] {
+            assert_eq!(read(absent, causes), [None, None], "{absent}");
+        }
     }
 
     #[test]

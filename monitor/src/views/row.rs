@@ -1,6 +1,7 @@
 //! One container as the terminal views see it: its numbers by their rows of the table, from this process' own report or
 //! from a document that an agent has written.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -84,10 +85,13 @@ impl Row {
     pub fn stored(stored: &Stored, now: SystemTime) -> Self {
         let document = stored.document();
         let text = |field: &str| document[field].as_str().map(printable);
+        let unknown = Cause::new(CauseKind::Missing, "the report does not have it");
+        // Many numbers share a cause, in a report of others perhaps a very long one.
+        let mut causes = BTreeMap::new();
         let number = |&metric: &Metric| match (stored.number(metric), stored.cause(metric)) {
             (Some(number), _) => Ok(number),
-            (None, Some(cause)) => Err(Cause::written(cause)),
-            (None, None) => Err(Cause::new(CauseKind::Missing, "the report does not have it")),
+            (None, Some(cause)) => Err(causes.entry(cause).or_insert_with(|| Cause::written(cause)).clone()),
+            (None, None) => Err(unknown.clone()),
         };
         let about = [("runtime", "runtime"), ("id", "container_id"), ("image", "image")];
         let sources = document["sources"].as_object().into_iter().flatten();

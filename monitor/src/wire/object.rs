@@ -50,20 +50,25 @@ impl<'a> Object<'a> {
 
     /// A text that needs no escapes.
     pub(super) fn plain(&mut self, key: &str, value: &str) -> &mut Self {
-        let text = self.key(key);
-        text.push(b'"');
-        text.extend_from_slice(value.as_bytes());
-        text.push(b'"');
+        quote(self.key(key), value);
         self
     }
 
-    /// Why a number is absent.
-    pub(super) fn cause(&mut self, key: &str, cause: &Cause) -> Result<(), EncodeError> {
-        if cause.is_plain() {
-            self.plain(key, cause.as_str());
-        } else {
-            self.put(key, &cause.as_str())?;
+    /// The texts of causes, as a list.
+    pub(super) fn causes(&mut self, key: &str, causes: &[&Cause]) -> Result<(), EncodeError> {
+        let text = self.key(key);
+        text.push(b'[');
+        for (at, cause) in causes.iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            if cause.is_plain() {
+                quote(text, cause.as_str());
+            } else {
+                serde_json::to_writer(&mut *text, cause.as_str())?;
+            }
         }
+        text.push(b']');
         Ok(())
     }
 
@@ -76,4 +81,11 @@ impl<'a> Object<'a> {
         }
         Ok(())
     }
+}
+
+/// Writes a text that needs no escapes.
+fn quote(text: &mut Vec<u8>, value: &str) {
+    text.push(b'"');
+    text.extend_from_slice(value.as_bytes());
+    text.push(b'"');
 }

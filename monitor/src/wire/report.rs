@@ -5,11 +5,12 @@ use super::layout::Layout;
 use super::number::{number, seconds};
 use super::object::Object;
 use super::time::{micros, timestamp};
+use crate::cause::Cause;
 use crate::metrics::{GROUPS, Metric, Origin};
 use crate::report::{Container, LIMITS, Report};
 
 /// Version of the report's shape.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// The contract's fields that are not numbers; the names in the order of the document.
 const IDENTITY: [&str; 2] = ["container_name", "timestamp"];
@@ -33,6 +34,8 @@ pub(crate) struct Writer<'a> {
     /// The fields about the agent itself.
     agent: Vec<u8>,
     layout: Layout,
+    /// The causes of the document that is being written. It has room for all of them.
+    causes: Vec<&'a Cause>,
 }
 
 impl<'a> Writer<'a> {
@@ -45,14 +48,21 @@ impl<'a> Writer<'a> {
             .put("collect_micros", &micros(report.cost))?
             .put("agent", &Agent::of(report))?;
         let since = report.counting_since.map(timestamp);
-        Ok(Self { report, timestamp: timestamp(report.taken.wall), since, agent, layout: Layout::new() })
+        Ok(Self {
+            report,
+            timestamp: timestamp(report.taken.wall),
+            since,
+            agent,
+            layout: Layout::new(),
+            causes: Vec::with_capacity(Metric::COUNT),
+        })
     }
 
     /// Appends the document of one of the containers.
     ///
     /// # Errors
     /// A bug of this program.
-    pub(crate) fn write(&self, container: &Container, text: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub(crate) fn write(&mut self, container: &'a Container, text: &mut Vec<u8>) -> Result<(), EncodeError> {
         let mut document = Object::begin(text);
         self.contract(container, &mut document)?;
         self.identity(container, &mut document)?;
@@ -64,7 +74,7 @@ impl<'a> Writer<'a> {
             }
         }
         sources.end();
-        self.absent(container, document.object("absent"))?;
+        self.absent(container, &mut document)?;
         for (group, fields) in &self.layout.groups {
             self.group(container, group, fields, document.object(group))?;
         }
@@ -106,14 +116,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn absent(&self, container: &Container, mut absent: Object<'_>) -> Result<(), EncodeError> {
+    fn absent(&mut self, container: &'a Container, document: &mut Object<'_>) -> Result<(), EncodeError> {
+        self.causes.clear();
+        let mut absent = document.object("absent");
         for (metric, field) in &self.layout.fields {
             if let Err(cause) = container.get(*metric) {
-                absent.cause(field, cause)?;
+                absent.put(field, &index(&mut self.causes, cause))?;
             }
         }
         absent.end();
-        Ok(())
+        document.causes("causes", &self.causes)
     }
 
     fn group(
@@ -135,6 +147,16 @@ impl<'a> Writer<'a> {
         numbers.end();
         Ok(())
     }
+}
+
+/// The index of a cause in a list of different texts, which gets it if it is not there.
+fn index<'a>(causes: &mut Vec<&'a Cause>, cause: &'a Cause) -> usize {
+    // Neighbours often have the same cause.
+    let known = causes.iter().rposition(|known| known.as_str() == cause.as_str());
+    known.unwrap_or_else(|| {
+        causes.push(cause);
+        causes.len() - 1
+    })
 }
 
 /// The agent itself, and the delivery of its reports.

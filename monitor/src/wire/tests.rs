@@ -2,12 +2,13 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::object::Object;
 use super::*;
 use std::time::{Duration, SystemTime};
 
+use crate::cause::{Cause, CauseKind};
 use crate::findings::Level;
-use crate::metrics::How;
-use crate::metrics::Metric;
+use crate::metrics::{How, Metric, NO_LIMIT};
 use crate::report::Delivery;
 use crate::report::Report;
 use crate::snapshot::{CgroupId, Identity, Snapshot, Stamp};
@@ -58,7 +59,7 @@ fn the_contracts_fields_come_first_and_in_order() {
         assert!(at <= found, "{field} is out of order");
         at = found;
     }
-    assert!(text.find("\"schema\":2").unwrap() > at);
+    assert!(text.find("\"schema\":3").unwrap() > at);
 }
 
 #[test]
@@ -66,15 +67,58 @@ fn the_timestamp_has_nine_digits_and_is_utc() {
     assert!(document("web", &[]).contains(r#""timestamp":"1970-01-01T00:00:01.000000120Z""#));
 }
 
+/// The cause of a number, by its index.
+fn cause<'a>(json: &'a serde_json::Value, field: &str) -> Option<&'a str> {
+    json["causes"][usize::try_from(json["absent"].get(field)?.as_u64().unwrap()).unwrap()].as_str()
+}
+
+#[test]
+fn each_cause_is_written_once_and_belongs_to_a_number() {
+    let text = document("web", &[(Metric::CpuLimit, NO_LIMIT), (Metric::MemoryLimit, NO_LIMIT)]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let causes = json["causes"].as_array().unwrap();
+    for (at, cause) in causes.iter().enumerate() {
+        assert!(!causes[..at].contains(cause), "{cause} is there twice");
+    }
+    let absent = json["absent"].as_object().unwrap();
+    let used: BTreeSet<u64> = absent.values().map(|index| index.as_u64().unwrap()).collect();
+    assert_eq!(used, (0..causes.len() as u64).collect());
+    for field in ["cpu.limit_cores", "memory.limit_bytes"] {
+        assert_eq!(cause(&json, field), Some("no limit is set"), "{field}");
+    }
+}
+
+#[test]
+fn causes_with_quotes_and_control_characters_are_escaped() {
+    let causes = ["a \"b\"\n", "plain", "\\"].map(|text| Cause::new(CauseKind::Failed, text));
+    let mut text = Vec::new();
+    let mut object = Object::begin(&mut text);
+    object.causes("none", &[]).unwrap();
+    object.causes("causes", &causes.each_ref()).unwrap();
+    object.end();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(json, serde_json::json!({ "none": [], "causes": causes.each_ref().map(Cause::as_str) }));
+}
+
+#[test]
+fn a_reader_that_takes_texts_alone_finds_every_number_and_no_cause() {
+    let json: serde_json::Value = serde_json::from_str(&document("web", &[(Metric::ProcessCount, 3)])).unwrap();
+    // As the readers of version 0.1 look for a cause.
+    let told = |field: &str| json.get("absent")?.get(field)?.as_str();
+    assert!(json["absent"].get("memory_usage_bytes").is_some());
+    assert_eq!(Metric::fields().find_map(|(_, field)| told(field)), None);
+    assert_eq!(json["process_count"], 3);
+}
+
 #[test]
 fn what_is_absent_is_null_and_says_why() {
     let json: serde_json::Value = serde_json::from_str(&document("web", &[(Metric::ProcessCount, 3)])).unwrap();
     assert_eq!(json["process_count"], 3);
     assert!(json["memory_usage_bytes"].is_null());
-    assert!(json["absent"]["memory_usage_bytes"].as_str().unwrap().contains("memory.current"));
-    assert!(json["absent"]["process_count"].is_null());
+    assert!(cause(&json, "memory_usage_bytes").unwrap().contains("memory.current"));
+    assert_eq!(cause(&json, "process_count"), None);
     assert_eq!(
-        json["absent"]["memory.peak_bytes"],
+        cause(&json, "memory.peak_bytes").unwrap(),
         "nothing on this host reads it: eBPF cgroup_controllers, memory.peak (cgroup v2), memory.max_usage_in_bytes (cgroup v1), /proc/meminfo and vmstat (machine)"
     );
 }

@@ -7,8 +7,9 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
+use monitor::metrics::Metric;
 use monitor::valkey::{Target, ValkeyOptions};
-use monitor::valkey::store::Store;
+use monitor::valkey::store::{Page, Store, Stored};
 
 /// Answers any request with the next bytes.
 static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -41,6 +42,13 @@ fn answer(mut stream: UnixStream) {
     }
 }
 
+/// Reads each number, or its cause.
+fn look_through(report: &Stored) {
+    for metric in Metric::ALL {
+        _ = (report.number(*metric), report.cause(*metric));
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     // The first byte chooses the question.
     let Some((which, answer)) = bytes.split_first() else { return };
@@ -52,9 +60,12 @@ fuzz_target!(|bytes: &[u8]| {
             let Ok(mut store) = Store::connect(options).await else { return };
             match which % 4 {
                 0 => drop(store.containers(SystemTime::UNIX_EPOCH).await),
-                1 => drop(store.latest("web").await),
+                1 => store.latest("web").await.into_iter().flatten().for_each(|report| look_through(&report)),
                 2 => drop(store.log("web", 10).await),
-                _ => drop(store.history("web", SystemTime::UNIX_EPOCH).await),
+                _ => {
+                    let page = store.history("web", SystemTime::UNIX_EPOCH).await;
+                    page.into_iter().for_each(|Page { reports, .. }| reports.iter().for_each(look_through));
+                }
             }
         };
         // A truncated answer is waited for, which has been tested before.

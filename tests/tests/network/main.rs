@@ -25,8 +25,7 @@ type Counters = [u64; 4];
 
 /// Returns the counters of a report: traffic, and traffic over loopback.
 fn network(report: &Judged) -> [Counters; 2] {
-    let number =
-        |field: &str| report.json[field].as_u64().unwrap_or_else(|| panic!("{field}: {}", report.json["absent"]));
+    let number = |field: &str| report.json[field].as_u64().unwrap_or_else(|| panic!("{field}: {:?}", report.absent));
     let loopback = ["tx_bytes", "tx_packets", "rx_bytes", "rx_packets"];
     [
         [

@@ -47,12 +47,12 @@ export class Charts {
     return chart.element;
   }
 
-  /** Shows what is known: times in ms, a column of numbers for each field, events, and the time from and to. */
-  show(times, series, events, range, causes) {
+  /** Shows what is known: times in ms, a column of numbers for each field, events, the time from and to, and why a field is null. */
+  show(times, series, events, range, cause) {
     this.events = events;
     this.range = range;
     const seconds = times.map((ms) => ms / 1000);
-    for (const chart of this.charts) chart.show(seconds, series, causes);
+    for (const chart of this.charts) chart.show(seconds, series, cause);
   }
 
   zoomTo(zoom) {
@@ -104,7 +104,7 @@ class Chart {
     this.plot?.setSeries(at + 1, { show: !this.hidden.has(at) });
   }
 
-  show(seconds, series, causes) {
+  show(seconds, series, cause) {
     const { lines, title, unit } = this.definition;
     const columns = lines.map(({ field }) => series[field] ?? seconds.map(() => null));
     const isKnown = columns.some((column, at) => !lines[at].limit && column.some((value) => value !== null));
@@ -113,7 +113,7 @@ class Chart {
     this.cause.hidden = isKnown;
     for (const [at, { element }] of this.legend.entries()) element.hidden = columns[at].every((value) => value === null || (value === 0 && lines[at].rare));
     if (!isKnown) {
-      setText(this.cause, seconds.length === 0 ? 'No reading in this time.' : `Not measured: ${causes[lines[0].field] ?? 'the reports do not say why'}`);
+      setText(this.cause, seconds.length === 0 ? 'No reading in this time.' : `Not measured: ${cause(lines[0].field) ?? 'the reports do not say why'}`);
       return;
     }
     if (this.plot) this.plot.setData(this.data, false);

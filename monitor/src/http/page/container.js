@@ -5,7 +5,7 @@ import { Charts, eventNear } from './chart.js';
 import { h, plain, setAttribute, setText } from './dom.js';
 import { duration, time } from './format.js';
 import { Numbers } from './numbers.js';
-import { Past } from './past.js';
+import { Past, causeOf } from './past.js';
 import { LEVELS, levelOf } from './findings.js';
 
 const LOG_ENTRIES = 50;
@@ -148,7 +148,7 @@ class ContainerPage {
     const from = Math.max(now - chosenRange[2], Math.min(first ?? 0, now - SHORTEST));
     const range = [from, now];
     const events = this.past.events();
-    this.charts.show(this.past.times, this.past.series, events, range, this.report?.absent ?? {});
+    this.charts.show(this.past.times, this.past.series, events, range, (name) => causeOf(this.report, name));
     const inRange = events.filter(({ time: at, until }) => (until ?? at) >= range[0]);
     this.events.replaceChildren(...(inRange.length > 0 ? inRange.reverse().map(entryElement) : [h('li', { class: 'none' }, 'Nothing happened in this time.')]));
     const isShort = first !== undefined && first > now - chosenRange[2] * 0.9;

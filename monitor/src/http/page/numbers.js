@@ -2,7 +2,7 @@
 
 import { h, setAttribute, setText } from './dom.js';
 import { number } from './format.js';
-import { field } from './past.js';
+import { causeOf, field } from './past.js';
 
 /** Which entry of a report's `sources` speaks for a number, by the beginning of its name. */
 const GROUPS = [
@@ -37,8 +37,7 @@ export class Numbers {
       const value = field(report, metric.name);
       setText(now, number(value, metric.unit));
       setAttribute(now, 'title', value === null ? null : `${value} ${metric.unit}`);
-      const cause = report.absent?.[metric.name];
-      setText(from, value === null ? (cause ?? 'the report does not say why it is absent') : source(metric, report));
+      setText(from, value === null ? (causeOf(report, metric.name) ?? 'the report does not say why it is absent') : source(metric, report));
       setAttribute(from.parentElement, 'class', value === null ? 'absent' : null);
     }
   }

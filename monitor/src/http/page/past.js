@@ -4,10 +4,19 @@
 const GAP_INTERVALS = 4;
 /** No more points than the server sends. */
 const MOST = 2000;
+/** One text may be the cause of every number. */
+const LONGEST_CAUSE = 2000;
 
 /** A field of a report by its path. */
 export function field(report, path) {
   return path.split('.').reduce((value, part) => value?.[part], report) ?? null;
+}
+
+/** Why a number of a report is null, if it says so: `absent` has an index into `causes`, or before schema 3 the text. */
+export function causeOf(report, name) {
+  const told = report?.absent?.[name];
+  const text = typeof told === 'number' && Array.isArray(report.causes) ? report.causes[told] : told;
+  return typeof text === 'string' ? text.slice(0, LONGEST_CAUSE) : undefined;
 }
 
 /** Columns of numbers over time. */

@@ -118,7 +118,7 @@ impl Recorder {
 
     /// Returns a report's documents, in the order of its containers. Room for all of them is allocated once.
     fn documents(&mut self, report: &Report) -> Result<Vec<Document>, EncodeError> {
-        let writer = Writer::new(report)?;
+        let mut writer = Writer::new(report)?;
         let number = report.containers.len();
         let mut text = Vec::with_capacity(number * (self.length + SLACK));
         let mut ends = Vec::with_capacity(number);
