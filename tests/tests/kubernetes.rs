@@ -179,7 +179,7 @@ fn the_charts_settings_mean_in_the_agents_file_what_they_mean_in_yaml() {
     for (yaml, toml) in [
         ("{history: off}", "history = false"),
         ("{sandbox: off, drop-privileges: no}", "drop-privileges = false\nsandbox = false"),
-        ("{log-keys: 1000000}", "log-keys = 1000000"),
+        ("{log-keys: 1000}", "log-keys = 1000"),
         ("{containers: ['web*', '!web-test']}", r#"containers = ["web*","!web-test"]"#),
         (r#"{containers: 'a\b"c,日本*'}"#, r#"containers = "a\\b\"c,日本*""#),
         ("{cgroups: ''}", r#"cgroups = """#),
