@@ -1,6 +1,10 @@
 // The way to the agent: JSON by path, the stream of ticks, and the token where one is asked for.
 
+import { read, write } from './storage.js';
+
 const TOKEN = 'system-monitor-token';
+/** What a header can carry: another token cannot be sent, and is refused here. */
+const SENDABLE = /^[\x21-\x7e]+$/;
 /** The server says something every 15 s; after a longer silence the connection is dead, whatever it seems. */
 const SILENCE_MS = 35_000;
 const RETRY_MS = [500, 1000, 2000, 3000];
@@ -23,15 +27,20 @@ export function onTokenWanted(ask) {
 
 async function request(path, options = {}) {
   for (;;) {
-    const token = sessionStorage.getItem(TOKEN);
+    const token = read('sessionStorage', TOKEN);
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const response = await fetch(`/api/v1/${path}`, { ...options, headers });
     if (response.ok) return response;
     if (response.status !== 401) throw new Refusal(response.status, await response.json().catch(() => ({})));
     // All requests wait for one answer.
-    asking ??= askForToken(token !== null).finally(() => { asking = null; });
-    sessionStorage.setItem(TOKEN, await asking);
+    asking ??= newToken(token !== null).finally(() => { asking = null; });
+    write('sessionStorage', TOKEN, await asking);
   }
+}
+
+async function newToken(wasRefused) {
+  const token = await askForToken(wasRefused);
+  return SENDABLE.test(token) ? token : newToken(true);
 }
 
 /** What the server says at a path below `/api/v1/`. */

@@ -3,10 +3,11 @@
 import { get, listen, onTokenWanted } from './api.js';
 import { openAgent } from './agent.js';
 import { openContainer } from './container.js';
-import { h, plain, setAttribute, setText } from './dom.js';
+import { h, isComposing, plain, setAttribute, setText } from './dom.js';
 import { Fleet } from './fleet.js';
 import { duration, time } from './format.js';
 import { openOverview } from './overview.js';
+import { read, write } from './storage.js';
 
 const THEME = 'system-monitor-theme';
 const main = document.getElementById('main');
@@ -105,7 +106,7 @@ function showTheme() {
 
 function switchTheme() {
   document.documentElement.dataset.theme = isDark() ? 'light' : 'dark';
-  localStorage.setItem(THEME, document.documentElement.dataset.theme);
+  write('localStorage', THEME, document.documentElement.dataset.theme);
   showTheme();
 }
 
@@ -141,7 +142,7 @@ function showHelp() {
 }
 
 function onKey(event) {
-  if (event.altKey || event.ctrlKey || event.metaKey || document.querySelector('dialog[open]')) return;
+  if (isComposing(event) || event.altKey || event.ctrlKey || event.metaKey || document.querySelector('dialog[open]')) return;
   if (event.key === 'Escape' && main.className !== 'overview' && !event.defaultPrevented) location.hash = '#/';
   if (event.target.closest('input, select, textarea')) return;
   if (event.key === '?') showHelp();
@@ -151,7 +152,7 @@ function onKey(event) {
   event.preventDefault();
 }
 
-const kept = localStorage.getItem(THEME);
+const kept = read('localStorage', THEME);
 if (kept === 'dark' || kept === 'light') document.documentElement.dataset.theme = kept;
 systemIsDark.addEventListener('change', showTheme);
 document.getElementById('theme').addEventListener('click', switchTheme);

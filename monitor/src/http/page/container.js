@@ -2,7 +2,7 @@
 
 import { Refusal, get, of } from './api.js';
 import { Charts, eventNear } from './chart.js';
-import { h, plain, setAttribute, setText } from './dom.js';
+import { h, plain, setAttribute, setChildren, setText } from './dom.js';
 import { duration, time } from './format.js';
 import { Numbers } from './numbers.js';
 import { Past, causeOf } from './past.js';
@@ -85,13 +85,15 @@ class ContainerPage {
   }
 
   async load() {
-    for (const [at, button] of this.rangeButtons.entries()) setAttribute(button, 'aria-pressed', String(RANGES[at] === chosenRange));
+    const range = chosenRange;
+    for (const [at, button] of this.rangeButtons.entries()) setAttribute(button, 'aria-pressed', String(RANGES[at] === range));
     const { signal } = this.abort;
     const [history, log] = await Promise.allSettled([
-      get(`${of('history', this.name)}?metric=${FIELDS.join(',')}&since=${chosenRange[1]}`, signal),
+      get(`${of('history', this.name)}?metric=${FIELDS.join(',')}&since=${range[1]}`, signal),
       get(`${of('logs', this.name)}?limit=${LOG_ENTRIES}`, signal),
     ]);
-    if (signal.aborted) return;
+    // A late answer is not shown in place of what was chosen since.
+    if (signal.aborted || range !== chosenRange) return;
     if (history.status === 'fulfilled') {
       this.past.load(history.value);
     }
@@ -134,7 +136,7 @@ class ContainerPage {
     const row = this.fleet.rows.get(this.name);
     setAttribute(this.level, 'class', `dot ${row ? LEVELS[levelOf(row.findings)] : 'notice'}`);
     const found = row ? row.findings : [];
-    this.findings.replaceChildren(...found.map(({ level, text }) => h('li', { class: LEVELS[level] }, text)));
+    setChildren(this.findings, found.map(({ level, text }) => h('li', { class: LEVELS[level] }, text)));
     if (row) setText(this.note, '');
     const uptime = row && this.fleet.number(row, 'uptime_seconds');
     const facts = row ? [row.status, row.host && `on ${plain(row.host)}`, this.report?.runtime, this.report?.image, uptime !== null && `up ${duration(uptime)}`] : [];
@@ -150,14 +152,14 @@ class ContainerPage {
     const events = this.past.events();
     this.charts.show(this.past.times, this.past.series, events, range, (name) => causeOf(this.report, name));
     const inRange = events.filter(({ time: at, until }) => (until ?? at) >= range[0]);
-    this.events.replaceChildren(...(inRange.length > 0 ? inRange.reverse().map(entryElement) : [h('li', { class: 'none' }, 'Nothing happened in this time.')]));
+    setChildren(this.events, inRange.length > 0 ? inRange.reverse().map(entryElement) : [h('li', { class: 'none' }, 'Nothing happened in this time.')]);
     const isShort = first !== undefined && first > now - chosenRange[2] * 0.9;
     this.beginning = isShort ? `The history begins at ${time(first)}.` : '';
     if (!this.isPointed) setText(this.pointed, this.beginning);
   }
 
   showLog() {
-    this.log.replaceChildren(...(this.entries.length > 0 ? [...this.entries].reverse().map(entryElement) : [h('li', { class: 'none' }, 'No entry yet.')]));
+    setChildren(this.log, this.entries.length > 0 ? [...this.entries].reverse().map(entryElement) : [h('li', { class: 'none' }, 'No entry yet.')]);
   }
 
   showIdentity() {
@@ -170,8 +172,7 @@ class ContainerPage {
       ['eBPF counts since', since && time(Date.parse(since))],
       ...Object.entries(report.labels ?? {}).map(([key, value]) => [`label ${key}`, value]),
     ].filter(([, value]) => value || value === 0);
-    const parts = facts.flatMap(([key, value]) => [h('dt', {}, plain(key)), h('dd', {}, plain(String(value)))]);
-    if (this.identity.textContent !== parts.map(({ textContent }) => textContent).join('')) this.identity.replaceChildren(...parts);
+    setChildren(this.identity, facts.flatMap(([key, value]) => [h('dt', {}, plain(key)), h('dd', {}, plain(String(value)))]));
   }
 
   /** What the cursor points at, in words. */

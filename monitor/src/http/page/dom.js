@@ -34,6 +34,24 @@ export function setAttribute(element, name, value) {
   else element.setAttribute(name, value);
 }
 
+/** Shows these children, and keeps those that are equal: with one that is replaced, what is selected in it would be lost. */
+export function setChildren(parent, children) {
+  const there = Map.groupBy(parent.children, (child) => child.outerHTML);
+  const wanted = children.map((child) => there.get(child.outerHTML)?.shift() ?? child);
+  const kept = new Set(wanted);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+  let next = parent.firstChild;
+  for (const child of wanted) {
+    if (child === next) next = next.nextSibling;
+    else parent.insertBefore(child, next);
+  }
+}
+
+/** True for a key that belongs to an input method: Enter takes its word. Safari tells it by the code alone. */
+export function isComposing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
 /** Container names may hold control characters, and directions of writing that would turn the line around: shown as what they are. */
 export function plain(name) {
   return name.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, (character) => {

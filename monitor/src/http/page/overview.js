@@ -2,7 +2,7 @@
 
 import { get, of } from './api.js';
 import { COLUMNS } from './columns.js';
-import { h, plain, setAttribute, setText } from './dom.js';
+import { h, isComposing, plain, setAttribute, setText } from './dom.js';
 import { byName } from './fleet.js';
 import { count } from './format.js';
 import { Table, href } from './table.js';
@@ -53,6 +53,7 @@ class Overview {
       type: 'search', placeholder: 'Filter by name, host, finding', 'aria-label': 'Filter', autocomplete: 'off', spellcheck: 'false', value: chosen.filter,
       oninput: () => this.choose({ filter: this.filter.value }),
       onkeydown: (event) => {
+        if (isComposing(event)) return;
         if (event.key === 'ArrowDown' || event.key === 'Enter') this.table.move(0);
         if (event.key === 'Escape') this.choose({ filter: this.filter.value = '' });
       },
