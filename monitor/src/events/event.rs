@@ -4,25 +4,7 @@ use std::fmt;
 
 use super::heartbeat::Heartbeat;
 use crate::cause::Cause;
-use crate::findings::{FindingKind, Level};
-
-/// A bound of a number: where its finding begins, with a lower value for the end, so that a number at the bound does
-/// not write an entry at each reading.
-#[derive(Debug, PartialEq)]
-pub struct Bound {
-    /// The finding whose threshold is the bound.
-    pub kind: FindingKind,
-    /// The finding ends when the number falls below this.
-    pub below: f64,
-    /// The number's words.
-    pub name: &'static str,
-}
-
-/// The bounds whose crossing is an event.
-pub(super) const BOUNDS: &[Bound] = &[
-    Bound { kind: FindingKind::Throttled, below: 5.0, name: "CPU throttled, percent of the time" },
-    Bound { kind: FindingKind::Memory, below: 85.0, name: "memory in use, percent of the limit" },
-];
+use crate::findings::{Level, Logged};
 
 /// Something that happened to a container, or to the log about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,10 +41,10 @@ pub enum Event {
         /// The number since the container began.
         total: u64,
     },
-    /// A number is beyond its bound.
-    Exceeded(&'static Bound, f64),
-    /// A number is within its bound again.
-    Recovered(&'static Bound, f64),
+    /// A number has reached its threshold.
+    Exceeded(&'static Logged, f64),
+    /// A number has fallen again.
+    Recovered(&'static Logged, f64),
     /// The container is frozen.
     Frozen,
     /// The container runs again.
@@ -116,8 +98,8 @@ impl fmt::Display for Event {
                 let plural = if *killed == 1 { "process" } else { "processes" };
                 write!(f, "out of memory: the kernel killed {killed} {plural}, {total} in all")
             }
-            Self::Exceeded(bound, value) => write!(f, "{}: {value:.1}", bound.name),
-            Self::Recovered(bound, value) => write!(f, "{}: {value:.1} again", bound.name),
+            Self::Exceeded(logged, value) => write!(f, "{}: {value:.1}", logged.words),
+            Self::Recovered(logged, value) => write!(f, "{}: {value:.1} again", logged.words),
             Self::Frozen => f.write_str("the container is frozen"),
             Self::Thawed => f.write_str("the container runs again"),
             Self::Exited => f.write_str(EXITED),

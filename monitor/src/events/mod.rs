@@ -6,7 +6,7 @@ mod heartbeat;
 mod log;
 mod watch;
 
-pub use self::event::{Bound, Event};
+pub use self::event::Event;
 pub use self::heartbeat::Heartbeat;
 pub use self::log::{LogEntry, Topic};
 pub use self::watch::Watch;

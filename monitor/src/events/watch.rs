@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::event::{BOUNDS, Bound, Event};
+use super::event::Event;
 use crate::cause::CauseKind;
-use crate::findings::{FindingKind, measure, threshold};
+use crate::findings::{FindingKind, THRESHOLDS, Threshold, measure};
 use crate::metrics::{GROUPS, Metric};
 use crate::report::{Container, Number};
 use crate::snapshot::Status;
@@ -23,8 +23,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The events since the last call. The first call sets the state that everything is compared with; a number beyond
-    /// its bound is an event even then.
+    /// The events since the last call. The first call sets the state that everything is compared with; a number at its
+    /// threshold is an event even then.
     pub fn events(&mut self, container: &Container) -> Vec<Event> {
         let mut events = Vec::new();
         // The files of an exited container are removed with it, which is no loss of a source.
@@ -34,9 +34,7 @@ impl Watch {
             }
         }
         events.extend(self.oom(container));
-        for bound in BOUNDS {
-            events.extend(self.bound(bound, container));
-        }
+        events.extend(THRESHOLDS.iter().filter_map(|threshold| self.threshold(threshold, container)));
         events.extend(self.status(container.status));
         events
     }
@@ -78,16 +76,17 @@ impl Watch {
         Some(Event::OomKilled { killed, total })
     }
 
-    fn bound(&mut self, bound: &'static Bound, container: &Container) -> Option<Event> {
-        let value = measure(bound.kind, &|metric| container.real(metric))?;
-        let exceeded = self.exceeded.contains(&bound.kind);
-        if !exceeded && value >= threshold(bound.kind)?.warn {
-            self.exceeded.push(bound.kind);
-            return Some(Event::Exceeded(bound, value));
+    fn threshold(&mut self, threshold: &'static Threshold, container: &Container) -> Option<Event> {
+        let (kind, logged) = (threshold.kind, threshold.logged.as_ref()?);
+        let value = measure(kind, &|metric| container.real(metric))?;
+        let exceeded = self.exceeded.contains(&kind);
+        if !exceeded && value >= threshold.warn {
+            self.exceeded.push(kind);
+            return Some(Event::Exceeded(logged, value));
         }
-        if exceeded && value < bound.below {
-            self.exceeded.retain(|kind| *kind != bound.kind);
-            return Some(Event::Recovered(bound, value));
+        if exceeded && value < logged.below {
+            self.exceeded.retain(|known| *known != kind);
+            return Some(Event::Recovered(logged, value));
         }
         None
     }

@@ -11,7 +11,7 @@ mod timeline;
 pub use self::clock::ClockOffset;
 pub use self::finding::{Finding, FindingKind, compare, level_of};
 pub use self::level::Level;
-pub use self::rules::{Evidence, THRESHOLDS, Threshold, judge, measure, of_numbers, threshold};
+pub use self::rules::{Evidence, Logged, THRESHOLDS, Threshold, judge, measure, of_numbers, threshold};
 pub use self::silence::{GRACE, LATE_INTERVALS, Reporting};
 pub use self::timeline::{OomKill, Timeline};
 

@@ -24,8 +24,20 @@ pub struct Threshold {
     pub error: f64,
     /// The number, as the documents describe it.
     pub measures: &'static str,
+    /// The log entries about it, if there are any.
+    pub logged: Option<Logged>,
     measure: fn(Numbers<'_>) -> Option<f64>,
     text: fn(Numbers<'_>, f64) -> String,
+}
+
+/// The log entries about a number: one when it reaches [`Threshold::warn`], and one when it has fallen again.
+#[derive(Debug, PartialEq)]
+pub struct Logged {
+    /// The number's words.
+    pub words: &'static str,
+    /// The number has fallen when it is below this, which is lower than the threshold, so that a number at the threshold
+    /// does not write an entry at each reading.
+    pub below: f64,
 }
 
 /// No value is as bad as an error.
@@ -38,6 +50,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 90.0,
         error: 97.0,
         measures: "`memory.limit_used_percent`; without a limit the working set of the machine's memory",
+        logged: Some(Logged { words: "memory in use, percent of the limit", below: 85.0 }),
         measure: memory,
         text: |numbers, value| {
             let cache = numbers(Metric::MemoryPercent).is_some_and(|usage| usage - value > 2.0);
@@ -50,6 +63,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 90.0,
         error: 99.0,
         measures: "`processes.limit_used_percent`",
+        logged: None,
         measure: |numbers| {
             numbers(Metric::PidsLimitUsed).or_else(|| share(numbers, Metric::Threads, Metric::PidsLimit))
         },
@@ -63,6 +77,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 90.0,
         error: 98.0,
         measures: "`descriptors.limit_highest_percent`",
+        logged: None,
         measure: |numbers| numbers(Metric::DescriptorsNearest),
         text: |_, value| format!("a process at {} of its descriptors", percent(value)),
     },
@@ -71,6 +86,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 90.0,
         error: 97.0,
         measures: "`disk_percent`",
+        logged: None,
         measure: |numbers| numbers(Metric::DiskPercent),
         text: |numbers, value| {
             format!("disk at {} of {}", percent(value), limit(numbers, Metric::DiskTotal, "its filesystem"))
@@ -81,6 +97,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 90.0,
         error: 97.0,
         measures: "`disk.inodes_used` of `disk.inodes_total`",
+        logged: None,
         measure: |numbers| share(numbers, Metric::InodesUsed, Metric::InodesTotal),
         text: |_, value| format!("inodes {} used", percent(value)),
     },
@@ -89,6 +106,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 10.0,
         error: 50.0,
         measures: "`cpu.throttled_percent`",
+        logged: Some(Logged { words: "CPU throttled, percent of the time", below: 5.0 }),
         measure: |numbers| numbers(Metric::CpuThrottledPercent),
         text: |numbers, value| {
             let of = numbers(Metric::CpuLimit).map_or("of the time".to_owned(), |limit| format!("at {}", cores(limit)));
@@ -100,6 +118,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 5.0,
         error: 25.0,
         measures: "`memory.pressure_full_avg10`",
+        logged: None,
         measure: |numbers| numbers(Metric::MemoryPressureFull),
         text: |_, value| format!("stalled for memory {} of the time", percent(value)),
     },
@@ -108,6 +127,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 40.0,
         error: NEVER,
         measures: "`io.pressure_some_avg10`",
+        logged: None,
         measure: |numbers| numbers(Metric::IoPressure),
         text: |_, value| format!("waits for disks {} of the time", percent(value)),
     },
@@ -116,6 +136,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 95.0,
         error: NEVER,
         measures: "`cpu.limit_used_percent`, without a limit `cpu_percent`, unless it is throttled",
+        logged: None,
         measure: |numbers| {
             unless_throttled(numbers, Metric::CpuLimitUsed).or_else(|| unless_throttled(numbers, Metric::CpuPercent))
         },
@@ -129,6 +150,7 @@ pub const THRESHOLDS: &[Threshold] = &[
         warn: 50.0,
         error: NEVER,
         measures: "`cpu.pressure_some_avg10`, unless it is throttled",
+        logged: None,
         measure: |numbers| unless_throttled(numbers, Metric::CpuPressure),
         text: |_, value| format!("waits for a CPU {} of the time", percent(value)),
     },
