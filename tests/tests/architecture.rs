@@ -78,6 +78,26 @@ fn what_the_documents_about_the_code_name_exists() {
     assert!(seen > 30, "{seen}");
 }
 
+/// The names of tests in backticks. A test is named as a sentence, of many words.
+fn named_tests(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |name: &&str| name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4).filter(is_name)
+}
+
+#[test]
+fn each_test_that_an_invariant_names_is_in_the_file_named_behind_it() {
+    let mut seen = 0;
+    for line in read("ARCHITECTURE.md").lines() {
+        for name in named_tests(line) {
+            seen += 1;
+            let file = line.split_once(&format!("`{name}` in `")).and_then(|(_, rest)| rest.split('`').next());
+            let file = file.unwrap_or_else(|| panic!("{name} is named without its file"));
+            assert!(read(file).contains(&format!("fn {name}(")), "{file} has no test {name}");
+        }
+    }
+    assert!(seen > 4, "{seen}");
+}
+
 #[test]
 fn the_tests_that_the_documents_name_exist() {
     let mut files = Vec::new();
@@ -90,10 +110,8 @@ fn the_tests_that_the_documents_name_exist() {
     documents.extend(decisions.map(|entry| format!("docs/decisions/{}", entry.file_name().to_str().unwrap())));
     for document in documents {
         let text = read(&document);
-        // A test is named as a sentence, of many words.
-        for name in text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4) {
-            let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-            assert!(!is_name || sources.contains(&format!("fn {name}(")), "{document}: there is no test {name}");
+        for name in named_tests(&text) {
+            assert!(sources.contains(&format!("fn {name}(")), "{document}: there is no test {name}");
         }
     }
 }

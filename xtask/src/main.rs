@@ -1,4 +1,4 @@
-//! The repository's tasks: `cargo xtask build-ebpf | run | test | bench | ci`.
+//! The repository's tasks; `cargo xtask help` lists them.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -62,7 +62,8 @@ cargo xtask COMMAND
                     the release binary: static, stripped, with the eBPF objects inside; copied to FILE
   dist [--test]     make the release for both processors in target/dist: binaries, archives, Debian packages, parts, checksums
   fuzz [SECONDS]    run each fuzz target for SECONDS (60)
-  structure         check the sources: import cycles, the order of the layers, sizes of files
+  structure         check the sources: import cycles, the order of the layers, sizes of files, reasons for unsafe code, and that
+                    each dependency has a row in docs/dependencies.md
   docs              write the documents that are generated from tables
   pictures          take the pictures of the README in a browser and a terminal";
 
