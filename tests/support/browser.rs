@@ -101,6 +101,25 @@ impl Browser {
         self.command("url", &json!({ "url": url }));
     }
 
+    /// Opens a tab in front of the others and goes on there; returns its handle.
+    pub fn open_tab(&self) -> String {
+        let tab = self.command("window/new", &json!({ "type": "tab" }))["handle"].as_str().unwrap().to_owned();
+        self.show_tab(&tab);
+        tab
+    }
+
+    /// Goes on in a tab, and brings it to the front.
+    pub fn show_tab(&self, tab: &str) {
+        self.command("window", &json!({ "handle": tab }));
+        self.devtools("Page.bringToFront", &json!({}));
+    }
+
+    /// Closes a tab. Another one has to be shown next.
+    pub fn close_tab(&self, tab: &str) {
+        self.command("window", &json!({ "handle": tab }));
+        self.ask("DELETE", &format!("/session/{}/window", self.session), &Value::Null);
+    }
+
     /// Evaluates an expression in the page; awaits promises.
     pub fn eval(&self, expression: &str) -> Value {
         self.command("execute/sync", &json!({ "script": format!("return ({expression});"), "args": [] }))

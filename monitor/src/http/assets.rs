@@ -47,6 +47,7 @@ const ASSETS: &[Asset] = &[
     Asset::script("overview.js", compressed!("overview.js")),
     Asset::script("past.js", compressed!("past.js")),
     Asset::script("storage.js", compressed!("storage.js")),
+    Asset::script("stream.js", compressed!("stream.js")),
     Asset::script("table.js", compressed!("table.js")),
     Asset::script("findings.js", compressed!("findings.js")),
     // The charts (https://github.com/leeoniya/uPlot, 1.6.32, MIT), as published.

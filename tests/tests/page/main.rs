@@ -51,6 +51,7 @@ macro_rules! world {
     }};
 }
 
+mod tabs;
 mod visitor;
 
 #[test]

@@ -9,7 +9,7 @@ use tests::{eventually, free_port, is_root, skip};
 use super::{TIMEOUT, serve};
 
 /// Opens the page of a container of this name.
-fn open(browser: &Browser, port: u16, name: &str) {
+pub(super) fn open(browser: &Browser, port: u16, name: &str) {
     assert!(eventually(TIMEOUT, || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).is_some());
     browser.open(&format!("http://127.0.0.1:{port}/"));
     wait_for_row(browser, name);
@@ -18,7 +18,7 @@ fn open(browser: &Browser, port: u16, name: &str) {
 }
 
 /// Waits until the page has shown two more reports.
-fn two_ticks(browser: &Browser) {
+pub(super) fn two_ticks(browser: &Browser) {
     let last = "[...document.querySelectorAll('dl.identity dt')].find((key) => key.textContent === 'Last report').nextSibling.textContent";
     for _ in 0..2 {
         let shown = browser.eval(last);

@@ -1,13 +1,11 @@
 // The way to the agent: JSON by path, the stream of ticks, and the token where one is asked for.
 
 import { read, write } from './storage.js';
+import { authorization, follow, followShared, pause } from './stream.js';
 
 const TOKEN = 'system-monitor-token';
 /** What a header can carry: another token cannot be sent, and is refused here. */
 const SENDABLE = /^[\x21-\x7e]+$/;
-/** The server says something every 15 s; after a longer silence the connection is dead, whatever it seems. */
-const SILENCE_MS = 35_000;
-const RETRY_MS = [500, 1000, 2000, 3000];
 
 /** An answer other than success. */
 export class Refusal extends Error {
@@ -28,14 +26,18 @@ export function onTokenWanted(ask) {
 async function request(path, options = {}) {
   for (;;) {
     const token = read('sessionStorage', TOKEN);
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const response = await fetch(`/api/v1/${path}`, { ...options, headers });
+    const response = await fetch(`/api/v1/${path}`, { ...options, headers: authorization(token) });
     if (response.ok) return response;
     if (response.status !== 401) throw new Refusal(response.status, await response.json().catch(() => ({})));
-    // All requests wait for one answer.
-    asking ??= newToken(token !== null).finally(() => { asking = null; });
-    write('sessionStorage', TOKEN, await asking);
+    await replaceToken(token);
   }
+}
+
+/** Asks for a token in place of one that is refused. All requests wait for one answer. */
+async function replaceToken(refused) {
+  if (read('sessionStorage', TOKEN) !== refused) return;
+  asking ??= newToken(refused !== null).then((token) => write('sessionStorage', TOKEN, token)).finally(() => { asking = null; });
+  await asking;
 }
 
 async function newToken(wasRefused) {
@@ -59,55 +61,36 @@ export function of(kind, name) {
 }
 
 /**
- * Listens to the stream for as long as the page lives. `onEvent(type, data)` gets each event, `onState(isConnected)` each
- * change. EventSource cannot send a token, so the body is read here.
+ * Listens to the stream for as long as the page lives. `onEvent(type, data)` gets each event, and `missed` where this tab read none
+ * for a time, `onState(isConnected)` each change.
  */
 export async function listen(onEvent, onState) {
-  let failures = 0;
+  const hear = (type, data) => {
+    onState(true);
+    onEvent(type, JSON.parse(data));
+  };
+  const onAway = () => onState(false);
   for (;;) {
-    const abort = new AbortController();
-    let watchdog = setTimeout(() => abort.abort(), SILENCE_MS);
-    try {
-      const response = await request('stream', { signal: abort.signal });
-      for await (const event of events(response.body, () => {
-        clearTimeout(watchdog);
-        watchdog = setTimeout(() => abort.abort(), SILENCE_MS);
-      })) {
-        failures = 0;
-        onState(true);
-        onEvent(event.type, JSON.parse(event.data));
-      }
-    } catch (error) {
-      if (error instanceof SyntaxError) console.error('the stream holds no JSON', error);
-    } finally {
-      clearTimeout(watchdog);
-      abort.abort();
+    const token = read('sessionStorage', TOKEN);
+    const why = await followShared(token, hear, onAway);
+    if (why === 'none') break;
+    if (why === 'refused') await replaceToken(token);
+    else {
+      onAway();
+      await pause(0);
     }
-    onState(false);
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]));
-    failures += 1;
   }
+  await followWhileShown(hear, onAway, () => onEvent('missed'));
 }
 
-/** The events of a body, as the HTML standard reads them ("Server-sent events"). */
-async function* events(body, onBytes) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
-  let type = 'message';
-  let data = [];
+/** Follows the stream in this tab alone. A hidden tab leaves its connection to the others: there are six. */
+async function followWhileShown(onEvent, onAway, onReturn) {
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    onBytes();
-    const lines = (rest + value).split(/\r?\n/);
-    rest = lines.pop();
-    for (const line of lines) {
-      if (line === '') {
-        if (data.length > 0) yield { type, data: data.join('\n') };
-        type = 'message';
-        data = [];
-      } else if (line.startsWith('event:')) type = line.slice(6).trim();
-      else if (line.startsWith('data:')) data.push(line.slice(line[5] === ' ' ? 6 : 5));
-    }
+    const turn = new AbortController();
+    const change = new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
+    if (!document.hidden) follow((signal) => request('stream', { signal }), onEvent, onAway, turn.signal);
+    await change;
+    turn.abort();
+    if (!document.hidden) onReturn();
   }
 }

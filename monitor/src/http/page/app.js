@@ -53,6 +53,9 @@ function onEvent(type, data) {
     showConnection();
   } else if (type === 'log') {
     view?.entry?.(data);
+  } else if (type === 'missed') {
+    // The agent was there meanwhile: its history fills the gap.
+    view?.load?.();
   }
 }
 
