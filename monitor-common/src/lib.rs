@@ -266,30 +266,14 @@ pub struct Process {
     pub threads: u32,
 }
 
-impl Network {
-    /// Adds another value: of another CPU, or of another cgroup of the same container.
-    pub fn add(&mut self, other: &Self) {
-        self.rx_bytes = self.rx_bytes.saturating_add(other.rx_bytes);
-        self.rx_packets = self.rx_packets.saturating_add(other.rx_packets);
-        self.tx_bytes = self.tx_bytes.saturating_add(other.tx_bytes);
-        self.tx_packets = self.tx_packets.saturating_add(other.tx_packets);
-        self.loopback_rx_bytes = self.loopback_rx_bytes.saturating_add(other.loopback_rx_bytes);
-        self.loopback_rx_packets = self.loopback_rx_packets.saturating_add(other.loopback_rx_packets);
-        self.loopback_tx_bytes = self.loopback_tx_bytes.saturating_add(other.loopback_tx_bytes);
-        self.loopback_tx_packets = self.loopback_tx_packets.saturating_add(other.loopback_tx_packets);
-    }
-}
-
-impl Processes {
-    /// Adds another value: of another CPU, or of another cgroup of the same container.
-    pub fn add(&mut self, other: &Self) {
-        self.forks = self.forks.saturating_add(other.forks);
-        self.threads = self.threads.saturating_add(other.threads);
-        self.execs = self.execs.saturating_add(other.execs);
-        self.exits = self.exits.saturating_add(other.exits);
-        self.oom_kills = self.oom_kills.saturating_add(other.oom_kills);
-        self.opened = self.opened.saturating_add(other.opened);
-        self.closed = self.closed.saturating_add(other.closed);
+/// Adds counters, field by field: of another CPU, or of another cgroup of the same container. `V` has fields of type
+/// `u64` only.
+pub fn add_counters<V: Pod>(sum: &mut V, other: &V) {
+    const { assert!(size_of::<V>().is_multiple_of(size_of::<u64>()) && align_of::<V>() == align_of::<u64>()) };
+    let sums: &mut [u64] = bytemuck::cast_slice_mut(core::slice::from_mut(sum));
+    let others: &[u64] = bytemuck::cast_slice(core::slice::from_ref(other));
+    for (sum, other) in sums.iter_mut().zip(others) {
+        *sum = sum.saturating_add(*other);
     }
 }
 
@@ -328,6 +312,17 @@ mod tests {
         assert!(lineage.up_to(6).ids().eq([5, 6]));
         assert!(lineage.up_to(7).ids().eq([5, 6, 7]));
         assert_eq!(lineage.up_to(1).ids().count(), 0);
+    }
+
+    #[test]
+    fn every_counter_is_added_and_none_wraps() {
+        let mut network = Network { rx_bytes: 1, loopback_tx_packets: u64::MAX, ..Network::default() };
+        add_counters(&mut network, &Network { rx_bytes: 2, tx_bytes: 3, loopback_tx_packets: 4, ..Network::default() });
+        let sum = Network { rx_bytes: 3, tx_bytes: 3, loopback_tx_packets: u64::MAX, ..Network::default() };
+        assert_eq!(network, sum);
+        let mut processes = Processes { forks: 1, closed: 2, ..Processes::default() };
+        add_counters(&mut processes, &Processes { forks: 1, closed: 1, ..Processes::default() });
+        assert_eq!(processes, Processes { forks: 2, closed: 3, ..Processes::default() });
     }
 
     fn cpu(total: u64, user: u64, system: u64) -> Cpu {

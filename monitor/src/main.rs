@@ -1,4 +1,5 @@
 //! `system-monitor`: the only place with arguments, environment, clock, signals and exit codes.
+#![forbid(unsafe_code)]
 
 mod cli;
 mod commands;

@@ -1,4 +1,5 @@
 //! The repository's tasks; `cargo xtask help` lists them.
+#![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

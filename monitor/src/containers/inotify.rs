@@ -50,11 +50,15 @@ impl Inotify {
         Ok(())
     }
 
-    /// Reports a new directory, and those that were created in it before it was watched.
+    /// Reports a new directory, and those that were created in it before it was watched; `None` if it cannot be read.
     fn meet(&mut self, path: &Path, changes: &mut Vec<Change>) -> Option<()> {
         let parent = *self.known.get(path.parent()?)?;
-        // A directory that was removed meanwhile has nothing to report.
-        let Ok(found) = walk::tree(&self.tree.join(path)) else { return Some(()) };
+        let found = match walk::tree(&self.tree.join(path)) {
+            Ok(found) => found,
+            // It was removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(()),
+            Err(_) => return None,
+        };
         for directory in found {
             let parent = if directory.path.as_os_str().is_empty() { parent } else { directory.parent };
             let path = if directory.path.as_os_str().is_empty() { path.to_owned() } else { path.join(&directory.path) };

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::snapshot::CgroupId;
 
@@ -26,7 +27,7 @@ pub struct Directory {
 /// A directory has two links plus one per child directory (`kernfs`), so those without children are not opened.
 ///
 /// # Errors
-/// If the root cannot be read.
+/// If the root cannot be read, or if descriptors or memory run out: what was found by then is only a part of the tree.
 pub fn tree(root: &Path) -> io::Result<Vec<Directory>> {
     let stat = rustix::fs::stat(root)?;
     let mut found = vec![Directory { id: CgroupId(stat.st_ino), path: PathBuf::new(), parent: CgroupId(stat.st_ino) }];
@@ -35,8 +36,9 @@ pub fn tree(root: &Path) -> io::Result<Vec<Directory>> {
         let (parent, path) = (found[at].id, found[at].path.clone());
         let children = match children(&root.join(&path)) {
             Ok(children) => children,
-            Err(_) if at > 0 => continue,
-            Err(error) => return Err(error),
+            Err(error) if at == 0 || is_shortage(&error) => return Err(error),
+            // It was removed meanwhile, or nobody may look into it.
+            Err(_) => continue,
         };
         for (name, id, has_children) in children {
             if has_children {
@@ -46,6 +48,11 @@ pub fn tree(root: &Path) -> io::Result<Vec<Directory>> {
         }
     }
     Ok(found)
+}
+
+/// True for an error that passes: the same directory can be read later.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Returns the child directories, by id; none if the directory was removed.

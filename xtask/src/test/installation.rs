@@ -18,6 +18,10 @@ pub(super) fn installation(state: &mut State) -> anyhow::Result<()> {
     if output("dockerd", &["--version"]).is_none() {
         state.note("the installation of Docker", packages::install(&["docker.io"]));
     }
+    // Since Debian 13 the client is a package of its own, which is only recommended.
+    if output("docker", &["--version"]).is_none() {
+        state.note("the installation of Docker's client", packages::install(&["docker-cli"]));
+    }
     if output("podman", &["--version"]).is_none() {
         state.note("the installation of Podman", packages::install(&["podman", "runc"]));
     }

@@ -57,7 +57,7 @@ impl ChangeFeed for CgroupEvents {
                 changes.extend(change(&bytemuck::pod_read_unaligned(&message)));
             }
         }
-        let lost = self.lost.get(&0, 0).map_or(0, |values| values.iter().sum());
+        let lost = self.lost.get(&0, 0).map_or(self.known_lost, |values| values.iter().sum());
         (lost == std::mem::replace(&mut self.known_lost, lost)).then_some(changes)
     }
 }

@@ -14,19 +14,12 @@ pub(super) trait CounterGroup: Pod + Default + PartialEq + Send {
     /// The object.
     const OBJECT: &'static Object;
 
-    /// Adds another value: of another CPU, or of another cgroup of the same container.
-    fn add_to(&mut self, other: &Self);
-
     /// Returns the field that feeds a metric of this origin; `None` if the group does not feed it.
     fn field(origin: &Origin) -> Option<FieldOf<Self>>;
 }
 
 impl CounterGroup for Network {
     const OBJECT: &'static Object = &NETWORK;
-
-    fn add_to(&mut self, other: &Self) {
-        self.add(other);
-    }
 
     fn field(origin: &Origin) -> Option<FieldOf<Self>> {
         if let Origin::Network(programs, field) = origin { Some((programs, *field)) } else { None }
@@ -35,10 +28,6 @@ impl CounterGroup for Network {
 
 impl CounterGroup for Processes {
     const OBJECT: &'static Object = &PROCESS;
-
-    fn add_to(&mut self, other: &Self) {
-        self.add(other);
-    }
 
     fn field(origin: &Origin) -> Option<FieldOf<Self>> {
         if let Origin::Processes(programs, field) = origin { Some((programs, *field)) } else { None }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use aya::Ebpf;
-use monitor_common::{Network, Processes};
+use monitor_common::{Network, Processes, add_counters};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::attribution::Attribution;
@@ -121,7 +121,7 @@ impl Opening<'_> {
         let mut maps = None;
         let open_maps = |ebpf: &Ebpf| {
             let dir = pinned.as_ref().map(PinnedObject::maps);
-            maps = Some(GrowableMaps::open(ebpf, object.counters, V::add_to, dir.as_deref(), self.entries)?);
+            maps = Some(GrowableMaps::open(ebpf, object.counters, add_counters, dir.as_deref(), self.entries)?);
             Ok(())
         };
         let mut loaded = load::load(object, &self.host, &self.target, pinned.as_ref(), open_maps);
@@ -154,7 +154,7 @@ impl Opening<'_> {
         pinned: Option<&PinnedObject>,
     ) -> io::Result<Option<Counters<V>>> {
         let Some(mut ebpf) = loaded.ebpf else { return Ok(None) };
-        let attribution = Attribution::new(V::add_to, &mut maps)?;
+        let attribution = Attribution::new(add_counters, &mut maps)?;
         let unix = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let since = pinned.and_then(PinnedObject::since).map_or(unix, Duration::from_nanos);
         if pinned.is_some_and(|pinned| pinned.since().is_some()) {

@@ -2,10 +2,11 @@
 //! `mem_cgroup_oom_control_read()` in `mm/memcontrol-v1.c`).
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::error::FileError;
 use super::file::LONGEST;
 use super::plan::FilePlan;
 use crate::containers::walk;
@@ -22,16 +23,25 @@ pub(super) struct GroupsBelow {
 
 impl GroupsBelow {
     /// Reads the groups that exist.
-    pub(super) fn read(&mut self, dir: &Path, plan: &FilePlan) {
+    ///
+    /// # Errors
+    /// If a group exists and cannot be read: it is not counted as removed, and the sum is not known.
+    pub(super) fn read(&mut self, dir: &Path, plan: &FilePlan) -> Result<(), FileError> {
         // A cgroup directory has two links plus one per child directory.
-        let has_groups = fs::metadata(dir).is_ok_and(|found| found.nlink() != 2);
-        let groups = if has_groups { walk::tree(dir).unwrap_or_default() } else { Vec::new() };
-        let value = |path: &Path| {
-            let text = foreign::read(&dir.join(path).join(plan.file.name), LONGEST).ok()?;
-            parse::number(plan.file.format, &text).ok()
-        };
+        let has_groups = rustix::fs::stat(dir).map_err(FileError::Os)?.st_nlink != 2;
+        let groups = if has_groups { walk::tree(dir).map_err(FileError::of)? } else { Vec::new() };
         let groups = groups.into_iter().map(|group| group.path).filter(|path| !path.as_os_str().is_empty());
-        self.follow(groups.filter_map(|path| Some((value(&path)?, path))).collect());
+        let mut now = Vec::new();
+        for path in groups {
+            match value(&dir.join(&path).join(plan.file.name), plan) {
+                Ok(value) => now.push((value, path)),
+                // Removed after the walk.
+                Err(FileError::Os(Errno::NOENT | Errno::NODEV)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.follow(now);
+        Ok(())
     }
 
     /// Takes over the values of the groups that exist now.
@@ -51,9 +61,17 @@ impl GroupsBelow {
     }
 }
 
+fn value(path: &Path, plan: &FilePlan) -> Result<u64, FileError> {
+    let text = foreign::read(path, LONGEST).map_err(FileError::of)?;
+    parse::number(plan.file.format, &text).map_err(FileError::Parse)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::sources::cgroup::plan::plans;
 
     #[test]
     fn what_removed_groups_have_counted_stays_and_nothing_else_is_kept_of_them() {
@@ -66,5 +84,27 @@ mod tests {
         assert_eq!(sum(&[(4, "a")]), (6, 1), "b was removed");
         assert_eq!(sum(&[(1, "a")]), (7, 1), "a was created anew");
         assert_eq!(sum(&[]), (7, 0));
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_read_for_a_moment_is_not_counted_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("group/memory.oom_control");
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        let plan = plans().into_iter().find(|plan| plan.file.name == "memory.oom_control").unwrap();
+        let mut below = GroupsBelow::default();
+        let mut sum = |text: Option<&str>| {
+            match text {
+                Some(text) => fs::write(&file, text).unwrap(),
+                // Reading a directory is an error.
+                None => fs::remove_file(&file).and_then(|()| fs::create_dir(&file)).unwrap(),
+            }
+            let result = below.read(dir.path(), &plan).map(|()| below.sum());
+            _ = fs::remove_dir(&file);
+            result
+        };
+        assert_eq!(sum(Some("oom_kill 5\n")), Ok(5));
+        assert_eq!(sum(None), Err(FileError::Os(Errno::ISDIR)));
+        assert_eq!(sum(Some("oom_kill 5\n")), Ok(5));
     }
 }

@@ -120,8 +120,11 @@ impl CgroupFile {
             return;
         }
         self.held = None;
-        if let (Some(below), Some(dir)) = (&mut self.below, request.directory()) {
-            below.read(dir, plan);
+        if let (Some(below), Some(dir)) = (&mut self.below, request.directory())
+            && let Err(error) = below.read(dir, plan)
+        {
+            miss(plan, error, values);
+            return;
         }
         match self.own.text(request, context) {
             Ok(length) => {

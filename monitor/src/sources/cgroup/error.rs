@@ -16,6 +16,11 @@ pub(super) enum FileError {
 }
 
 impl FileError {
+    /// The error of a library function.
+    pub(super) fn of(error: io::Error) -> Self {
+        Self::Os(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
     fn kind(self) -> CauseKind {
         match self {
             Self::Os(errno) => CauseKind::of_error(&errno.into()),

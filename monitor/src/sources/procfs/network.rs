@@ -5,6 +5,7 @@
 //! each by its growth.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 
 use crate::cause::{Cause, CauseKind};
@@ -77,7 +78,7 @@ fn parts(net: &Path) -> Result<Parts, Cause> {
     let devices = proc_text::interfaces(&devices).filter(|devices| !devices.is_empty()).ok_or_else(invalid)?;
     let (loopback, others): (Vec<Interface>, Vec<Interface>) =
         devices.into_iter().partition(|interface| interface.name == proc_text::LOOPBACK);
-    Ok(match protocols(net) {
+    Ok(match protocols(net)? {
         Some(all) => {
             let loopback = loopback.first().map(Interfaces::from).unwrap_or_default();
             [(NAMESPACE.to_owned(), all.without(&loopback))].into()
@@ -87,14 +88,25 @@ fn parts(net: &Path) -> Result<Parts, Cause> {
 }
 
 /// Returns all IP traffic of a namespace, loopback included; `None` if the kernel does not count it.
-fn protocols(net: &Path) -> Option<Interfaces> {
-    let read = |name: &str| foreign::read(&net.join(name), LONGEST).ok();
-    let (bytes, packets) = (read("netstat")?, read("snmp")?);
-    let bytes = |key| proc_text::snmp(&bytes, "IpExt", key);
-    let packets = |key| proc_text::snmp(&packets, "Ip", key);
-    // Without IPv6 the file is not there.
-    let v6 = read("snmp6").unwrap_or_default();
-    let v6 = |key| proc_text::snmp6(&v6, key);
+///
+/// # Errors
+/// If a file that exists cannot be read: its traffic is unknown, and not zero.
+fn protocols(net: &Path) -> Result<Option<Interfaces>, Cause> {
+    let read = |name: &str| match foreign::read(&net.join(name), LONGEST) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Cause::io(net.join(name).display(), &error)),
+    };
+    let (Some(netstat), Some(snmp)) = (read("netstat")?, read("snmp")?) else { return Ok(None) };
+    // A kernel without IPv6 does not have the file.
+    Ok(all_traffic(&netstat, &snmp, &read("snmp6")?.unwrap_or_default()))
+}
+
+/// Adds up the IP traffic of both versions; `None` if IPv4 is not counted.
+fn all_traffic(netstat: &[u8], snmp: &[u8], snmp6: &[u8]) -> Option<Interfaces> {
+    let bytes = |key| proc_text::snmp(netstat, "IpExt", key);
+    let packets = |key| proc_text::snmp(snmp, "Ip", key);
+    let v6 = |key| proc_text::snmp6(snmp6, key);
     let of_v6 = |key| v6(key).unwrap_or(0);
     Some(Interfaces {
         rx_bytes: bytes("InOctets")?.saturating_add(of_v6("Ip6InOctets")),
