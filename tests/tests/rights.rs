@@ -2,11 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, SystemTime};
 
 use tests::agent::{Agent, command};
+use tests::fleet;
+use tests::http::get;
 use tests::valkey::Valkey;
-use tests::{eventually, skip};
+use tests::{eventually, free_port, skip};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ARGUMENTS: &[&str] = &[
@@ -28,13 +31,13 @@ fn start(valkey: &Valkey, environment: &[(&str, &str)]) -> Agent {
     Agent::start(valkey.port, ARGUMENTS, environment)
 }
 
-/// The ACL rule of docs/valkey.md, as words.
-fn rule() -> Vec<String> {
+/// The ACL rule of a user in docs/valkey.md, as words.
+fn rule(user: &str) -> Vec<String> {
     let document = include_str!("../../docs/valkey.md");
     let rule = document
         .lines()
-        .find_map(|line| line.strip_prefix("ACL SETUSER monitor "))
-        .expect("docs/valkey.md has no ACL rule");
+        .find_map(|line| line.strip_prefix(&format!("ACL SETUSER {user} ")))
+        .unwrap_or_else(|| panic!("docs/valkey.md has no ACL rule for {user}"));
     rule.replace("PASSWORD", "secret").split(' ').map(str::to_owned).collect()
 }
 
@@ -46,17 +49,17 @@ const COSTS: &[(&str, Option<&str>)] = &[
     ("+zremrangebyscore", Some("the removal of old names from system:containers (ZREMRANGEBYSCORE)")),
     ("+xadd", Some("the history of reports (XADD)")),
     ("+pexpire", Some("the expiry of streams (PEXPIRE)")),
+    ("+xrange", None),
     ("+xrevrange", None),
     ("+ping", None),
     ("+get", None),
-    ("+client|setinfo", None),
     ("+select", None),
 ];
 
 #[test]
 fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
-    let rule = rule();
+    let rule = rule("monitor");
     let known: Vec<&str> = COSTS.iter().map(|(right, _)| *right).collect();
     for right in rule.iter().filter(|word| word.starts_with('+') && *word != "+set") {
         assert!(known.contains(&right.as_str()), "{right} is in docs/valkey.md and not tested");
@@ -88,6 +91,38 @@ fn each_right_that_lacks_costs_what_it_is_for_and_nothing_else() {
         let expected = if name == "xadd" { 2 } else { usize::from(cost.is_some()) };
         assert_eq!(warnings.len(), expected, "{name}: {said}");
         assert!(cost.is_none_or(|cost| warnings[0].contains(cost)), "{name}: {said}");
+    }
+}
+
+/// The history of more than an hour is Valkey's, also for the agent's own server.
+#[test]
+fn the_documented_rights_suffice_to_read_the_history() {
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let name = fleet::name(0);
+    fleet::remember(&valkey, 0, (1..4).rev().map(|hours| now - hour * hours));
+    valkey.query::<u64>(&["ZADD", "system:containers", &fleet::millis(now).to_string(), &name]);
+    let login = |user: &str| {
+        let words = rule(user);
+        let user: Vec<&str> = ["ACL", "SETUSER", user].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let _: () = valkey.query(&user);
+    };
+    let url = format!("valkey://127.0.0.1:{}", valkey.port);
+    for (user, arguments) in [("reader", &["dashboard", "--interval", "1s"][..]), ("monitor", ARGUMENTS)] {
+        login(user);
+        let port = free_port();
+        let listen = format!("127.0.0.1:{port}");
+        let arguments = [arguments, &["--listen", &listen, "--valkey-url", &url]].concat();
+        let environment = [("CONTAINER_NAME", &*name), ("VALKEY_USERNAME", user), ("VALKEY_PASSWORD", "secret")];
+        let reader = Agent::spawn(command(&arguments, &environment));
+        let times = || {
+            TcpStream::connect(("127.0.0.1", port)).ok()?;
+            let history = get(port, &format!("/api/v1/history/{name}?metric=cpu_percent&since=4h"));
+            let first = history.json()["times"].as_array()?.first()?.as_u64()?;
+            (first < fleet::millis(now - hour * 2)).then_some(())
+        };
+        assert!(eventually(TIMEOUT, times).is_some(), "{user}: {}", reader.said());
+        assert!(!reader.end(libc::SIGTERM).said.contains("NOPERM"), "{user}");
     }
 }
 
