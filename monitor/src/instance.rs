@@ -30,12 +30,12 @@ impl InstanceGuard {
             Err(PinsError::Lock(error @ LockError::Held(_))) => return Err(error),
             Err(error) => error,
         };
-        tracing::warn!("eBPF counters will not survive a restart: {error}; {}", error.remedy());
+        tracing::warn!(%error, remedy = error.remedy(), "eBPF counters will not survive a restart: pins unusable");
         match DirectoryLock::acquire(Path::new(RUN), holder) {
             Ok(lock) => Ok(Self { pins: None, _lock: Some(lock) }),
             Err(error @ LockError::Held(_)) => Err(error),
             Err(error) => {
-                tracing::debug!("A second agent on this machine cannot be detected: {error}");
+                tracing::debug!(%error, "A second agent on this machine cannot be detected");
                 Ok(Self { pins: None, _lock: None })
             }
         }

@@ -62,8 +62,8 @@ fn main() -> ExitCode {
     } else {
         log_to(&config, move || own.clone(), io::stderr().is_terminal() && context.use_color);
     }
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
+    for error in &config.warnings {
+        tracing::warn!(%error, "Malformed setting ignored");
     }
     let outcome = commands::run(name, flags, &config, &context, notes);
     log.finish();

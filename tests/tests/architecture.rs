@@ -57,6 +57,54 @@ fn unsafe_code_of_the_agent_is_in_one_module() {
     assert!(read("monitor/src/lib.rs").contains("#![deny(unsafe_code)]"));
 }
 
+/// The messages of the former agent, which keep a value in their text.
+const FORMER: [&str; 6] = [
+    "Error reading {first}: {cause}",
+    "Error reading {name}: {error}",
+    "Error storing log: {fault}",
+    // Metrics that are not stored, and the same for other sinks.
+    "Error {}",
+    "Starting system monitor for container: {}",
+    "System monitor stopping for container: {name}",
+];
+
+/// The string literals among the arguments of each macro that logs, but not those of macros within it.
+fn log_messages(code: &str) -> Vec<String> {
+    let levels = ["error", "warn", "info", "debug", "trace"].map(|level| format!("tracing::{level}!("));
+    let starts = levels.iter().flat_map(|call| code.match_indices(call.as_str()).map(|(at, _)| at + call.len()));
+    let mut messages = Vec::new();
+    for start in starts {
+        let (mut depth, mut rest) = (1, &code[start..]);
+        while depth > 0 {
+            let at = rest.find(['(', ')', '"']).unwrap();
+            let (found, behind) = rest[at..].split_at(1);
+            rest = behind;
+            match found {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                _ => {
+                    let (literal, behind) = rest.split_once('"').unwrap();
+                    rest = behind;
+                    messages.extend((depth == 1).then(|| literal.to_owned()));
+                }
+            }
+        }
+    }
+    messages
+}
+
+#[test]
+fn log_messages_begin_with_fixed_words_and_have_their_values_in_fields() {
+    let mut files = Vec::new();
+    sources(&repository().join("monitor/src"), &mut files);
+    let messages: Vec<String> =
+        files.iter().flat_map(|file| log_messages(&fs::read_to_string(file).unwrap())).collect();
+    assert!(messages.len() > 50, "{}", messages.len());
+    let mut with_values: Vec<&str> = messages.iter().map(String::as_str).filter(|text| text.contains('{')).collect();
+    with_values.sort_unstable();
+    assert_eq!(with_values, FORMER);
+}
+
 /// Paths in backticks, and elsewhere paths into the agent; patterns are left out.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     let quoted = text.split('`').skip(1).step_by(2).filter(|word| word.contains('/'));

@@ -103,7 +103,7 @@ fn a_second_agent_on_one_directory_says_so_and_goes_on_in_memory() {
 fn without_the_option_nothing_is_written_to_disk_and_a_directory_that_refuses_is_said() {
     let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
     let agent = start(&valkey, Path::new("/proc/nowhere"));
-    assert!(agent.says("Without a buffer on disk, going on in memory", TIMEOUT), "{}", agent.said());
+    assert!(agent.says("Disk buffer unavailable, buffering in memory", TIMEOUT), "{}", agent.said());
     eventually(TIMEOUT, || (samples(&valkey) > 3).then_some(())).expect("no history");
 }
 
@@ -141,9 +141,9 @@ fn a_full_disk_costs_the_copy_and_no_sample() {
     let agent = Agent::spawn(command);
     eventually(TIMEOUT, || (samples(&valkey) >= 5).then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));
     valkey.kill();
-    assert!(agent.says("cannot be written, going on in memory", TIMEOUT), "{}", agent.said());
+    assert!(agent.says("cannot be written, buffering in memory", TIMEOUT), "{}", agent.said());
     std::thread::sleep(Duration::from_secs(7));
-    assert_eq!(agent.said().matches("going on in memory").count(), 1, "{}", agent.said());
+    assert_eq!(agent.said().matches("buffering in memory").count(), 1, "{}", agent.said());
     valkey.restart();
     let drained = || samples(&valkey) >= 40;
     eventually(TIMEOUT, || drained().then_some(())).unwrap_or_else(|| panic!("{}", agent.said()));

@@ -182,7 +182,7 @@ fn detach_removes_everything_and_says_what() {
     assert_eq!(code, Some(1));
     assert!(said.contains(&format!("pid {}", agent.pid())), "{said}");
     let ended = agent.end(libc::SIGTERM);
-    assert!(ended.status.success() && ended.said.contains("goes on counting"), "{}", ended.said);
+    assert!(ended.status.success() && ended.said.contains("eBPF counters stay pinned"), "{}", ended.said);
     let linked = world.linked();
     assert_eq!(linked.len(), 5);
     let there = ids_of_all_links();

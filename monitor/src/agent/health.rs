@@ -32,7 +32,7 @@ impl Health {
         self.failing.retain(|name, _| {
             let failing = errors.iter().any(|(failed, _)| failed == name);
             if !failing {
-                tracing::info!("{name} can be read again");
+                tracing::info!(source = name, "Readable again");
             }
             failing
         });
@@ -87,8 +87,8 @@ impl Health {
             tracing::warn!(count, numbers, containers, "Error reading {first}: {cause}");
         }
         for Change { count, numbers, containers, .. } in regained.0 {
-            let (first, numbers, containers) = (numbers[0], list(&numbers), list(&containers));
-            tracing::info!(count, numbers, containers, "{first} can be read again");
+            let (numbers, containers) = (list(&numbers), list(&containers));
+            tracing::info!(count, numbers, containers, "Readable again");
         }
     }
 }

@@ -93,7 +93,7 @@ impl Outputs {
             }
         };
         if tokio::time::timeout(GOODBYE, finished).await.is_err() {
-            tracing::warn!("The last report was not written in time timeout={GOODBYE:?}");
+            tracing::warn!(timeout = ?GOODBYE, "The last report was not written in time");
         }
     }
 }

@@ -115,6 +115,6 @@ impl Running {
 fn tell_stopping(context: &ProcessContext) {
     let Some(manager) = &context.service_manager else { return };
     if let Err(error) = manager.socket.notify(&[NotifyState::Stopping]) {
-        tracing::debug!(%error, "The service manager cannot be told");
+        tracing::debug!(%error, "Error notifying the service manager");
     }
 }

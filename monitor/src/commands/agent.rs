@@ -28,7 +28,7 @@ pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<O
     attached.drop_capabilities().start_threads()?.apply_sandbox().start(token, context, signals)?.run();
     if let Some(pins) = guard.pins() {
         let dir = pins.dir().display();
-        tracing::info!(%dir, "The kernel goes on counting for the next agent; `system-monitor detach` ends that");
+        tracing::info!(%dir, "eBPF counters stay pinned for the next agent; `system-monitor detach` removes them");
     }
     Ok(Outcome::Success)
 }

@@ -33,8 +33,10 @@ pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: D
     };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;
+        if log.is_new(&error.to_string()) {
+            tracing::warn!(%error, "Error reading from Valkey");
+        }
         server.record_failure(error.to_string());
-        log.warn(&error.to_string());
         tokio::time::sleep(AGAIN).await;
     }
 }
@@ -59,7 +61,7 @@ async fn watch(
     fleet: &mut Fleet,
 ) -> Result<std::convert::Infallible, StoreError> {
     let mut store = Store::connect(options).await?;
-    tracing::info!("Reading from Valkey at {}", options.target);
+    tracing::info!(server = %options.target, "Reading from Valkey");
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -70,7 +72,9 @@ async fn watch(
         match fleet.happened(&mut store).await {
             Ok(happened) => server.publish_entries(happened),
             Err(error) => {
-                fleet.log.warn(&format!("Log entries are not shown: {error}"));
+                if fleet.log.is_new(&error.to_string()) {
+                    tracing::warn!(%error, "Log entries are not shown");
+                }
                 store = Store::connect(options).await?;
             }
         }

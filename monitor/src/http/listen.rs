@@ -98,7 +98,10 @@ pub(super) async fn bind(address: &Address) -> Listener {
     loop {
         match Listener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) => log.warn(&format!("Cannot listen at {address}: {error}; trying again")),
+            Err(error) if log.is_new(&error.to_string()) => {
+                tracing::warn!(%address, %error, "Cannot listen, trying again");
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -122,7 +125,7 @@ pub(super) async fn accept(listener: &Listener, server: Arc<Server>, router: Rou
             }),
         };
         if let Err(error) = accepted {
-            tracing::debug!("a connection could not be accepted: {error}");
+            tracing::debug!(%error, "Error accepting a connection");
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -158,7 +161,7 @@ async fn serve(
         .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service);
     tokio::select! {
         served = served => if let Err(error) = served {
-            tracing::trace!("a connection ended: {error}");
+            tracing::trace!(%error, "Connection ended with an error");
         },
         () = connection.closed() => {}
     }

@@ -66,7 +66,7 @@ fn run(
         runtime.block_on(async {
             let serve = async {
                 let listener = listen::bind(&address).await;
-                tracing::info!("Listening at {address}");
+                tracing::info!(%address, "Listening");
                 let router = routes::router(Arc::clone(&server));
                 listen::accept(&listener, server, router).await;
             };

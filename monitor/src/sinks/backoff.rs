@@ -32,7 +32,9 @@ impl Backoff {
             *self = Self::default();
             return None;
         };
-        self.log.warn(&error.text);
+        if self.log.is_new(&error.text) {
+            tracing::warn!("Error {}", error.text);
+        }
         let since = *self.since.get_or_insert_with(timer::now);
         let lasted = timer::now() - since;
         let longest = match error.retry {

@@ -57,7 +57,7 @@ pub struct Service<N> {
     /// The states that are sent once, with the first report.
     first: Vec<NotifyState<'static>>,
     /// The messages that could not be said.
-    unsaid: u64,
+    failed_notifications: u64,
 }
 
 impl<N> Service<N> {
@@ -69,7 +69,7 @@ impl<N> Service<N> {
             let micros = u32::try_from(needed.as_micros()).unwrap_or(u32::MAX);
             NotifyState::WatchdogUsec(micros)
         });
-        Self { notify, first: longer.into_iter().chain([NotifyState::Ready]).collect(), unsaid: 0 }
+        Self { notify, first: longer.into_iter().chain([NotifyState::Ready]).collect(), failed_notifications: 0 }
     }
 }
 
@@ -79,26 +79,26 @@ impl<N: Fn(&[NotifyState<'_>]) -> io::Result<()> + Send> Sink for Service<N> {
         if report.coverage != Coverage::All {
             return Box::pin(ready(Ok(())));
         }
-        let status = status(report, self.unsaid);
+        let status = status(report, self.failed_notifications);
         let mut states = self.first.clone();
         states.extend([NotifyState::Watchdog, NotifyState::Status(&status)]);
         let sent = (self.notify)(&states);
         match sent {
             Ok(()) => self.first.clear(),
-            Err(_) => self.unsaid += 1,
+            Err(_) => self.failed_notifications += 1,
         }
         Box::pin(ready(sent.map_err(|error| SinkError {
-            text: format!("the service manager cannot be told: {error}"),
+            text: format!("notifying the service manager: {error}"),
             retry: Retry::Soon,
         })))
     }
 }
 
-fn status(report: &Report, unsaid: u64) -> String {
+fn status(report: &Report, failed: u64) -> String {
     let count = report.containers.len();
     let what = if count == 1 { "container" } else { "containers" };
-    let unsaid = if unsaid == 0 { String::new() } else { format!("; {unsaid} messages to you were not taken") };
-    format!("{count} {what} on {}, read in {:.1} ms{unsaid}", report.host, report.cost.as_secs_f64() * 1e3)
+    let failed = if failed == 0 { String::new() } else { format!("; failed_notifications={failed}") };
+    format!("{count} {what} on {}, read in {:.1} ms{failed}", report.host, report.cost.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]
@@ -149,8 +149,8 @@ mod tests {
         assert!(service.write(&report).await.is_err());
         assert!(matches!(service.first[..], [NotifyState::Ready]));
         assert_eq!(
-            status(&report, service.unsaid),
-            "0 containers on , read in 0.0 ms; 1 messages to you were not taken"
+            status(&report, service.failed_notifications),
+            "0 containers on , read in 0.0 ms; failed_notifications=1"
         );
     }
 

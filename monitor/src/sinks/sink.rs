@@ -45,7 +45,7 @@ pub trait Sink: Send {
 
     /// Takes note of reports that a sink with [`Feed::Every`] missed.
     fn missed(&mut self, reports: u64) {
-        tracing::warn!("{reports} reports were lost: too many wait to be written");
+        tracing::warn!(reports, "Reports lost: too many wait to be written");
     }
 
     /// Does the work between reports. It is cancelled at each report and called again, so it keeps its progress in the
@@ -62,9 +62,9 @@ pub trait Sink: Send {
 
 /// A report that was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+#[error("Error {text}")]
 pub struct SinkError {
-    /// The error, for operators.
+    /// What failed and why, to be read behind "Error ", for example "storing metrics: …".
     pub text: String,
     /// The time of the next attempt.
     pub retry: Retry,

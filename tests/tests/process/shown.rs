@@ -15,7 +15,7 @@ fn what_operators_look_for_is_said_in_the_old_words() {
         "Error reading cpu.stat: ",
         "Error reading memory.current: ",
         "Error storing metrics: ",
-        "Writing to Valkey at 127.0.0.1:",
+        "Writing to Valkey server=127.0.0.1:",
     ] {
         assert!(agent.says(words, TIMEOUT), "{words}: {}", agent.said());
     }

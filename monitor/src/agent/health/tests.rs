@@ -81,8 +81,8 @@ fn one_cause_is_one_line_with_a_count_and_so_is_its_end() {
     assert_eq!(
         logged(|| health.report(&with)),
         [
-            "INFO memory.current can be read again count=2 numbers=\"memory.current\" containers=\"web, db\"",
-            "INFO process_count can be read again count=4 numbers=\"process_count, file_descriptors\" \
+            "INFO Readable again count=2 numbers=\"memory.current\" containers=\"web, db\"",
+            "INFO Readable again count=4 numbers=\"process_count, file_descriptors\" \
              containers=\"web, db\"",
         ]
     );

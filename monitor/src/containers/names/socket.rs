@@ -118,7 +118,7 @@ impl Socket {
         match answer.unwrap_or(Err(SocketError::Timeout)) {
             Ok(body) => body,
             Err(error) => {
-                tracing::debug!(socket = %self.path.display(), %error, "A container runtime cannot be asked");
+                tracing::debug!(socket = %self.path.display(), %error, "Error querying the container runtime");
                 self.rests_until = now.mono + COOLDOWN;
                 None
             }

@@ -87,7 +87,7 @@ pub struct Otlp {
 impl Otlp {
     /// Creates the sink. Nothing is connected yet.
     pub fn new(collector: Collector) -> Self {
-        tracing::info!("Sending to the collector at {collector}");
+        tracing::info!(%collector, "Sending to the collector");
         Self { collector, connection: None }
     }
 
@@ -98,7 +98,7 @@ impl Otlp {
             let sent = sent.unwrap_or_else(|_| Err(failed("no answer in time", Retry::Soon)));
             if let Err(error) = sent {
                 self.connection = None;
-                let text = format!("Error sending metrics to {}: {}", self.collector, error.text);
+                let text = format!("sending metrics to {}: {}", self.collector, error.text);
                 return Err(SinkError { text, ..error });
             }
         }

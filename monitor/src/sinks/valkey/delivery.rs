@@ -55,7 +55,7 @@ impl Sink for Valkey {
 
     fn missed(&mut self, reports: u64) {
         self.queue.missed(reports);
-        tracing::warn!("{reports} reports came too fast and are not in the history");
+        tracing::warn!(reports, "Reports missing in the history: they came too fast");
     }
 
     fn work(&mut self) -> SinkFuture<'_> {
@@ -84,7 +84,7 @@ impl Sink for Valkey {
 impl Valkey {
     /// Creates the sink. Nothing is connected yet.
     pub fn new(options: ValkeyOptions, clock: fn() -> Stamp) -> Self {
-        tracing::info!("Writing to Valkey at {}", options.target);
+        tracing::info!(server = %options.target, "Writing to Valkey");
         Self {
             clock,
             status: Status::new(options.target.to_string()),
@@ -199,7 +199,7 @@ impl Valkey {
             self.status.failed(fault, (self.clock)());
         }
         self.connection.pause(result.map_err(|fault| SinkError {
-            text: format!("Error storing {}: {fault}", Purpose::Metrics.what()),
+            text: format!("storing {}: {fault}", Purpose::Metrics.what()),
             retry: Retry::Soon,
         }));
         self.status.update(self.queue.backlog());

@@ -42,16 +42,14 @@ impl DiskMirror {
         let (store, found) = match DiskStore::open(dir) {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!("Without a buffer on disk, going on in memory: {error}");
+                tracing::warn!(%error, "Disk buffer unavailable, buffering in memory");
                 return None;
             }
         };
-        for text in found.complaints() {
-            tracing::warn!("{text}");
-        }
+        found.log_damage();
         let waiting = found.entries.len();
         if waiting > 0 {
-            tracing::info!("{waiting} entries of an earlier run wait in {}", dir.display());
+            tracing::info!(entries = waiting, dir = %dir.display(), "Entries of an earlier run wait to be written");
         }
         let mirror = Self {
             dir: dir.to_owned(),
@@ -78,7 +76,7 @@ impl DiskMirror {
         match changed {
             Ok((Ok(store), saved)) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("The buffer on disk is written again");
+                    tracing::info!("Disk buffer is written again");
                 }
                 (self.store, self.saved, self.anew) = (Some(store), saved, false);
             }
@@ -89,7 +87,7 @@ impl DiskMirror {
 
     fn fail(&mut self, error: &dyn std::error::Error) {
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!("The buffer on disk cannot be written, going on in memory: {error}");
+            tracing::warn!(%error, "Disk buffer cannot be written, buffering in memory");
         }
         self.anew = true;
         self.paused_until = Some(timer::now() + COOLDOWN);
@@ -123,14 +121,13 @@ impl DiskMirror {
 }
 
 impl Loaded {
-    /// Returns the warnings for operators.
-    fn complaints(&self) -> impl Iterator<Item = String> {
-        let damaged = (self.damaged > 0).then(|| format!("{} entries of the buffer on disk are damaged", self.damaged));
-        self.aside
-            .as_ref()
-            .map(|aside| format!("The buffer on disk cannot be read: {aside}"))
-            .into_iter()
-            .chain(damaged)
+    fn log_damage(&self) {
+        if let Some(cause) = &self.aside {
+            tracing::warn!(%cause, "Disk buffer cannot be read, moved aside");
+        }
+        if self.damaged > 0 {
+            tracing::warn!(entries = self.damaged, "Entries of the disk buffer are damaged");
+        }
     }
 }
 

@@ -88,7 +88,9 @@ impl Recorder {
             self.forget_ended(&report, backlog);
         }
         let documents = self.documents(&report).unwrap_or_else(|error| {
-            self.encoding.warn(&format!("Error encoding a report, nothing is written: {error}"));
+            if self.encoding.is_new(&error.to_string()) {
+                tracing::warn!(%error, "Error encoding a report, nothing is written");
+            }
             Vec::new()
         });
         for (container, json) in report.containers.iter().zip(&documents) {

@@ -77,10 +77,12 @@ impl Refusals {
         if quiet {
             return;
         }
-        self.logs.entry(purpose).or_default().warn(&if purpose == Purpose::Log {
-            format!("Error storing log: {fault}")
-        } else {
-            format!("Valkey refuses {}, going on without: {fault}", purpose.what())
-        });
+        if !self.logs.entry(purpose).or_default().is_new(&fault.to_string()) {
+            return;
+        }
+        match purpose {
+            Purpose::Log => tracing::warn!("Error storing log: {fault}"),
+            _ => tracing::warn!(command = purpose.what(), error = %fault, "Valkey command refused, feature suspended"),
+        }
     }
 }

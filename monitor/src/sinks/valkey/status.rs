@@ -65,7 +65,7 @@ impl Status {
     /// Takes note of a connection.
     pub(super) fn connected(&mut self, wall: SystemTime) {
         if !std::mem::replace(&mut self.logged_connect, true) {
-            tracing::info!("Connected to Valkey at {}", self.target);
+            tracing::info!(server = %self.target, "Connected to Valkey");
         }
         self.state.send_modify(|state| state.connected_since = Some(wall));
     }
@@ -88,7 +88,7 @@ impl Status {
         let (waiting, dropped) = (backlog.len(), backlog.dropped);
         let text =
             format!("Valkey was away for {away:.1} s: {cause}; {waiting} entries waited, {dropped} dropped so far");
-        tracing::info!("Valkey takes reports again, after {away:.1} s; {waiting} entries wait to be written");
+        tracing::info!(outage_seconds = (away * 10.0).round() / 10.0, waiting, "Valkey takes reports again");
         self.news.push(Event::Delivery(text));
     }
 

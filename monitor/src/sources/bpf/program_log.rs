@@ -10,11 +10,11 @@ impl log::Log for ToTracing {
 
     fn log(&self, record: &log::Record<'_>) {
         match record.level() {
-            log::Level::Error => tracing::error!(target: "ebpf", "{}", record.args()),
-            log::Level::Warn => tracing::warn!(target: "ebpf", "{}", record.args()),
-            log::Level::Info => tracing::info!(target: "ebpf", "{}", record.args()),
-            log::Level::Debug => tracing::debug!(target: "ebpf", "{}", record.args()),
-            log::Level::Trace => tracing::trace!(target: "ebpf", "{}", record.args()),
+            log::Level::Error => tracing::error!(target: "ebpf", text = %record.args(), "eBPF program says"),
+            log::Level::Warn => tracing::warn!(target: "ebpf", text = %record.args(), "eBPF program says"),
+            log::Level::Info => tracing::info!(target: "ebpf", text = %record.args(), "eBPF program says"),
+            log::Level::Debug => tracing::debug!(target: "ebpf", text = %record.args(), "eBPF program says"),
+            log::Level::Trace => tracing::trace!(target: "ebpf", text = %record.args(), "eBPF program says"),
         }
     }
 
