@@ -53,7 +53,7 @@ impl Directory {
     /// Opens a directory that only the machine's own users can replace: links in its path are followed.
     ///
     /// # Errors
-    /// That of the system call.
+    /// Returns the error of the system call.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())?;
@@ -63,7 +63,7 @@ impl Directory {
     /// Opens a directory below this one. No component may be a link, lead upwards, or be a mount.
     ///
     /// # Errors
-    /// That of the system call; `EXDEV` for a mount, `ELOOP` or `ENOTDIR` for a link.
+    /// Returns the error of the system call; `EXDEV` for a mount, `ELOOP` or `ENOTDIR` for a link.
     pub fn enter(&self, below: &Path) -> io::Result<Self> {
         Ok(Self { handle: self.walk(below)?, mount: self.mount })
     }
@@ -94,7 +94,7 @@ impl Directory {
     /// Returns the user whom the directory belongs to.
     ///
     /// # Errors
-    /// That of the system call.
+    /// Returns the error of the system call.
     pub fn owner(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(&self.handle)?.st_uid)
     }
@@ -102,7 +102,7 @@ impl Directory {
     /// Returns the names in the directory, in order, but no more than `most`.
     ///
     /// # Errors
-    /// That of the system call.
+    /// Returns the error of the system call.
     pub fn names(&self, most: usize) -> io::Result<Vec<OsString>> {
         let handle = rustix::fs::openat(&self.handle, ".", READ | OFlags::DIRECTORY, Mode::empty())?;
         let entries = Dir::new(handle)?.filter_map(Result::ok);

@@ -17,7 +17,7 @@ pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFl
 /// Reads a file of at most `most` bytes.
 ///
 /// # Errors
-/// That of the system call; [`io::ErrorKind::FileTooLarge`] for a longer file.
+/// Returns the error of the system call; [`io::ErrorKind::FileTooLarge`] for a longer file.
 pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     read_open(open(path)?, most)
 }
@@ -25,7 +25,7 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 /// Opens a file for reading. Nothing is waited for: neither the writer of a pipe nor a lease.
 ///
 /// # Errors
-/// That of the system call.
+/// Returns the error of the system call.
 pub fn open(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, READ, Mode::empty())?.into())
 }
@@ -44,7 +44,7 @@ pub fn read_open(file: File, most: usize) -> io::Result<Vec<u8>> {
 /// than 64 KiB only the beginning is handed over.
 ///
 /// # Errors
-/// That of the system call; [`io::ErrorKind::FileTooLarge`] if more than `most` bytes were read.
+/// Returns the error of the system call; [`io::ErrorKind::FileTooLarge`] if more than `most` bytes were read.
 pub fn records(
     path: &Path,
     separator: u8,

@@ -33,7 +33,7 @@ pub fn mount_id(handle: impl AsFd) -> io::Result<MountId> {
 /// Returns a handle that names a file in a directory.
 ///
 /// # Errors
-/// That of the system call; `EXDEV` for a file of another mount.
+/// Returns the error of the system call; `EXDEV` for a file of another mount.
 pub fn named(mount: MountId, parent: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
     on_mount(mount, rustix::fs::openat(parent, name, NAME, Mode::empty())?)
 }

@@ -91,8 +91,7 @@ async fn tell(News { mut ticks, mut entries, judge, budget }: News, frames: &mps
                 }
                 let latest = ticks.borrow_and_update().clone();
                 // Nothing has been read yet: a comment sends the head of the answer, so that the client knows that it
-                // is connected.
-                // So does one for a tick that is left out, because too many old ones have not been read.
+                // is connected. A skipped tick sends a comment too: too many old ones have not been read.
                 let event = |frame: Arc<Frame>| frame.event.get_or_make(|| budget.hold(tick(&frame, &judge))).ok();
                 latest.and_then(event).unwrap_or(Bytes::from_static(b": soon\n\n"))
             }

@@ -25,7 +25,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Takes note of an outcome, and returns the pause before the next attempt. It lies anywhere (`chance`, 0 to 1) in
+    /// Records an outcome, and returns the pause before the next attempt. It lies anywhere (`chance`, 0 to 1) in
     /// the upper half below its bound, so that many agents do not come back at the same moment.
     pub(super) fn pause(&mut self, outcome: Result<(), SinkError>, chance: f64) -> Option<Duration> {
         let Err(error) = outcome else {

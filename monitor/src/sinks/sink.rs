@@ -43,7 +43,7 @@ pub trait Sink: Send {
     /// one.
     fn write<'a>(&'a mut self, report: &'a Arc<Report>) -> SinkFuture<'a, Result<(), SinkError>>;
 
-    /// Takes note of reports that a sink with [`Feed::Every`] missed.
+    /// Records reports that a sink with [`Feed::Every`] missed.
     fn missed(&mut self, reports: u64) {
         tracing::warn!(reports, "Reports lost: too many wait to be written");
     }

@@ -20,7 +20,7 @@ pub(super) fn process(cgroup: &Cgroup, scope: Scope) -> Option<String> {
 /// Returns the inode number of the network namespace of a process (`namespaces(7)`).
 ///
 /// # Errors
-/// That of the system call.
+/// Returns the error of the system call.
 pub(super) fn number(proc: &Path, process: &str) -> io::Result<u64> {
     fs::metadata(proc.join(process).join("ns/net")).map(|namespace| namespace.ino())
 }

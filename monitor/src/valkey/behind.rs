@@ -45,7 +45,7 @@ impl Behind {
         self.watched.iter().map(|(name, last)| (name.clone(), *last)).collect()
     }
 
-    /// Takes note of whether a container has a report.
+    /// Records whether a container has a report.
     pub(super) fn judge(&mut self, name: &str, has_report: bool) {
         let now = timer::now();
         if has_report {

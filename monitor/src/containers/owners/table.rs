@@ -101,7 +101,7 @@ impl OwnerTable {
         format!("{} {}", self.host, self.machine)
     }
 
-    /// Takes note of the machine's new name. Names that were claimed with the former one stay.
+    /// Records the machine's new name. Names that were claimed with the former one stay.
     pub(super) fn set_hostname(&mut self, host: &str) {
         self.former = Some(self.value());
         host.clone_into(&mut self.host);
@@ -167,7 +167,7 @@ impl OwnerTable {
         Some(&claim.claimed)
     }
 
-    /// Takes note of a new connection: another server may have answered.
+    /// Records a new connection: another server may have answered.
     pub(crate) fn connected(&mut self) {
         self.is_reachable = true;
         // They expire; until then another machine may have claimed one.
@@ -175,7 +175,7 @@ impl OwnerTable {
         self.claims.values_mut().for_each(|claim| (claim.is_checked, claim.is_put_off) = (false, false));
     }
 
-    /// Takes note that the server cannot be reached.
+    /// Records that the server cannot be reached.
     pub(crate) fn disconnected(&mut self) {
         self.is_reachable = false;
     }
@@ -259,14 +259,14 @@ impl OwnerTable {
         }
     }
 
-    /// Takes note that a command was not answered.
+    /// Records that a command was not answered.
     pub(crate) fn unanswered(&mut self, step: &Step) {
         if let Some(claim) = self.claims.get_mut(&step.name) {
             claim.is_put_off = true;
         }
     }
 
-    /// Takes note that the server refuses claims; everything is reported as it is.
+    /// Records that the server refuses claims; everything is reported as it is.
     pub(crate) fn refused(&mut self) {
         self.is_refused = true;
     }
@@ -300,7 +300,7 @@ impl OwnerTable {
     /// The name is ours.
     fn hold(&mut self, step: &Step) {
         let Some(claim) = self.claims.get_mut(&step.name) else { return };
-        // Until when, is known only of a claim that was made or renewed a short time ago.
+        // The expiry is known only if the claim was made or renewed recently.
         claim.renewed = claim.renewed.filter(|renewed| step.at - *renewed < CERTAIN);
         claim.is_checked = true;
         if std::mem::replace(&mut claim.stage, Stage::Held) != Stage::Held && claim.rank > 0 {
@@ -350,7 +350,7 @@ impl Claim {
             _ if self.rank >= CLAIMED || (is_urgent && self.is_put_off) => &[],
             Stage::Looking => &[StepKind::Look, StepKind::Look],
             Stage::Claiming => &[StepKind::Take, StepKind::Read],
-            // It was ours a moment ago; for how long it stays so is not known.
+            // Ours at the last check; it may expire at any time.
             Stage::Held if self.is_checked && age.is_none() => &[StepKind::Renew],
             Stage::Held if self.is_checked && is_certain => {
                 let due = if is_urgent { OVERDUE } else { RENEWAL };

@@ -157,7 +157,7 @@ impl Backlog {
         batch
     }
 
-    /// Takes note that entries are being sent.
+    /// Records that entries are being sent.
     pub(super) fn sent(&mut self, batch: &[StreamEntry]) {
         for sent in batch {
             if let Some(entry) = self.find(sent.seq) {
@@ -167,7 +167,7 @@ impl Backlog {
         }
     }
 
-    /// Takes note of the fate of an entry that was sent as `sent`.
+    /// Records the fate of an entry that was sent as `sent`.
     pub(super) fn conclude(&mut self, sent: &StreamEntry, outcome: Outcome) {
         match outcome {
             Outcome::Written => self.remove(sent.seq),

@@ -26,7 +26,7 @@ impl Default for BatchLimits {
 }
 
 impl BatchLimits {
-    /// Takes note that a batch of `bytes` was answered after `round_trip`.
+    /// Records that a batch of `bytes` was answered after `round_trip`.
     pub(super) fn answered(&mut self, bytes: u64, round_trip: Duration) {
         self.per_stream = (self.per_stream * 2).min(MOST_ENTRIES);
         self.timeout = (round_trip * 3).clamp(TIMEOUT.0, TIMEOUT.1);
@@ -39,12 +39,12 @@ impl BatchLimits {
         };
     }
 
-    /// Takes note that the server refused.
+    /// Records that the server refused.
     pub(super) fn refused(&mut self) {
         self.per_stream = 1;
     }
 
-    /// Takes note of a timeout on a connection that had been good: it may be slow.
+    /// Records a timeout on a connection that had been good: it may be slow.
     pub(super) fn timed_out(&mut self) {
         self.per_stream = 1;
         self.bytes /= 2;

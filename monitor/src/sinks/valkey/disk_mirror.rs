@@ -68,7 +68,7 @@ impl DiskMirror {
         self.change.is_some()
     }
 
-    /// Waits for the change that is under way, and takes note of its result.
+    /// Waits for the change that is under way, and records its result.
     pub(super) async fn changed(&mut self) {
         let Some(change) = &mut self.change else { return };
         let changed = change.await;

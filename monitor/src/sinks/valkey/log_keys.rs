@@ -71,7 +71,7 @@ impl LogKeys {
         self.waiting.is_empty()
     }
 
-    /// Takes note that an entry is written.
+    /// Records that an entry is written.
     pub(super) fn written(&mut self, nanos: u64) {
         self.waiting.remove(&nanos);
     }
@@ -84,7 +84,7 @@ impl LogKeys {
         old.into_iter().map(|nanos| redis::cmd("DEL").arg(self.key(nanos)).to_owned()).collect()
     }
 
-    /// Takes note of an entry of an earlier run.
+    /// Records an entry of an earlier run.
     pub(super) fn found(&mut self, nanos: u64) {
         self.known.insert(nanos);
     }

@@ -39,7 +39,7 @@ impl LogSearch {
         Some(redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg("1000").to_owned())
     }
 
-    /// Takes note of the cursor that a step has returned.
+    /// Records the cursor that a step has returned.
     pub(super) fn stepped(&mut self, cursor: u64) {
         let again = cursor == 0 && std::mem::take(&mut self.again);
         self.cursor = (cursor != 0 || again).then_some(cursor);

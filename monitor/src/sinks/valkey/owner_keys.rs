@@ -63,7 +63,7 @@ impl OwnerKeys {
         }
     }
 
-    /// Takes note of a connection, or that there is none.
+    /// Records a connection, or that there is none.
     pub(super) fn connected(&self, is_connected: bool) {
         let Some(owners) = &self.owners else { return };
         let mut table = owners.table();

@@ -188,7 +188,7 @@ impl Queue {
         !batch.pending.is_empty()
     }
 
-    /// Takes note that the connection is gone: removals may not have been carried out.
+    /// Records that the connection is gone: removals may not have been carried out.
     pub(super) fn connection_lost(&mut self) {
         self.recorder.look_for_leftovers();
     }

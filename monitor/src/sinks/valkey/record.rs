@@ -171,7 +171,7 @@ impl Recorder {
         maintenance
     }
 
-    /// Takes note of an upkeep command that the server carried out.
+    /// Records an upkeep command that the server carried out.
     pub(super) fn done(&mut self, done: &Maintenance, answer: Value) {
         match done {
             Maintenance::Write(id, nanos) => {

@@ -58,7 +58,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Takes note that the server carries commands for a purpose out.
+    /// Records that the server carries commands for a purpose out.
     pub(super) fn accepted(&mut self, purpose: Purpose) {
         self.logs.remove(&purpose);
     }

@@ -50,19 +50,19 @@ impl Status {
         self.state.send_modify(|state| state.bytes += bytes);
     }
 
-    /// Takes note of an answer.
+    /// Records an answer.
     pub(super) fn answered(&self, round_trip: Duration) {
         self.state.send_modify(|state| state.round_trip = Some(round_trip));
     }
 
-    /// Takes note of the backlog.
+    /// Records the backlog.
     pub(super) fn update(&self, backlog: &Backlog) {
         let Backlog { dropped, resent, .. } = *backlog;
         let backlog = backlog.len() as u64;
         self.state.send_modify(|state| *state = Delivery { backlog, dropped, resent, ..state.clone() });
     }
 
-    /// Takes note of a connection.
+    /// Records a connection.
     pub(super) fn connected(&mut self, wall: SystemTime) {
         if !std::mem::replace(&mut self.logged_connect, true) {
             tracing::info!(server = %self.target, "Connected to Valkey");
@@ -70,17 +70,17 @@ impl Status {
         self.state.send_modify(|state| state.connected_since = Some(wall));
     }
 
-    /// Takes note that the connection is gone.
+    /// Records that the connection is gone.
     pub(super) fn disconnected(&self) {
         self.state.send_modify(|state| state.connected_since = None);
     }
 
-    /// Takes note that a report was not written.
+    /// Records that a report was not written.
     pub(super) fn failed(&mut self, fault: &Fault, now: Stamp) {
         self.outage.get_or_insert_with(|| (now, fault.to_string()));
     }
 
-    /// Takes note that reports are written.
+    /// Records that reports are written.
     pub(super) fn written(&mut self, backlog: &Backlog, now: Stamp) {
         let Some((since, cause)) = self.outage.take() else { return };
         self.logged_connect = false;

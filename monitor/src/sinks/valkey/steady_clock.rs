@@ -25,7 +25,7 @@ impl Default for SteadyClock {
 }
 
 impl SteadyClock {
-    /// Takes note of the clock.
+    /// Records the clock.
     pub(super) fn tick(&mut self, now: Stamp) {
         let expected = self.last.map_or(now.wall, |last| self.wall + now.mono.saturating_sub(last.mono));
         self.last = Some(now);

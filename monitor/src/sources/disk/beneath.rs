@@ -54,7 +54,7 @@ impl Beneath {
     /// Opens a directory in `parent`.
     ///
     /// # Errors
-    /// `EXDEV` if it is a mount; that of the system call.
+    /// `EXDEV` if it is a mount; otherwise the error of the system call.
     pub(super) fn directory(&self, parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
         if self.resolves {
             return rustix::fs::openat2(parent, name, DIRECTORY, Mode::empty(), RESOLVE);
@@ -67,7 +67,7 @@ impl Beneath {
     /// Opens the directory that contains `child`, if it still is the one with these numbers.
     ///
     /// # Errors
-    /// `ESTALE` if `child` was moved; that of the system call.
+    /// `ESTALE` if `child` was moved; otherwise the error of the system call.
     pub(super) fn parent(&self, child: &OwnedFd, device: (u32, u32), inode: u64) -> Result<OwnedFd, Errno> {
         let parent = rustix::fs::openat(child, c"..", DIRECTORY, Mode::empty())?;
         if mount_id(&parent).ok() != Some(self.mount) {
@@ -80,7 +80,7 @@ impl Beneath {
     /// Returns the attributes of a file in `parent`.
     ///
     /// # Errors
-    /// `EXDEV` if it is a mount; that of the system call.
+    /// `EXDEV` if it is a mount; otherwise the error of the system call.
     pub(super) fn attributes(&self, parent: &OwnedFd, name: &CStr) -> Result<Attributes, Errno> {
         if self.tells_mounts {
             let found = statx(parent, name)?;

@@ -107,7 +107,7 @@ impl State {
 struct GivenUp(BTreeSet<CgroupId>);
 
 impl GivenUp {
-    /// Takes note of a root that does not answer. Returns the cause for its numbers.
+    /// Records a root that does not answer. Returns the cause for its numbers.
     fn add(&mut self, shared: &Shared, id: CgroupId, error: &io::Error) -> Cause {
         if error.kind() == io::ErrorKind::TimedOut {
             self.0.insert(id);
