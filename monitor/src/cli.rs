@@ -3,7 +3,8 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 use monitor::settings::{SettingName, Settings};
-use monitor::views::version;
+
+use crate::commands::version;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,10 +4,10 @@ use anyhow::anyhow;
 use monitor::assembly::{Prepared, ProcessContext, Signals};
 use monitor::config::Config;
 use monitor::hardening;
+use monitor::http::ListenOptions;
 use monitor::instance::{self, InstanceGuard};
 use monitor::sources::bpf;
 
-use super::probe::token;
 use crate::output::Outcome;
 
 /// Runs the agent in the foreground.
@@ -16,7 +16,7 @@ pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<O
     hardening::forbid_core_dumps();
     bpf::share_memory();
     tracing::info!("Starting system monitor for container: {}", config.container_name);
-    let token = token(config)?;
+    let token = config.listen.as_ref().map(ListenOptions::token).transpose()?.flatten();
     let holder = instance::holder((context.clock)().wall);
     let guard = InstanceGuard::acquire(config.pin.as_deref(), &holder)
         .map_err(|error| anyhow!("{error}; {}", error.remedy()))?;

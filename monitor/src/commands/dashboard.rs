@@ -6,14 +6,13 @@ use monitor::config::Config;
 use monitor::http;
 use tokio::sync::oneshot;
 
-use super::probe::token;
 use crate::output::Outcome;
 
 /// Serves until the process is asked to end.
 pub(super) fn run(config: &Config, context: &ProcessContext) -> anyhow::Result<Outcome> {
-    let token = token(config)?;
-    let options = config.valkey.clone().context("--valkey-url none: there is nothing to read a fleet from")?;
     let listen = config.listen.clone().unwrap_or_default();
+    let token = listen.token()?;
+    let options = config.valkey.clone().context("--valkey-url none: there is nothing to read a fleet from")?;
     let runtime = runtime()?;
     let shutdown = {
         let _in_runtime = runtime.enter();

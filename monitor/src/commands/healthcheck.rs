@@ -15,12 +15,12 @@ use monitor::snapshot::Scope;
 use monitor::valkey::health;
 
 use super::probe::reported_name;
-use super::running::{self, RunningAgent};
+use super::running_agent::{self, RunningAgent};
 use crate::output::{self, Outcome};
 
 /// Prints what was found, or fails.
 pub(super) fn run(flags: &ArgMatches, config: &Config, context: &ProcessContext) -> anyhow::Result<Outcome> {
-    let running = running::find(&config.roots.proc);
+    let running = running_agent::find(&config.roots.proc);
     let is_told = Settings::flags().any(|flag| flags.contains_id(flag.get_id().as_str()));
     let said = match running {
         Some(RunningAgent { pid, config: settings }) if !is_told => {

@@ -10,9 +10,10 @@ mod man;
 mod metrics;
 mod once;
 mod probe;
-mod running;
+mod running_agent;
 mod settings;
 mod top;
+pub(crate) mod version;
 
 use clap::ArgMatches;
 use monitor::assembly::ProcessContext;

@@ -6,7 +6,6 @@ use monitor::assembly::{OpenedSources, Prepared, ProcessContext};
 use monitor::config::Config;
 use monitor::containers::owners::Owners;
 use monitor::hostname::hostname;
-use monitor::http::{Token, TokenError};
 use monitor::report::Report;
 use monitor::snapshot::Scope;
 use monitor::sources;
@@ -23,11 +22,6 @@ pub(super) fn report(opened: &mut OpenedSources, wait: Duration, context: &Proce
     std::thread::sleep(wait);
     let after = sources::sample(&mut opened.sources, context.clock);
     Report::new(Some(&before), &after.snapshot, after.cost)
-}
-
-/// The token that the server asks for, if the configuration has one.
-pub(super) fn token(config: &Config) -> Result<Option<Token>, TokenError> {
-    config.listen.as_ref().and_then(|options| options.token_file.as_deref()).map(Token::read).transpose()
 }
 
 /// The name under which this container or machine is reported.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::guard::{Token, TokenError};
+
 /// An address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -25,6 +27,14 @@ pub struct ListenOptions {
 }
 
 impl ListenOptions {
+    /// Reads the token that the server asks for, if there is one.
+    ///
+    /// # Errors
+    /// See [`Token::read`].
+    pub fn token(&self) -> Result<Option<Token>, TokenError> {
+        self.token_file.as_deref().map(Token::read).transpose()
+    }
+
     /// The address if it is one of loopback, to which DNS rebinding can lead a browser, and not open.
     pub(super) fn guarded(&self) -> Option<IpAddr> {
         self.address.loopback().filter(|_| !self.open)

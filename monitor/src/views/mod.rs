@@ -14,4 +14,3 @@ pub mod table;
 pub mod text;
 pub mod theme;
 pub mod top;
-pub mod version;

@@ -1,20 +1,19 @@
-//! The compilers of this binary, and its eBPF objects.
+//! `--version`: the compilers of this binary, and its eBPF objects.
 
 use std::fmt::Write;
 
+use monitor::programs;
+use monitor::sources::bpf;
 use ring::digest::{SHA256, digest};
 
-use crate::programs;
-use crate::sources::bpf;
-
 /// The version alone, as `--version` prints it.
-pub fn short() -> String {
+pub(crate) fn short() -> String {
     concat!("system-monitor ", env!("CARGO_PKG_VERSION"), "\n").to_owned()
 }
 
 /// With the compilers, and the size and SHA-256 of each eBPF object, as `sha256sum` prints it for the objects that
 /// `cargo xtask build-ebpf` makes.
-pub fn verbose() -> String {
+pub(crate) fn verbose() -> String {
     let mut text = short();
     text += concat!("compiler: ", env!("COMPILER"), "\ntarget: ", env!("TARGET"), "\n");
     if !programs::are_built() {
