@@ -43,6 +43,7 @@ const ASSETS: &[Asset] = &[
     Asset::script("dom.js", compressed!("dom.js")),
     Asset::script("fleet.js", compressed!("fleet.js")),
     Asset::script("format.js", compressed!("format.js")),
+    Asset::script("lists.js", compressed!("lists.js")),
     Asset::script("numbers.js", compressed!("numbers.js")),
     Asset::script("overview.js", compressed!("overview.js")),
     Asset::script("past.js", compressed!("past.js")),

@@ -2,6 +2,7 @@
 
 import { h, setAttribute, setText, svg } from './dom.js';
 import { ABSENT, number } from './format.js';
+import { lastKnown } from './lists.js';
 
 const HEIGHT = 156;
 /** A limit that is so many times above everything else would flatten it; it is then only named. */
@@ -120,7 +121,7 @@ class Chart {
     else this.rebuild();
     this.applyRange();
     const spoken = lines.filter((_, at) => !this.legend[at].element.hidden)
-      .map((line) => `${line.label} ${number(columns[lines.indexOf(line)].findLast((value) => value !== null), unit)}`);
+      .map((line) => `${line.label} ${number(lastKnown(columns[lines.indexOf(line)]), unit)}`);
     setAttribute(this.canvas, 'aria-label', `${title}, now: ${spoken.join(', ')}`);
     this.readout(null);
   }
@@ -190,7 +191,7 @@ class Chart {
   vertical(low, high) {
     const { top, lines } = this.definition;
     if (top !== undefined) return [0, Math.max(top, high ?? 0)];
-    const limits = lines.flatMap(({ limit }, at) => (limit && !this.hidden.has(at) ? [this.data[at + 1].findLast((value) => value !== null) ?? 0] : []));
+    const limits = lines.flatMap(({ limit }, at) => (limit && !this.hidden.has(at) ? [lastKnown(this.data[at + 1]) ?? 0] : []));
     const reachable = limits.filter((limit) => limit <= (high ?? 0) * LIMIT_REACH);
     return [0, Math.max((high ?? 0) * 1.08, ...reachable.map((limit) => limit * 1.04)) || 1];
   }

@@ -1,5 +1,7 @@
 // Elements without markup: text only ever enters the page as text, so a name cannot become anything else.
 
+import { groupBy } from './lists.js';
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** Makes an element: attributes by name, `on…` functions as listeners, the rest as children; absent children are left out. */
@@ -36,7 +38,7 @@ export function setAttribute(element, name, value) {
 
 /** Shows these children, and keeps those that are equal: with one that is replaced, what is selected in it would be lost. */
 export function setChildren(parent, children) {
-  const there = Map.groupBy(parent.children, (child) => child.outerHTML);
+  const there = groupBy(parent.children, (child) => child.outerHTML);
   const wanted = children.map((child) => there.get(child.outerHTML)?.shift() ?? child);
   const kept = new Set(wanted);
   for (const child of [...parent.children]) if (!kept.has(child)) child.remove();

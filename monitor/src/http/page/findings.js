@@ -1,6 +1,7 @@
 // The findings about containers in words and levels of the page. What counts as a finding, and which is worse, the server says.
 
 import { count } from './format.js';
+import { groupBy } from './lists.js';
 
 /** The levels, worst last; the words are also classes in the style sheet. */
 export const LEVELS = ['well', 'notice', 'warning', 'critical'];
@@ -9,7 +10,7 @@ const BY_NAME = { INFO: NOTICE, WARN: WARNING, ERROR: CRITICAL };
 
 /** The findings of a frame by container, the worst container first, each `{ kind, level, field, text }`. */
 export function byContainer(findings) {
-  return Map.groupBy(findings.map((finding) => ({ ...finding, level: BY_NAME[finding.level] ?? NOTICE })), ({ container }) => container);
+  return groupBy(findings.map((finding) => ({ ...finding, level: BY_NAME[finding.level] ?? NOTICE })), ({ container }) => container);
 }
 
 /** The level of the findings about a container. */

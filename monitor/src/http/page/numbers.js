@@ -2,6 +2,7 @@
 
 import { h, setAttribute, setText } from './dom.js';
 import { number } from './format.js';
+import { groupBy } from './lists.js';
 import { causeOf, field } from './past.js';
 
 /** Which entry of a report's `sources` speaks for a number, by the beginning of its name. */
@@ -16,7 +17,7 @@ const CONTRACT = 'General';
 /** The table. */
 export class Numbers {
   constructor(metrics) {
-    const groups = Map.groupBy(metrics, ({ name }) => (name.includes('.') ? name.split('.')[0] : CONTRACT));
+    const groups = groupBy(metrics, ({ name }) => (name.includes('.') ? name.split('.')[0] : CONTRACT));
     this.rows = [];
     this.element = h('div', { class: 'wide', role: 'region', tabindex: '0', 'aria-label': 'Every number' }, h('table', { class: 'numbers', 'aria-label': 'Every number' },
       h('thead', {}, h('tr', {}, ['Number', 'Now', 'From', 'Meaning'].map((title) => h('th', { scope: 'col' }, title)))),

@@ -5,6 +5,7 @@ import { COLUMNS } from './columns.js';
 import { h, isComposing, plain, setAttribute, setText } from './dom.js';
 import { byName } from './fleet.js';
 import { count } from './format.js';
+import { groupBy } from './lists.js';
 import { Table, href } from './table.js';
 import { LEVELS, headline, levelOf } from './findings.js';
 
@@ -147,7 +148,7 @@ class Overview {
 
   /** Host by host, that of the first row first. */
   grouped(rows) {
-    const hosts = Map.groupBy(rows, ({ host }) => host);
+    const hosts = groupBy(rows, ({ host }) => host);
     return [...hosts].flatMap(([host, rows]) => {
       const troubled = rows.filter(({ findings }) => levelOf(findings) >= WARNING);
       const level = Math.max(...rows.map(({ findings }) => levelOf(findings)));
