@@ -160,3 +160,18 @@ fn absent(row: &Row, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_in_a_group_that_is_shown() {
+        let shown: Vec<Metric> = GROUPS.into_iter().flat_map(fields).map(|(metric, _)| metric).collect();
+        for metric in Metric::ALL {
+            if let Shown::Field(field) = metric.spec().shown {
+                assert!(shown.contains(metric), "{field}: no group in GROUPS and BEGINNINGS");
+            }
+        }
+    }
+}
