@@ -50,6 +50,7 @@ pub mod hostname;
 pub mod lock;
 mod log_once;
 mod mutex;
+pub mod publish;
 pub mod secrets;
 mod timer;
 

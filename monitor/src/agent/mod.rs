@@ -2,7 +2,6 @@
 
 mod final_readings;
 mod health;
-pub mod publish;
 mod run;
 
 pub use self::run::Agent;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::final_readings::FinalReadings;
 use super::health::Health;
-use super::publish::Publisher;
+use crate::publish::Publisher;
 use crate::report::Report;
 use crate::snapshot::{Coverage, Snapshot};
 use crate::sources::{Sampled, SamplerThread};

@@ -8,11 +8,11 @@ use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
 use super::context::{ProcessContext, ServiceManager};
-use crate::agent::publish::{Publisher, Reports};
 use crate::config::Config;
 use crate::containers::owners::Owners;
 use crate::http::{self, About, Token};
 use crate::programs::ProgramState;
+use crate::publish::{Publisher, Reports};
 use crate::sinks::otlp::Otlp;
 use crate::sinks::service::Service;
 use crate::sinks::valkey::Valkey;

@@ -7,8 +7,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::context::{ProcessContext, Shutdown};
 use super::outputs::Outputs;
 use super::stages::{Hardened, Sampling};
-use crate::agent::{Agent, publish};
+use crate::agent::Agent;
 use crate::http::Token;
+use crate::publish;
 
 /// A runtime on this thread.
 ///

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::frame::Frame;
 use super::log_entry::LogEntry;
 use super::server::Server;
-use crate::agent::publish::Reports;
 use crate::events::{self, Event, Watch};
+use crate::publish::Reports;
 use crate::report::Delivery;
 use crate::snapshot::{CgroupId, Coverage};
 

@@ -10,7 +10,7 @@ use super::guard::{Guard, Token};
 use super::past::Past;
 use super::server::Server;
 use super::{feed, fleet, listen, routes};
-use crate::agent::publish::Reports;
+use crate::publish::Reports;
 use crate::snapshot::Stamp;
 use crate::valkey::ValkeyOptions;
 

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
 use super::sink::{Feed, Sink};
-use crate::agent::publish::{Publisher, Reports};
+use crate::publish::{Publisher, Reports};
 use crate::report::Report;
 
 /// Starts a sink in a task of its own, which ends after the last report.
@@ -82,7 +82,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::agent::publish;
+    use crate::publish;
     use crate::sinks::sink::{Retry, SinkError, SinkFuture};
     use crate::snapshot::{CgroupId, Coverage, Snapshot, Stamp, Status};
     use crate::timer;

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::agent::publish::{self, Reports};
 use crate::metrics::Metric;
+use crate::publish::{self, Reports};
 use crate::snapshot::{CgroupId, Identity, Scope, Stamp, Status};
 use crate::sources::{Source, SourceError};
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 use super::model::Update;
-use crate::agent::publish::Reports;
 use crate::events::{LogEntry, Watch};
+use crate::publish::Reports;
 use crate::report::Report;
 use crate::snapshot::{CgroupId, Coverage};
 use crate::views::row::Row;
