@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use monitor::agent::Agent;
-use monitor::agent::publish::{self, Reports};
 use monitor::containers::Roots;
 use monitor::containers::own::find;
 use monitor::metrics::{Format, Metric, Origin, Unit};
+use monitor::publish::{self, Reports};
 use monitor::report::{Container, Number, Report};
 use monitor::snapshot::{Snapshot, Stamp};
 use monitor::sources::cgroup::CgroupFiles;

@@ -4,8 +4,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use monitor::agent::publish::{self, Publisher};
 use monitor::metrics::Metric;
+use monitor::publish::{self, Publisher};
 use monitor::report::{Delivery, Report};
 use monitor::sinks::valkey::Valkey as Sink;
 use monitor::sinks::{self, Sink as _};

@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use monitor::agent::publish;
 use monitor::metrics::NO_LIMIT;
 use monitor::metrics::{Kind, Metric, Unit};
+use monitor::publish;
 use monitor::report::Report;
 use monitor::sinks;
 use monitor::sinks::valkey::Valkey as Sink;

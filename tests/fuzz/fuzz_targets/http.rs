@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
-use monitor::agent::publish::{self, Publisher};
+use monitor::publish::{self, Publisher};
 use monitor::report::Report;
 use monitor::http::{self, About, Address, ListenOptions};
 use monitor::snapshot::{Cgroup, CgroupId, Scope, Snapshot, Stamp};
