@@ -21,6 +21,8 @@ use rustix::thread::CapabilitySet;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [layers, read, write, port] = &arguments[..] else { panic!("{arguments:?}") };
+    // Without a layer the name changes: that of a namespace of its own. Both calls need the same capability.
+    _ = raw(libc::SYS_unshare, [i64::from(libc::CLONE_NEWUTS), 0, 0]);
     // The port is chosen before Landlock forbids binding.
     let mut other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     if layers.contains("landlock") {
