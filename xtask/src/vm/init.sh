@@ -58,7 +58,8 @@ for dir in $container; do rmdir $dir; done
 cd /tests
 for suite in $suites; do
 	echo "@suite $suite"
-	/tests/deps/$suite --test-threads=1 2>&1
+	# The harness reports the time of each test only if unstable options are allowed.
+	RUSTC_BOOTSTRAP=1 /tests/deps/$suite --test-threads=1 -Zunstable-options --report-time 2>&1
 	ended=$?
 	# What the kernel thought of it: a process that it killed says nothing itself.
 	[ $ended = 0 ] || dmesg | tail -n 60

@@ -194,6 +194,8 @@ fn results<'a>(lines: &[&'a str]) -> Vec<(String, &'a str)> {
         if let Some(name) = line.strip_prefix("@suite ") {
             suite = name;
         } else if let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) {
+            // The time of the test stands behind its result.
+            let result = result.rsplit_once(" <").map_or(result, |(result, _)| result);
             results.push((format!("{suite}::{name}"), result));
         }
     }
@@ -203,4 +205,18 @@ fn results<'a>(lines: &[&'a str]) -> Vec<(String, &'a str)> {
 /// The name of the test in a line about a skip.
 fn test_of(skip: &str) -> &str {
     skip.split_once(" (line ").map_or(skip, |(test, _)| test)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_with_and_without_times() {
+        let lines =
+            ["@suite kernel", "test one ... ok <1.234s>", "test two ... FAILED <0.1s>", "test three ... said\nok"];
+        let found = results(&lines);
+        let expected = [("kernel::one", "ok"), ("kernel::two", "FAILED"), ("kernel::three", "said\nok")];
+        assert_eq!(found, expected.map(|(name, result)| (name.to_owned(), result)));
+    }
 }
