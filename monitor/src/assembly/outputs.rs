@@ -13,7 +13,6 @@ use crate::containers::owners::Owners;
 use crate::http::{self, About, Token};
 use crate::programs::ProgramState;
 use crate::publish::{Publisher, Reports};
-use crate::sinks::otlp::Otlp;
 use crate::sinks::service::Service;
 use crate::sinks::valkey::Valkey;
 use crate::sinks::{self, Sink};
@@ -36,7 +35,7 @@ fn service(manager: ServiceManager, interval: Duration) -> Box<dyn Sink> {
 }
 
 impl Outputs {
-    /// Starts the configured sinks, a line and a task each. Takes a runtime.
+    /// Starts the configured sinks, a task each. Takes a runtime.
     pub(super) fn start_sinks(
         &mut self,
         config: &Config,
@@ -46,21 +45,27 @@ impl Outputs {
         reports: &Reports,
     ) {
         let manager = context.service_manager.as_ref();
-        let sinks: [(&str, Option<Box<dyn Sink>>); 3] = [
-            ("otlp", config.otlp.clone().map(|collector| Box::new(Otlp::new(collector)) as _)),
-            (
-                "valkey",
-                config
-                    .valkey
-                    .clone()
-                    .map(|options| Box::new(Valkey::new(options, context.clock).with_owners(owners)) as _),
-            ),
-            ("", manager.cloned().map(|it| service(it, config.interval))),
-        ];
-        for (name, sink) in sinks.into_iter().filter_map(|(name, sink)| Some((name, sink?))) {
-            self.sinks.push(sinks::start(sink, publisher, reports));
-            self.names.extend((!name.is_empty()).then_some(name));
+        for options in &config.sinks {
+            self.start_sink(Some(options.name()), options.sink(), publisher, reports);
         }
+        if let Some(options) = config.valkey.clone() {
+            let valkey = Valkey::new(options, context.clock).with_owners(owners);
+            self.start_sink(Some("valkey"), Box::new(valkey), publisher, reports);
+        }
+        if let Some(manager) = manager.cloned() {
+            self.start_sink(None, service(manager, config.interval), publisher, reports);
+        }
+    }
+
+    fn start_sink(
+        &mut self,
+        name: Option<&'static str>,
+        sink: Box<dyn Sink>,
+        publisher: &mut Publisher,
+        reports: &Reports,
+    ) {
+        self.sinks.push(sinks::start(sink, publisher, reports));
+        self.names.extend(name);
     }
 
     /// Starts the server, if the configuration asks for it.

@@ -19,7 +19,7 @@ pub(super) fn request(config: &Config) -> Request {
     let writes_for_valkey =
         |valkey: &ValkeyOptions| valkey.buffer_dir.is_some() || matches!(valkey.target.address, Address::Unix(_));
     let mut access = AllowedAccess::default();
-    access.connect.extend(config.otlp.as_ref().map(|collector| collector.port()));
+    config.sinks.iter().for_each(|sink| access.extend(sink.access()));
     if let Some(valkey) = valkey {
         access.extend(valkey_access(valkey));
     }

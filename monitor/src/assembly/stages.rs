@@ -141,7 +141,7 @@ impl<'a> Attached<'a> {
         sources
             .extend([Box::new(Disk::new(disk, &config.roots, clock)) as Box<dyn Source>, Box::<StartTimes>::default()]);
         // Only these outputs tell interfaces apart.
-        if config.listen.is_some() || config.otlp.is_some() {
+        if config.listen.is_some() || config.sinks.iter().any(|sink| sink.tells_interfaces_apart()) {
             sources.push(Box::new(Interfaces::new(config.roots.proc.clone())));
         }
         Ok(OpenedSources { sources, programs, plan, ended })

@@ -4,6 +4,7 @@ mod valkey;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
@@ -15,7 +16,7 @@ use crate::containers::rules::Rules;
 use crate::http::{Address, ListenOptions};
 use crate::preflight::{EbpfMode, Layer};
 use crate::settings::{SettingError, SettingName, Settings};
-use crate::sinks::otlp::Collector;
+use crate::sinks::{self, SinkOptions};
 use crate::snapshot::Scope;
 use crate::valkey::ValkeyOptions;
 
@@ -74,8 +75,8 @@ pub struct Config {
     pub valkey: Option<ValkeyOptions>,
     /// Options of the server; `None` for no server.
     pub listen: Option<ListenOptions>,
-    /// The OpenTelemetry collector that reports are sent to as well.
-    pub otlp: Option<Collector>,
+    /// The sinks besides Valkey.
+    pub sinks: Vec<Arc<dyn SinkOptions>>,
     /// The levels of the messages that are logged.
     pub log: Targets,
     /// Their format.
@@ -119,7 +120,7 @@ impl Config {
             runtime_sockets: settings.required(SettingName::RuntimeSockets, paths)?,
             valkey: valkey::valkey(settings, interval, scope, &mut warnings)?,
             listen: listen(settings)?,
-            otlp: settings.optional(SettingName::Otlp, Collector::parse)?,
+            sinks: sinks::configured(settings)?,
             log: settings.required(SettingName::Log, levels)?,
             log_format: settings.required(SettingName::LogFormat, |text| {
                 one_of(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])

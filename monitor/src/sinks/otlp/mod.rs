@@ -22,8 +22,11 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use self::protobuf::part;
+use super::options::SinkOptions;
 use super::sink::{Retry, Sink, SinkError, SinkFuture};
+use crate::hardening::landlock::AllowedAccess;
 use crate::report::Report;
+use crate::settings::{SettingError, SettingName, Settings};
 use crate::valkey::addresses;
 
 /// Timeout of one request, connecting included.
@@ -64,10 +67,32 @@ impl Collector {
         let port = url.port().unwrap_or(if is_80 { 80 } else { PORT });
         Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
     }
+}
 
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
+/// The collector that the setting names.
+///
+/// # Errors
+/// If the setting is malformed.
+pub(super) fn options(settings: &Settings) -> Result<Option<Arc<dyn SinkOptions>>, SettingError> {
+    let collector = settings.optional(SettingName::Otlp, Collector::parse)?;
+    Ok(collector.map(|collector| Arc::new(collector) as _))
+}
+
+impl SinkOptions for Collector {
+    fn name(&self) -> &'static str {
+        "otlp"
+    }
+
+    fn access(&self) -> AllowedAccess {
+        AllowedAccess { connect: vec![self.port], ..AllowedAccess::default() }
+    }
+
+    fn tells_interfaces_apart(&self) -> bool {
+        true
+    }
+
+    fn sink(&self) -> Box<dyn Sink> {
+        Box::new(Otlp::new(self.clone()))
     }
 }
 
