@@ -21,6 +21,10 @@ const LAST_SAMPLE: Duration = Duration::from_millis(250);
 /// The longest wait for the first report: rates over less than the whole interval, but early.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 
+/// The time after the start in which ticks come early while a name is not known yet: its container would be missing for
+/// a whole interval otherwise.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// Containers that exit within this time of each other share a sample, so that the agent's load does not grow with
 /// their number.
 const BATCHING: Duration = Duration::from_millis(20);
@@ -55,7 +59,9 @@ impl Agent {
         let mut health = Health::default();
         let mut final_readings = FinalReadings::default();
         let mut prev: Option<Snapshot> = None;
-        let mut due = timer::now() + FIRST_REPORT.min(interval / 2);
+        let early = FIRST_REPORT.min(interval / 2);
+        let mut due = timer::now() + early;
+        let settled = timer::now() + SETTLING;
         let mut coverage = Coverage::All;
         let mut is_stopping = false;
         tokio::pin!(shutdown);
@@ -82,8 +88,10 @@ impl Agent {
                 reports.publish(report);
             }
             if coverage == Coverage::All {
+                let waits = now.cgroups.values().any(|cgroup| cgroup.withheld);
                 prev = Some(now);
-                due = next_on_grid(due, interval, timer::now());
+                let time = timer::now();
+                due = if waits && time < settled { time + early } else { next_on_grid(due, interval, time) };
             }
             if is_stopping {
                 break;

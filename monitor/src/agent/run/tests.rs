@@ -49,6 +49,33 @@ impl Source for Brief {
     }
 }
 
+/// A container whose name is found after two samples.
+struct Unnamed(u64);
+
+impl Source for Unnamed {
+    fn name(&self) -> &'static str {
+        "unnamed"
+    }
+
+    fn sample(&mut self, into: &mut Snapshot) -> Result<(), SourceError> {
+        self.0 += 1;
+        into.cgroups.entry(CgroupId(1)).or_default().withheld = self.0 <= 2;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_container_whose_name_is_found_late_does_not_wait_for_a_whole_interval() {
+    let (reports, mut receiver) = publish::channel();
+    let sampler = SamplerThread::start(vec![Box::new(Unnamed(0))], clock).unwrap();
+    let agent = Agent { sampler, interval: Duration::from_secs(2), exited: Arc::default(), reports };
+    let began = timer::now();
+    let task = tokio::spawn(agent.run(std::future::pending()));
+    while next(&mut receiver).await.containers.is_empty() {}
+    assert!(began.elapsed() < Duration::from_millis(2900), "{:?}", began.elapsed());
+    task.abort();
+}
+
 static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
 
 fn clock() -> Stamp {
