@@ -161,10 +161,26 @@ pub struct MachineMemory {
     pub oom_kills: Read,
     /// `Mapped`, bytes.
     pub mapped: Read,
+    /// `Active(file)`, bytes.
+    pub active_file: Read,
+    /// `SReclaimable`, bytes.
+    pub slab_reclaimable: Read,
+    /// `SUnreclaim`, bytes.
+    pub slab_unreclaimable: Read,
+    /// `Shmem`, bytes.
+    pub shmem: Read,
+    /// `Dirty`, bytes.
+    pub dirty: Read,
+    /// `Writeback`, bytes.
+    pub writeback: Read,
     /// Page faults since the start (`pgfault` of `/proc/vmstat`).
     pub faults: Read,
     /// Those that had to wait for a disk (`pgmajfault`).
     pub major_faults: Read,
+    /// Pages that were read again soon after reclaim had taken them (`workingset_refault_anon` and `_file`).
+    pub refaults: Read,
+    /// Pages that reclaim looked at, for the machine or a cgroup (`pgscan_anon` and `pgscan_file`).
+    pub scanned: Read,
 }
 
 /// The filesystem under the container's root, from `statfs(2)`. Of one without a bound it says zero: that is unknown.
@@ -172,6 +188,10 @@ pub struct MachineMemory {
 pub struct Filesystem {
     /// Its size in bytes.
     pub total_bytes: Read,
+    /// Bytes that processes without privileges can still take.
+    pub available_bytes: Read,
+    /// Bytes in use, in hundredths of a percent of those and the available ones.
+    pub used_percent: Read,
     /// Inodes in use.
     pub inodes_used: Read,
     /// Inodes that it can hold.

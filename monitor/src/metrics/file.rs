@@ -22,6 +22,8 @@ pub enum Format {
     Single,
     /// `KEY value` lines.
     Flat(&'static str),
+    /// The sum of several keys of such lines.
+    Sum(&'static [&'static str]),
     /// `WORD KEY=value …` lines; the word `*` sums the key over all lines.
     Nested(&'static str, &'static str),
     /// `QUOTA PERIOD`, the quota possibly `max` or -1: millionths of a CPU.

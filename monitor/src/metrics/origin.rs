@@ -135,14 +135,14 @@ pub(super) const fn v1(controller: &'static str, name: &'static str, format: For
     Origin::V1(controller, File::new(name, format))
 }
 
-/// A key of the v2 `memory.stat`.
-pub(super) const fn memory_stat_v2(key: &'static str) -> Origin {
-    v2("memory.stat", Format::Flat(key)).unchanged_with(ChangeToken::Memory)
+/// Keys of the v2 `memory.stat`.
+pub(super) const fn memory_stat_v2(keys: Format) -> Origin {
+    v2("memory.stat", keys).unchanged_with(ChangeToken::Memory)
 }
 
-/// A key of the v1 `memory.stat`.
-pub(super) const fn memory_stat_v1(key: &'static str) -> Origin {
-    v1("memory", "memory.stat", Format::Flat(key)).unchanged_with(ChangeToken::Memory)
+/// Keys of the v1 `memory.stat`.
+pub(super) const fn memory_stat_v1(keys: Format) -> Origin {
+    v1("memory", "memory.stat", keys).unchanged_with(ChangeToken::Memory)
 }
 
 /// A key of `io.stat`, summed over devices.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::file::ChangeToken;
-use super::file::Format::{Flat, List, Quota, Single, Word};
+use super::file::Format::{Flat, List, Quota, Single, Sum, Word};
 use super::file::LIMITS;
 use super::origin::Origin::{
     BindingLevel, ControllerIterator, CpuIterator, Disk, Filesystem, Interfaces, Machine, MemoryIterator, Namespace,
@@ -213,6 +213,15 @@ const EGRESS: &[&str] = &["egress"];
 static NO_PEAK: LazyLock<Cause> =
     LazyLock::new(|| Cause::new(CauseKind::NotApplicable, "the kernel keeps no peak of the whole machine's memory"));
 
+static NO_HIGH: LazyLock<Cause> =
+    LazyLock::new(|| Cause::new(CauseKind::NotApplicable, "the whole machine has no memory.high"));
+static NO_SOCKETS: LazyLock<Cause> = LazyLock::new(|| {
+    Cause::new(
+        CauseKind::NotApplicable,
+        "the kernel tells the memory of sockets by cgroup and protocol, not of the whole machine",
+    )
+});
+
 /// The use of the level that binds: the container's own, or that of a level above with all that it holds.
 fn at_level(
     view: &dyn View,
@@ -401,20 +410,20 @@ metrics!(
     .computed(memory_limit_used),
     MemoryAnon = gauge("memory.anon_bytes", Bytes, "Anonymous memory.").read(&[
         MemoryIterator(|m| m.anon),
-        memory_stat_v2("anon"),
-        memory_stat_v1("total_rss"),
+        memory_stat_v2(Flat("anon")),
+        memory_stat_v1(Flat("total_rss")),
         Root(|m| m.anon.clone()),
     ]),
     MemoryFile = gauge("memory.file_bytes", Bytes, "Page cache.").read(&[
         MemoryIterator(|m| m.file),
-        memory_stat_v2("file"),
-        memory_stat_v1("total_cache"),
+        memory_stat_v2(Flat("file")),
+        memory_stat_v1(Flat("total_cache")),
         Root(|m| m.file.clone()),
     ]),
     MemorySwap = gauge("memory.swap_bytes", Bytes, "Swap in use.").read(&[
         ControllerIterator(|c| c.swap),
         v2("memory.swap.current", Single),
-        memory_stat_v1("total_swap"),
+        memory_stat_v1(Flat("total_swap")),
         Root(|m| m.swap.clone()),
     ]),
     MemoryPeak = gauge("memory.peak_bytes", Bytes, "The most memory ever charged.").read(&[
@@ -445,16 +454,92 @@ metrics!(
     )
     .read(&[ControllerIterator(|c| c.pressure), pressure("memory.pressure", "full")]),
     MemoryMapped = gauge("memory.mapped_file_bytes", Bytes, "Page cache that is mapped by processes.").read(&[
-        memory_stat_v2("file_mapped").costs_read(),
-        memory_stat_v1("total_mapped_file").costs_read(), Root(|m| m.mapped.clone()),
+        memory_stat_v2(Flat("file_mapped")).costs_read(),
+        memory_stat_v1(Flat("total_mapped_file")).costs_read(),
+        Root(|m| m.mapped.clone()),
     ]),
-    MemoryFaults = counter("memory.page_faults", Count, "Page faults, minor and major.")
-        .read(&[memory_stat_v2("pgfault").costs_read(), memory_stat_v1("total_pgfault").costs_read(), Root(|m| m.faults.clone())]),
-    MemoryMajorFaults = counter("memory.major_faults", Count, "Page faults that had to wait for a disk.")
-        .read(&[memory_stat_v2("pgmajfault").costs_read(), memory_stat_v1("total_pgmajfault").costs_read(), Root(|m| m.major_faults.clone())]),
+    MemoryActiveFile = gauge(
+        "memory.active_file_bytes",
+        Bytes,
+        "Page cache that was used recently, without shared memory: reclaim takes it after the rest."
+    )
+    .read(&[
+        memory_stat_v2(Flat("active_file")).costs_read(),
+        memory_stat_v1(Flat("total_active_file")).costs_read(),
+        Root(|m| m.active_file.clone()),
+    ]),
+    MemorySlabReclaimable = gauge(
+        "memory.slab_reclaimable_bytes",
+        Bytes,
+        "Kernel objects that reclaim can take back, such as cached names and inodes of files. Not in cgroup v1."
+    )
+    .read(&[memory_stat_v2(Flat("slab_reclaimable")).costs_read(), Root(|m| m.slab_reclaimable.clone())]),
+    MemorySlabUnreclaimable = gauge(
+        "memory.slab_unreclaimable_bytes",
+        Bytes,
+        "Kernel objects that reclaim cannot take back, such as those of processes and open files. Not in cgroup v1."
+    )
+    .read(&[memory_stat_v2(Flat("slab_unreclaimable")).costs_read(), Root(|m| m.slab_unreclaimable.clone())]),
+    MemoryShmem = gauge(
+        "memory.shmem_bytes",
+        Bytes,
+        "Shared memory and files in memory (tmpfs, `/dev/shm`): the part of the page cache that can only be swapped out."
+    )
+    .read(&[
+        memory_stat_v2(Flat("shmem")).costs_read(),
+        memory_stat_v1(Flat("total_shmem")).costs_read(),
+        Root(|m| m.shmem.clone()),
+    ]),
+    MemorySock = gauge("memory.sock_bytes", Bytes, "Buffers of sockets. Not in cgroup v1, and not of the machine.")
+        .read(&[memory_stat_v2(Flat("sock")).costs_read(), Root(|_| Err(NO_SOCKETS.clone()))]),
+    MemoryDirty = gauge("memory.dirty_bytes", Bytes, "Page cache that has yet to be written to a disk.").read(&[
+        memory_stat_v2(Flat("file_dirty")).costs_read(),
+        memory_stat_v1(Flat("total_dirty")).costs_read(),
+        Root(|m| m.dirty.clone()),
+    ]),
+    MemoryWriteback = gauge("memory.writeback_bytes", Bytes, "Page cache that is being written to a disk.").read(&[
+        memory_stat_v2(Flat("file_writeback")).costs_read(),
+        memory_stat_v1(Flat("total_writeback")).costs_read(),
+        Root(|m| m.writeback.clone()),
+    ]),
+    MemoryFaults = counter("memory.page_faults", Count, "Page faults, minor and major.").read(&[
+        memory_stat_v2(Flat("pgfault")).costs_read(),
+        memory_stat_v1(Flat("total_pgfault")).costs_read(),
+        Root(|m| m.faults.clone()),
+    ]),
+    MemoryMajorFaults = counter("memory.major_faults", Count, "Page faults that had to wait for a disk.").read(&[
+        memory_stat_v2(Flat("pgmajfault")).costs_read(),
+        memory_stat_v1(Flat("total_pgmajfault")).costs_read(),
+        Root(|m| m.major_faults.clone()),
+    ]),
+    MemoryRefaults = counter(
+        "memory.refaults",
+        Count,
+        "Pages that were read again soon after reclaim had taken them: the memory is too small for what is in use."
+    )
+    .read(&[
+        memory_stat_v2(Sum(&["workingset_refault_anon", "workingset_refault_file"])).costs_read(),
+        memory_stat_v1(Sum(&["total_workingset_refault_anon", "total_workingset_refault_file"])).costs_read(),
+        Root(|m| m.refaults.clone()),
+    ]),
+    MemoryScanned = counter(
+        "memory.reclaim_scanned_pages",
+        Count,
+        "Pages that reclaim looked at, to take back or not. Not in cgroup v1."
+    )
+    .read(&[memory_stat_v2(Flat("pgscan")).costs_read(), Root(|m| m.scanned.clone())]),
     MemoryLimitHits = counter("memory.limit_hits", Count, "Times that memory use was about to exceed the limit.").read(&[
         v2("memory.events", Flat("max")).unchanged_with(ChangeToken::Memory).costs_read(),
         v1("memory", "memory.failcnt", Single).unchanged_with(ChangeToken::Memory).costs_read(),
+    ]),
+    MemoryHighHits = counter(
+        "memory.high_hits",
+        Count,
+        "Times that memory use exceeded `memory.high`, and processes were slowed down to reclaim it. Not in cgroup v1."
+    )
+    .read(&[
+        v2("memory.events", Flat("high")).unchanged_with(ChangeToken::Memory).costs_read(),
+        Root(|_| Err(NO_HIGH.clone())),
     ]),
     MemorySwapLimit = gauge(
         "memory.swap_limit_bytes",
@@ -564,6 +649,18 @@ metrics!(
     .read(&[TaskIterator(|t| t.nearest_limit.clone()), Tasks(|t| t.nearest_limit.clone())]),
     DiskWritable = gauge("disk.writable_bytes", Bytes, "Bytes that the container wrote over its image.")
         .read(&[Disk(|d| d.writable_bytes.clone())]),
+    DiskAvailable = gauge(
+        "disk.available_bytes",
+        Bytes,
+        "Bytes that processes without privileges can still write to the filesystem of the container's root."
+    )
+    .read(&[Filesystem(|f| f.available_bytes.clone())]),
+    FilesystemUsed = gauge(
+        "disk.filesystem_used_percent",
+        Percent,
+        "How full this filesystem is with what everybody wrote to it, as `df` shows it: used in percent of used and available."
+    )
+    .read(&[Filesystem(|f| f.used_percent.clone())]),
     InodesUsed = gauge("disk.inodes_used", Count, "Inodes in use on the filesystem of the container's root.")
         .read(&[Filesystem(|f| f.inodes_used.clone())]),
     InodesTotal = gauge("disk.inodes_total", Count, "Inodes that this filesystem can hold.")
@@ -600,8 +697,8 @@ metrics!(
     MemoryInactiveFile =
         gauge("memory.inactive_file", Bytes, "Page cache that was not used recently.").internal().read(&[
             MemoryIterator(|m| m.inactive_file),
-            memory_stat_v2("inactive_file"),
-            memory_stat_v1("total_inactive_file"),
+            memory_stat_v2(Flat("inactive_file")),
+            memory_stat_v1(Flat("total_inactive_file")),
             // What is available has been taken off the machine's usage already.
             Root(|_| Ok(0)),
         ]),
@@ -619,7 +716,7 @@ metrics!(
         .read(BINDING_LEVEL),
     MemoryHierarchicalLimit = gauge("memory.hierarchical_limit", Bytes, "The smallest limit on the way to the root, in v1.")
         .internal()
-        .read(&[memory_stat_v1("hierarchical_memory_limit").costs_read()]),
+        .read(&[memory_stat_v1(Flat("hierarchical_memory_limit")).costs_read()]),
     MemoryLimitLevel = gauge("memory.limit_level", Count, "Levels between the container and the one whose limit binds.")
         .internal()
         .read(BINDING_LEVEL),

@@ -34,6 +34,7 @@ pub fn number(format: Format, text: &[u8]) -> Result<u64, ParseError> {
     match format {
         Format::Single => first_word(text).and_then(limit),
         Format::Flat(key) => flat(text, key),
+        Format::Sum(keys) => keys.iter().try_fold(0u64, |sum, key| Ok(sum.saturating_add(flat(text, key)?))),
         Format::Nested("*", key) => nested_sum(text, key),
         Format::Nested(line, key) => nested(text, line, key),
         Format::Quota => quota(text),
@@ -179,6 +180,7 @@ mod tests {
     const FORMATS: &[Format] = &[
         Format::Single,
         Format::Flat("anon"),
+        Format::Sum(&["anon", "file"]),
         Format::Nested("some", "avg10"),
         Format::Nested("*", "rbytes"),
         Format::Quota,
@@ -204,6 +206,14 @@ mod tests {
         assert_eq!(number(Format::Flat("file"), text), Err(ParseError::Missing("file")));
         assert_eq!(number(Format::Flat("anon"), b"anon"), Err(ParseError::NotANumber));
         assert_eq!(number(Format::Flat("anon"), b""), Err(ParseError::Empty));
+    }
+
+    #[test]
+    fn several_keys_are_summed_and_each_of_them_has_to_be_there() {
+        let both = Format::Sum(&["refault_anon", "refault_file"]);
+        assert_eq!(number(both, b"refault_anon 5\nrefault_file 7\nrefault_files 9\n"), Ok(12));
+        assert_eq!(number(both, b"refault_anon 5\n"), Err(ParseError::Missing("refault_file")));
+        assert_eq!(number(both, b"refault_anon 18446744073709551615\nrefault_file 7\n"), Ok(u64::MAX));
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(super) const NAMES: &[(&str, Metric)] = &[
     ("container_memory_swap", Metric::MemorySwap),
     ("container_memory_max_usage_bytes", Metric::MemoryPeak),
     ("container_memory_mapped_file", Metric::MemoryMapped),
+    ("container_memory_total_active_file_bytes", Metric::MemoryActiveFile),
     ("container_fs_reads_bytes", Metric::DiskReadBytes),
     ("container_fs_writes_bytes", Metric::DiskWriteBytes),
     ("container_fs_reads", Metric::IoReads),

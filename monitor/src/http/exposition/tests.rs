@@ -37,6 +37,11 @@ fn text(name: &str, format: TextFormat) -> String {
     cgroup.interfaces = [Interface { name: "eth0".to_owned(), received: counters(5), sent: counters(6) }].into();
     cgroup.values.put(Metric::MemoryLimit, 0, NO_LIMIT);
     cgroup.values.put(Metric::MemoryMajorFaults, 0, 3);
+    for (metric, value) in
+        [(Metric::MemoryActiveFile, 8192), (Metric::MemoryHighHits, 2), (Metric::FilesystemUsed, 9_050)]
+    {
+        cgroup.values.put(metric, 0, value);
+    }
     cgroup.values.put(Metric::NetworkRxBytes, 0, 4);
     cgroup.started = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100));
     let frame = Arc::new(Frame::reported(&Arc::new(Report::new(None, &now, Duration::from_millis(2)))));
@@ -59,6 +64,9 @@ fn numbers_have_cadvisors_names_labels_and_units() {
         format!("system_monitor_network_rx_bytes_total{{{labels}}} 4.0"),
         format!("container_spec_memory_limit_bytes{{{labels}}} 0.0"),
         format!("container_memory_failures_total{{{labels},failure_type=\"pgmajfault\",scope=\"hierarchy\"}} 3.0"),
+        format!("container_memory_total_active_file_bytes{{{labels}}} 8192.0"),
+        format!("system_monitor_memory_high_hits_total{{{labels}}} 2.0"),
+        format!("system_monitor_disk_filesystem_used_ratio{{{labels}}} 0.905"),
         "machine_cpu_cores 4.0".to_owned(),
         "system_monitor_reading_seconds 0.002".to_owned(),
         "# TYPE container_cpu_usage_seconds_total counter".to_owned(),

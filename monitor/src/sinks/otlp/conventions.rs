@@ -66,6 +66,9 @@ const READ: &[Attribute] = &[("disk.io.direction", "read")];
 const WRITE: &[Attribute] = &[("disk.io.direction", "write")];
 const ROOT: &[Attribute] = &[("system.filesystem.mountpoint", "/")];
 const ROOT_USED: &[Attribute] = &[("system.filesystem.mountpoint", "/"), ("system.filesystem.state", "used")];
+const ROOT_FREE: &[Attribute] = &[("system.filesystem.mountpoint", "/"), ("system.filesystem.state", "free")];
+const RECLAIMABLE: &[Attribute] = &[("system.memory.linux.slab.state", "reclaimable")];
+const UNRECLAIMABLE: &[Attribute] = &[("system.memory.linux.slab.state", "unreclaimable")];
 
 const fn of(metric: Metric) -> Point {
     with(metric, &[])
@@ -129,6 +132,7 @@ pub(super) const CONTAINER: Names = Names {
         counter("container.disk.io", "By", &[with(Metric::DiskReadBytes, READ), with(Metric::DiskWriteBytes, WRITE)]),
         level("container.filesystem.usage", "By", &[of(Metric::DiskWritable)]),
         level("container.filesystem.capacity", "By", &[of(Metric::DiskTotal)]),
+        level("container.filesystem.available", "By", &[of(Metric::DiskAvailable)]),
     ],
     network: &[network("container.network.io", "By", "Bytes by interface.", "network.interface.name", |i| i.bytes)],
 };
@@ -141,10 +145,20 @@ pub(super) const HOST: Names = Names {
         cpu_time("system.cpu.time"),
         level("system.memory.usage", "By", &[with(Metric::MemoryUsage, &[("system.memory.state", "used")])]),
         level("system.memory.limit", "By", &[of(Metric::MachineMemory)]),
+        level("system.memory.linux.shared", "By", &[of(Metric::MemoryShmem)]),
+        level(
+            "system.memory.linux.slab.usage",
+            "By",
+            &[with(Metric::MemorySlabReclaimable, RECLAIMABLE), with(Metric::MemorySlabUnreclaimable, UNRECLAIMABLE)],
+        ),
         level("system.paging.usage", "By", &[with(Metric::MemorySwap, &[("system.paging.state", "used")])]),
         counter("system.disk.io", "By", &[with(Metric::DiskReadBytes, READ), with(Metric::DiskWriteBytes, WRITE)]),
         counter("system.disk.operations", "{operation}", &[with(Metric::IoReads, READ), with(Metric::IoWrites, WRITE)]),
-        level("system.filesystem.usage", "By", &[with(Metric::DiskUsage, ROOT_USED)]),
+        level(
+            "system.filesystem.usage",
+            "By",
+            &[with(Metric::DiskUsage, ROOT_USED), with(Metric::DiskAvailable, ROOT_FREE)],
+        ),
         level("system.filesystem.limit", "By", &[with(Metric::DiskTotal, ROOT)]),
         level("system.process.count", "{process}", &[of(Metric::ProcessCount)]),
     ],

@@ -294,6 +294,54 @@ fn descriptors_of_a_cgroup_that_left_are_closed() {
     assert!(fake.source.open.is_empty());
 }
 
+/// Kinds of memory with their values in the files of both versions below; the last four are in v2 alone.
+const KINDS: [(Metric, u64); 9] = [
+    (Metric::MemoryActiveFile, 101),
+    (Metric::MemoryShmem, 102),
+    (Metric::MemoryDirty, 103),
+    (Metric::MemoryWriteback, 104),
+    (Metric::MemoryRefaults, 110),
+    (Metric::MemorySlabReclaimable, 106),
+    (Metric::MemorySlabUnreclaimable, 107),
+    (Metric::MemorySock, 108),
+    (Metric::MemoryScanned, 109),
+];
+
+#[test]
+fn the_kinds_of_memory_are_in_one_file_of_either_tree() {
+    let v2 = "active_file 101\nshmem 102\nfile_dirty 103\nfile_writeback 104\nworkingset_refault_anon 50\n\
+              workingset_refault_file 60\nslab_reclaimable 106\nslab_unreclaimable 107\nsock 108\npgscan 109\n\
+              slab 99\nshmem_thp 99\npgscan_kswapd 99\nactive_anon 99\n";
+    let values = fake(&["v2"], &[("v2/top/own/memory.stat", v2)]).sample();
+    for (metric, value) in KINDS {
+        assert_eq!(values.get(metric), Some(Ok(value)), "{metric:?}");
+    }
+    let v1 = "active_file 9\nshmem 9\ndirty 9\nwriteback 9\nworkingset_refault_anon 9\nworkingset_refault_file 9\n\
+              total_active_file 101\ntotal_shmem 102\ntotal_dirty 103\ntotal_writeback 104\n\
+              total_workingset_refault_anon 50\ntotal_workingset_refault_file 60\n";
+    let values = fake(&["memory"], &[("memory/top/own/memory.stat", v1)]).sample();
+    for (at, (metric, value)) in KINDS.into_iter().enumerate() {
+        assert_eq!(values.get(metric), (at < 5).then_some(Ok(value)), "{metric:?}");
+    }
+}
+
+#[test]
+fn a_kernel_that_counts_a_part_of_the_refaults_alone_tells_none() {
+    let stat = ("memory/top/own/memory.stat", "total_workingset_refault_file 60\n");
+    let values = fake(&["memory"], &[stat]).sample();
+    assert_eq!(cause(&values, Metric::MemoryRefaults), "memory.stat has no `total_workingset_refault_anon`");
+}
+
+#[test]
+fn what_exceeded_a_limit_and_what_exceeded_the_mark_below_it_are_two_numbers() {
+    let events = [("v2/top/own/memory.events", "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\n")];
+    let values = fake(&["v2"], &events).sample();
+    let read = [Metric::MemoryHighHits, Metric::MemoryLimitHits, Metric::OomKills].map(|metric| values.get(metric));
+    assert_eq!(read, [2, 3, 5].map(|count| Some(Ok(count))));
+    let values = fake(&["memory"], &[("memory/top/own/memory.failcnt", "7\n")]).sample();
+    assert_eq!((values.get(Metric::MemoryLimitHits), values.get(Metric::MemoryHighHits)), (Some(Ok(7)), None));
+}
+
 #[test]
 fn the_root_of_a_v1_tree_is_not_asked_for_the_machines_memory() {
     let files = [

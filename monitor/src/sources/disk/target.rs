@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, StatVfs};
 
 use super::beneath::statx;
 use crate::cause::{Cause, CauseKind};
@@ -161,22 +161,35 @@ impl Root {
     pub(super) fn filesystem(&self, name: impl Display) -> Result<Filesystem, Cause> {
         let found = rustix::fs::fstatvfs(&self.handle)
             .map_err(|errno| Cause::io(format_args!("statfs {name}"), &errno.into()))?;
-        Ok(size(found.f_blocks.saturating_mul(found.f_frsize), found.f_files, found.f_ffree))
+        Ok(size(&found))
     }
 }
 
 /// A filesystem without a bound, or without a fixed number of inodes, says zero.
-fn size(bytes: u64, inodes: u64, free: u64) -> Filesystem {
+fn size(found: &StatVfs) -> Filesystem {
     let bounded = |total: u64, value: u64, what| -> Read {
         (total > 0).then_some(value).ok_or_else(|| Cause::new(CauseKind::Unsupported, what))
     };
     const NO_SIZE: &str = "the filesystem tells no size";
     const NO_INODES: &str = "the filesystem tells no number of inodes";
+    let of_size = |value| bounded(found.f_blocks, value, NO_SIZE);
+    let of_inodes = |value| bounded(found.f_files, value, NO_INODES);
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     Filesystem {
-        total_bytes: bounded(bytes, bytes, NO_SIZE),
-        inodes_used: bounded(inodes, inodes.saturating_sub(free), NO_INODES),
-        inodes_total: bounded(inodes, inodes, NO_INODES),
+        total_bytes: of_size(bytes(found.f_blocks)),
+        available_bytes: of_size(bytes(found.f_bavail)),
+        used_percent: of_size(used_percent(found)),
+        inodes_used: of_inodes(found.f_files.saturating_sub(found.f_ffree)),
+        inodes_total: of_inodes(found.f_files),
     }
+}
+
+/// Hundredths of a percent of the blocks that processes without privileges can use, as `df` counts: blocks kept for
+/// privileged ones are neither used nor available.
+fn used_percent(found: &StatVfs) -> u64 {
+    let used = u128::from(found.f_blocks.saturating_sub(found.f_bfree));
+    let usable = (used + u128::from(found.f_bavail)).max(1);
+    u64::try_from(used * 10_000 / usable).unwrap_or(10_000)
 }
 
 #[cfg(test)]

@@ -50,8 +50,8 @@ pub(super) fn read(roots: &Roots, meminfo: &Result<Vec<u8>, Cause>) -> Machine {
 pub(super) fn memory(roots: &Roots, meminfo: &Result<Vec<u8>, Cause>) -> MachineMemory {
     let line = |key| line(meminfo, key);
     let events = text(roots.proc.join("vmstat"));
-    let event = |key| {
-        parse::number(Format::Flat(key), events.as_ref().map_err(Cause::clone)?)
+    let events = |keys| {
+        parse::number(Format::Sum(keys), events.as_ref().map_err(Cause::clone)?)
             .map_err(|error| Cause::new(CauseKind::Missing, format!("/proc/vmstat {error}")))
     };
     MachineMemory {
@@ -61,9 +61,18 @@ pub(super) fn memory(roots: &Roots, meminfo: &Result<Vec<u8>, Cause>) -> Machine
             .into_iter()
             .try_fold(0u64, |sum, key| Ok(sum.saturating_add(line(key)?))),
         swap: line("SwapTotal").and_then(|total| Ok(total.saturating_sub(line("SwapFree")?))),
-        oom_kills: event("oom_kill"),
+        oom_kills: events(&["oom_kill"]),
         mapped: line("Mapped"),
-        faults: event("pgfault"),
-        major_faults: event("pgmajfault"),
+        active_file: line("Active(file)"),
+        slab_reclaimable: line("SReclaimable"),
+        slab_unreclaimable: line("SUnreclaim"),
+        shmem: line("Shmem"),
+        dirty: line("Dirty"),
+        writeback: line("Writeback"),
+        faults: events(&["pgfault"]),
+        major_faults: events(&["pgmajfault"]),
+        refaults: events(&["workingset_refault_anon", "workingset_refault_file"]),
+        // The other counters of scanned pages leave out those that a cgroup's limit made the kernel look at.
+        scanned: events(&["pgscan_anon", "pgscan_file"]),
     }
 }

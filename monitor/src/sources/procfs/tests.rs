@@ -253,8 +253,11 @@ fn this_process_is_seen_as_the_kernel_sees_it() {
 #[test]
 fn the_machines_memory_is_the_same_whatever_tree_it_has() {
     let text = "MemTotal: 100 kB\nMemAvailable: 60 kB\nBuffers: 1 kB\nCached: 30 kB\nSwapCached: 2 kB\nAnonPages: 25 kB\n\
-                SwapTotal: 9 kB\nSwapFree: 4 kB\n";
-    let (dir, roots) = proc(&[("proc/meminfo", text), ("proc/vmstat", "nr_free_pages 9\noom_kill 3\n")]);
+                SwapTotal: 9 kB\nSwapFree: 4 kB\nActive: 99 kB\nActive(file): 11 kB\nDirty: 12 kB\nWriteback: 13 kB\n\
+                Shmem: 14 kB\nSlab: 99 kB\nSReclaimable: 15 kB\nSUnreclaim: 16 kB\nWritebackTmp: 99 kB\n";
+    let events = "nr_free_pages 9\noom_kill 3\npgscan_kswapd 900\npgscan_direct 90\npgscan_anon 4\npgscan_file 5\n\
+                  workingset_refault_anon 6\nworkingset_refault_file 7\n";
+    let (dir, roots) = proc(&[("proc/meminfo", text), ("proc/vmstat", events)]);
     for (v2, v1) in [(true, false), (false, true), (true, true)] {
         let v2 = v2.then(|| dir.path().join("v2"));
         let v1 = v1.then(|| ("memory".to_owned(), dir.path().join("memory"))).into_iter().collect();
@@ -266,10 +269,20 @@ fn the_machines_memory_is_the_same_whatever_tree_it_has() {
             (Metric::MemoryAnon, 25),
             (Metric::MemoryFile, 33),
             (Metric::MemorySwap, 5),
+            (Metric::MemoryActiveFile, 11),
+            (Metric::MemoryDirty, 12),
+            (Metric::MemoryWriteback, 13),
+            (Metric::MemoryShmem, 14),
+            (Metric::MemorySlabReclaimable, 15),
+            (Metric::MemorySlabUnreclaimable, 16),
         ] {
             assert_eq!(values.get(metric), Some(Ok(kib * 1024)), "{metric:?}");
         }
-        assert_eq!(values.get(Metric::OomKills), Some(Ok(3)));
-        assert!(values.get(Metric::MemoryPeak).unwrap().is_err());
+        for (metric, count) in [(Metric::OomKills, 3), (Metric::MemoryScanned, 9), (Metric::MemoryRefaults, 13)] {
+            assert_eq!(values.get(metric), Some(Ok(count)), "{metric:?}");
+        }
+        for metric in [Metric::MemoryPeak, Metric::MemorySock, Metric::MemoryHighHits] {
+            assert!(values.get(metric).unwrap().unwrap_err().as_str().contains("whole machine"), "{metric:?}");
+        }
     }
 }

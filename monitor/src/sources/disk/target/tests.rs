@@ -85,10 +85,42 @@ fn what_a_first_process_sees_in_a_chroot_is_not_the_root_of_the_container() {
 
 #[test]
 fn zero_inodes_and_zero_blocks_are_unknown() {
-    let known = size(4096, 10, 4);
+    let known = size(&statvfs([4, 2, 1], [10, 4]));
     assert_eq!((known.total_bytes, known.inodes_used, known.inodes_total), (Ok(4096), Ok(6), Ok(10)));
-    let unknown = size(0, 0, 0);
+    let unknown = size(&statvfs([0, 0, 0], [0, 0]));
     assert!(unknown.total_bytes.is_err() && unknown.inodes_used.is_err() && unknown.inodes_total.is_err());
+    assert!(unknown.available_bytes.is_err() && unknown.used_percent.is_err());
+}
+
+#[test]
+fn a_filesystem_is_as_full_as_df_says() {
+    let full = |blocks| {
+        let found = size(&statvfs(blocks, [0, 0]));
+        (found.available_bytes.unwrap(), found.used_percent.unwrap())
+    };
+    // 600 of 1000 blocks are used, 100 are kept for root: 600 of 900.
+    assert_eq!(full([1000, 400, 300]), (300 * 1024, 6_666));
+    assert_eq!(full([1000, 1000, 950]), (950 * 1024, 0));
+    assert_eq!(full([1000, 50, 0]), (0, 10_000), "what is left is root's");
+    assert_eq!(full([1000, 2000, 500]).1, 0, "a filesystem that tells nonsense");
+    assert_eq!(full([u64::MAX, 0, u64::MAX]), (u64::MAX, 5_000));
+}
+
+/// Blocks of 1 KiB in all, free, and free for everybody; inodes in all, and free.
+fn statvfs(blocks: [u64; 3], inodes: [u64; 2]) -> StatVfs {
+    StatVfs {
+        f_bsize: 4096,
+        f_frsize: 1024,
+        f_blocks: blocks[0],
+        f_bfree: blocks[1],
+        f_bavail: blocks[2],
+        f_files: inodes[0],
+        f_ffree: inodes[1],
+        f_favail: inodes[1],
+        f_fsid: 0,
+        f_flag: rustix::fs::StatVfsMountFlags::empty(),
+        f_namemax: 255,
+    }
 }
 
 #[test]
