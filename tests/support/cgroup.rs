@@ -148,6 +148,22 @@ impl Group {
         fs::write(dir.join(file), bytes.to_string()).unwrap();
     }
 
+    /// Makes the kernel reclaim memory above a number of bytes: by `memory.high`, or by the limit where there is no such
+    /// file.
+    pub fn reclaim_above(&self, bytes: u64) {
+        match self.dir("memory").unwrap().join("memory.high") {
+            high if high.exists() => fs::write(high, bytes.to_string()).unwrap(),
+            _ => self.limit_memory(bytes),
+        }
+    }
+
+    /// The sum of keys in a file of the memory controller; `None` if one of them is not there.
+    pub fn memory_file(&self, file: &str, keys: &[&str]) -> Option<u64> {
+        let text = fs::read_to_string(self.dir("memory")?.join(file)).ok()?;
+        let value = |key: &&str| text.lines().find_map(|line| line.strip_prefix(*key)?.strip_prefix(' '));
+        keys.iter().map(|key| value(key)?.parse::<u64>().ok()).sum()
+    }
+
     /// Number of OOM kills in the group, by the kernel's own counter.
     pub fn oom_kills(&self) -> u64 {
         let dir = self.dir("memory").unwrap();

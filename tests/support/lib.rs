@@ -20,6 +20,7 @@ pub mod dns;
 pub mod docker;
 pub mod fleet;
 pub mod http;
+pub mod kinds;
 pub mod leftovers;
 pub mod mounts;
 pub mod offload;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use monitor::metrics::Metric;
 use tests::cgroup::Group;
+use tests::kinds::{agreed, is_v2};
 use tests::watched::{Load, Outside, TIMEOUT};
 use tests::{eventually, skip};
 
@@ -95,6 +96,57 @@ fn what_was_read_of_a_device_is_page_cache_and_not_working_set() {
     let grown: [u64; 3] = std::array::from_fn(|at| after[at] - before[at]);
     // Readahead of the kernel adds some bytes.
     assert!(grown.iter().all(|bytes| (32 * MIB..36 * MIB).contains(bytes)), "{grown:?}");
+}
+
+#[test]
+fn pages_that_are_used_again_are_active() {
+    let (group, disk) = block_device!("active");
+    let mut files = Outside::files(&group);
+    let mut load = Load::start(&group, &["map", &disk, "8388608"]);
+    load.done();
+    let active = agreed(&group, &mut files)[&Metric::MemoryActiveFile];
+    let has_generations = fs::read_to_string("/sys/kernel/mm/lru_gen/enabled").is_ok_and(|set| set.trim() != "0x0000");
+    if active == 0 && has_generations {
+        skip!("this kernel sorts pages by generations, and takes none of these for an active one");
+    }
+    assert!((MIB..16 * MIB).contains(&active), "{active}");
+}
+
+#[test]
+fn what_was_written_is_dirty_until_the_disk_has_it_and_on_the_way_to_it_in_between() {
+    let (group, disk) = block_device!("dirty");
+    let mut files = Outside::files(&group);
+    let mut load = Load::start(&group, &["write-behind", &disk, "4194304"]);
+    load.done();
+    let dirty = agreed(&group, &mut files)[&Metric::MemoryDirty];
+    assert!((3 * MIB..6 * MIB).contains(&dirty), "{dirty}");
+    let _writer = Load::start(&group, &["write-out", &disk, "8388608", "600000"]);
+    let written = || Some(files.counter(Metric::MemoryWriteback)).filter(|bytes| *bytes > 0);
+    let written = eventually(TIMEOUT, written).expect("nothing is ever on its way to the disk");
+    assert!(written < 12 * MIB, "{written}");
+}
+
+#[test]
+fn what_does_not_fit_is_scanned_and_read_again() {
+    let (group, disk) = block_device!("again");
+    group.reclaim_above(16 * MIB);
+    let mut files = Outside::files(&group);
+    let before = agreed(&group, &mut files);
+    Load::start(&group, &["read", &disk, "33554432", "3"]).done();
+    let after = agreed(&group, &mut files);
+    let grown = |metric| Some(after.get(&metric)? - before.get(&metric)?);
+    let pages = 32 * MIB / 4096;
+    match (grown(Metric::MemoryRefaults), is_v2(&group)) {
+        // Older kernels do not tell it in v1.
+        (None, false) => {}
+        (refaults, _) => {
+            assert!(refaults.is_some_and(|refaults| (pages / 2..6 * pages).contains(&refaults)), "{refaults:?}")
+        }
+    }
+    if is_v2(&group) {
+        assert!(grown(Metric::MemoryScanned) >= Some(pages), "{after:?}");
+        assert!(grown(Metric::MemoryHighHits) > Some(0), "{after:?}");
+    }
 }
 
 /// The device as swap space of the machine.

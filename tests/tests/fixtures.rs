@@ -110,6 +110,9 @@ fn the_numbers_are_those_of_the_files() {
             (Metric::MemoryPeak, 69_111_808),
             (Metric::MemoryAnon, 16_384),
             (Metric::MemoryFile, 4_194_304),
+            (Metric::MemoryShmem, 4_194_304),
+            (Metric::MemorySlabReclaimable, 10_264),
+            (Metric::MemorySlabUnreclaimable, 4_432),
             // 3.92 s after the machine's start, which was a hundred seconds ago.
             (Metric::Uptime, 97),
         ],
@@ -125,14 +128,27 @@ fn the_numbers_are_those_of_the_files() {
             (Metric::MemoryPeak, 68_558_848),
             (Metric::MemoryAnon, 20_480),
             (Metric::MemoryFile, 4_194_304),
+            (Metric::MemoryShmem, 4_194_304),
         ],
     );
     // CPU from the v2 tree, which has it without a controller; memory from v1.
     rows(
         "linux-6.1-hybrid",
-        &[(Metric::CpuUsage, 3_216_694_000), (Metric::CpuThrottled, 146), (Metric::MemoryUsage, 4_386_816)],
+        &[
+            (Metric::CpuUsage, 3_216_694_000),
+            (Metric::CpuThrottled, 146),
+            (Metric::MemoryUsage, 4_386_816),
+            (Metric::MemoryShmem, 4_194_304),
+        ],
     );
-    rows("linux-6.12-v2", &[(Metric::CpuUsage, 3_120_837_000), (Metric::MemoryPeak, 67_764_224)]);
+    rows(
+        "linux-6.12-v2",
+        &[
+            (Metric::CpuUsage, 3_120_837_000),
+            (Metric::MemoryPeak, 67_764_224),
+            (Metric::MemorySlabUnreclaimable, 4_664),
+        ],
+    );
 }
 
 /// The directory of a tree in a fixture.

@@ -8,6 +8,7 @@ use monitor::preflight::EbpfMode;
 use monitor::programs::State;
 use monitor::report::Container;
 use tests::cgroup::Group;
+use tests::kinds::{agreed, is_v2};
 use tests::oracle::Judged;
 use tests::valkey::Valkey;
 use tests::watched::{Load, Outside, SOCKET, TIMEOUT, Watched, real, whole};
@@ -239,6 +240,47 @@ fn limits_of_the_level_above_come_with_that_level_and_with_what_it_uses() {
     let number = |metric| look.real(metric).unwrap();
     assert_eq!([Metric::CpuLimitLevel, Metric::MemoryLimitLevel].map(number), [1.0, 1.0]);
     assert!(number(Metric::MemoryLevelUsage) >= f64::from(HELD), "{}", number(Metric::MemoryLevelUsage));
+}
+
+#[test]
+fn shared_memory_is_told_from_other_page_cache_with_that_of_groups_below() {
+    const SHARED: u64 = 16 << 20;
+    let group = group!("shared");
+    let mut files = Outside::files(&group);
+    let before = agreed(&group, &mut files)[&Metric::MemoryShmem];
+    let inner = group.child("inner");
+    let mut load = Load::start(&inner, &["share", &SHARED.to_string()]);
+    load.done();
+    let grown = agreed(&group, &mut files)[&Metric::MemoryShmem] - before;
+    // Older kernels add up to 32 pages of each processor late.
+    assert!(grown.abs_diff(SHARED) < 1 << 20, "{grown}");
+}
+
+#[test]
+fn memory_of_the_kernel_is_told_by_kind_in_v2_alone() {
+    let group = group!("objects");
+    let mut files = Outside::files(&group);
+    let before = agreed(&group, &mut files);
+    let directory = tempfile::tempdir().unwrap();
+    let mut loads = [&["park", "12"][..], &["name", directory.path().to_str().unwrap(), "8000"], &["leave-unread"]]
+        .map(|arguments| Load::start(&group, arguments));
+    loads.iter_mut().for_each(|load| drop(load.done()));
+    let after = agreed(&group, &mut files);
+    // A name takes 192 bytes, a thread a page and more. Older kernels add up to 32 pages of each processor late.
+    let least = [
+        (Metric::MemorySlabReclaimable, 8000 * 128),
+        (Metric::MemorySlabUnreclaimable, 12 * 4096),
+        (Metric::MemorySock, 1 << 16),
+    ];
+    for (metric, least) in least {
+        let grown = after.get(&metric).zip(before.get(&metric)).map(|(after, before)| after - before);
+        assert_eq!(
+            grown.is_some_and(|grown| (least..32 << 20).contains(&grown)),
+            is_v2(&group),
+            "{metric:?}: {grown:?}"
+        );
+        assert_eq!(grown.is_some(), is_v2(&group), "{metric:?}: {grown:?}");
+    }
 }
 
 #[test]

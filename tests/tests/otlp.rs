@@ -57,6 +57,8 @@ fn a_collector_gets_the_numbers_of_the_report_under_the_conventions_names() {
         ("container.memory.rss", "/memory/anon_bytes"),
         ("container.uptime", "/uptime_seconds"),
         ("container.filesystem.capacity", "/disk_total_bytes"),
+        ("container.filesystem.available", "/disk/available_bytes"),
+        ("system_monitor.disk.filesystem_used_percent", "/disk/filesystem_used_percent"),
         ("system_monitor.process_count", "/process_count"),
         ("system_monitor.cpu_percent", "/cpu_percent"),
     ] {

@@ -166,11 +166,20 @@ fn pressure_is_zero_without_its_files_only_while_they_say_so() {
 fn what_is_not_read_again_is_what_the_file_still_says() {
     let (group, mut files, _) = pass!("mark-pass", CONTROLLER_ITERATOR);
     let mut agent = Outside::agent(&group);
-    let statistics = [Metric::MemoryAnon, Metric::MemoryFile, Metric::MemoryInactiveFile];
+    let statistics = [
+        Metric::MemoryAnon,
+        Metric::MemoryFile,
+        Metric::MemoryInactiveFile,
+        Metric::MemoryShmem,
+        Metric::MemorySlabUnreclaimable,
+        Metric::MemoryDirty,
+    ];
     let mut seen = Vec::new();
     for step in 0..6u32 {
-        let mut load = (step % 2 == 1).then(|| Load::start(&group, &["hold", &(step * (8 << 20)).to_string()]));
-        load.iter_mut().for_each(|load| drop(load.done()));
+        let bytes = (step * (8 << 20)).to_string();
+        let loads = [["hold", &bytes], ["share", "8388608"]];
+        let mut load = (step % 2 == 1).then(|| loads.map(|load| Load::start(&group, &load)));
+        load.iter_mut().flatten().for_each(|load| drop(load.done()));
         for _ in 0..10 {
             let same = || {
                 let [first, held, last] = bracket(&mut files, &mut agent, &statistics);

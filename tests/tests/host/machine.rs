@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tests::agent::Agent;
 use tests::docker;
@@ -25,6 +27,12 @@ fn the_machine_itself_has_a_report() {
     let counted = machine.number("process_count").unwrap();
     assert!((counted - processes).abs() < processes / 3.0, "{counted} of {processes}");
     assert!(machine.number("memory_usage_bytes").unwrap() > 1e7);
+}
+
+/// Lets one test at a time compare the machine with what its agent says: each of them is a load for the others.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Values of `/proc` from before the reading of a report about the machine, and from after it.
@@ -51,6 +59,75 @@ fn memory(name: &str) -> f64 {
     line.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0
 }
 
+#[test]
+fn the_machines_kinds_of_memory_are_those_of_proc() {
+    let _alone = alone();
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms", "--disk-interval", "0s"], &[]);
+    let machine = proc_file("sys/kernel/hostname").trim().to_owned();
+    assert!(valkey.report(&machine, TIMEOUT).is_some(), "{}", agent.said());
+    let event = |name: &str| {
+        let text = proc_file("vmstat");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        value.unwrap()
+    };
+    let both = |kind: &str| event(&format!("{kind}_anon")) + event(&format!("{kind}_file"));
+    let numbers: [(&str, &dyn Fn() -> f64, f64); 8] = [
+        ("active_file_bytes", &|| memory("Active(file)"), 4e6),
+        ("slab_reclaimable_bytes", &|| memory("SReclaimable"), 1e6),
+        ("slab_unreclaimable_bytes", &|| memory("SUnreclaim"), 1e6),
+        ("shmem_bytes", &|| memory("Shmem"), 1e6),
+        ("dirty_bytes", &|| memory("Dirty"), 4e6),
+        ("writeback_bytes", &|| memory("Writeback"), 4e6),
+        ("refaults", &|| both("workingset_refault"), 0.0),
+        ("reclaim_scanned_pages", &|| both("pgscan"), 0.0),
+    ];
+    for (field, proc, slack) in numbers {
+        let within = || {
+            let seen = bracketed(&valkey, &machine, proc);
+            let told = seen.report.json["memory"][field].as_f64().unwrap();
+            let range = seen.before.min(seen.after) - slack..=seen.before.max(seen.after) + slack;
+            range.contains(&told).then_some(())
+        };
+        eventually(TIMEOUT, within).unwrap_or_else(|| panic!("{field} is another"));
+    }
+    let report = fresh(&valkey, &machine);
+    for (field, words) in [("memory.sock_bytes", "sockets"), ("memory.high_hits", "memory.high")] {
+        assert!(report.absent[field].contains(words), "{:?}", report.absent);
+    }
+}
+
+#[test]
+fn the_machines_filesystem_is_as_full_as_df_says() {
+    let _alone = alone();
+    let Some(valkey) = Valkey::start(&[]) else { skip!("valkey-server is not installed") };
+    // Available bytes, and percent in use.
+    let df = || {
+        let output = Command::new("df").args(["-P", "-B1", "/"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        [words[3], words[4].trim_end_matches('%')].map(|word| word.parse::<f64>().unwrap())
+    };
+    let first = df();
+    let agent = Agent::start(valkey.port, &["--scope", "host", "--interval", "300ms", "--disk-interval", "0s"], &[]);
+    let machine = proc_file("sys/kernel/hostname").trim().to_owned();
+    assert!(valkey.report(&machine, TIMEOUT).is_some(), "{}", agent.said());
+    // The agent looks every ten seconds.
+    let slack = f64::from(64 << 20);
+    let mut all = vec![first];
+    let within = || {
+        let disk = fresh(&valkey, &machine).json["disk"].clone();
+        all.push(df());
+        let [available, percent] =
+            ["available_bytes", "filesystem_used_percent"].map(|field| disk[field].as_f64().unwrap());
+        let is_near = |known: &&[f64; 2]| (known[0] - available).abs() < slack;
+        let near = all.iter().find(is_near)?;
+        // It rounds up to whole percents.
+        (near[1] - 1.1..=near[1] + 0.1).contains(&percent).then_some(())
+    };
+    eventually(TIMEOUT, within).expect("it is another");
+}
+
 /// CPU time that the machine has used, in seconds: without idle time, I/O wait and steal time.
 fn used() -> f64 {
     let text = proc_file("stat");
@@ -75,6 +152,7 @@ fn processes() -> (BTreeSet<u32>, f64) {
 
 #[test]
 fn the_machines_cpu_memory_load_and_processes_are_those_of_proc() {
+    let _alone = alone();
     if !tests::is_root() {
         skip!("the processes of others take root");
     }

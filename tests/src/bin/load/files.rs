@@ -1,12 +1,15 @@
 //! Open descriptors, and files.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crate::held::Held;
+use crate::time::now;
 
 /// Opens `count` descriptors, with a pause before each.
 pub(crate) fn open(count: u64, pause: Duration) -> Held {
@@ -65,10 +68,56 @@ pub(crate) fn around_the_cache(
     Held::Nothing
 }
 
-/// Reads bytes of a file, through the page cache.
-pub(crate) fn read(file: &str, bytes: u64) -> Held {
+/// Reads the first bytes of a file, through the page cache, a number of times.
+pub(crate) fn read(file: &str, bytes: u64, times: u64) -> Held {
     let file = File::open(file).unwrap();
-    std::io::copy(&mut (&file).take(bytes), &mut std::io::sink()).unwrap();
+    for _ in 0..times {
+        (&file).rewind().unwrap();
+        std::io::copy(&mut (&file).take(bytes), &mut std::io::sink()).unwrap();
+    }
     // The cached pages of a block device are dropped when its last user closes it.
     Held::Files(vec![file])
+}
+
+/// Looks at each page of the first bytes of a file through mappings of its own, several times: often enough that the
+/// kernel takes the pages for ones in use.
+pub(crate) fn map(file: &str, bytes: u64) -> Held {
+    let file = File::open(file).unwrap();
+    let length = usize::try_from(bytes).unwrap();
+    for _ in 0..3 {
+        // SAFETY: the mapping is private to this function, and is read only within its length before it is removed.
+        unsafe {
+            let start =
+                libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
+            assert!(start != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+            (0..length).step_by(4096).for_each(|at| _ = start.cast::<u8>().add(at).read_volatile());
+            assert_eq!(libc::munmap(start, length), 0);
+        }
+    }
+    Held::Files(vec![file])
+}
+
+/// Writes the first bytes of a file and leaves it to the kernel when they reach the disk.
+pub(crate) fn write_behind(file: &str, bytes: u64) -> Held {
+    let mut file = File::options().write(true).open(file).unwrap();
+    file.write_all(&vec![7; usize::try_from(bytes).unwrap()]).unwrap();
+    Held::Files(vec![file])
+}
+
+/// Writes the first bytes of a file and waits until they have reached the disk, again and again.
+pub(crate) fn write_out(file: &str, bytes: u64, time: Duration) -> Held {
+    let mut file = File::options().write(true).open(file).unwrap();
+    let (end, all) = (now() + time, vec![7; usize::try_from(bytes).unwrap()]);
+    while now() < end {
+        file.rewind().unwrap();
+        file.write_all(&all).unwrap();
+        file.sync_data().unwrap();
+    }
+    Held::Files(vec![file])
+}
+
+/// Makes empty files in a directory.
+pub(crate) fn name(directory: &str, count: u64) -> Held {
+    (0..count).for_each(|at| drop(File::create(Path::new(directory).join(at.to_string())).unwrap()));
+    Held::Nothing
 }

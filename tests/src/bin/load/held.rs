@@ -7,6 +7,6 @@ use std::net::TcpStream;
 pub(crate) enum Held {
     Nothing,
     Files(#[expect(dead_code, reason = "held, not used")] Vec<File>),
-    Streams(#[expect(dead_code, reason = "held, not used")] [TcpStream; 2]),
+    Streams(#[expect(dead_code, reason = "held, not used")] Vec<TcpStream>),
     Memory(#[expect(dead_code, reason = "held, not used")] Vec<u8>),
 }

@@ -22,10 +22,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use crate::files::{around_the_cache, open, read, tables};
+use crate::files::{around_the_cache, map, name, open, read, tables, write_behind, write_out};
 use crate::held::Held;
-use crate::memory::{hog, sweep};
-use crate::network::{chat, tcp, udp, udp_cut};
+use crate::memory::{hog, share, sweep};
+use crate::network::{chat, leave_unread, tcp, udp, udp_cut};
 use crate::processor::{burn, duty, spend};
 use crate::tasks::{child, exec_nothing, exit_together, fork_and_stay, park, repeat};
 use crate::way::Way;
@@ -49,7 +49,13 @@ fn main() {
         "hog" => hog(number(1), number(2)),
         "write-around" => around_the_cache(&text(1), number(2), |disk, block| disk.write_all(block)),
         "read-around" => around_the_cache(&text(1), number(2), |disk, block| disk.read_exact(block)),
-        "read" => read(&text(1), number(2)),
+        "read" => read(&text(1), number(2), number(3).max(1)),
+        "map" => map(&text(1), number(2)),
+        "write-behind" => write_behind(&text(1), number(2)),
+        "write-out" => write_out(&text(1), number(2), Duration::from_millis(number(3))),
+        "name" => name(&text(1), number(2)),
+        "share" => share(number(1)),
+        "leave-unread" => leave_unread(),
         "sweep" => sweep(number(1), number(2)),
         "hold" => Held::Memory(vec![7; usize::try_from(number(1)).unwrap()]),
         "chat" => chat(number(1), number(2)),

@@ -1,5 +1,8 @@
 //! Loads of memory.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::FromRawFd;
 use std::time::Duration;
 
 use crate::held::Held;
@@ -29,4 +32,16 @@ pub(crate) fn sweep(bytes: u64, milliseconds: u64) -> Held {
         std::hint::black_box(&mut memory);
     }
     Held::Memory(memory)
+}
+
+/// Holds bytes of shared memory: a file without a name.
+pub(crate) fn share(bytes: u64) -> Held {
+    // SAFETY: the name is a string that ends with a zero, and the new descriptor is nobody else's.
+    let mut file = unsafe {
+        let descriptor = libc::memfd_create(c"shared".as_ptr(), 0);
+        assert!(descriptor >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+        File::from_raw_fd(descriptor)
+    };
+    file.write_all(&vec![7; usize::try_from(bytes).unwrap()]).unwrap();
+    Held::Files(vec![file])
 }

@@ -1,7 +1,7 @@
 //! Traffic.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) fn tcp(way: &Way, count: u64, size: u64) -> Held {
         let (segments, bytes, retransmitted) = said(end);
         println!("{segments} {bytes} {retransmitted}");
     }
-    Held::Streams([client, server])
+    Held::Streams(vec![client, server])
 }
 
 /// On several CPUs segments are reordered, and are then acknowledged with options of another length.
@@ -110,4 +110,17 @@ fn said(stream: &TcpStream) -> (u32, u64, u64) {
     assert_eq!(result, 0);
     let long = |at: usize| u64::from_ne_bytes(info[at..at + 8].try_into().unwrap());
     (u32::from_ne_bytes(info[136..140].try_into().unwrap()), long(200), long(208))
+}
+
+/// Writes into connections that nobody reads from, until they take no more.
+pub(crate) fn leave_unread() -> Held {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let full = |_| {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[7; 1 << 16]).is_ok_and(|written| written > 0) {}
+        [client, server]
+    };
+    Held::Streams((0..4).flat_map(full).collect())
 }
