@@ -46,7 +46,7 @@ impl Decision {
 /// The refusal of every eBPF program where no cgroup v2 tree is mounted.
 pub(crate) fn without_tree() -> Refusal {
     Refusal::new(
-        "no cgroup v2 tree can be seen, and eBPF knows only that one",
+        "no cgroup v2 tree can be seen, and eBPF needs one",
         "on the host: mount -t cgroup2 none /sys/fs/cgroup/unified; for a container: docker run --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro",
     )
 }
