@@ -40,6 +40,11 @@ impl Group {
         Some((Self::at(&format!("docker/{id}"))?, id))
     }
 
+    /// Makes the slice that systemd would give to a user. `None` if this process may not.
+    pub fn of_user(user: u32) -> Option<Self> {
+        Self::at(&format!("user.slice/user-{user}.slice"))
+    }
+
     /// Makes the group of a path.
     fn at(path: &str) -> Option<Self> {
         let table = fs::read("/proc/self/mountinfo").unwrap();

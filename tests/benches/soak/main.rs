@@ -1,9 +1,10 @@
-//! Endurance: containers come and go, Valkey fails, agents end and are followed by others, all at random; afterwards no
-//! resource has grown, no data are missing, and every count is that of the work done.
+//! Endurance: containers come and go, Valkey fails, agents end and are followed by others, another agent is attacked, all
+//! at random; afterwards no resource has grown, no data are missing, and every count is that of the work done.
 //!
 //! `cargo xtask soak [SECONDS] [SEED]`
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
+mod hostile;
 mod judge;
 mod plan;
 mod world;
@@ -23,6 +24,8 @@ use world::TIMEOUT;
 const EXPIRED: Duration = Duration::from_secs(75);
 /// The accepted difference of an agent's memory between two readings.
 const GROWTH: u64 = 4 << 20;
+/// The same for an agent under attack: answers that no client reads may take 16 MiB.
+const GROWTH_ATTACKED: u64 = 20 << 20;
 /// Tolerance for descriptors of the agent's current work.
 const FEW: usize = 16;
 
@@ -102,9 +105,10 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     valkey.report(run, TIMEOUT).unwrap_or_else(|| panic!("no report: {}", agent.said()));
     valkey.report(&watcher, TIMEOUT).unwrap_or_else(|| panic!("no report: {}", witness.said()));
     let mut done = Counts::default();
+    let attacked = hostile::AttackedAgent::start(seed);
     let docker = docker::daemon();
     let pinned = judge::pinned(pins);
-    let (early, began) = (Held::by(&witness), Instant::now());
+    let (before_attacks, early, began) = (Held::by(&attacked.agent), Held::by(&witness), Instant::now());
 
     let (works, faults, restarts) = (
         plan.containers.iter().filter(|step| matches!(step.1, Step::Work(..))).count(),
@@ -113,16 +117,18 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     );
     let mut lives = Vec::new();
     let (mut away, mut gaps, mut server, mut last) = (Duration::ZERO, Vec::new(), None, None);
-    let mut middle = early;
+    let (mut middle, mut not_survived) = (early, Vec::new());
     std::thread::scope(|scope| {
         let churn = scope.spawn(|| world::churn(around, run, plan.containers, began));
         let faulty = scope.spawn(|| world::faults(valkey, plan.faults, began));
+        let hostile = scope.spawn(|| hostile::attacks(&attacked, &plan.attacks, began));
         let dockers =
             docker.as_ref().ok().map(|docker| scope.spawn(|| world::dockers(docker, run, plan.dockers, began)));
         let (agent, without) = world::restarts(agent, start, &plan.restarts, began);
         // The agent is not restarted in the remaining half of the time.
         std::thread::sleep((Duration::from_secs(seconds) * 11 / 20).saturating_sub(began.elapsed()));
         middle = Held::by(&agent);
+        not_survived = hostile.join().unwrap();
         lives.extend(churn.join().unwrap());
         lives.extend(dockers.into_iter().flat_map(|thread| thread.join().unwrap()));
         (gaps, last) = (without, Some(agent));
@@ -151,6 +157,7 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     assert_eq!(all, restarts);
     verdict.row("agents that ended", &format!("{all}, {killed} of them by SIGKILL"), &[]);
     verdict.row("outages of Valkey", &format!("{faults}, {:.0} s in all", away.as_secs_f64()), &[]);
+    verdict.row("attacks on another agent", &plan.attacks.len().to_string(), &not_survived);
     histories(&mut verdict, &valkey, (run, &watcher), &lives, &gaps);
     counters(&mut verdict, &valkey, run, done);
     let left = judge::keys(&valkey, &format!("{run}-"), &lives);
@@ -165,19 +172,20 @@ fn soak(seconds: u64, seed: u64, run: &str, pins: &Path, dir: &Path, (around, as
     verdict.row("entries of what has ended in the kernel's maps", &stuck.len().to_string(), &stuck);
     let now = judge::pinned(pins);
     verdict.check("what is pinned, before and after", &format!("{}, {}", pinned.len(), now.len()), pinned == now);
-    for (who, agent, before, since) in [
-        ("the machine's agent, since its last start", &agent, middle, "after half of the time"),
-        ("an agent that was never ended", &witness, early, "at first"),
+    for (who, agent, before, since, growth) in [
+        ("the machine's agent, since its last start", &agent, middle, "after half of the time", GROWTH),
+        ("an agent that was never ended", &witness, early, "at first", GROWTH),
+        ("an agent that was attacked", &attacked.agent, before_attacks, "at first", GROWTH_ATTACKED),
     ] {
         let now = Held::by(agent);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let found = format!("{:.1} MiB {since}, {:.1} MiB in the end", mib(before.resident), mib(now.resident));
-        verdict.check(&format!("resident memory of {who}"), &found, now.resident <= before.resident + GROWTH);
+        verdict.check(&format!("resident memory of {who}"), &found, now.resident <= before.resident + growth);
         let found = format!("{} {since}, {} in the end", before.descriptors, now.descriptors);
         verdict.check(&format!("descriptors of {who}"), &found, now.descriptors <= before.descriptors + FEW);
     }
     keeper.kill().and_then(|()| keeper.wait()).unwrap();
-    for agent in [agent, witness] {
+    for agent in [agent, witness, attacked.agent] {
         let ended = agent.end(libc::SIGTERM);
         let kept = ended.status.success() && !ended.said.contains("panicked");
         verdict.check("the agents' end", &format!("{:.2} s", ended.took.as_secs_f64()), kept);

@@ -67,6 +67,32 @@ pub(crate) enum Fault {
     Disconnected,
 }
 
+/// An attack on an agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attack {
+    /// A container whose environment and name are long.
+    Environment,
+    /// Nested cgroups with long names.
+    Deep(usize),
+    /// Cgroups with names of containers and no process.
+    Empty(u64),
+    /// A runtime's state file in a user's home.
+    StateFile(Lie),
+    /// Clients that send requests and read no answer.
+    SlowReaders(usize),
+    /// A request with two `Host` fields.
+    TwoHosts,
+}
+
+/// A state file that is no list of containers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lie {
+    EndlessFile,
+    Pipe,
+    TooLong,
+    HostileName,
+}
+
 /// The whole schedule, by the time since the beginning.
 pub(crate) struct Plan {
     pub(crate) containers: Vec<(Duration, Step)>,
@@ -77,6 +103,7 @@ pub(crate) struct Plan {
     pub(crate) restarts: Vec<(Duration, i32, Duration)>,
     /// Containers of Docker's, with their lifetimes.
     pub(crate) dockers: Vec<(Duration, Duration)>,
+    pub(crate) attacks: Vec<(Duration, Attack)>,
 }
 
 impl Plan {
@@ -93,7 +120,19 @@ impl Plan {
                 (at, signal, span(rng, 0..4_000))
             }),
             dockers: series(&mut rng, long, 15..60, |rng, at| (at, span(rng, 500..20_000))),
+            attacks: series(&mut rng, long, 3..12, |rng, at| (at, attack(rng))),
         }
+    }
+}
+
+fn attack(rng: &mut Rng) -> Attack {
+    match rng.u8(0..6) {
+        0 => Attack::Environment,
+        1 => Attack::Deep(rng.usize(1..12)),
+        2 => Attack::Empty(rng.u64(50..300)),
+        3 => Attack::StateFile([Lie::EndlessFile, Lie::Pipe, Lie::TooLong, Lie::HostileName][rng.usize(0..4)]),
+        4 => Attack::SlowReaders(rng.usize(20..200)),
+        _ => Attack::TwoHosts,
     }
 }
 

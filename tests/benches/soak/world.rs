@@ -15,7 +15,7 @@ use tests::{eventually, free_port};
 
 use crate::plan::{Counts, Fault, Step};
 
-const INTERVAL: &str = "1s";
+pub(crate) const INTERVAL: &str = "1s";
 /// Expiry of log entries under keys: they are gone before the remaining keys are checked.
 const LOG_TTL: &str = "60s";
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
@@ -42,7 +42,7 @@ pub(crate) struct Gap {
 }
 
 /// Waits until it is time.
-fn wait(began: Instant, at: Duration) {
+pub(crate) fn wait(began: Instant, at: Duration) {
     std::thread::sleep(at.saturating_sub(began.elapsed()));
 }
 
