@@ -241,7 +241,7 @@ fn measure(
         }
     };
     let used_bytes = bytes(&root.handle, exclude);
-    let writable_bytes = match root.upper(&target.layer) {
+    let writable_bytes = match root.upper() {
         Ok(upper) if used_bytes.is_some() => bytes(&upper, &[]),
         Ok(_) => None,
         Err(cause) => Some(Err(cause)),

@@ -49,8 +49,18 @@ pub(super) struct MountTables {
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) handle: OwnedFd,
-    /// The overlay that it lies on, as the machine's own table knows it.
-    overlay: Result<Mount, Cause>,
+    /// The filesystem that it lies on, or why no layer of it is visible.
+    mount: Result<RootMount, &'static str>,
+}
+
+/// The filesystem of a root.
+#[derive(Debug)]
+struct RootMount {
+    tables: MountTables,
+    /// The major and the minor number of its device.
+    device: (u32, u32),
+    /// `overlay`, `ext4`, …; `None` if no mount table that can be read has it.
+    kind: Option<String>,
 }
 
 impl Target {
@@ -62,27 +72,30 @@ impl Target {
     pub(super) fn open(&self) -> Result<Root, Cause> {
         let failed = |error: io::Error| Cause::io(self.root.display(), &error);
         let handle = open(&self.root).map_err(&failed)?;
-        let overlay = match &self.layer {
-            Layer::Unseen(why) => Err(Cause::new(CauseKind::NotApplicable, *why)),
-            Layer::Named(tables) => tables.overlay(&handle, failed)?,
+        let mount = match &self.layer {
+            Layer::Unseen(why) => Err(*why),
+            Layer::Named(tables) => Ok(tables.mount(&handle, failed)?),
         };
-        Ok(Root { handle, overlay })
+        Ok(Root { handle, mount })
     }
 }
 
 impl MountTables {
-    /// Finds the mount of a root: the machine's overlay, or why there is none.
-    fn overlay(&self, root: &OwnedFd, failed: impl Fn(io::Error) -> Cause) -> Result<Result<Mount, Cause>, Cause> {
+    /// Finds the mount of a root that may be asked. The machine's table is read only where the other one cannot be: it
+    /// has a line for each container.
+    fn mount(&self, root: &OwnedFd, failed: impl Fn(io::Error) -> Cause) -> Result<RootMount, Cause> {
         let found = statx(root, c"").map_err(|errno| failed(errno.into()))?;
         let device = (found.stx_dev_major, found.stx_dev_minor);
         let id = mount_id(root).map_err(&failed)?;
-        let on_machine = find(&self.machine, |_, known| known == device);
-        let own = find(&self.own, |known, _| MountId(known) == id);
-        if own.is_none() && is_readable(&self.own) {
-            let text = "its first process is in a chroot, from which the root of the container is not visible";
-            return Err(Cause::new(CauseKind::NotApplicable, text));
-        }
-        let kind = own.as_ref().or(on_machine.as_ref()).map(|mount| mount.kind.clone());
+        let mount = match find(&self.own, |known, _| MountId(known) == id) {
+            None if is_readable(&self.own) => {
+                let text = "its first process is in a chroot, from which the root of the container is not visible";
+                return Err(Cause::new(CauseKind::NotApplicable, text));
+            }
+            None => self.on_machine(device),
+            own => own,
+        };
+        let kind = mount.map(|mount| mount.kind);
         // Block devices have a major number; what has none may be served by anybody.
         let is_safe = match kind.as_deref() {
             Some(kind) => kind != "fuse" && !kind.starts_with("fuse."),
@@ -92,13 +105,22 @@ impl MountTables {
             let text = "not asked: its root filesystem is served by a process (FUSE), and one that does not answer cannot be given up";
             return Err(Cause::new(CauseKind::NotApplicable, text));
         }
-        let is_overlay = kind.as_deref() == Some("overlay");
-        Ok(on_machine.filter(|mount| mount.kind == "overlay").ok_or_else(|| match is_overlay {
-            true => Cause::new(CauseKind::Missing, "its overlay is not among the machine's mounts"),
-            false => {
-                Cause::new(CauseKind::NotApplicable, "the container's root filesystem is no overlay over an image")
-            }
-        }))
+        Ok(RootMount { tables: self.clone(), device, kind })
+    }
+
+    fn on_machine(&self, device: (u32, u32)) -> Option<Mount> {
+        find(&self.machine, |_, known| known == device)
+    }
+}
+
+impl RootMount {
+    /// Returns the overlay, as the machine's own table knows it.
+    fn overlay(&self) -> Result<Mount, Cause> {
+        let overlay = self.tables.on_machine(self.device).filter(|mount| mount.kind == "overlay");
+        overlay.ok_or_else(|| match self.kind.as_deref() {
+            Some("overlay") => Cause::new(CauseKind::Missing, "its overlay is not among the machine's mounts"),
+            _ => Cause::new(CauseKind::NotApplicable, "the container's root filesystem is no overlay over an image"),
+        })
     }
 }
 
@@ -142,14 +164,11 @@ impl Root {
     ///
     /// # Errors
     /// The cause of absence.
-    pub(super) fn upper(&self, layer: &Layer) -> Result<OwnedFd, Cause> {
-        let (overlay, host) = match layer {
-            Layer::Unseen(why) => return Err(Cause::new(CauseKind::NotApplicable, *why)),
-            Layer::Named(tables) => (self.overlay.as_ref().map_err(Cause::clone)?, &tables.host),
-        };
+    pub(super) fn upper(&self) -> Result<OwnedFd, Cause> {
+        let mount = self.mount.as_ref().map_err(|why| Cause::new(CauseKind::NotApplicable, *why))?;
         let without = || Cause::new(CauseKind::NotApplicable, "the container's overlay has no writable layer");
-        let upper = overlay.upper().ok_or_else(without)?;
-        let path = host.join(upper.strip_prefix("/").unwrap_or(&upper));
+        let upper = mount.overlay()?.upper().ok_or_else(without)?;
+        let path = mount.tables.host.join(upper.strip_prefix("/").unwrap_or(&upper));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| Cause::io(path.display(), &errno.into()))
     }

@@ -35,7 +35,11 @@ impl Insides {
     /// such a process, or without the right to look into namespaces, it is the oldest one.
     pub(super) fn of(&mut self, id: CgroupId, cgroup: &Cgroup, oldest: u32, proc: &Path) -> u32 {
         let looks = match self.0.get(&id).filter(|known| known.oldest == oldest) {
-            Some(Inside { process, looks: LOOKS.., .. }) if proc.join(process.to_string()).exists() => return *process,
+            Some(Inside { process, looks: LOOKS.., .. })
+                if *process == oldest || proc.join(process.to_string()).exists() =>
+            {
+                return *process;
+            }
             Some(known) => known.looks,
             None => 0,
         };

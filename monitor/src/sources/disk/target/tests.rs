@@ -31,7 +31,7 @@ impl Machine {
 
     fn upper(&self) -> Result<OwnedFd, String> {
         let root = self.target.open().map_err(|cause| cause.to_string())?;
-        root.upper(&self.target.layer).map_err(|cause| cause.to_string())
+        root.upper().map_err(|cause| cause.to_string())
     }
 }
 
@@ -54,7 +54,7 @@ fn where_no_layer_lies_over_an_image_the_cause_says_so() {
     machine.table(7, "{id} 1 {device} / / rw - ext4 /dev/vda rw");
     assert!(machine.upper().unwrap_err().contains("no overlay over an image"));
     let target = Target { layer: Layer::Unseen("why"), ..machine.target };
-    assert_eq!(target.open().unwrap().upper(&target.layer).unwrap_err().as_str(), "why");
+    assert_eq!(target.open().unwrap().upper().unwrap_err().as_str(), "why");
 }
 
 #[test]
