@@ -42,7 +42,7 @@ cargo xtask COMMAND
                     compile them here and in another directory, and compare every byte
   run [ARGUMENT…]   build the agent and run it on this machine, with its page; to Valkey if one answers, else to one of its own
   test [STEP…]      install what the tests need, and run everything but emulated machines and fuzzing (15 minutes on two
-                    cores); CI=true: everything, and a skipped test is a failure (75 minutes); or only the steps named
+                    cores); CI=true: everything, and a skipped test is a failure (40 minutes); or only the steps named
   ci                the same as CI=true cargo xtask test
   vm [MACHINE…]     run the tests in emulated machines with other kernels
   bench hostile [MOST]

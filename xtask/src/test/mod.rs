@@ -90,7 +90,7 @@ fn judge(outcomes: &[Outcome], skipped: usize, tier: Tier) -> anyhow::Result<()>
 
 /// The last line of the quick tier: names what was left out and the command that runs it.
 const REST: &str = "not run here: the tests in emulated machines with other kernels, and fuzzing; \
-                    CI=true cargo xtask test runs them too, in up to 75 minutes on two cores";
+                    CI=true cargo xtask test runs them too, in 40 minutes on two quiet cores";
 
 #[cfg(test)]
 mod tests {
