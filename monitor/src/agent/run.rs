@@ -88,10 +88,10 @@ impl Agent {
                 reports.publish(report);
             }
             if coverage == Coverage::All {
-                let waits = now.cgroups.values().any(|cgroup| cgroup.withheld);
-                prev = Some(now);
                 let time = timer::now();
-                due = if waits && time < settled { time + early } else { next_on_grid(due, interval, time) };
+                let is_early = time < settled && now.cgroups.values().any(|cgroup| cgroup.withheld);
+                due = if is_early { time + early } else { next_on_grid(due, interval, time) };
+                prev = Some(now);
             }
             if is_stopping {
                 break;

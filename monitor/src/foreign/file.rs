@@ -7,6 +7,7 @@ use std::path::Path;
 
 use memchr::memchr;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// Longest record that is handed over whole; of a longer one only the beginning is.
 const LONGEST_RECORD: usize = 64 << 10;
@@ -20,6 +21,11 @@ pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFl
 /// Returns the error of the system call; [`io::ErrorKind::FileTooLarge`] for a longer file.
 pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     read_open(open(path)?, most)
+}
+
+/// Returns the number of an error, `EIO` for one that no system call returned.
+pub fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Opens a file for reading. Nothing is waited for: neither the writer of a pipe nor a lease.

@@ -15,6 +15,6 @@ pub mod text;
 mod worker;
 
 pub use self::directory::{Directory, FileVersion, ForeignFile};
-pub use self::file::{open, read, read_open, records};
+pub use self::file::{errno, open, read, read_open, records};
 pub use self::mount::{MountId, NAME, mount_id, named};
 pub use self::worker::{Pulse, Worker};

@@ -33,10 +33,11 @@ pub(super) async fn run(server: Arc<Server>, options: ValkeyOptions, interval: D
     };
     loop {
         let Err(error) = watch(&server, &options, interval, &mut fleet).await;
-        if log.is_new(&error.to_string()) {
+        let text = error.to_string();
+        if log.is_new(&text) {
             tracing::warn!(%error, "Error reading from Valkey");
         }
-        server.record_failure(error.to_string());
+        server.record_failure(text);
         tokio::time::sleep(AGAIN).await;
     }
 }

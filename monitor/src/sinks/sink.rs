@@ -64,7 +64,7 @@ pub trait Sink: Send {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Error {text}")]
 pub struct SinkError {
-    /// What failed and why, to be read behind "Error ", for example "storing metrics: …".
+    /// The failure and its cause, shown behind "Error ": for example "storing metrics: …".
     pub text: String,
     /// The time of the next attempt.
     pub retry: Retry,

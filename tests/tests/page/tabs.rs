@@ -66,6 +66,17 @@ fn hand_on(mut browser: TcpStream, agent: u16, streams: &AtomicUsize) {
     _ = agent.shutdown(Shutdown::Both);
 }
 
+/// Opens eight tabs with the page, each after a script has run in it; returns their handles.
+fn open_tabs(browser: &Browser, proxy: &Proxy, container: &str, script: &str) -> Vec<String> {
+    let open_tab = |_| {
+        let tab = browser.open_tab();
+        browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }));
+        open(browser, proxy.port, container);
+        tab
+    };
+    (0..8).map(open_tab).collect()
+}
+
 #[test]
 fn all_tabs_of_a_browser_are_live_over_one_stream() {
     let browser = browser!();
@@ -73,13 +84,7 @@ fn all_tabs_of_a_browser_are_live_over_one_stream() {
     let port = free_port();
     let _agent = serve(port, &["--containers", "page-tabs"]);
     let proxy = Proxy::start(port);
-    let tabs: Vec<String> = (0..8)
-        .map(|_| {
-            let tab = browser.open_tab();
-            open(&browser, proxy.port, "page-tabs");
-            tab
-        })
-        .collect();
+    let tabs = open_tabs(&browser, &proxy, "page-tabs", "");
     for tab in &tabs {
         browser.show_tab(tab);
         browser.wait("a tab is not live", LIVE);
@@ -114,15 +119,7 @@ fn without_shared_workers_a_tab_reads_the_stream_itself_while_it_is_shown() {
     let port = free_port();
     let _agent = serve(port, &["--containers", "page-alone"]);
     let proxy = Proxy::start(port);
-    let tabs: Vec<String> = (0..8)
-        .map(|_| {
-            let tab = browser.open_tab();
-            let source = json!({ "source": "delete globalThis.SharedWorker" });
-            browser.devtools("Page.addScriptToEvaluateOnNewDocument", &source);
-            open(&browser, proxy.port, "page-alone");
-            tab
-        })
-        .collect();
+    let tabs = open_tabs(&browser, &proxy, "page-alone", "delete globalThis.SharedWorker");
     assert_eq!(browser.eval("typeof SharedWorker"), "undefined");
     for tab in &tabs {
         browser.show_tab(tab);

@@ -6,6 +6,7 @@ use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use monitor_common::{CgroupEvent, CgroupEventKind};
 
+use super::counters::lost_events;
 use super::load::{Host, Target, load};
 use super::objects::LIFECYCLE;
 use super::part::Part;
@@ -57,7 +58,7 @@ impl ChangeFeed for CgroupEvents {
                 changes.extend(change(&bytemuck::pod_read_unaligned(&message)));
             }
         }
-        let lost = self.lost.get(&0, 0).map_or(self.known_lost, |values| values.iter().sum());
+        let lost = lost_events(&self.lost).unwrap_or(self.known_lost);
         (lost == std::mem::replace(&mut self.known_lost, lost)).then_some(changes)
     }
 }

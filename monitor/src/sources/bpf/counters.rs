@@ -68,7 +68,7 @@ impl<V: Pod + Default> Counters<V> {
     ) -> Self {
         let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
         // Already reported by the previous agent.
-        let known_lost = lost.as_ref().and_then(events).unwrap_or(0);
+        let known_lost = lost.as_ref().and_then(lost_events).unwrap_or(0);
         let log = EbpfLogger::init_with_logger(&mut ebpf, ToTracing).ok();
         let (links, trampolines) = attached;
         Self { _ebpf: ebpf, _links: links, maps, attribution, top, since, lost, known_lost, trampolines, log }
@@ -84,7 +84,7 @@ impl<V: Pod + Default> Counters<V> {
         let counts = self.maps.counts()?;
         let (sums, failure) = self.attribution.attribute(&counts, snapshot, &mut self.maps);
         let grown = self.grow(snapshot, &counts);
-        let lost = self.lost.as_ref().and_then(events).unwrap_or(self.known_lost);
+        let lost = self.lost.as_ref().and_then(lost_events).unwrap_or(self.known_lost);
         let is_short = lost > std::mem::replace(&mut self.known_lost, lost);
         let missed = self.trampolines.iter_mut().filter_map(Trampoline::has_missed).collect();
         Ok(Counted { sums, is_short, missed, failure: failure.and(grown) })
@@ -119,7 +119,7 @@ impl<V: Pod + Default> Counters<V> {
 }
 
 /// Returns the number of events dropped because a map was full, over all CPUs; `None` if it cannot be read.
-fn events(lost: &PerCpuArray<MapData, u64>) -> Option<u64> {
+pub(super) fn lost_events(lost: &PerCpuArray<MapData, u64>) -> Option<u64> {
     lost.get(&0, 0).ok().map(|values| values.iter().sum())
 }
 

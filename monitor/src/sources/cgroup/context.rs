@@ -79,8 +79,7 @@ impl ReadRequest<'_> {
 
     pub(super) fn open(&self, name: &str) -> Result<Handle, Errno> {
         let dir = self.directory().ok_or(Errno::NOENT)?;
-        let open =
-            |name| foreign::open(&dir.join(name)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        let open = |name| foreign::open(&dir.join(name)).map_err(|error| foreign::errno(&error));
         match (open(name), self.plan.file.older) {
             (Err(Errno::NOENT), Some(older)) => open(older),
             (opened, _) => opened,

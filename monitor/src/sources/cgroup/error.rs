@@ -6,6 +6,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::cause::{Cause, CauseKind};
+use crate::foreign;
 use crate::sources::parse::ParseError;
 
 /// An error of reading a file.
@@ -18,7 +19,7 @@ pub(super) enum FileError {
 impl FileError {
     /// The error of a library function.
     pub(super) fn of(error: io::Error) -> Self {
-        Self::Os(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        Self::Os(foreign::errno(&error))
     }
 
     fn kind(self) -> CauseKind {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use crate::foreign::{MountId, NAME, mount_id, named};
+use crate::foreign::{MountId, NAME, errno, mount_id, named};
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
@@ -96,7 +96,7 @@ impl Beneath {
     }
 
     fn named(&self, parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
-        named(self.mount, parent, name).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        named(self.mount, parent, name).map_err(|error| errno(&error))
     }
 }
 
