@@ -215,7 +215,10 @@ impl Filter {
                 self.keep_header(kind, length, kept)?;
             }
         }
-        self.state = ParseState::Text { left: length.checked_add(2).ok_or(ReplyError::Size)? };
+        // The whole text counts when it is announced: one that exceeds the limits is not read first.
+        let left = length.checked_add(2).ok_or(ReplyError::Size)?;
+        self.count(left)?;
+        self.state = ParseState::Text { left };
         Ok(())
     }
 
@@ -255,7 +258,7 @@ impl Filter {
         if !part.ends_with(expected) {
             return Err(ReplyError::Form);
         }
-        self.keep(part, kept)?;
+        self.append(part, kept);
         if after == 0 {
             self.end();
         } else {
@@ -264,14 +267,25 @@ impl Filter {
         Ok(rest)
     }
 
-    /// Keeps bytes, unless they belong to an element that is left out.
+    /// Counts bytes and appends them.
     fn keep(&mut self, bytes: &[u8], kept: &mut Vec<u8>) -> Result<(), ReplyError> {
+        self.count(bytes.len() as u64)?;
+        self.append(bytes, kept);
+        Ok(())
+    }
+
+    /// Counts bytes against the limit of what is kept, or of what is left out.
+    fn count(&mut self, bytes: u64) -> Result<(), ReplyError> {
         let budget = if self.omitted.is_some() { &mut self.omitted_budget } else { &mut self.left.bytes };
-        *budget = budget.checked_sub(bytes.len() as u64).ok_or(ReplyError::Size)?;
+        *budget = budget.checked_sub(bytes).ok_or(ReplyError::Size)?;
+        Ok(())
+    }
+
+    /// Appends bytes that have been counted, unless they belong to an element that is left out.
+    fn append(&self, bytes: &[u8], kept: &mut Vec<u8>) {
         if self.omitted.is_none() {
             kept.extend_from_slice(bytes);
         }
-        Ok(())
     }
 
     fn keep_header(&mut self, kind: u8, length: u64, kept: &mut Vec<u8>) -> Result<(), ReplyError> {

@@ -94,6 +94,17 @@ fn a_new_pipeline_has_the_whole_measure_again() {
 }
 
 #[test]
+fn a_text_that_exceeds_the_limits_is_refused_by_its_length() {
+    let limits = Limits { bytes: 20, elements: 3 };
+    let malformed = b"$20\r\n1234567890123456789012";
+    let mut filter = Filter::new(limits);
+    let in_pieces = malformed.chunks(3).try_for_each(|piece| push(&mut filter, piece).map(|_| ()));
+    assert_eq!(in_pieces, Err(ReplyError::Size));
+    assert_eq!(push(&mut Filter::new(limits), malformed), Err(ReplyError::Size));
+    assert_eq!(push(&mut Filter::new(Limits::WRITER), format!("${}\r\n", 65 << 20).as_bytes()), Err(ReplyError::Size));
+}
+
+#[test]
 fn what_is_no_answer_is_refused() {
     for answer in [
         "x",
@@ -126,7 +137,7 @@ fn the_last_error_of_a_server_is_remembered() {
 proptest! {
     #[test]
     fn no_more_is_kept_than_the_limits_allow_however_it_is_cut(
-        parts in proptest::collection::vec("[-+:$*%~>|=(,#_!0-9a\r\n]{1,9}|\\$[0-9]\r\n|[*%~>][0-9]\r\n|[+:-]1\r\n", 0..60),
+        parts in proptest::collection::vec("[-+:$*%~>|=(,#_!0-9a\r\n]{1,9}|\\$[0-9]{1,2}\r\n|[*%~>][0-9]\r\n|[+:-]1\r\n", 0..60),
         cut in 1usize..9,
     ) {
         let answer = parts.concat();
